@@ -1,0 +1,129 @@
+"""What can be trained, and what a paradigm is.
+
+B rows of a batch.
+
+    Trainable    tasks, loss, flops: a tokenizer in training is one
+    Paradigm     a Trainable that can also generate images or text
+
+A newcomer's paradigm is one Python file with a `Paradigm` and one YAML that names it. Parts (trunk,
+tokenizers, numbers) arrive built; no paradigm sees a config, a rank or a device.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from unify.batch import Batch, Text
+from unify.noise import Noise
+from unify.tokenizer import Tokenizer
+
+
+@dataclass
+class Term:
+    """One named, unweighted loss value per row.
+
+    `value` [B]; `t` [B] the flow time where there is one (loss is then logged by time bin);
+    `count` [B] how many tokens a row's mean is over (a perplexity weighs by it).
+    """
+
+    value: Tensor
+    t: Tensor | None = None
+    count: Tensor | None = None
+
+
+Terms = dict[str, Term]
+
+
+class Trainable(nn.Module, ABC):
+    """Something with a loss over batches."""
+
+    tasks: ClassVar[frozenset[str]]  # which layouts it learns from: see `Batch`'s constructors
+
+    @abstractmethod
+    def loss(self, batch: Batch, noise: Noise) -> Terms:
+        """Unweighted terms by name, one value per row; all randomness comes from `noise`.
+
+        A row's value must not depend on its batch mates, so that micro-batches, ranks and packing
+        change nothing and a non-finite value names its sample.
+        """
+
+    @abstractmethod
+    def terms(self) -> frozenset[str]:
+        """Names of all terms that `loss` can return: the keys that `loss_weights` must have."""
+
+    def flops(self, batch: Batch) -> float:
+        """Floating-point operations of forward and backward over the batch; 0 if not counted."""
+        return 0.0
+
+
+class Fitted(ABC):
+    """A part trained by one pass over data instead of by gradient, e.g. a BPE vocabulary."""
+
+    @abstractmethod
+    def fit(self, texts: Sequence[str]) -> None:
+        """Learn from the training split's texts."""
+
+    @abstractmethod
+    def save(self, folder: Any) -> None:
+        """Write what `load` reads back."""
+
+    @abstractmethod
+    def load(self, folder: Any) -> None:
+        """Read what `save` wrote."""
+
+
+class Paradigm(Trainable):
+    """A way to unify understanding and generation. Contract tests run by what it declares."""
+
+    causal_text: ClassVar[bool] = True  # text at i never depends on anything after i
+    cached: ClassVar[bool] = True  # text is decoded with a KV cache, equal to the full forward
+    likelihood: ClassVar[Literal["exact", "bound", "none"]] = "exact"  # what text terms mean
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A tokenizer given to a paradigm is frozen and stays out of its modules."""
+        if isinstance(value, Tokenizer):
+            if isinstance(value, nn.Module):
+                value.requires_grad_(False).eval()
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def tokenizers(self) -> dict[str, Tokenizer]:
+        """The frozen tokenizers by attribute name."""
+        return {name: part for name, part in vars(self).items() if isinstance(part, Tokenizer)}
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def generate_image(
+        self,
+        prompts: Sequence[Text],
+        sources: Sequence[Tensor] | None = None,
+        negative: Sequence[Text] | None = None,
+        size: tuple[int, int] | None = None,
+        seed: int | Sequence[int] = 0,
+        **sampling: Any,
+    ) -> Tensor:
+        """B prompts, and 1..N source images [B 3 H W] each to edit -> images [B 3 H W] in [-1, 1].
+
+        `negative` replaces the unconditional text of guidance; `size` (H, W) defaults to the
+        training size. The same seed and prompt give the same image whatever the batch mates.
+        """
+        raise ValueError(f"{type(self).__name__} does not generate images")
+
+    def generate_text(
+        self,
+        images: Tensor | None,
+        prompts: Sequence[Text] | None = None,
+        seed: int | Sequence[int] = 0,
+        **sampling: Any,
+    ) -> list[str]:
+        """Images [B 3 H W] and questions (None: caption) -> B texts."""
+        raise ValueError(f"{type(self).__name__} does not generate text")

@@ -1,0 +1,124 @@
+"""The three tokenizer contracts, told apart by type.
+
+B rows, L codes or text tokens, C channels, H x W pixels, h x w grid.
+
+`encode` and `decode` are for inference: full precision, no gradient. Training a tokenizer goes
+through `loss` (a tokenizer that can be trained is a `Trainable`, see paradigm.py). Inside a
+paradigm a tokenizer is always frozen and never a sub-module (`Paradigm.__setattr__`), so it stays
+out of checkpoints, sharding, EMA and the optimizer, and is named by its content hash.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def inference(method: F) -> F:
+    """No gradient and no autocast: codes and latents must not depend on the run's precision."""
+
+    @functools.wraps(method)
+    def call(self, *args, **kwargs):
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            return method(self, *args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+class Tokenizer(ABC):
+    """What the three contracts share: a content hash that names the tokenizer."""
+
+    @abstractmethod
+    def content_hash(self) -> str:
+        """12 hex digits that change whenever an output could."""
+
+
+class ImageTokenizer(Tokenizer, nn.Module):
+    """Images [B 3 H W] in [-1, 1] to something a paradigm models, and back."""
+
+    stride: int  # pixels of the image along one cell of the grid
+
+    @property
+    def device(self) -> torch.device:
+        for tensor in (*self.parameters(), *self.buffers()):
+            return tensor.device
+        return torch.device("cpu")
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of the grid for an image of `height` x `width` pixels."""
+        if height % self.stride or width % self.stride:
+            raise ValueError(
+                f"an image of {height}x{width} pixels does not divide into cells of {self.stride}; "
+                f"choose a size that is a multiple of {self.stride}"
+            )
+        return height // self.stride, width // self.stride
+
+    def content_hash(self) -> str:
+        digest = hashlib.sha256(type(self).__qualname__.encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(repr(sorted(self.settings().items())).encode())
+        return digest.hexdigest()[:12]
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """The numbers outside the weights that change an output (stride, scale, ...)."""
+
+
+class DiscreteTokenizer(ImageTokenizer):
+    """Images to codes in [0, vocab_size)."""
+
+    vocab_size: int
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """[B 3 H W] -> codes [B L] (long), L = h * w in raster order."""
+
+    @abstractmethod
+    def decode(self, codes: Tensor, grid: tuple[int, int]) -> Tensor:
+        """codes [B L] on a grid (h, w) -> [B 3 H W] in [-1, 1]."""
+
+
+class ContinuousTokenizer(ImageTokenizer):
+    """Images to latents, already scaled to about unit variance."""
+
+    channels: int
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """[B 3 H W] -> latents [B C h w], the posterior's mean where there is a posterior."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor) -> Tensor:
+        """[B C h w] -> [B 3 H W] in [-1, 1]."""
+
+
+class TextTokenizer(Tokenizer):
+    """Texts to ids, framed as `bos ... eos`; `None`, the unconditional text, is `bos null eos`."""
+
+    vocab_size: int  # specials included
+    bos: int
+    eos: int
+    pad: int
+    null: int
+    cut: int = 0  # how many texts did not fit since the start
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str | None], length: int) -> tuple[Tensor, Tensor]:
+        """B texts -> ids [B length] (long) and valid [B length] (bool), padded on the right.
+
+        A text that does not fit is cut before its `eos`, which stays, and counted in `cut`.
+        """
+
+    @abstractmethod
+    def decode(self, ids: Tensor) -> list[str]:
+        """ids [B L] -> B texts, each up to its first `eos`; specials are left out."""
