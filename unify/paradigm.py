@@ -43,7 +43,8 @@ Terms = dict[str, Term]
 class Trainable(nn.Module, ABC):
     """Something with a loss over batches."""
 
-    tasks: ClassVar[frozenset[str]]  # which layouts it learns from: see `Batch`'s constructors
+    tasks: ClassVar[frozenset[str]]  # what it can learn: names from unify/data/source.py
+    terms: ClassVar[frozenset[str]]  # every term that `loss` can return: the keys of loss_weights
 
     @abstractmethod
     def loss(self, batch: Batch, noise: Noise) -> Terms:
@@ -52,10 +53,6 @@ class Trainable(nn.Module, ABC):
         A row's value must not depend on its batch mates, so that micro-batches, ranks and packing
         change nothing and a non-finite value names its sample.
         """
-
-    @abstractmethod
-    def terms(self) -> frozenset[str]:
-        """Names of all terms that `loss` can return: the keys that `loss_weights` must have."""
 
     def flops(self, batch: Batch) -> float:
         """Floating-point operations of forward and backward over the batch; 0 if not counted."""

@@ -1,0 +1,94 @@
+"""What a metric is: it measures a trained model and returns scores with counts and intervals."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from unify.data.source import Source
+from unify.paradigm import Trainable
+
+
+@dataclass
+class Score:
+    """One measured number: `n` trials, a 95% interval [low, high] where one is defined.
+
+    `passport` says how it was measured; scores with unlike passports are never put in one column.
+    """
+
+    metric: str
+    value: float
+    n: int
+    low: float | None = None
+    high: float | None = None
+    passport: dict[str, Any] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class Grid:
+    """Pictures to look at: images [B 3 H W] in [-1, 1], a title and a verdict per picture."""
+
+    name: str
+    images: Tensor
+    titles: list[str]
+    verdicts: list[bool | None]
+
+
+@dataclass
+class Subject:
+    """What is measured: a model in eval mode, its data, the sampler of this run."""
+
+    model: Trainable
+    source: Source
+    tasks: frozenset[str]  # what the run trained on
+    lengths: dict[str, int]
+    image_sampling: dict[str, Any]
+    text_sampling: dict[str, Any]
+    seed: int
+    batch: int = 64
+    cache: Path | None = None  # metrics of one evaluation may share what they generated
+
+
+class Metric(ABC):
+    """Measures one thing. Numbers (how many prompts, which split) are constructor arguments."""
+
+    tasks: ClassVar[frozenset[str]]  # measured only if the run trained on one of these; else n/a
+
+    @abstractmethod
+    def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
+        """Scores named like `text_to_image/exact/two_objects`, and grids to look at."""
+
+
+def proportion(metric: str, hits: Sequence[bool], passport: dict[str, Any] | None = None) -> Score:
+    """A share with its 95% Wilson interval."""
+    n, k = len(hits), sum(map(bool, hits))
+    if n == 0:
+        return Score(metric, math.nan, 0, None, None, passport or {})
+    p, z = k / n, 1.959964
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return Score(metric, p, n, max(0.0, centre - half), min(1.0, centre + half), passport or {})
+
+
+def average(metric: str, values: Sequence[float], passport: dict[str, Any] | None = None) -> Score:
+    """A mean with its 95% interval by Student's t (normal above 30 values)."""
+    n = len(values)
+    if n == 0:
+        return Score(metric, math.nan, 0, None, None, passport or {})
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Score(metric, mean, 1, None, None, passport or {})
+    from scipy.stats import t as student
+
+    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
+    half = float(student.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
+    return Score(metric, mean, n, mean - half, mean + half, passport or {})

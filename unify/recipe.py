@@ -1,0 +1,97 @@
+"""What an experiment YAML may say: the top-level keys are the fields of `Recipe`.
+
+Defaults live here and in the constructors of the classes that the YAML names, nowhere else.
+`machine` is outside the run's hash: it says where and how fast, never what.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from unify.data.module import Data
+from unify.metrics.metric import Metric
+from unify.paradigm import Fitted, Trainable
+
+
+@dataclass
+class Seeds:
+    """Separate seeds, so that one source of chance can be varied at a time."""
+
+    init: int = 0
+    data: int = 0
+    noise: int = 0
+
+
+@dataclass
+class Optimizer:
+    """AdamW with linear warm-up and cosine decay (arXiv:1711.05101)."""
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.01  # on matrices only; never on norms, biases and embeddings
+    warmup: int = 50  # steps
+    final_lr: float = 0.0  # share of lr that the cosine ends at
+    clip: float = 1.0  # norm of the whole gradient
+    lr_ratio: dict[str, float] = field(default_factory=dict)  # parameter prefix -> share of lr
+
+
+@dataclass
+class Logging:
+    """How often things are written, in optimizer steps; 0 means never (checkpoints: at the end)."""
+
+    metrics_every: int = 20
+    samples_every: int = 0
+    checkpoint_every: int = 0
+    keep_checkpoints: int = 2
+
+
+@dataclass
+class Machine:
+    """Where and how fast, never what: outside the run's hash."""
+
+    devices: int = 1
+    accelerator: str = "auto"
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    threads: int = 0  # CPU threads of torch; 0 leaves torch's own choice
+    workers: int = 0  # loader processes
+    micro_batch: int = 0  # most rows of one micro-step on one device; 0: the whole share at once
+    attention: Literal["auto", "sdpa", "flex", "xformers"] = "auto"
+    compile: bool = False
+    tracker: str = ""  # an MLflow URI; empty: sqlite in the runs folder; "none": journal only
+    runs: str = "runs"  # folder of run folders
+
+
+@dataclass
+class Recipe:
+    """One run: what is trained, on what, how long, and how it is scored."""
+
+    model: Trainable | Fitted
+    data: Data
+    name: str = ""  # default: the file's stem
+    study: str = "default"
+    steps: int = 1000  # optimizer steps
+    loss_weights: dict[str, float] = field(default_factory=dict)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    ema: float = 0.999  # decay of the weights' average that is sampled and exported; 0: none
+    seeds: Seeds = field(default_factory=Seeds)
+    image_sampling: dict[str, Any] = field(default_factory=dict)
+    text_sampling: dict[str, Any] = field(default_factory=dict)
+    evaluation: list[Metric] = field(default_factory=list)
+    logging: Logging = field(default_factory=Logging)
+    machine: Machine = field(default_factory=Machine)
+    tiny: dict[str, Any] = field(default_factory=dict)  # what `--tiny` and contract tests merge
+
+
+@dataclass
+class Study:
+    """Arms to be trained, evaluated and reported together."""
+
+    name: str
+    arms: dict[str, Any]  # arm -> experiment file, or {base: file, key: value ...}
+    seeds: list[int] = field(default_factory=lambda: [0])
+    title: str = ""
+    question: str = ""  # what the study is to answer
+    set: dict[str, Any] = field(default_factory=dict)  # merged into every arm
+    primary: list[str] = field(default_factory=list)  # metric names fixed before the run
