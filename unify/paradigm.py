@@ -28,12 +28,13 @@ from unify.tokenizer import Tokenizer
 class Term:
     """One named, unweighted loss value per row.
 
-    `value` [B]; `t` [B] the flow time where there is one (loss is then logged by time bin);
-    `count` [B] how many tokens a row's mean is over (a perplexity weighs by it).
+    `value` [B]; `t` [B] the flow time where there is one (loss is then logged by time bin).
+    A likelihood also says its `total` [B] in nats and the `count` [B] of tokens that it is over.
     """
 
     value: Tensor
     t: Tensor | None = None
+    total: Tensor | None = None
     count: Tensor | None = None
 
 
@@ -53,6 +54,10 @@ class Trainable(nn.Module, ABC):
         A row's value must not depend on its batch mates, so that micro-batches, ranks and packing
         change nothing and a non-finite value names its sample.
         """
+
+    def tokens(self, batch: Batch) -> int:
+        """Tokens that the batch becomes; its rows where there are no tokens."""
+        return len(batch)
 
     def flops(self, batch: Batch) -> float:
         """Floating-point operations of forward and backward over the batch; 0 if not counted."""

@@ -58,7 +58,6 @@ class Machine:
     workers: int = 0  # loader processes
     micro_batch: int = 0  # most rows of one micro-step on one device; 0: the whole share at once
     attention: Literal["auto", "sdpa", "flex", "xformers"] = "auto"
-    compile: bool = False
     tracker: str = ""  # an MLflow URI; empty: sqlite in the runs folder; "none": journal only
     runs: str = "runs"  # folder of run folders
 

@@ -41,7 +41,7 @@ class Tokenizer(ABC):
         """12 hex digits that change whenever an output could."""
 
 
-class ImageTokenizer(Tokenizer, nn.Module):
+class ImageTokenizer(nn.Module, Tokenizer):
     """Images [B 3 H W] in [-1, 1] to something a paradigm models, and back."""
 
     stride: int  # pixels of the image along one cell of the grid

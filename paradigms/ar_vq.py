@@ -1,0 +1,145 @@
+"""Text and image codes in one vocabulary, next-token prediction (Emu3 arXiv:2409.18869, Chameleon
+arXiv:2405.09818, VQGAN arXiv:2012.09841).
+
+    L = CE(text) + w CE(codes) (+ z log^2 Z)        causal everywhere
+
+    row = bos prompt eos | boi c c .. c eol  c c .. c eol ... eoi        h rows of w codes
+
+Row and end tokens follow from the grid: a grammar feeds them and they carry no loss, so an image
+is always well formed. B rows, n tokens of a column, h x w grid of codes, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unify.batch import Batch, Segment, Text
+from unify.flow import guide
+from unify.nn.layers import Embedding, Linear
+from unify.nn.losses import likelihood, log_partition_squared, per_row, token_nll
+from unify.nn.prefix import PrefixParadigm
+from unify.nn.sequence import Sequence
+from unify.nn.trunk import Backbone
+from unify.noise import Noise
+from unify.paradigm import Term, Terms
+from unify.sampling import draw
+from unify.tokenizer import DiscreteTokenizer, TextTokenizer
+
+
+class ArVQ(PrefixParadigm):
+    """Autoregression over one vocabulary `[text | boi eol eoi | codes]`.
+
+    `size`: side in pixels of a generated image where none is asked for. `dropout`: how often a row
+    that generates an image trains without its text. `token_constant`: divide a row's summed text
+    loss by this number instead of its own token count.
+    """
+
+    tasks = frozenset(
+        {"text_to_image", "caption", "vqa", "edit", "depth", "super_resolution", "text"}
+    )
+    terms = frozenset({"text_ce", "image_ce", "z_loss"})
+
+    def __init__(
+        self,
+        trunk: Backbone,
+        text: TextTokenizer,
+        image: DiscreteTokenizer,
+        size: int = 32,
+        dropout: float = 0.1,
+        token_constant: float | None = None,
+    ):
+        super().__init__()
+        self.trunk, self.text, self.image = trunk, text, image
+        self.size, self.dropout, self.token_constant = size, dropout, token_constant
+        self.boi, self.eol, self.eoi = range(text.vocab_size, text.vocab_size + 3)
+        self.codes = text.vocab_size + 3  # id of code 0
+        self.vocab_size = self.codes + image.vocab_size
+        self.embed = Embedding(self.vocab_size, trunk.dim)
+        self.to_logits = Linear(trunk.dim, self.vocab_size, bias=False)
+
+    def loss(self, batch: Batch, noise: Noise) -> Terms:
+        """Next-token loss on the target column; conditions are only read."""
+        sequence = Sequence(self.trunk.axes)
+        texts = iter(self.drop_conditions(batch, noise))
+        for segment in batch.segments:
+            if segment.kind == "text":
+                where, ids, valid = self.add_text(sequence, next(texts), segment.length)
+            else:
+                ids = self.image_ids(segment.images)  # [B n]
+                valid = segment.present[:, None].expand_as(ids)
+                where = sequence.add(self.embed(ids), valid)
+        hidden = sequence.run(self.trunk)[:, where]  # of the last column, which is the target
+        return self._terms(self.to_logits(hidden[:, :-1]), ids, valid, segment.kind)
+
+    def _terms(self, logits: Tensor, ids: Tensor, valid: Tensor, kind: str) -> Terms:
+        """logits [B n-1 V] predict ids[:, 1:]; grammar tokens carry no loss."""
+        ids, learned = ids[:, 1:], valid[:, 1:]
+        name, constant = "text_ce", self.token_constant
+        if kind == "image":
+            name, constant, learned = "image_ce", None, learned & (ids >= self.codes)
+        return {
+            name: likelihood(token_nll(logits, ids), learned, constant),
+            "z_loss": Term(per_row(log_partition_squared(logits), learned)),
+        }
+
+    def image_ids(self, images: Tensor) -> Tensor:
+        """images [B 3 H W] -> boi, h rows of w codes and an eol, eoi: [B h(w+1)+2]."""
+        h, w = self.image.grid(*images.shape[-2:])
+        codes = self.image.encode(images).view(-1, h, w) + self.codes
+        rows = F.pad(codes, (0, 1), value=self.eol).flatten(1)  # [B h w] -> [B h(w+1)]
+        return F.pad(F.pad(rows, (1, 0), value=self.boi), (0, 1), value=self.eoi)
+
+    def add_image(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
+        ids = self.image_ids(images)
+        sequence.add(self.embed(ids), None if present is None else present[:, None].expand_as(ids))
+
+    def text_logits(self, hidden: Tensor) -> Tensor:
+        return self.to_logits(hidden)[..., : self.text.vocab_size]
+
+    def image_tokens(self, segment: Segment, followed: bool) -> int:
+        h, w = self.image.grid(*segment.images.shape[-2:])
+        return h * (w + 1) + 2
+
+    def flops(self, batch: Batch) -> float:
+        """Forward and backward (three forwards); the head runs on the target column alone."""
+        length = self.tokens(batch) // len(batch)
+        target = batch.segments[-1]
+        predicted = target.length if target.kind == "text" else self.image_tokens(target, False)
+        head = 2 * self.trunk.dim * self.vocab_size * (predicted - 1)
+        return 3.0 * len(batch) * (self.trunk.flops(length, length * (length + 1) // 2) + head)
+
+    @torch.no_grad()
+    def generate_image(
+        self,
+        prompts: Many[Text] | None,
+        sources: Many[Tensor] | None = None,
+        negative: Many[Text] | None = None,
+        size: tuple[int, int] | None = None,
+        seed: int | Many[int] = 0,
+        guidance: float = 1.0,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> Tensor:
+        """Sample codes in raster order; guidance u + s (c - u) on logits, s = 1 skips u."""
+        contexts = self.contexts(prompts, sources, negative, guidance)
+        rows = len(prompts) if prompts is not None else len(contexts[0][1][0])
+        h, w = grid = self.image.grid(*(size or (self.size, self.size)))
+        noise = Noise.for_prompts(seed, prompts or [None] * rows, self.device)
+        uniforms = noise.uniform("codes", (h * w,))
+        sequence, cache, codes = self.prefix(contexts), self.trunk.cache(), []
+        self.token(sequence, self.boi, rows * len(contexts))
+        for place in range(h * w):
+            hidden = sequence.run(self.trunk, cache)[:, -1]
+            parts = self.to_logits(hidden)[:, self.codes :].float().chunk(len(contexts))
+            logits = guide(parts, [guidance] * (len(parts) - 1))
+            codes.append(draw(logits, uniforms[:, place], temperature, top_k, top_p))  # [B]
+            fed = self.embed(codes[-1] + self.codes).repeat(len(contexts), 1)
+            sequence.add(fed[:, None])
+            if (place + 1) % w == 0:
+                self.token(sequence, self.eol, rows * len(contexts))
+        return self.image.decode(torch.stack(codes, dim=1), grid)

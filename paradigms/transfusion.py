@@ -1,0 +1,227 @@
+"""Transfusion (arXiv:2408.11039): one transformer, next-token loss on text, flow loss on latents.
+
+    L = CE(text) + lambda |v(x_t, t) - (x_1 - x_0)|^2    causal text, bidirectional inside an image
+
+    row = bos prompt eos | boi patches eoi
+
+An image that is read rather than drawn is either noised a little and drawn as well
+(`condition_on="noised"`, the paper: t >= 0.5 for image-first pairs), or clean, and then an image
+that is drawn and read later appears twice, noised and isolated, then clean (`"clean_copy"`, BAGEL
+arXiv:2505.14683). B rows, C channels, h x w latent grid, P patches, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unify.batch import Batch, Segment, Text
+from unify.flow import Prediction, TimeLaw, VelocityPrediction, guide, integrate, interpolate
+from unify.nn.attention import Cache
+from unify.nn.layers import Embedding, Linear
+from unify.nn.patches import Patches
+from unify.nn.prefix import PrefixParadigm
+from unify.nn.sequence import Sequence
+from unify.nn.trunk import Backbone
+from unify.noise import Noise
+from unify.paradigm import Term, Terms
+from unify.tokenizer import ContinuousTokenizer, TextTokenizer
+
+
+@dataclass
+class _Noised:
+    """A noised image in the sequence, and what its velocity should be."""
+
+    where: slice
+    xt: Tensor  # [B C h w]
+    velocity: Tensor  # [B C h w]
+    t: Tensor  # [B]
+    skip: Tensor
+    present: Tensor  # [B]
+
+
+class Transfusion(PrefixParadigm):
+    """Text tokens and latent patches in one trunk; lambda is `loss_weights.image_flow`.
+
+    `time` is the law of training times; `condition_time` bounds t from below for an image that is
+    noised and read; `size`, `dropout`, `token_constant` as in `ArVQ`.
+    """
+
+    tasks = frozenset(
+        {"text_to_image", "caption", "vqa", "edit", "depth", "super_resolution", "text"}
+    )
+    terms = frozenset({"text_ce", "image_flow"})
+
+    def __init__(
+        self,
+        trunk: Backbone,
+        text: TextTokenizer,
+        image: ContinuousTokenizer,
+        patches: Patches,
+        time: TimeLaw,
+        prediction: Prediction | None = None,
+        condition_on: Literal["noised", "clean_copy"] = "noised",
+        condition_time: float = 0.5,
+        size: int = 32,
+        dropout: float = 0.1,
+        token_constant: float | None = None,
+    ):
+        super().__init__()
+        if patches.channels != image.channels:
+            raise ValueError(
+                f"patches.channels is {patches.channels}, but the image tokenizer has "
+                f"{image.channels}; set it to {image.channels}"
+            )
+        self.trunk, self.text, self.image, self.patches = trunk, text, image, patches
+        self.time, self.prediction = time, prediction or VelocityPrediction()
+        self.condition_on, self.condition_time = condition_on, condition_time
+        self.size, self.dropout, self.token_constant = size, dropout, token_constant
+        self.boi, self.eoi = text.vocab_size, text.vocab_size + 1
+        self.embed = Embedding(text.vocab_size + 2, trunk.dim)
+        self.to_text = Linear(trunk.dim, text.vocab_size, bias=False)
+
+    def loss(self, batch: Batch, noise: Noise) -> Terms:
+        """Both losses from one pass over the row's columns."""
+        sequence, noised = Sequence(self.trunk.axes), []
+        texts = iter(self.drop_conditions(batch, noise))
+        for place, segment in enumerate(batch.segments):
+            followed = place + 1 < len(batch.segments)
+            if segment.kind == "text":
+                where, ids, valid = self.add_text(sequence, next(texts), segment.length)
+            else:
+                noised += self._add_column(sequence, segment, noise, f"image{place}", followed)
+        hidden = sequence.run(self.trunk)
+        terms: Terms = {}
+        if segment.kind == "text":  # the last column is the target
+            terms["text_ce"] = self.text_term(self.text_logits(hidden[:, where]), ids, valid)
+        if noised:
+            terms["image_flow"] = self._flow_term(hidden, noised)
+        return terms
+
+    def _add_column(
+        self, sequence: Sequence, segment: Segment, noise: Noise, name: str, followed: bool
+    ) -> list[_Noised]:
+        """Append an image column in training: noised, clean, or both, as `condition_on` says."""
+        if segment.role == "condition" and self.condition_on == "clean_copy":
+            self.add_image(sequence, segment.images, segment.present)
+            return []
+        x1 = self.image.encode(segment.images)  # [B C h w]
+        x0 = noise.normal(f"{name}/x0", x1.shape[1:])
+        u = noise.uniform(f"{name}/t")
+        read = followed and self.condition_on == "noised"
+        t = self.time.above(u, self.condition_time) if read else self.time.quantile(u)  # [B]
+        xt, velocity = interpolate(x0, x1, t)
+        isolated = followed and not read
+        where, skip = self._add_latents(sequence, xt, t, segment.present, isolated)
+        if isolated:
+            self.add_image(sequence, segment.images, segment.present)
+        return [_Noised(where, xt, velocity, t, skip, segment.present)]
+
+    def _add_latents(
+        self,
+        sequence: Sequence,
+        latents: Tensor,
+        t: Tensor,
+        present: Tensor | None = None,
+        isolated: bool = False,
+    ) -> tuple[slice, Tensor]:
+        """Append boi, patches of latents [B C h w] at time t [B], eoi."""
+        tokens, time, skip = self.patches.tokens(latents, t)  # [B P D]
+        valid = torch.ones(len(latents), 1, dtype=torch.bool, device=latents.device)
+        if present is not None:
+            valid = present[:, None]
+        grid = self.patches.grid(*latents.shape[-2:])
+        sequence.add(self._embedded(self.boi, len(latents)), valid, isolated=isolated)
+        where = sequence.add(
+            tokens,
+            valid.expand(tokens.shape[:2]),
+            grid=grid,
+            block=True,
+            isolated=isolated,
+            time=time,
+        )
+        sequence.add(self._embedded(self.eoi, len(latents)), valid, isolated=isolated)
+        return where, skip
+
+    def _flow_term(self, hidden: Tensor, noised: list[_Noised]) -> Term:
+        """Mean squared error of the velocity, per row: the mean over its noised images."""
+        errors, shown = [], []
+        for image in noised:
+            output = self.patches.latents(
+                hidden[:, image.where], image.skip, image.xt.shape[-2:]
+            ).float()
+            v = self.prediction.velocity(output, image.xt, image.t)
+            errors.append((v - image.velocity).square().flatten(1).mean(1) * image.present)
+            shown.append(image.present)
+        return Term(sum(errors) / sum(s.int() for s in shown).clamp(min=1), t=noised[-1].t)
+
+    def add_image(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
+        latents = self.image.encode(images)
+        self._add_latents(sequence, latents, latents.new_ones(len(latents)), present)
+
+    def text_logits(self, hidden: Tensor) -> Tensor:
+        return self.to_text(hidden)
+
+    def _embedded(self, token: int, rows: int) -> Tensor:
+        return self.embed(torch.full((rows, 1), token, device=self.device))
+
+    def image_tokens(self, segment: Segment, followed: bool) -> int:
+        h, w = self.patches.grid(*self.image.grid(*segment.images.shape[-2:]))
+        twice = followed and segment.role == "target" and self.condition_on == "clean_copy"
+        return (h * w + 2) * (2 if twice else 1)
+
+    def flops(self, batch: Batch) -> float:
+        """Forward and backward (three forwards) of trunk and text head; patches are negligible."""
+        length = self.tokens(batch) // len(batch)
+        target = batch.segments[-1]
+        head = 2 * self.trunk.dim * self.text.vocab_size * target.length
+        inside = sum(
+            self.image_tokens(column, False) ** 2 // 2
+            for column in batch.segments
+            if column.kind == "image"
+        )
+        pairs = length * (length + 1) // 2 + inside
+        trunk = self.trunk.flops(length, pairs)
+        return 3.0 * len(batch) * (trunk + (head if target.kind == "text" else 0))
+
+    @torch.no_grad()
+    def generate_image(
+        self,
+        prompts: Many[Text] | None,
+        sources: Many[Tensor] | None = None,
+        negative: Many[Text] | None = None,
+        size: tuple[int, int] | None = None,
+        seed: int | Many[int] = 0,
+        guidance: float = 1.0,
+        steps: int = 30,
+        shift: float = 1.0,
+        solver: str = "euler",
+    ) -> Tensor:
+        """Integrate the velocity over a cached prefix; guidance s = 1 skips the second pass."""
+        contexts = self.contexts(prompts, sources, negative, guidance)
+        rows = len(prompts) if prompts is not None else len(contexts[0][1][0])
+        h, w = self.image.grid(*(size or (self.size, self.size)))
+        noise = Noise.for_prompts(seed, prompts or [None] * rows, self.device)
+        x0 = noise.normal("x0", (self.image.channels, h, w))
+        prefix, cache = self.prefix(contexts), self.trunk.cache()
+        prefix.run(self.trunk, cache)
+        cache = cache.view()  # read by every step of the flow, never written
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            both, times = x.repeat(len(contexts), 1, 1, 1), t.repeat(len(contexts))
+            output = self._denoise(prefix.branch(), cache, both, times)
+            parts = self.prediction.velocity(output, both, times).chunk(len(contexts))
+            return guide(parts, [guidance] * (len(parts) - 1))
+
+        return self.image.decode(integrate(velocity, x0, steps, shift, solver))
+
+    def _denoise(self, sequence: Sequence, cache: Cache, latents: Tensor, t: Tensor) -> Tensor:
+        """The network's output [B C h w] for latents after a cached prefix."""
+        start = sequence.length
+        where, skip = self._add_latents(sequence, latents, t)
+        hidden = sequence.run(self.trunk, cache)[:, where.start - start : where.stop - start]
+        return self.patches.latents(hidden, skip, latents.shape[-2:]).float()

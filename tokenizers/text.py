@@ -1,0 +1,172 @@
+"""Text tokenizers: a byte-level BPE trained here, and any pretrained Hugging Face tokenizer.
+
+Sennrich et al., arXiv:1508.07909; bytes as the alphabet: Radford et al., GPT-2, 2019.
+
+B rows, L tokens.
+
+Both are lossless on UTF-8. A text is framed as `bos ... eos`; `None`, the unconditional text, is
+`bos null eos`. What a user writes is never read as a special token, so `"<eos>"` is five letters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unify.paradigm import Fitted
+from unify.tokenizer import TextTokenizer
+
+SPECIALS = ("pad", "bos", "eos", "null")
+
+
+class FramedTokenizer(TextTokenizer):
+    """Framing, padding and cutting; a subclass turns texts into bare ids and back."""
+
+    @abstractmethod
+    def bare_ids(self, texts: list[str]) -> list[list[int]]:
+        """Ids without specials."""
+
+    @abstractmethod
+    def text(self, ids: list[int]) -> str:
+        """The text of ids; what is no piece of text (a special, an unused id) is left out."""
+
+    def encode(self, texts: Sequence[str | None], length: int) -> tuple[Tensor, Tensor]:
+        if length < 3:
+            raise ValueError(
+                f"a text needs a length of at least 3 tokens (bos, eos, one), not {length}"
+            )
+        written = iter(self.bare_ids([text for text in texts if text is not None]))
+        ids = torch.full((len(texts), length), self.pad)
+        valid = torch.zeros(len(texts), length, dtype=torch.bool)
+        for row, text in enumerate(texts):
+            body = [self.null] if text is None else next(written)
+            self.cut += len(body) > length - 2
+            framed = [self.bos, *body[: length - 2], self.eos]
+            ids[row, : len(framed)] = torch.tensor(framed)
+            valid[row, : len(framed)] = True
+        return ids, valid
+
+    def decode(self, ids: Tensor) -> list[str]:
+        rows = ids.tolist()
+        return [self.text(row[: row.index(self.eos)] if self.eos in row else row) for row in rows]
+
+
+class BPE(FramedTokenizer, Fitted):
+    """Byte-level BPE with `vocab_size` ids: 4 specials, 256 bytes and the most frequent merges.
+
+    `vocab_size` stays the same where the texts have fewer merges to offer: the ids above are
+    never used, and a model's size does not depend on its data.
+    """
+
+    pad, bos, eos, null = range(len(SPECIALS))
+
+    def __init__(self, vocab_size: int):
+        least = len(SPECIALS) + 256
+        if vocab_size < least:
+            raise ValueError(
+                f"vocab_size {vocab_size} is too small: {len(SPECIALS)} specials and 256 bytes "
+                f"need {least}"
+            )
+        self.vocab_size = vocab_size
+        self._model: Any = None
+
+    @property
+    def model(self) -> Any:
+        """The Hugging Face tokenizer: it knows no specials, and its ids are ours less their number."""
+        if self._model is None:
+            raise ValueError("this BPE has no vocabulary yet: fit it, or load one with `weights`")
+        return self._model
+
+    def fit(self, texts: Sequence[str]) -> None:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+        model = Tokenizer(models.BPE())
+        model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        model.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=self.vocab_size - len(SPECIALS),
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        model.train_from_iterator(texts, trainer)
+        self._model = model
+
+    def save(self, folder: Any) -> None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.model.save(str(Path(folder) / "tokenizer.json"))
+
+    def load(self, folder: Any) -> None:
+        from tokenizers import Tokenizer
+
+        path = Path(folder) / "tokenizer.json"
+        model = Tokenizer.from_file(str(path))
+        if model.get_vocab_size() > self.vocab_size - len(SPECIALS):
+            raise ValueError(
+                f"{path} has {model.get_vocab_size()} pieces, more than vocab_size "
+                f"{self.vocab_size} has room for beside {len(SPECIALS)} specials"
+            )
+        self._model = model
+
+    def content_hash(self) -> str:
+        content = json.dumps([self.vocab_size, json.loads(self.model.to_str())], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    def bare_ids(self, texts: list[str]) -> list[list[int]]:
+        encoded = self.model.encode_batch(texts, add_special_tokens=False)
+        return [[i + len(SPECIALS) for i in row.ids] for row in encoded]
+
+    def text(self, ids: list[int]) -> str:
+        pieces = [i - len(SPECIALS) for i in ids if i >= len(SPECIALS)]
+        return self.model.decode(pieces, skip_special_tokens=False)
+
+
+class PretrainedText(FramedTokenizer):
+    """A pretrained tokenizer from a local folder or a repository id.
+
+    A special that it lacks (`null` always) gets the next id after its own vocabulary.
+    """
+
+    def __init__(self, name: str, revision: str | None = None):
+        from transformers import AutoTokenizer
+
+        self.model: Any = AutoTokenizer.from_pretrained(name, revision=revision)
+        if not self.model.is_fast:
+            raise ValueError(f"{name} has no fast tokenizer (a tokenizer.json), which is needed")
+        self.own = self.vocab_size = len(self.model)
+        self.pad = self._special(self.model.pad_token_id)
+        self.bos = self._special(self.model.bos_token_id)
+        self.eos = self._special(self.model.eos_token_id)
+        self.null = self._special(None)
+
+    def _special(self, known: int | None) -> int:
+        if known is not None:
+            return known
+        self.vocab_size += 1
+        return self.vocab_size - 1
+
+    def content_hash(self) -> str:
+        specials = [self.pad, self.bos, self.eos, self.null]
+        backend = json.loads(self.model.backend_tokenizer.to_str())
+        for setting in ("truncation", "padding"):  # the library's scratch, set while encoding
+            backend.pop(setting, None)
+        content = json.dumps([specials, backend], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    def bare_ids(self, texts: list[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        encoded = self.model(texts, add_special_tokens=False, split_special_tokens=True)
+        return encoded["input_ids"]
+
+    def text(self, ids: list[int]) -> str:
+        pieces = [i for i in ids if i < self.own]
+        return self.model.decode(
+            pieces, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )

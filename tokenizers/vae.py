@@ -1,0 +1,131 @@
+"""Variational autoencoder: diffusers' `AutoencoderKL`, trained here or pretrained.
+
+Kingma and Welling, arXiv:1312.6114; Rombach et al., arXiv:2112.10752.
+
+B rows, C channels, H x W pixels, h x w grid.
+
+Encoding gives the posterior's mean, shifted and scaled per channel to about unit variance; decoding
+undoes both. A VAE trained here takes the two from a fixed set of images (`calibrate`), never from a
+running average: they do not depend on batches, and resuming is exact.
+
+    pixel    mean |x - x'| over the 3 H W values of a row
+    kl       KL(posterior || N(0, 1)), mean over the C h w latent numbers of a row: nats per number.
+             (The usual summed form with weight w is the weight w * (C h w) / (3 H W) here.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unify.batch import Batch
+from unify.nn.conv import row_mean, training_flops
+from unify.noise import Noise
+from unify.paradigm import Term, Terms, Trainable
+from unify.tokenizer import ContinuousTokenizer, inference
+
+
+class VAE(ContinuousTokenizer, Trainable):
+    """A small `AutoencoderKL`; the grid's stride is 2 ** (len(widths) - 1)."""
+
+    tasks = frozenset({"image"})
+    terms = frozenset({"pixel", "kl"})
+    shift: Tensor  # [C] latent = (mean - shift) * scale
+    scale: Tensor  # [C]
+
+    def __init__(
+        self,
+        channels: int = 4,
+        widths: Sequence[int] = (32, 64, 64),
+        layers: int = 1,
+        norm_groups: int = 8,
+    ):
+        from diffusers import AutoencoderKL
+
+        net = AutoencoderKL(
+            latent_channels=channels,
+            block_out_channels=tuple(widths),
+            down_block_types=("DownEncoderBlock2D",) * len(widths),
+            up_block_types=("UpDecoderBlock2D",) * len(widths),
+            layers_per_block=layers,
+            norm_num_groups=norm_groups,
+            mid_block_add_attention=False,
+        )
+        self._adopt(net, shift=torch.zeros(channels), scale=torch.ones(channels))
+
+    def _adopt(self, net: Any, shift: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.net = net
+        self.channels = net.config.latent_channels
+        self.stride = 2 ** (len(net.config.block_out_channels) - 1)
+        self.register_buffer("shift", shift)
+        self.register_buffer("scale", scale)
+
+    def settings(self) -> dict[str, Any]:
+        return {"stride": self.stride}
+
+    def loss(self, batch: Batch, noise: Noise) -> Terms:
+        images = batch.segments[0].images
+        mean, logvar = self._moments(images)  # 2 x [B C h w]
+        sample = mean + (0.5 * logvar).exp() * noise.normal("posterior", mean.shape[1:])
+        reconstruction = self.net.decode(sample).sample  # [B 3 H W]
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)  # [B C h w]
+        return {
+            "pixel": Term(row_mean((reconstruction.float() - images).abs())),
+            "kl": Term(row_mean(kl)),
+        }
+
+    def flops(self, batch: Batch) -> float:
+        return training_flops(
+            lambda x: self.net.decode(self._moments(x)[0]), batch.segments[0].images
+        )
+
+    @inference
+    def encode(self, images: Tensor) -> Tensor:
+        mean, _ = self._moments(images)
+        return (mean - per_channel(self.shift)) * per_channel(self.scale)
+
+    @inference
+    def decode(self, latents: Tensor) -> Tensor:
+        mean = latents / per_channel(self.scale) + per_channel(self.shift)
+        return self.net.decode(mean).sample.clamp(-1, 1)
+
+    @inference
+    def calibrate(self, images: Tensor) -> None:
+        """Set shift and scale so that the latents of these images [N 3 H W] have, per channel,
+        mean 0 and variance 1. Called once, when training is over, on a fixed validation set."""
+        moments = [self._moments(part.to(self.device))[0] for part in images.split(64)]
+        mean = torch.cat(moments).transpose(0, 1).flatten(1)  # [C N*h*w]
+        self.shift.copy_(mean.mean(1))
+        self.scale.copy_(1 / mean.std(1))
+
+    def _moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the posterior, 2 x [B C h w] fp32; a checked image size."""
+        self.grid(*images.shape[-2:])
+        posterior = self.net.encode(images).latent_dist
+        return posterior.mean.float(), posterior.logvar.float()
+
+
+class PretrainedVAE(VAE):
+    """An `AutoencoderKL` from a local folder or a repository id, scaled as its config says."""
+
+    def __init__(self, name: str, subfolder: str | None = None, revision: str | None = None):
+        from diffusers import AutoencoderKL
+
+        net = AutoencoderKL.from_pretrained(
+            name, subfolder=subfolder, revision=revision, torch_dtype=torch.float32
+        )
+        config = net.config
+        ones = torch.ones(config.latent_channels)
+        shift, scale = ones * (config.shift_factor or 0.0), ones * config.scaling_factor
+        if config.latents_mean is not None and config.latents_std is not None:
+            shift = torch.tensor(config.latents_mean).flatten().float()
+            scale = scale / torch.tensor(config.latents_std).flatten().float()
+        self._adopt(net, shift, scale)
+
+
+def per_channel(values: Tensor) -> Tensor:
+    return values[:, None, None]  # [C] -> [C 1 1]

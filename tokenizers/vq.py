@@ -1,0 +1,290 @@
+"""Vector quantisation: a convolutional autoencoder with one code per cell of the grid.
+
+van den Oord et al., arXiv:1711.00937; Esser et al., arXiv:2012.09841.
+
+B rows, C channels of a code, K codes, H x W pixels, h x w grid, L = h * w codes.
+
+The quantizers come from vector-quantize-pytorch behind one contract, in fp32 whatever the run's
+precision. Losses are computed here, one value per row (the library's are means over the batch):
+
+    pixel          mean |x - x'| over the 3 H W values of a row
+    codebook       what the quantizer asks for, e.g. beta |z - sg[e]|^2; 0 for FSQ
+    generator      -D(x') with D's parameters detached: it trains the autoencoder alone
+    discriminator  (relu(1 - D(x)) + relu(1 + D(sg[x']))) / 2: it trains the discriminator alone
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from unify.batch import Batch
+from unify.nn.conv import Decoder, Discriminator, Encoder, row_mean, training_flops
+from unify.noise import Noise
+from unify.paradigm import Term, Terms, Trainable
+from unify.tokenizer import DiscreteTokenizer, inference
+
+
+class Quantizer(nn.Module, ABC):
+    """What turns vectors into codes. `dim` numbers in a vector, `vocab_size` codes."""
+
+    dim: int
+    vocab_size: int
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """z [B C h w] -> quantised z [B C h w], codes [B h w] (long) and loss [B], in fp32.
+
+        Nothing is learned outside a gradient's forward pass in training mode: neither in eval
+        mode, nor where no gradient flows to z.
+        """
+
+    @abstractmethod
+    def lookup(self, codes: Tensor) -> Tensor:
+        """codes [B h w] -> quantised vectors [B C h w]."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """The numbers outside the weights that change a code."""
+
+
+def full_precision(z: Tensor) -> torch.autocast:
+    return torch.autocast(z.device.type, enabled=False)
+
+
+class EMACodebook(Quantizer):
+    """A codebook of running means (arXiv:1711.00937, appendix A.1), straight-through gradient.
+
+    With `cosine`, vectors and codes have unit length (arXiv:2110.04627). Codes that fewer than
+    `revive_below` vectors of a step choose, by running mean, restart at vectors of that step. The
+    codebook moves once a micro-step, so it, unlike the losses, depends on how a batch is cut.
+    """
+
+    rotation = False
+
+    def __init__(
+        self,
+        size: int = 256,
+        dim: int = 8,
+        decay: float = 0.9,
+        cosine: bool = True,
+        commitment: float = 0.25,
+        revive_below: float = 0.2,
+    ):
+        from vector_quantize_pytorch import VectorQuantize
+
+        super().__init__()
+        self.vocab_size, self.dim = size, dim
+        self.cosine, self.commitment = cosine, commitment
+        self.vq = VectorQuantize(
+            dim=dim,
+            codebook_size=size,
+            decay=decay,
+            use_cosine_sim=cosine,
+            threshold_ema_dead_code=revive_below,
+            rotation_trick=self.rotation,
+            commitment_weight=0.0,  # ours, per row, is below
+            sync_codebook=False,  # see _share_updates
+            accept_image_fmap=True,
+        )
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        self._share_updates()
+        with full_precision(z):
+            z = z.float()
+            learns = self.training and z.requires_grad
+            quantised, codes, _ = self.vq(z, freeze_codebook=not learns)
+            unit = F.normalize(z, dim=1, eps=1e-6) if self.cosine else z
+            loss = self.commitment * row_mean((unit - quantised.detach()).square())
+        return quantised, codes, loss
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        return self.vq.get_codes_from_indices(codes)
+
+    def settings(self) -> dict[str, Any]:
+        return {"quantizer": type(self).__name__, "cosine": self.cosine}
+
+    def _share_updates(self) -> None:
+        """Sum updates over ranks. The library would decide this once, when it is constructed,
+        which may be before there is a process group."""
+        if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+            return
+        from vector_quantize_pytorch.vector_quantize_pytorch import sample_vectors_distributed
+
+        self.vq._codebook.all_reduce_fn = dist.all_reduce
+        self.vq._codebook.replace_sample_fn = sample_vectors_distributed
+
+
+class RotationCodebook(EMACodebook):
+    """An EMA codebook whose gradient is rotated and scaled with the vector (arXiv:2410.06424)."""
+
+    rotation = True
+
+
+class SimVQCodes(Quantizer):
+    """A frozen random codebook behind one learned linear map (arXiv:2411.02038), rotation trick.
+
+    All codes move together, so none dies; the codebook learns by gradient.
+    """
+
+    def __init__(self, size: int = 256, dim: int = 8, commitment: float = 0.25):
+        from vector_quantize_pytorch import SimVQ
+
+        super().__init__()
+        self.vocab_size, self.dim, self.commitment = size, dim, commitment
+        self.vq = SimVQ(dim=dim, codebook_size=size, channel_first=True)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with full_precision(z):
+            z = z.float()
+            quantised, codes, _ = self.vq(z)
+            code = self.lookup(codes)  # with a gradient to the codebook
+            commitment = self.commitment * (z - code.detach()).square()
+            loss = row_mean((z.detach() - code).square() + commitment)
+        return (quantised if self.training else code), codes, loss
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        return self.vq.indices_to_codes(codes)
+
+    def settings(self) -> dict[str, Any]:
+        return {"quantizer": type(self).__name__}
+
+
+class FSQCodes(Quantizer):
+    """Finite scalar quantisation (arXiv:2309.15505): each number is rounded to one of its levels.
+
+    No state and no loss; prod(levels) codes.
+    """
+
+    def __init__(self, levels: Sequence[int] = (8, 6, 5)):
+        from vector_quantize_pytorch import FSQ
+
+        super().__init__()
+        self.levels = list(levels)
+        self.vq = FSQ(self.levels)
+        self.vocab_size, self.dim = self.vq.codebook_size, len(self.levels)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with full_precision(z):
+            quantised, codes = self.vq(z.float())
+        return quantised, codes.long(), quantised.new_zeros(len(z))
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        return self.vq.indices_to_codes(codes)
+
+    def settings(self) -> dict[str, Any]:
+        return {"quantizer": type(self).__name__, "levels": self.levels}
+
+
+class LFQCodes(Quantizer):
+    """Lookup-free quantisation (arXiv:2310.05737): a code is the signs of `bits` numbers.
+
+    The loss is beta |z - sg[e]|^2 of the row, plus `entropy` times (mean entropy of a vector's
+    code - entropy of the mean code). That second part is over the whole micro-step and the same
+    for its rows: with this quantizer alone, a row's loss depends on its batch mates.
+    """
+
+    def __init__(self, bits: int = 8, entropy: float = 0.1, commitment: float = 0.25):
+        from vector_quantize_pytorch import LFQ
+
+        super().__init__()
+        self.dim, self.vocab_size, self.commitment = bits, 2**bits, commitment
+        self.vq = LFQ(dim=bits, entropy_loss_weight=entropy)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with full_precision(z):
+            z = z.float()
+            quantised, codes, entropy = self.vq(z)
+            commitment = row_mean((z - quantised.detach()).square())
+        return quantised, codes.long(), self.commitment * commitment + entropy
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        return self.vq.indices_to_codes(codes)
+
+    def settings(self) -> dict[str, Any]:
+        return {"quantizer": type(self).__name__}
+
+
+class VQ(DiscreteTokenizer, Trainable):
+    """Encoder, quantizer, decoder; the grid's stride is 2 ** len(widths)."""
+
+    tasks = frozenset({"image"})
+    terms = frozenset({"pixel", "codebook"})
+
+    def __init__(
+        self, quantizer: Quantizer, widths: Sequence[int] = (32, 64, 128), blocks: int = 1
+    ):
+        super().__init__()
+        self.encoder = Encoder(quantizer.dim, widths, blocks)
+        self.quantizer = quantizer
+        self.decoder = Decoder(quantizer.dim, widths, blocks)
+        self.stride, self.vocab_size = self.encoder.stride, quantizer.vocab_size
+
+    def settings(self) -> dict[str, Any]:
+        return {"stride": self.stride, **self.quantizer.settings()}
+
+    def loss(self, batch: Batch, noise: Noise) -> Terms:
+        terms, _ = self.reconstruct(batch.segments[0].images)
+        return terms
+
+    def reconstruct(self, images: Tensor) -> tuple[Terms, Tensor]:
+        """Images [B 3 H W] -> the autoencoder's own terms and the reconstruction [B 3 H W]."""
+        self.grid(*images.shape[-2:])
+        quantised, _, codebook = self.quantizer(self.encoder(images))
+        reconstruction = self.decoder(quantised).float()
+        pixel = row_mean((reconstruction - images).abs())
+        return {"pixel": Term(pixel), "codebook": Term(codebook)}, reconstruction
+
+    def flops(self, batch: Batch) -> float:
+        return training_flops(self.reconstruct, batch.segments[0].images)
+
+    @inference
+    def encode(self, images: Tensor) -> Tensor:
+        self.grid(*images.shape[-2:])
+        _, codes, _ = self.quantizer(self.encoder(images))  # [B h w]
+        return codes.flatten(1)
+
+    @inference
+    def decode(self, codes: Tensor, grid: tuple[int, int]) -> Tensor:
+        return self.decoder(self.quantizer.lookup(codes.unflatten(1, grid))).clamp(-1, 1)
+
+
+class AdversarialVQ(VQ):
+    """VQ with a patch discriminator and the hinge loss (VQGAN), in one backward pass.
+
+    Each side is trained by its own term alone, so one optimizer serves both. The weight of
+    `generator` is a constant of the experiment, not a ratio of gradients.
+    """
+
+    terms = frozenset({"pixel", "codebook", "generator", "discriminator"})
+
+    def __init__(
+        self,
+        quantizer: Quantizer,
+        discriminator: Discriminator,
+        widths: Sequence[int] = (32, 64, 128),
+        blocks: int = 1,
+    ):
+        super().__init__(quantizer, widths, blocks)
+        self.discriminator = discriminator
+
+    def loss(self, batch: Batch, noise: Noise) -> Terms:
+        images = batch.segments[0].images
+        terms, fake = self.reconstruct(images)
+        constant = {name: p.detach() for name, p in self.discriminator.named_parameters()}
+        generator = -row_mean(functional_call(self.discriminator, constant, (fake,)))
+        real_logits = self.discriminator(images)
+        fake_logits = self.discriminator(fake.detach())
+        hinge = row_mean(F.relu(1 - real_logits)) + row_mean(F.relu(1 + fake_logits))
+        return terms | {"generator": Term(generator), "discriminator": Term(0.5 * hinge)}
+
+    def flops(self, batch: Batch) -> float:
+        images = batch.segments[0].images
+        return super().flops(batch) + 3 * training_flops(self.discriminator, images)

@@ -1,0 +1,175 @@
+"""Checkpoints that a crash cannot spoil: written beside their place, verified before they are used.
+
+    checkpoints/.tmp-00000100/                 while it is being written
+    checkpoints/step-00000100/state.ckpt       what Lightning saves: weights, optimizer, loops
+    checkpoints/step-00000100/manifest.json    step; size and sha256 of every other file
+
+A checkpoint is renamed into place once all its bytes are on the disk, and an older one is removed
+after that. It is only ever taken right after an optimizer step, so it holds no half-accumulated
+gradient; it holds no generator state either, because all noise is keyed by step (noise.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from unify.callbacks import EachStep
+from unify.files import flush_to_disk, sha256
+
+STATE, MANIFEST = "state.ckpt", "manifest.json"
+
+
+class Checkpoints(EachStep):
+    """Saves every `every` optimizer steps (0: never), at the last step, and on request.
+
+    SIGTERM and SIGUSR1 only set a flag; at the end of the optimizer step all ranks agree, save and
+    stop, and `requested` tells the caller why. It must be the last callback, because it saves the
+    state of the others. The Trainer has `enable_checkpointing=False, plugins=[DirectIO()]`.
+    """
+
+    def __init__(self, folder: Path | str, every: int = 0, keep: int = 2):
+        super().__init__()
+        if keep < 1:
+            raise ValueError(f"keep_checkpoints must be at least 1, not {keep}")
+        self.folder, self.every, self.keep = Path(folder), every, keep
+        self.requested: signal.Signals | None = None
+
+    def request(self, signum: int = signal.SIGUSR1, frame: Any = None) -> None:
+        """Ask for a checkpoint and a stop at the end of the current optimizer step."""
+        self.requested = signal.Signals(signum)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        later = trainer.callbacks[trainer.callbacks.index(self) + 1 :]  # type: ignore[attr-defined]
+        assert not any(isinstance(c, EachStep) for c in later), "Checkpoints must come last"
+        if trainer.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._clear()
+        # Before the loader's workers are forked: a scheduler signals every process of a job, and
+        # a worker without a handler would die of it.
+        signal.signal(signal.SIGUSR1, self.request)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        # Only here does it replace Lightning's handler, which talks to other ranks from inside a
+        # signal handler; Lightning puts the original one back after the fit.
+        signal.signal(signal.SIGTERM, self.request)
+
+    def each_step(self, trainer: Trainer, experiment: LightningModule, step: int) -> None:
+        stop = trainer.strategy.reduce_boolean_decision(self.requested is not None, all=False)
+        due = self.every > 0 and step % self.every == 0
+        if stop or due or step == trainer.max_steps:
+            self.save(trainer, step)
+        if stop:
+            trainer.should_stop = True
+
+    def save(self, trainer: Trainer, step: int) -> None:
+        """Write `step-<step>` and prune; on any error the older checkpoints are untouched."""
+        staging, target = self.folder / f".tmp-{step:08d}", self.folder / f"step-{step:08d}"
+        if trainer.is_global_zero:
+            staging.mkdir(parents=True)
+        trainer.strategy.barrier()
+        try:
+            trainer.save_checkpoint(staging / STATE, weights_only=False)
+            if trainer.is_global_zero:
+                _seal(staging, step)
+                if target.exists():  # one that was damaged, or it would have been resumed from
+                    _retire(target)
+                os.rename(staging, target)
+                flush_to_disk(self.folder)
+                for path in [p for p in steps(self.folder) if step_of(p) <= step][: -self.keep]:
+                    _retire(path)
+        finally:
+            if trainer.is_global_zero:
+                self._clear()
+
+    def _clear(self) -> None:
+        """Remove what a crash, a full disk or a replaced checkpoint left behind."""
+        for path in self.folder.glob(".tmp-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+class DirectIO(TorchCheckpointIO):
+    """Writes to the given path itself.
+
+    Lightning's own way goes through $TMPDIR: not atomic from another file system, a second copy
+    in memory, and a file left behind when the process is killed.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        torch.save(checkpoint, path)
+
+
+def latest_valid(folder: Path | str) -> Path | None:
+    """The newest checkpoint folder whose manifest verifies; a damaged newer one is warned about."""
+    for path in reversed(steps(Path(folder))):
+        reason = damage(path)
+        if reason is None:
+            return path
+        warnings.warn(f"skipping the damaged checkpoint {path}: {reason}", stacklevel=2)
+    return None
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint folder; None if every byte is as it was written."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+        files = {
+            name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()
+        }
+        if manifest["step"] != step_of(path) or STATE not in {Path(n).parts[0] for n in files}:
+            return f"its {MANIFEST} is another checkpoint's"
+    except FileNotFoundError:
+        return f"it has no {MANIFEST}"
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return f"its {MANIFEST} cannot be read"
+    for name, (size, digest) in files.items():
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if (path / name).stat().st_size != size:
+            return f"{name} has {(path / name).stat().st_size} bytes instead of {size}"
+        if sha256(path / name) != digest:
+            return f"the content of {name} has changed"
+    return None
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint folder, on the CPU; tensors and plain values only, never code."""
+    return torch.load(path / STATE, map_location="cpu", weights_only=True)
+
+
+def steps(folder: Path) -> list[Path]:
+    """Checkpoint folders, valid or not, oldest first."""
+    return sorted(folder.glob("step-[0-9]*"), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def _seal(folder: Path, step: int) -> None:
+    """Write the manifest, and put every byte on the disk."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    entries = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in files
+    }
+    (folder / MANIFEST).write_text(json.dumps({"step": step, "files": entries}, indent=1))
+    for path in [*files, folder / MANIFEST, *(p for p in folder.rglob("*") if p.is_dir()), folder]:
+        flush_to_disk(path)
+
+
+def _retire(path: Path) -> None:
+    """Take a checkpoint away at once: a rename cannot leave half of it under its own name."""
+    os.rename(path, path.with_name(f".tmp-old-{path.name}"))

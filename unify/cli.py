@@ -1,0 +1,268 @@
+"""The command line. Heavy imports are inside commands, so that `unify --help` answers at once.
+
+Errors are one message and a non-zero exit status; `--debug` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Controlled comparison of the ways to unify multimodal understanding and generation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Make and check data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value, e.g. model.trunk.depth=6 steps=200")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Tiny = Annotated[bool, typer.Option("--tiny", help="Merge the file's `tiny:` block.")]
+
+
+def main() -> None:
+    """Run the command; turn what the user can mend into one message."""
+    debug = "--debug" in sys.argv
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    try:
+        code = app(arguments, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        typer.echo(f"unify: {_message(error)}", err=True)
+        sys.exit(getattr(error, "exit_code", 1) or 1)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, ValueError):
+        return str(error)
+    shown = getattr(error, "format_message", lambda: f"{type(error).__name__}: {error}")()
+    return shown if hasattr(error, "format_message") else f"{shown} (--debug shows where)"
+
+
+def _emit(content: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(content, indent=1, default=str))
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Option("-c", "--config", help="Experiment YAML.")],
+    overrides: Overrides = None,
+    tiny: Tiny = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the completed config and stop.")
+    ] = False,
+) -> int:
+    """Train one experiment, or resume it; prints the run folder."""
+    from unify.config import dump, load_recipe
+
+    completed = load_recipe(str(config), overrides or [], tiny)
+    if print_config:
+        typer.echo(dump(completed))
+        return 0
+    from unify.train import train as train_run
+
+    run = train_run(completed, typer.echo)
+    typer.echo(f"run: {run.folder}")
+    return 0 if run.finished else 75  # 75: stopped by a signal, to be resumed (EX_TEMPFAIL)
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="Study YAML.")],
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs and stop.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Train what is missing, evaluate, compare, report."""
+    from unify.config import load_study
+
+    parsed, arms = load_study(str(file), overrides or [])
+    if dry_run:
+        from unify.study import jobs
+
+        planned = [{"arm": a, "seed": s, "steps": c["steps"]} for a, s, c in jobs(parsed, arms)]
+        _emit(planned)
+        return 0
+    from unify.report.console import print_results
+    from unify.study import run_study
+    from unify.tracking import store_uri
+
+    outcome = run_study(str(file), overrides or [], lambda text: typer.echo(text, err=as_json))
+    machine = next(iter(arms.values()))["machine"]
+    if as_json:
+        _emit(outcome.rows)
+    else:
+        print_results(outcome.rows)
+        typer.echo(f"report:  {outcome.folder / 'report.html'}")
+        typer.echo(f"results: {outcome.folder / 'results.json'}")
+        typer.echo(f"MLflow:  {store_uri(machine['tracker'], machine['runs'])}")
+    for name, message in outcome.failed.items():
+        typer.echo(f"failed: {name}: {message}", err=True)
+    return 1 if outcome.failed else 0
+
+
+@app.command(name="eval")
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    again: Annotated[bool, typer.Option(help="Measure again what is stored.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Score a finished run; scores go to its folder and to MLflow."""
+    from unify.evaluate import evaluate as evaluate_run
+    from unify.report.console import print_results
+    from unify.tracking import ship_scores
+    from unify.train import open_run
+
+    opened, config, recipe = open_run(run, trusted_files=True)
+    rows = evaluate_run(opened, recipe, config, again)
+    ship_scores(opened.folder, config["machine"]["tracker"], config["machine"]["runs"])
+    _emit(rows) if as_json else print_results(rows)
+    return 0
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="May be given again.")],
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("samples.png"),
+    seed: int = 0,
+    count: Annotated[int, typer.Option(help="Images per prompt.")] = 1,
+) -> int:
+    """Draw images for prompts with a trained run."""
+    import torch
+
+    from unify.grids import save_grid
+    from unify.metrics.metric import Grid
+    from unify.paradigm import Paradigm
+    from unify.runs import autocast
+    from unify.train import open_run
+
+    _, config, recipe = open_run(run, trusted_files=True)
+    model = recipe.model
+    if not isinstance(model, Paradigm):
+        raise ValueError(f"{run} is a {type(model).__name__}, which draws nothing from a prompt")
+    prompts = [text for text in prompt for _ in range(count)]
+    with torch.no_grad(), autocast(recipe.machine.precision, model.device):
+        images = model.generate_image(prompts, seed=seed, **recipe.image_sampling)
+    save_grid(Grid("sample", images.cpu(), prompts, [None] * len(prompts)), out)
+    typer.echo(str(out))
+    return 0
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="YAML files: experiments, parts, studies.")],
+    as_json: Json = False,
+) -> int:
+    """Check configurations without building anything; all errors at once."""
+    from unify.config import check_file
+
+    problems = {str(file): check_file(str(file)) for file in files}
+    if as_json:
+        _emit({file: [vars(p) for p in found] for file, found in problems.items()})
+    else:
+        for file, found in problems.items():
+            typer.echo(f"{file}: {'ok' if not found else ''}".rstrip())
+            for problem in found:
+                typer.echo(f"  {problem}")
+    return 1 if any(problems.values()) else 0
+
+
+@app.command()
+def report(study: Annotated[Path, typer.Argument(help="Study folder, e.g. runs/quickstart.")]) -> int:
+    """Write the study's report.html again."""
+    from unify.report.page import write_report
+
+    typer.echo(str(write_report(study)))
+    return 0
+
+
+@app.command()
+def bench(
+    file: Annotated[Path | None, typer.Argument(help="Experiment YAML; none: the trunk.")] = None,
+    overrides: Overrides = None,
+    steps: Annotated[int, typer.Option(help="Measured steps.")] = 10,
+    as_json: Json = False,
+) -> int:
+    """Measure step time, tokens/s, memory, overhead, start-up and shard reading."""
+    from unify.bench import bench as measure
+    from unify.bench import lines
+
+    figures = measure(str(file) if file else None, overrides or [], steps)
+    _emit(figures) if as_json else typer.echo("\n".join(lines(figures)))
+    return 0
+
+
+@app.command()
+def sync(run: Annotated[Path, typer.Argument(help="Run folder.")], uri: str = "") -> int:
+    """Send what MLflow has not got yet."""
+    from unify.runs import Run
+    from unify.tracking import sync as send
+
+    facts = Run(run).info
+    typer.echo(f"{send(run, uri)} records sent of {facts['name']}")
+    return 0
+
+
+@data_app.command("import")
+def import_images(
+    source: Annotated[Path, typer.Argument(help="Folder, CSV, JSONL, or tars.")],
+    out: Annotated[Path, typer.Argument(help="New folder of shards.")],
+) -> int:
+    """Images with captions -> indexed tar shards; every bad record gets a verdict."""
+    from unify.data.importer import import_images as run_import
+
+    typer.echo("\n".join(run_import(source, out).lines()))
+    return 0
+
+
+@data_app.command("check")
+def check_data(
+    path: Annotated[Path, typer.Argument(help="Folder of shards.")],
+    repair: Annotated[bool, typer.Option("--repair", help="List good records only.")] = False,
+) -> int:
+    """Verify shards against their index."""
+    from unify.data.importer import check as run_check
+
+    verdict = run_check(path, repair)
+    typer.echo("\n".join(verdict.lines()))
+    return 0 if verdict.ok or repair else 1
+
+
+@data_app.command("emoji")
+def emoji(
+    out: Annotated[Path, typer.Argument(help="New folder of shards.")],
+    size: Annotated[int, typer.Option(help="Side in pixels.")] = 64,
+) -> int:
+    """Render the installed colour-emoji font to image-name pairs in shards."""
+    from unify.data.emoji import make_emoji
+
+    typer.echo("\n".join(make_emoji(out, size).lines()))
+    return 0
+
+
+@app.command()
+def doctor(as_json: Json = False) -> int:
+    """Say what this machine has, and what does not fit together."""
+    from unify.environment import environment
+
+    _emit(environment())
+    return 0
+
+
+if __name__ == "__main__":
+    main()

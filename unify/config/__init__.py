@@ -1,0 +1,250 @@
+"""From YAML to built objects, one way: load -> complete -> build; then nothing sees the config.
+
+    completed = load_recipe("experiments/transfusion.yaml", ["optimizer.lr=1e-3"])
+    recipe = build_recipe(completed, load_weights)
+
+A *completed* config is plain data that holds every number of a run: each node `{class: ...}` has
+all arguments of its constructor. `ConfigError` lists all that is wrong, one problem per line, each
+`file:line: key: what; remedy`. Nothing is instantiated before everything has been checked, and
+nothing that is not a subclass of what its place is annotated with ever is.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unify.config.check import Completion
+from unify.config.classes import contracts, locate, options, parameters, shape
+from unify.config.cross import cross_checks
+from unify.config.load import OVERLAYS, Tree, arm, finish, load
+from unify.config.tree import ConfigError, Node, Problem, dump, parse
+from unify.recipe import Recipe, Study
+
+__all__ = [
+    "ConfigError",
+    "Problem",
+    "Tree",
+    "build",
+    "build_recipe",
+    "check_file",
+    "complete",
+    "config_hash",
+    "load",
+    "load_recipe",
+    "load_study",
+    "needed_runs",
+    "read",
+    "save",
+]
+
+Completed = dict[str, Any]
+LoadWeights = Callable[[Any, Any], None]
+
+# What a run was trained on and with is its identity; where it ran and how it is scored is not.
+OUTSIDE_HASH = (
+    "machine",
+    "logging",
+    "tiny",
+    "study",
+    "name",
+    "evaluation",
+    "image_sampling",
+    "text_sampling",
+)
+
+
+def complete(tree: Tree, schema: type | None = None, partial: bool = False) -> Completed:
+    """The tree with every absent argument filled in, as plain data.
+
+    `schema` is the dataclass of the top level: by default Study for a file with `arms`, else
+    Recipe. `partial`: a fragment, to be the base of others, may lack keys that have no default.
+    Raises ConfigError with all problems of the tree.
+    """
+    if schema is None:
+        schema = Study if "arms" in tree.root.value else Recipe
+    completion = Completion(list(tree.problems), tree.trusted, tree.tiny)
+    root = completion.top(tree.root, schema, partial)
+    cross_checks(root, completion)
+    if completion.problems:
+        raise ConfigError(completion.problems)
+    return root.plain()
+
+
+def load_recipe(
+    path: str | Path, overrides: Sequence[str] = (), tiny: bool = False, trusted: bool = True
+) -> Completed:
+    """An experiment file, completed; `name` is the file's stem unless it says another."""
+    completed = complete(load(path, overrides, tiny, trusted), Recipe)
+    completed["name"] = completed["name"] or Path(path).stem
+    return completed
+
+
+def load_study(
+    path: str | Path, overrides: Sequence[str] = (), tiny: bool = False
+) -> tuple[Study, dict[str, Completed]]:
+    """A study and its arms, completed: file < the study's `set` < the arm's own keys < overrides.
+
+    An override whose first word is a key of Study (`seeds`, `name`, ...) changes the study, any
+    other every arm.
+    """
+    own = {field.name for field in dataclasses.fields(Study)}
+    ours, theirs = [], []
+    for word in overrides:
+        first = word.removeprefix("--").partition("=")[0].partition(".")[0]
+        (ours if first in own else theirs).append(word)
+    tree = load(path, ours)
+    study = complete(tree, Study)
+    arms: dict[str, Completed] = {}
+    problems: list[Problem] = []
+    for name, node in tree.root.value["arms"].value.items():
+        try:
+            arms[name] = _arm(name, node, tree, study["name"], theirs, tiny)
+        except ConfigError as error:
+            problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
+    if problems:
+        raise ConfigError(problems)
+    return Study(**study), arms
+
+
+def _arm(
+    name: str, node: Node, tree: Tree, study: str, overrides: Sequence[str], tiny: bool
+) -> Completed:
+    problems: list[Problem] = []
+    root = arm(node, tree.root.get("set"), problems)
+    merged = finish(root, problems, overrides, tiny, tree.trusted)
+    merged.root.value |= {"study": node.like(study), "name": node.like(name)}
+    return complete(merged, Recipe)
+
+
+def check_file(path: str | Path, overrides: Sequence[str] = ()) -> list[Problem]:
+    """All that is wrong with an experiment (its `tiny` form too), a study or a fragment."""
+    try:
+        tree = load(path, overrides)
+        if "arms" in tree.root.value:
+            load_study(path, overrides)
+        else:
+            complete(tree, Recipe, partial="model" not in tree.root.value)
+            if "model" in tree.root.value and "tiny" in tree.root.value:
+                complete(load(path, overrides, tiny=True), Recipe)
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def save(completed: Completed, path: str | Path) -> None:
+    """Write a completed config as YAML."""
+    Path(path).write_text(dump(completed), encoding="utf-8")
+
+
+def read(path: str | Path, trusted: bool = False, schema: type | None = None) -> Completed:
+    """A completed config, read back equal and checked again.
+
+    Unless `trusted`, or loaded before in this process, no Python file that it names is run.
+    """
+    problems: list[Problem] = []
+    root = parse(Path(path).read_text(encoding="utf-8"), str(path), problems)
+    return complete(Tree(root, problems, trusted), schema)
+
+
+def needed_runs(completed: Completed) -> list[Path]:
+    """The experiments whose weights this one starts from, what they need themselves first."""
+    found: list[Path] = []
+
+    def visit(value: Any) -> None:
+        children = value.values() if isinstance(value, dict) else value
+        for child in children if isinstance(value, (dict, list)) else ():
+            visit(child)
+        weights = value.get("weights") if isinstance(value, dict) and "class" in value else None
+        if isinstance(weights, dict) and Path(weights["run"]) not in found:
+            found.append(Path(weights["run"]))
+
+    visit({key: value for key, value in completed.items() if key not in OVERLAYS})
+    return found
+
+
+def config_hash(
+    completed: Completed, needed_hashes: Mapping[str, str], data_fingerprint: str
+) -> str:
+    """10 hex digits that name what is trained.
+
+    They cover the completed config without OUTSIDE_HASH, so machine and evaluation may change, and
+    no place of a file: a needed run counts by its own hash (`needed_hashes` by the path that
+    `needed_runs` gives), a weights folder by the hash in its config.json, the data source by its
+    fingerprint, a class in a Python file by the file's and its own name.
+    """
+
+    def identity(value: Any) -> Any:
+        if isinstance(value, list):
+            return [identity(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        out = {key: identity(item) for key, item in value.items()}
+        if "class" in value:
+            out["class"] = os.path.basename(value["class"])
+            weights = value.get("weights")
+            if isinstance(weights, dict):
+                out["weights"] = needed_hashes[weights["run"]]
+            elif weights is not None:
+                saved = json.loads((Path(weights) / "config.json").read_text(encoding="utf-8"))
+                out["weights"] = saved["hash"]
+        return out
+
+    kept = {key: value for key, value in completed.items() if key not in OUTSIDE_HASH}
+    if isinstance(kept.get("data"), dict):
+        kept["data"] = {k: v for k, v in kept["data"].items() if k != "source"}
+    text = json.dumps([identity(kept), data_fingerprint], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def build(value: Any, load_weights: LoadWeights | None = None, expect: Any = object) -> Any:
+    """The objects that a completed node describes, parts before what they are part of.
+
+    `expect` is the contract of the place. `load_weights(part, weights)` is called on every part
+    whose node names weights, right after it was constructed; weights are `{"run": path}` or the
+    path of a folder. Raises what the constructors raise.
+    """
+    for hint in options(expect):
+        origin, inner = shape(hint)
+        if isinstance(value, dict) and contracts(hint):
+            return _build_part(value, load_weights, expect)
+        if isinstance(value, dict) and origin is dict:
+            return {key: build(child, load_weights, inner[0]) for key, child in value.items()}
+        if isinstance(value, list) and origin is list:
+            return [build(child, load_weights, inner[0]) for child in value]
+        if isinstance(value, list) and origin is tuple:
+            children = zip(value, inner, strict=True)
+            return tuple(build(child, load_weights, item) for child, item in children)
+        if isinstance(value, str) and origin is Path:
+            return Path(value)
+    return copy.deepcopy(value)
+
+
+def _build_part(node: dict[str, Any], load_weights: LoadWeights | None, expect: Any) -> Any:
+    expected = contracts(expect)
+    cls = locate(node["class"], trusted=False) if "class" in node else expected[0]
+    if not issubclass(cls, expected):
+        raise ValueError(f"{node['class']} is not a {expect}; complete the config before building")
+    known = parameters(cls)
+    arguments = {
+        key: build(child, load_weights, known[key].hint)
+        for key, child in node.items()
+        if key not in ("class", "weights")
+    }
+    part = cls(**arguments)
+    if load_weights is not None and "weights" in node:
+        load_weights(part, node["weights"])
+    return part
+
+
+def build_recipe(
+    completed: Completed, load_weights: LoadWeights | None = None, schema: type = Recipe
+) -> Any:
+    """The `Recipe` (or another dataclass of the top level) with every part built."""
+    return build(completed, load_weights, schema)

@@ -1,0 +1,82 @@
+"""Checks across keys: what must agree with the model's class."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from unify.config.check import Completion
+from unify.config.classes import arguments_of, locate
+from unify.config.tree import Node, Problem, reference, suggest
+from unify.data.source import TASKS
+from unify.paradigm import Fitted, Paradigm, Trainable
+
+
+def cross_checks(root: Node, completion: Completion) -> None:
+    """What must agree with the model's class; sampling settings are completed here too."""
+    problems = completion.problems
+    steps = root.get("steps")
+    if steps is not None and type(steps.value) is int and steps.value < 1:
+        problems.append(steps.problem("steps", f"{steps.value} is too few; write 1 or more"))
+    says = root.value["model"].get("class") if "model" in root.value else None
+    try:
+        model = locate(reference(says), completion.trusted) if says is not None else None
+    except (ValueError, TypeError):
+        return
+    if model is None or not issubclass(model, (Trainable, Fitted)):
+        return
+    if issubclass(model, Trainable):
+        _loss_weights(root, model, problems)
+    _tasks(root, model, problems)
+    _sampling(root, model, "image", completion)
+    _sampling(root, model, "text", completion)
+
+
+def _loss_weights(root: Node, model: type, problems: list[Problem]) -> None:
+    node, terms = root.get("loss_weights"), getattr(model, "terms", None)
+    if node is None or not isinstance(node.value, dict):
+        return
+    if terms is None:
+        message = f"{model.__name__} declares no `terms`; add the names that its loss returns"
+        problems.append(root.value["model"].problem("model", message))
+        return
+    listed = ", ".join(sorted(terms)) or "no terms"
+    for name, child in node.value.items():
+        if name not in terms:
+            message = f"unknown term{suggest(name, terms)}; {model.__name__} returns {listed}"
+            problems.append(child.problem(f"loss_weights.{name}", message))
+    for name in sorted(terms - node.value.keys()):
+        message = f"missing; {model.__name__} returns {listed}: add `{name}: 1.0`"
+        problems.append(node.problem(f"loss_weights.{name}", message))
+
+
+def _tasks(root: Node, model: type, problems: list[Problem]) -> None:
+    data = root.get("data")
+    node = data.get("tasks") if data is not None else None
+    if node is None or not isinstance(node.value, dict):
+        return
+    learns = getattr(model, "tasks", TASKS.keys())
+    for task, child in node.value.items():
+        key = f"data.tasks.{task}"
+        if task not in TASKS:
+            message = f"unknown task{suggest(task, TASKS)}; tasks are {', '.join(TASKS)}"
+            problems.append(child.problem(key, message))
+        elif task not in learns:
+            message = f"{model.__name__} does not learn it; it learns {', '.join(sorted(learns))}"
+            problems.append(child.problem(key, message))
+
+
+def _sampling(root: Node, model: type, kind: str, completion: Completion) -> None:
+    """Settings of `generate_image` or `generate_text` beyond what every paradigm takes."""
+    key = f"{kind}_sampling"
+    node = root.get(key)
+    if node is None or not isinstance(node.value, dict):
+        return
+    contract = getattr(Paradigm, f"generate_{kind}")
+    method = getattr(model, f"generate_{kind}", contract)
+    try:
+        known = {k: p for k, p in arguments_of(method).items() if k not in arguments_of(contract)}
+    except ValueError as error:
+        completion.problems.append(root.value["model"].problem("model", str(error)))
+        return
+    taker = f"{model.__name__}.generate_{kind}"
+    root.value[key] = replace(node, value=completion.arguments(node, node.value, known, taker, key))

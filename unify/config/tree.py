@@ -1,0 +1,178 @@
+"""One YAML document to a tree in which every value knows the file and line that set it.
+
+Numbers are read as YAML 1.2 has them (1e-4 is a float, `on` a string). Duplicate keys, aliases and
+tags that name Python objects are refused. Nothing here imports, resolves or runs anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+COMMAND_LINE = "command line"
+BROKEN = object()  # a value that was reported already
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, where, and what to do about it. `line` counts from 1; 0 is unknown."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return ": ".join(part for part in (place, self.key, self.message) if part)
+
+
+class ConfigError(ValueError):
+    """All that is wrong with a config, one problem per line."""
+
+    def __init__(self, problems: Iterable[Problem]):
+        self.problems = list(dict.fromkeys(problems))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+@dataclass
+class Node:
+    """A mapping, a list or a plain value, and the file and line that set it."""
+
+    value: Any  # dict[str, Node] | list[Node] | str | int | float | bool | None
+    file: str
+    line: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths in this node are relative to."""
+        return Path() if self.file == COMMAND_LINE else Path(self.file).parent
+
+    def get(self, key: str) -> Node | None:
+        return self.value.get(key) if isinstance(self.value, dict) else None
+
+    def plain(self) -> Any:
+        if isinstance(self.value, dict):
+            return {key: child.plain() for key, child in self.value.items()}
+        if isinstance(self.value, list):
+            return [child.plain() for child in self.value]
+        return None if self.value is BROKEN else self.value
+
+    def like(self, value: Any) -> Node:
+        """A plain value as a node that was set where this one was."""
+        if isinstance(value, dict):
+            return Node({str(k): self.like(v) for k, v in value.items()}, self.file, self.line)
+        if isinstance(value, (list, tuple)):
+            return Node([self.like(v) for v in value], self.file, self.line)
+        return Node(value, self.file, self.line)
+
+    def problem(self, key: str, message: str) -> Problem:
+        return Problem(self.file, self.line, key, message)
+
+
+def join(key: str, child: str | int) -> str:
+    return f"{key}.{child}" if key else str(child)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[Any, Any] = {}
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(
+                problem="aliases are not supported; refer to another key with ${key}",
+                problem_mark=mark,
+            )
+        return super().compose_node(parent, index)
+
+
+_TAG = "tag:yaml.org,2002:"
+_SCALARS: dict[
+    str, tuple[str | None, list[str], Callable[[str], Any]]
+] = {  # tag -> (as written without quotes, first characters, reader)
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""], lambda s: None),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF"), lambda s: s.lower() == "true"),
+    "int": (
+        r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F]+",
+        list("-+0123456789"),
+        lambda s: int(s, 16) if s.startswith("0x") else int(s.replace("_", "")),
+    ),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)"
+        r"|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+        lambda s: float(re.sub(r"_|\.(?=[iInN])", "", s)),
+    ),
+    "str": (None, [], str),
+}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every string that either YAML 1.1 or this reader would take for something else."""
+
+    def ignore_aliases(self, data):
+        return True
+
+
+for _name, (_pattern, _first, _) in _SCALARS.items():
+    if _pattern is not None:
+        for _class in (_Loader, _Dumper):
+            _class.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def dump(value: Any) -> str:
+    """Plain values as YAML that `parse` reads back equal."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def parse(text: str, file: str, problems: list[Problem]) -> Node:
+    """One YAML document. Syntax errors end it with `ConfigError`; the rest goes to `problems`."""
+    try:
+        document = _Loader(text).get_single_node()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or str(error)
+        if "\\t" in what:
+            what += "; indent with spaces, not tabs"
+        problem = Problem(file, mark.line + 1 if mark else 0, "", f"not readable as YAML: {what}")
+        raise ConfigError([*problems, problem]) from None
+    return Node({}, file) if document is None else _convert(document, file, "", problems)
+
+
+def _convert(node: yaml.Node, file: str, key: str, problems: list[Problem]) -> Node:
+    line = 0 if file == COMMAND_LINE else node.start_mark.line + 1
+    out = Node(BROKEN, file, line)
+    if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
+        out.value = {}
+        for name, child in node.value:
+            word = str(getattr(name, "value", name))
+            if word in out.value:
+                where = Node(None, file, name.start_mark.line + 1)
+                problems.append(where.problem(join(key, word), "given twice; keep one"))
+            out.value[word] = _convert(child, file, join(key, word), problems)
+    elif isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
+        items = enumerate(node.value)
+        out.value = [_convert(child, file, join(key, i), problems) for i, child in items]
+    elif isinstance(node, yaml.ScalarNode) and node.tag.removeprefix(_TAG) in _SCALARS:
+        try:
+            out.value = _SCALARS[node.tag.removeprefix(_TAG)][2](node.value)
+        except ValueError as error:
+            problems.append(out.problem(key, f"{error}; write a plain value"))
+    else:
+        problems.append(
+            out.problem(key, f"the tag {node.tag!r} is not allowed; write a plain value")
+        )
+    return out

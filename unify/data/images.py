@@ -1,0 +1,110 @@
+"""Bytes -> pixels, by explicit decoders: JPEG, PNG and WebP, told by content and never by name.
+
+What is read: EXIF orientation is applied, 16-bit PNGs are scaled to 8 bits, gray, palette and CMYK
+become RGB, transparency is laid over white. What cannot be read as the picture it was meant to be
+(cut, corrupt, animated, huge, a single line of pixels) is refused with a reason, never guessed.
+
+H x W pixels, S the side of a square.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+MAX_PIXELS = 64_000_000
+MIN_SIDE = 8
+MAX_ASPECT = 20  # longer side over shorter side
+
+
+class BadImage(Exception):
+    """An image that is refused; `reason` is a code such as `corrupt_image`."""
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(reason + (f": {detail}" if detail else ""))
+        self.reason, self.detail = reason, detail
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Bytes of one image -> uint8 [H W 3], or BadImage."""
+    image = _open(data)
+    try:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+    except Exception as error:  # a decoder fed with damaged bytes may raise anything
+        raise BadImage("corrupt_image", str(error)) from error
+    return np.asarray(_rgb(image))  # [H W 3]
+
+
+def dimensions(data: bytes) -> tuple[int, int]:
+    """(H, W) as the header says, before EXIF orientation; BadImage as `decode`, pixels unread."""
+    width, height = _open(data).size
+    return height, width
+
+
+def resize_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [H W 3] -> uint8 [S S 3]: shorter side to S (antialiased), then the centre."""
+    height, width = image.shape[:2]
+    scale = size / min(height, width)
+    new = max(size, round(width * scale)), max(size, round(height * scale))
+    resized = Image.fromarray(image).resize(new, Image.Resampling.BICUBIC)
+    left, top = (new[0] - size) // 2, (new[1] - size) // 2
+    return np.asarray(resized.crop((left, top, left + size, top + size)))
+
+
+def _open(data: bytes) -> Image.Image:
+    """The header, checked; pixels are not read yet."""
+    if not data:
+        raise BadImage("empty_image")
+    try:
+        with warnings.catch_warnings():  # our own limit is stricter than Pillow's
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise BadImage(_unidentified(data), f"starts with {data[:8]!r}") from error
+    except Image.DecompressionBombError as error:
+        raise BadImage("too_large", str(error)) from error
+    except Exception as error:
+        raise BadImage("corrupt_image", str(error)) from error
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise BadImage("too_large", f"{width}x{height} is over {MAX_PIXELS:,} pixels")
+    if min(image.size) < MIN_SIDE or max(image.size) > MAX_ASPECT * min(image.size):
+        raise BadImage("degenerate_image", f"{width}x{height}")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a JPEG with previews: the first is the picture
+        raise BadImage("animated_image", f"{frames} frames")
+    return image
+
+
+MAGIC: tuple[Callable[[bytes], bool], ...] = (
+    lambda data: data.startswith(b"\xff\xd8\xff"),
+    lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"),
+    lambda data: data.startswith(b"RIFF") and data[8:12] == b"WEBP",
+)
+
+
+def _unidentified(data: bytes) -> str:
+    """A broken file of a known format, or another format altogether."""
+    return "corrupt_image" if any(known(data) for known in MAGIC) else "unsupported_format"
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode that the three formats decode to -> RGB."""
+    if image.mode.startswith("I"):  # 16-bit gray, which convert() would clip and not scale
+        pixels = np.asarray(image).astype(np.uint32)
+        clear = image.info.get("transparency")
+        gray = Image.fromarray(((pixels * 255 + 32767) // 65535).astype(np.uint8))
+        if isinstance(clear, int):
+            gray.paste(255, mask=Image.fromarray(pixels == clear))
+        return gray.convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,173 @@
+"""The data of a run: a source, the tasks, and how many rows of each make one optimizer step.
+
+A micro-step is `{task: Batch}` with the same tasks and sizes on every rank. What a step consumes is
+a function of (seed, step): workers, accumulation and ranks change nothing (see sampler.py).
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from multiprocessing.synchronize import Event
+
+import torch
+from lightning import LightningDataModule
+from torch import multiprocessing
+from torch.utils.data import DataLoader, Dataset
+
+from unify.batch import Batch
+from unify.data.sampler import Draw, MicroSteps, permuted
+from unify.data.source import TASKS, Source, Split, collate
+
+
+class Data(LightningDataModule):
+    """`tasks`: rows per optimizer step (the global batch); `lengths`: tokens per text field."""
+
+    def __init__(
+        self, source: Source, tasks: dict[str, int], lengths: dict[str, int] | None = None
+    ):
+        super().__init__()
+        self.source, self.tasks, self.lengths = source, dict(sorted(tasks.items())), lengths or {}
+        self._check()
+        self.seed, self.workers = 0, 0
+
+    def _check(self) -> None:
+        if not self.tasks:
+            raise ValueError("data.tasks is empty; name at least one, e.g. {text_to_image: 64}")
+        served = sorted(self.source.tasks & TASKS.keys())
+        for task, rows in self.tasks.items():
+            if task not in served:
+                raise ValueError(
+                    f"data.tasks: {type(self.source).__name__} has no task {task!r}; "
+                    f"it has {', '.join(served)}"
+                )
+            if rows < 1:
+                raise ValueError(f"data.tasks.{task} must be at least 1 row per step, not {rows}")
+        if not self.lengths:
+            return
+        fields = {name for task in self.tasks for name in self._record_texts(task, 0)}
+        for name in self.lengths:
+            if name not in fields:
+                raise ValueError(
+                    f"data.lengths: no text field {name!r}; these tasks have {sorted(fields)}"
+                )
+
+    def prepare(self, seed: int, workers: int = 0) -> None:
+        """What `train_dataloader` needs besides its trainer: the data seed, loader processes."""
+        self.seed, self.workers = seed, workers
+
+    def train_dataloader(self) -> DataLoader:
+        """The rest of the run, from the trainer's `global_step` to its `max_steps`."""
+        trainer = self.trainer
+        assert trainer is not None
+        accumulation, start = trainer.accumulate_grad_batches, trainer.global_step
+        # A checkpoint counts micro-steps; recount, as accumulation may have changed since.
+        done = trainer.fit_loop.epoch_loop.batch_progress.current
+        shift = start * accumulation - done.ready
+        for name in ("ready", "started", "processed", "completed"):
+            setattr(done, name, getattr(done, name) + shift)
+        return self.train_batches(
+            self.seed,
+            accumulation,
+            start,
+            trainer.max_steps,
+            trainer.world_size,
+            trainer.global_rank,
+            self.workers,
+            pin=trainer.strategy.root_device.type == "cuda",
+        )
+
+    def train_batches(
+        self,
+        seed: int,
+        accumulation: int,
+        start: int,
+        steps: int,
+        world: int = 1,
+        rank: int = 0,
+        workers: int = 0,
+        pin: bool = False,
+    ) -> DataLoader:
+        """`{task: Batch}` per micro-step of one rank, from optimizer step `start` up to `steps`.
+
+        ValueError if a task's rows do not divide over accumulation x world.
+        """
+        sizes = {task: self.source.size(task, "train") for task in self.tasks}
+        micro_steps = MicroSteps(
+            self.tasks, sizes, seed, steps, start, accumulation, world=world, rank=rank
+        )
+        return DataLoader(
+            Draws(self.source, self.lengths),
+            batch_sampler=micro_steps,
+            collate_fn=_as_is,
+            num_workers=workers,
+            pin_memory=pin,
+            worker_init_fn=_outlive_signals() if workers else None,
+            generator=torch.Generator(),  # else iterating would draw from the global generator
+        )
+
+    def batch(self, task: str, split: Split, indices: Sequence[int]) -> Batch:
+        """Records of one split, as evaluation reads them."""
+        return collate(task, [self.source.record(task, split, i) for i in indices], self.lengths)
+
+    def texts(self, n: int) -> list[str]:
+        """Up to `n` texts of the training split, every text field of the tasks: to fit a BPE."""
+        return list(islice(self._texts(), n))
+
+    def _texts(self) -> Iterator[str]:
+        sizes = {task: self.source.size(task, "train") for task in self.tasks}
+        for position in range(max(sizes.values())):
+            for task, size in sizes.items():
+                if position < size:
+                    yield from self._record_texts(task, int(permuted(position, size, 0))).values()
+
+    def _record_texts(self, task: str, index: int) -> dict[str, str]:
+        fields = self.source.record(task, "train", index).fields
+        return {name: value for name, value in fields.items() if isinstance(value, str)}
+
+    def fingerprint(self) -> str:
+        """12 hex digits: the source's records, the tasks and the text lengths."""
+        content = [self.source.fingerprint(), self.tasks, self.lengths]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class Draws(Dataset):
+    """The draws of one micro-step -> `{task: Batch}`."""
+
+    def __init__(self, source: Source, lengths: Mapping[str, int]):
+        self.source, self.lengths = source, lengths
+
+    def __getitems__(self, draws: Sequence[Draw]) -> dict[str, Batch]:
+        out = {}
+        for task in sorted({draw.task for draw in draws}):
+            mine = [draw for draw in draws if draw.task == task]
+            records = [self.source.record(task, "train", draw.index) for draw in mine]
+            out[task] = collate(task, records, self.lengths)
+            out[task].slots = [draw.slot for draw in mine]
+        return out
+
+
+def _as_is(batches: dict[str, Batch]) -> dict[str, Batch]:
+    return batches
+
+
+def _outlive_signals() -> Callable[[int], None]:
+    """A scheduler signals the whole group; the trainer still needs its workers to end the step.
+
+    Only while this process exits does SIGTERM end a worker, as `multiprocessing` then expects.
+    """
+    exiting = multiprocessing.get_context().Event()
+    atexit.register(exiting.set)
+    return partial(_set_handlers, exiting)
+
+
+def _set_handlers(exiting: Event, worker: int) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if exiting.is_set() else None)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,128 @@
+"""`unify eval RUN`: a trained run -> scores with counts, intervals and passports.
+
+Scores go to `<run>/eval/scores.json`, grids beside them, both to MLflow. The exported (averaged)
+weights of the last step are used, never the best on what is evaluated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unify import __version__
+from unify.data.source import Source, images
+from unify.grids import save_grid
+from unify.metrics.metric import Grid, Score, Subject
+from unify.paradigm import Paradigm, Trainable
+from unify.recipe import Recipe
+from unify.runs import Run, autocast, write_json
+from unify.tokenizer import ImageTokenizer
+
+Row = dict[str, Any]
+
+
+def evaluate(run: Run, recipe: Recipe, config: dict[str, Any], again: bool = False) -> list[Row]:
+    """Scores of a finished run, measured once per (weights, evaluation settings, version)."""
+    folder = run.folder / "eval"
+    asked = _identity(run, config)
+    stored = folder / "scores.json"
+    if stored.exists() and not again:
+        known = json.loads(stored.read_text())
+        if known["asked"] == asked:
+            return known["rows"]
+    scores, grids = measure(recipe, run.info)
+    facts = run.info
+    rows = [
+        {"arm": facts["arm"], "paradigm": facts["paradigm"], "seed": facts["seed"], **score.row()}
+        for score in scores
+    ]
+    for grid in grids:
+        save_grid(grid, folder / f"{grid.name}.png")
+    write_json(stored, {"asked": asked, "rows": rows})
+    return rows
+
+
+def _identity(run: Run, config: dict[str, Any]) -> str:
+    parts = [config[key] for key in ("evaluation", "image_sampling", "text_sampling")]
+    text = json.dumps([parts, run.info["weights"], __version__], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def measure(recipe: Recipe, facts: dict[str, Any]) -> tuple[list[Score], list[Grid]]:
+    """Every metric of the recipe that applies to the tasks the run trained on."""
+    subject = subject_of(recipe, facts["seed"])
+    scores: list[Score] = []
+    grids: list[Grid] = []
+    device = next(iter(nn.Module.parameters(subject.model)), torch.zeros(())).device
+    with torch.no_grad(), autocast(recipe.machine.precision, device):
+        for metric in recipe.evaluation:
+            if metric.tasks & subject.tasks:
+                found, pictures = metric.measure(subject)
+                scores += found
+                grids += pictures
+    common = {
+        "weights": facts["weights"],
+        "precision": recipe.machine.precision,
+        "version": __version__,
+    }
+    for score in scores:
+        score.passport = {**common, **score.passport}
+    return scores, grids
+
+
+def subject_of(recipe: Recipe, seed: int) -> Subject:
+    assert isinstance(recipe.model, Trainable)
+    return Subject(
+        model=recipe.model.eval(),
+        source=recipe.data.source,
+        tasks=frozenset(recipe.data.tasks),
+        lengths=dict(recipe.data.lengths),
+        image_sampling=recipe.image_sampling,
+        text_sampling=recipe.text_sampling,
+        seed=seed,
+    )
+
+
+def preview(subject: Subject, count: int = 16) -> list[Grid]:
+    """A look at what the model makes of the first validation records, by the evaluation sampler."""
+    model, grids = subject.model, []
+    if isinstance(model, Paradigm) and "text_to_image" in subject.tasks:
+        records = _first(subject.source, "text_to_image", count)
+        prompts = [record.fields["prompt"] for record in records]
+        size = tuple(records[0].fields["image"].shape[:2])
+        drawn = model.generate_image(prompts, size=size, **subject.image_sampling)
+        grids.append(Grid("text_to_image", drawn.cpu(), prompts, [None] * len(prompts)))
+    if isinstance(model, Paradigm) and "caption" in subject.tasks:
+        shown = images(_first(subject.source, "caption", count), "image")
+        captions = model.generate_text(shown, **subject.text_sampling)
+        grids.append(Grid("caption", shown, captions, [None] * len(captions)))
+    if isinstance(model, ImageTokenizer):
+        shown = images(_first(subject.source, "image", count), "image")
+        both = torch.stack([shown, reconstruct(model, shown).cpu()], dim=1).flatten(0, 1)
+        grids.append(Grid("reconstruction", both, ["image", "decoded"] * len(shown), [None] * 2 * len(shown)))
+    return grids
+
+
+def reconstruct(tokenizer: Any, shown: Tensor) -> Tensor:
+    """Encode and decode images [B 3 H W]."""
+    device = tokenizer.device
+    codes = tokenizer.encode(shown.to(device))
+    if codes.ndim == 2:  # discrete: [B L] on a grid
+        return tokenizer.decode(codes, tokenizer.grid(*shown.shape[-2:]))
+    return tokenizer.decode(codes)
+
+
+def _first(source: Source, task: str, count: int):
+    return [
+        source.record(task, "validation", index)
+        for index in range(min(count, source.size(task, "validation")))
+    ]
+
+
+def results_file(study: Path) -> Path:
+    return study / "results.json"

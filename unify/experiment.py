@@ -1,0 +1,237 @@
+"""The one LightningModule: terms -> weighted loss -> optimizer, for every paradigm and tokenizer.
+
+    total = sum over terms of weight * (mean over the rows that carry the term)
+
+B rows of a task's micro-batch. Builds nothing and logs nothing: callbacks read `last`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from unify.batch import Batch
+from unify.callbacks import check_gradient, check_terms
+from unify.noise import Noise, stable_seed
+from unify.paradigm import Paradigm, Term, Trainable
+from unify.recipe import Optimizer, Seeds
+
+TIME_BINS = 4  # loss by flow time: t in [0, 1/4), [1/4, 1/2), ...
+
+
+class Experiment(L.LightningModule):
+    """Steps a `Trainable`. After each optimizer step:
+
+    `last` holds its metrics (detached scalars), `sample_ids` the keys of the rows it consumed.
+    """
+
+    def __init__(
+        self,
+        model: Trainable,
+        loss_weights: dict[str, float],
+        optimizer: Optimizer,
+        steps: int,
+        ema: float = 0.999,
+        seeds: Seeds | None = None,
+    ):
+        super().__init__()
+        self.model, self.loss_weights, self.settings = model, loss_weights, optimizer
+        self.steps, self.ema, self.seeds = steps, ema, seeds or Seeds()
+        self.last: dict[str, Tensor | float] = {}
+        self.sample_ids: list[str] = []
+        self.rows_per_step = self.tokens_per_step = 0
+        self.flops_per_step = 0.0
+        self._micro: list[dict[str, Tensor]] = []  # metrics of the micro-steps of this step
+        self._ids: list[str] = []
+        self._norm: Tensor | None = None
+
+    def setup(self, stage: str) -> None:
+        if isinstance(self.model, Paradigm):
+            for tokenizer in self.model.tokenizers().values():
+                if isinstance(tokenizer, nn.Module):
+                    tokenizer.to(self.device)
+
+
+    def training_step(self, batch: dict[str, Batch], index: int) -> Tensor:
+        accumulation = self.trainer.accumulate_grad_batches
+        micro = len(self._micro)
+        self._reseed(micro)
+        if self.rows_per_step == 0:
+            self._measure(batch, accumulation)
+        rows: dict[str, list[Term]] = {}
+        for task in sorted(batch):
+            noise = Noise.for_batch(self.seeds.noise, self.global_step, batch[task], self.device)
+            terms = self.model.loss(batch[task], noise)
+            check_terms(terms, batch[task].keys)
+            for name, term in terms.items():
+                rows.setdefault(name, []).append(term)
+            self._ids += batch[task].keys
+        total, metrics = weighted(rows, self.loss_weights)
+        self._micro.append(metrics)
+        return total
+
+    def _reseed(self, micro: int) -> None:
+        """What cannot be keyed (a library's dropout, a codebook's k-means) draws from here."""
+        seed = stable_seed(self.seeds.noise, self.global_step, micro, self.global_rank)
+        torch.manual_seed(seed % 2**63)
+
+    def _measure(self, batch: dict[str, Batch], accumulation: int) -> None:
+        """Rows, tokens and FLOPs of one optimizer step: constants of the configuration."""
+        micro_steps = accumulation * self.trainer.world_size
+        self.rows_per_step = micro_steps * sum(len(part) for part in batch.values())
+        self.tokens_per_step = micro_steps * sum(self.model.tokens(b) for b in batch.values())
+        self.flops_per_step = micro_steps * sum(self.model.flops(b) for b in batch.values())
+
+    def configure_gradient_clipping(self, optimizer, *_args, **_kwargs) -> None:
+        """Clip the norm of the whole gradient; a non-finite one stops the run before the update."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip or math.inf)
+        check_gradient(self._norm)
+
+    def optimizer_step(self, *args, **kwargs) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self._close_books()
+
+    def _close_books(self) -> None:
+        """Average the micro-steps of the optimizer step just made."""
+        names = {name for metrics in self._micro for name in metrics}
+        self.last = {
+            name: torch.stack([m[name] for m in self._micro if name in m]).nanmean()
+            for name in sorted(names)
+        }
+        assert self._norm is not None
+        groups = self.optimizers(use_pl_optimizer=False).param_groups
+        self.last["lr"] = max(group["lr"] for group in groups)
+        self.last["grad_norm"] = self._norm.detach()
+        self.sample_ids, self._micro, self._ids, self._norm = self._ids, [], [], None
+
+    def configure_optimizers(self):
+        settings = self.settings
+        optimizer = torch.optim.AdamW(
+            parameter_groups(self.model, settings),
+            lr=settings.lr,
+            betas=settings.betas,
+            eps=settings.eps,
+            fused=True,
+        )
+        if self.ema:
+            optimizer.register_step_post_hook(lambda *_: update_ema(optimizer, self.ema))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warmup_cosine(step, self.steps, settings)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def finish(self) -> None:
+        """After training: the averaged weights stay in, the model is in eval mode."""
+        swap_ema(self.optimizers(use_pl_optimizer=False))
+        self.model.eval()
+
+    @contextmanager
+    def averaged(self) -> Iterator[Trainable]:
+        """The model in eval mode with the averaged weights swapped in; swapped back after."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        training = self.model.training
+        self.model.eval()
+        swap_ema(optimizer)
+        try:
+            yield self.model
+        finally:
+            swap_ema(optimizer)
+            self.model.train(training)
+
+
+def weighted(
+    rows: dict[str, list[Term]], weights: dict[str, float]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Terms of all tasks -> the weighted loss, and detached metrics with loss by time bin."""
+    total, metrics = torch.zeros(()), {}
+    for name, terms in rows.items():
+        if name not in weights:
+            raise ValueError(
+                f"loss_weights has no {name!r}, which the model returns; it has "
+                f"{', '.join(weights)}"
+            )
+        value = torch.cat([term.value for term in terms])  # [rows]
+        total = total.to(value.device) + weights[name] * value.mean()
+        metrics[f"loss/{name}"] = value.detach().mean()
+        if all(term.t is not None for term in terms):
+            t = torch.cat([term.t for term in terms if term.t is not None])
+            bins = (t * TIME_BINS).long().clamp(max=TIME_BINS - 1)
+            for one in range(TIME_BINS):
+                metrics[f"loss/{name}/t{one}"] = value.detach()[bins == one].mean()
+    metrics["loss"] = total.detach()
+    return total, metrics
+
+
+def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
+    """Trainable parameters by learning-rate ratio and weight decay.
+
+    Decay acts on matrices of linear and convolutional layers only. The longest matching prefix in
+    `lr_ratio` decides a parameter's ratio; a prefix that matches nothing is an error.
+    """
+    embeddings = {
+        id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)
+    }
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    matched: set[str] = set()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        prefixes = [p for p in settings.lr_ratio if name == p or name.startswith(f"{p}.")]
+        matched.update(prefixes)
+        ratio = settings.lr_ratio[max(prefixes, key=len)] if prefixes else 1.0
+        plain = parameter.ndim < 2 or id(parameter) in embeddings
+        decay = 0.0 if plain else settings.weight_decay
+        groups.setdefault((ratio, decay), []).append(parameter)
+    if unknown := settings.lr_ratio.keys() - matched:
+        raise ValueError(f"optimizer.lr_ratio: no trainable parameter starts with {sorted(unknown)}")
+    return [
+        {"params": parameters, "lr": settings.lr * ratio, "weight_decay": decay}
+        for (ratio, decay), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def warmup_cosine(step: int, steps: int, settings: Optimizer) -> float:
+    """Share of the learning rate at optimizer step `step` (0-based) of `steps`."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    done = min(1.0, (step - settings.warmup) / max(1, steps - settings.warmup))
+    return settings.final_lr + (1 - settings.final_lr) * (1 + math.cos(math.pi * done)) / 2
+
+
+@torch.no_grad()
+def update_ema(optimizer: torch.optim.Optimizer, decay: float) -> None:
+    """state[p]["ema"] <- decay * ema + (1 - decay) * p, warmed up as (1 + step) / (10 + step).
+
+    In the optimizer's state the average is sharded, saved and resumed with it.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if not parameters:
+        return
+    states = [optimizer.state[p] for p in parameters]
+    for state, parameter in zip(states, parameters, strict=True):
+        if "ema" not in state:
+            state["ema"] = parameter.detach().clone()
+    step = float(states[0]["step"])
+    share = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_([state["ema"] for state in states], parameters, 1 - share)
+
+
+@torch.no_grad()
+def swap_ema(optimizer: torch.optim.Optimizer) -> None:
+    """Exchange parameters and their averages in place."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            average = optimizer.state.get(parameter, {}).get("ema")
+            if average is not None:
+                kept = parameter.detach().clone()
+                parameter.copy_(average)
+                average.copy_(kept)

@@ -1,0 +1,90 @@
+"""The journal of a run: `journal.jsonl`, one JSON object per record, local and always written.
+
+    {"step": 200, "kind": "train", "loss": 1.25, "loss/text": 0.5, ..., "data": "9f0c..."}
+
+`step` counts optimizer steps. Kinds: `train` holds what the seeds determine, so the train records
+of a resumed run equal those of an uninterrupted one, bit by bit; `health` holds what the machine
+determines (time, rates); `eval` holds scores; `note` holds words. Everything else (MLflow, the
+report) is made from this file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from unify.files import flush_to_disk, write_atomically
+
+Kind = Literal["train", "health", "eval", "note"]
+FILE = "journal.jsonl"
+
+
+class Journal:
+    """Appends to and reads the journal of one run folder; one process writes at a time."""
+
+    def __init__(self, folder: Path | str):
+        self.path = Path(folder) / FILE
+
+    def write(self, step: int, kind: Kind, values: Mapping[str, Any]) -> None:
+        """Append one record. Values are numbers, one-element tensors or texts."""
+        record = {"step": step, "kind": kind} | {k: _plain(v) for k, v in values.items()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as file:
+            _drop_torn_line(file)
+            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+    def records(self, kind: Kind | None = None) -> list[dict[str, Any]]:
+        """All records, or those of one kind, in the order written.
+
+        A last line that a crash cut short is left out; damage elsewhere raises ValueError.
+        """
+        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+        found = []
+        for number, line in enumerate(lines, 1):
+            try:
+                found.append(json.loads(line))
+            except ValueError as error:
+                raise ValueError(
+                    f"{self.path}, line {number} is damaged ({error}); remove that line to go on"
+                ) from error
+        return [record for record in found if kind in (None, record["kind"])]
+
+    def cut(self, step: int) -> None:
+        """Drop what was written after optimizer step `step`: a run resumed there writes it anew."""
+        if self.path.exists():
+            kept = [record for record in self.records() if record["step"] <= step]
+            lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in kept]
+            write_atomically(self.path, "".join(lines))
+
+    def flush(self) -> None:
+        """Make sure that a power failure keeps everything written so far."""
+        if self.path.exists():
+            flush_to_disk(self.path)
+
+
+def chain(digest: str, ids: Iterable[str]) -> str:
+    """Extend a rolling hash by the samples of one optimizer step.
+
+    The order within a step does not count: it depends on micro-batches and ranks, which must not
+    make two runs look as if they had seen different data.
+    """
+    return hashlib.sha256("\x1f".join([digest, *sorted(ids)]).encode()).hexdigest()[:32]
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value: tensors and numpy numbers become Python's, NaN and infinity null."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _drop_torn_line(file: Any) -> None:
+    """Remove an unfinished last line, so that the next record does not continue it."""
+    end = file.seek(0, 2)
+    file.seek(max(0, end - 1))
+    if end and file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)

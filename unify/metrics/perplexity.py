@@ -1,0 +1,63 @@
+"""Text perplexity: exp of the mean negative log-likelihood per token, on the test split."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from unify.data.source import TASKS, collate
+from unify.metrics.metric import Grid, Metric, Score, Subject
+from unify.noise import Noise
+from unify.paradigm import Paradigm
+
+TEXT_TASKS = frozenset({"text", "caption", "vqa"})
+
+
+class Perplexity(Metric):
+    """`<task>/perplexity` of every task with a text target that the run trained on.
+
+    A bound, for paradigms whose text term is one, is named so in the passport; a paradigm without
+    a likelihood has no row.
+    """
+
+    tasks = TEXT_TASKS
+
+    def __init__(self, rows: int = 512):
+        self.rows = rows
+
+    @torch.no_grad()
+    def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
+        model = subject.model
+        if not isinstance(model, Paradigm) or model.likelihood == "none":
+            return [], []
+        scores = [self._task(subject, task) for task in sorted(subject.tasks & TEXT_TASKS)]
+        return scores, []
+
+    def _task(self, subject: Subject, task: str) -> Score:
+        assert task in TASKS and isinstance(subject.model, Paradigm)
+        totals, counts = [], []
+        indices = range(min(self.rows, subject.source.size(task, "test")))
+        for start in range(0, len(indices), subject.batch):
+            chosen = indices[start : start + subject.batch]
+            records = [subject.source.record(task, "test", index) for index in chosen]
+            batch = collate(task, records, subject.lengths).to(subject.model.device)
+            noise = Noise.for_batch(subject.seed, 0, batch, subject.model.device)
+            for term in subject.model.loss(batch, noise).values():
+                if term.total is not None and term.count is not None:
+                    totals += term.total.double().tolist()
+                    counts += term.count.tolist()
+        tokens = sum(counts)
+        mean = math.fsum(totals) / tokens  # nats per token
+        # delta method for a ratio of sums over independent rows
+        spread = math.fsum((x - mean * c) ** 2 for x, c in zip(totals, counts, strict=True))
+        half = 1.96 * math.sqrt(spread) / tokens
+        passport = {"split": "test", "rows": len(totals), "likelihood": subject.model.likelihood}
+        return Score(
+            f"{task}/perplexity",
+            math.exp(mean),
+            int(tokens),
+            math.exp(mean - half),
+            math.exp(mean + half),
+            passport,
+        )

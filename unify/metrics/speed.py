@@ -1,0 +1,61 @@
+"""How fast a model generates: images and answers per second on the machine of the evaluation."""
+
+from __future__ import annotations
+
+import platform
+import time
+
+import torch
+
+from unify.metrics.metric import Grid, Metric, Score, Subject
+from unify.paradigm import Paradigm
+
+
+class Speed(Metric):
+    """`generate/images_per_s` and `generate/texts_per_s` over one batch, after a warm-up."""
+
+    tasks = frozenset({"text_to_image", "caption", "vqa"})
+
+    def __init__(self, rows: int = 32, repeats: int = 3):
+        self.rows, self.repeats = rows, repeats
+
+    def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
+        model = subject.model
+        assert isinstance(model, Paradigm)
+        scores = []
+        if "text_to_image" in subject.tasks:
+            records = [
+                subject.source.record("text_to_image", "test", index) for index in range(self.rows)
+            ]
+            prompts = [record.fields["prompt"] for record in records]
+            size = records[0].fields["image"].shape[:2]
+            scores.append(
+                self._timed(
+                    "generate/images_per_s",
+                    lambda: model.generate_image(prompts, size=size, **subject.image_sampling),
+                    {"sampler": subject.image_sampling},
+                )
+            )
+        if subject.tasks & {"caption", "vqa"}:
+            size = (32, 32) if "text_to_image" not in subject.tasks else size
+            images = torch.zeros(self.rows, 3, *size, device=model.device)
+            scores.append(
+                self._timed(
+                    "generate/texts_per_s",
+                    lambda: model.generate_text(images, **subject.text_sampling),
+                    {"sampler": subject.text_sampling},
+                )
+            )
+        return scores, []
+
+    def _timed(self, name: str, generate, passport: dict) -> Score:
+        generate()
+        rates = []
+        for _ in range(self.repeats):
+            start = time.perf_counter()
+            generate()
+            rates.append(self.rows / (time.perf_counter() - start))
+        rates.sort()
+        machine = {"machine": platform.processor() or platform.machine(), "batch": self.rows}
+        middle = rates[len(rates) // 2]
+        return Score(name, middle, self.rows, rates[0], rates[-1], {**passport, **machine})

@@ -1,0 +1,204 @@
+"""Attention over our masks, rotary positions and the key-value cache.
+
+    attend(q, k, v, mask) = softmax(q k^T / sqrt(d) + mask) v        with q shared by groups of heads
+    rope: a pair (x_i, x_{i + d/2}) is rotated by position * theta^(-2i/d)        (arXiv:2104.09864)
+
+`attend` alone chooses the backend. SDPA with a dense mask is the reference and runs everywhere;
+FlexAttention skips the blocks that nobody reads, on GPUs (it has no backward on CPUs); xformers
+takes the dense mask as a bias.
+
+B rows, S keys, Sq queries, H heads, G key-value heads, d numbers of a head, A position axes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unify.nn.masks import Mask
+
+Backend = Literal["auto", "sdpa", "flex", "xformers"]
+
+FLEX_FROM = 256  # keys: below, and for the few queries of a decoding step, a dense mask is cheap
+
+_backend: Backend = "auto"
+
+
+def set_backend(name: Backend) -> Backend:
+    """Choose for the whole process; returns what was chosen before. ValueError if unknown."""
+    global _backend
+    if name not in get_args(Backend):
+        raise ValueError(f"attention: {name!r} is not one of {', '.join(get_args(Backend))}")
+    before, _backend = _backend, name
+    return before
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
+    """q [B H Sq d], k and v [B G S d] -> [B H Sq d]."""
+    if _backend == "xformers":
+        return _xformers(q, k, v, mask)
+    if _backend == "flex" or (_backend == "auto" and _flex_pays(q, mask)):
+        return _flex(q, k, v, mask)
+    return _sdpa(q, k, v, mask)
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
+    grouped = k.shape[1] < q.shape[1]
+    if q.device.type != "cpu" or q.dtype in (torch.float32, torch.float64):
+        return F.scaled_dot_product_attention(q, k, v, mask.dense(), enable_gqa=grouped)
+    # On CPUs the backward in half precision takes three times as long as in full precision.
+    with torch.autocast("cpu", enabled=False):
+        full = F.scaled_dot_product_attention(
+            q.float(), k.float(), v.float(), mask.dense(), enable_gqa=grouped
+        )
+    return full.to(q.dtype)
+
+
+def _flex_pays(q: Tensor, mask: Mask) -> bool:
+    return q.is_cuda and mask.start == 0 and mask.keys >= FLEX_FROM
+
+
+@functools.cache
+def _compiled_flex():
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention)
+
+
+def _flex(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    function = _compiled_flex() if q.is_cuda else flex_attention
+    return function(q, k, v, block_mask=mask.block(), enable_gqa=k.shape[1] < q.shape[1])
+
+
+def _xformers(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
+    try:
+        from xformers.ops import memory_efficient_attention
+    except ImportError as error:
+        raise ValueError(
+            "attention: xformers is not installed; `pip install unify-multimodal[gpu]`, "
+            "or set machine.attention to sdpa"
+        ) from error
+    heads, (rows, _, queries, _), keys = q.shape[1], q.shape, k.shape[2]
+    k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))  # [B H S d]
+    wide = mask.bias(q.dtype).new_zeros(rows, 1, queries, -(-keys // 8) * 8)  # kernels want 16 bytes
+    wide[..., :keys] = mask.bias(q.dtype)
+    bias = wide[..., :keys].expand(-1, heads, -1, -1)
+    try:
+        out = memory_efficient_attention(*(x.transpose(1, 2) for x in (q, k, v)), attn_bias=bias)
+    except NotImplementedError as error:
+        raise ValueError(
+            f"attention: xformers has no kernel for {q.dtype} on {q.device.type} here; "
+            "set machine.attention to sdpa"
+        ) from error
+    return out.transpose(1, 2)
+
+
+def axis_of_pairs(pairs: int, sections: Sequence[int]) -> list[int]:
+    """Which position axis turns each of a head's `pairs`, in shares as `sections`.
+
+    Every axis gets frequencies from the whole range, fast and slow alternating, so that text, whose
+    positions agree on all axes, is turned as by 1-D rotary positions.
+    """
+    if pairs % sum(sections):
+        raise ValueError(f"{pairs} rotary pairs of a head do not divide into shares of {sections}")
+    counts = [pairs * share // sum(sections) for share in sections]
+    places = [((i + 0.5) / n, axis) for axis, n in enumerate(counts) for i in range(n)]
+    return [axis for _, axis in sorted(places)]
+
+
+def rope_tables(
+    positions: Tensor, head_dim: int, theta: float, sections: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """positions [B S A] -> cosines and sines [B 1 S d/2] in fp32, for every layer of a trunk."""
+    pairs = head_dim // 2
+    steps = torch.arange(pairs, dtype=torch.float32, device=positions.device)
+    axes = torch.tensor(axis_of_pairs(pairs, sections), device=positions.device)
+    angles = positions.float()[..., axes] * theta ** (-steps / pairs)  # [B S d/2]
+    return angles.cos()[:, None], angles.sin()[:, None]
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x [B H S d] turned by tables [B 1 S d/2]; a pair is (x_i, x_{i + d/2}) as Llama has it."""
+    first, second = x.chunk(2, -1)
+    turned = torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+    return turned.to(x.dtype)
+
+
+def rope(x: Tensor, positions: Tensor, theta: float, sections: Sequence[int]) -> Tensor:
+    """x [B H S d] at positions [B S A]; `sections` are the shares of the A axes."""
+    return rotate(x, *rope_tables(positions, x.shape[-1], theta, sections))
+
+
+class Cache:
+    """Keys and values of the tokens read so far, [B G length d] for each layer.
+
+    Text decoding appends. A frozen view (`view()`) lets the same prefix be read any number of times
+    and keeps nothing, e.g. by the steps that denoise an image. For inference: appending writes into
+    buffers in place, `capacity` tokens long, which grow when they are full.
+    """
+
+    def __init__(self, layers: int, capacity: int = 0):
+        self.keys: list[Tensor | None] = [None] * layers
+        self.values: list[Tensor | None] = [None] * layers
+        self.lengths = [0] * layers
+        self.capacity, self.frozen = capacity, False
+
+    @property
+    def length(self) -> int:
+        """Tokens that every layer holds."""
+        return min(self.lengths)
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """k and v [B G Sq d] of new tokens -> those of all tokens [B G S d]."""
+        past, end = self.lengths[layer], self.lengths[layer] + k.shape[2]
+        if self.frozen:
+            return self._read(self.keys, layer, k), self._read(self.values, layer, v)
+        for buffers, new in ((self.keys, k), (self.values, v)):
+            buffer = self._room(buffers[layer], new, past, end)
+            buffer[:, :, past:end] = new
+            buffers[layer] = buffer
+        self.lengths[layer] = end
+        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]  # type: ignore[index]
+
+    def _read(self, buffers: list[Tensor | None], layer: int, new: Tensor) -> Tensor:
+        buffer = buffers[layer]
+        return new if buffer is None else torch.cat([buffer[:, :, : self.lengths[layer]], new], 2)
+
+    def _room(self, buffer: Tensor | None, new: Tensor, past: int, end: int) -> Tensor:
+        if buffer is not None and buffer.shape[2] >= end:
+            return buffer
+        rows, groups, _, width = new.shape
+        wider = new.new_empty(rows, groups, max(self.capacity, end, 2 * past), width)
+        if buffer is not None:
+            wider[:, :, :past] = buffer[:, :, :past]
+        return wider
+
+    def view(self) -> Cache:
+        """The same tokens, frozen: what is read over it is not kept."""
+        return self._like(self.keys, self.values, frozen=True)
+
+    def rows(self, index: Tensor) -> Cache:
+        """A copy with the rows `index` [n] (long), in any order and any number of times."""
+        picked = [
+            [None if x is None else x[index] for x in buffers] for buffers in (self.keys, self.values)
+        ]
+        return self._like(*picked, frozen=self.frozen)
+
+    def repeat(self, n: int) -> Cache:
+        """A copy with every row n times in a row."""
+        device = next((k.device for k in self.keys if k is not None), None)
+        rows = next((len(k) for k in self.keys if k is not None), 0)
+        return self.rows(torch.arange(rows, device=device).repeat_interleave(n))
+
+    def _like(self, keys: list[Tensor | None], values: list[Tensor | None], frozen: bool) -> Cache:
+        cache = Cache(len(keys), self.capacity)
+        cache.keys, cache.values, cache.lengths = list(keys), list(values), list(self.lengths)
+        cache.frozen = frozen
+        return cache

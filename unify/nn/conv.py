@@ -1,0 +1,116 @@
+"""Convolutional parts of image tokenizers: residual encoder, decoder and a patch discriminator.
+
+B rows, C channels, H x W pixels, h x w grid.
+
+Residual blocks of GroupNorm, SiLU and 3x3 convolutions; no statistic is shared between rows, so
+a row's output does not depend on its batch mates. The first and the last layer move 2x2 pixels
+into channels and back (space-to-depth): nothing is computed at full resolution, where most of the
+time would go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+PATCH = 2  # pixels moved into channels along each axis
+GROUPS = 8
+
+
+def norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(GROUPS, width, eps=1e-6)
+
+
+class Residual(nn.Module):
+    """x + conv(act(norm(conv(act(norm(x))))))."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            norm(width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            norm(width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Encoder(nn.Module):
+    """[B 3 H W] -> [B channels h w], each width at half the size of the one before."""
+
+    def __init__(self, channels: int, widths: Sequence[int], blocks: int):
+        super().__init__()
+        self.stride = PATCH * 2 ** (len(widths) - 1)
+        layers: list[nn.Module] = [
+            nn.PixelUnshuffle(PATCH),
+            nn.Conv2d(3 * PATCH**2, widths[0], 3, padding=1),
+        ]
+        for index, width in enumerate(widths):
+            if index:
+                layers.append(nn.Conv2d(widths[index - 1], width, 3, stride=2, padding=1))
+            layers += [Residual(width) for _ in range(blocks)]
+        layers += [norm(widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], channels, 3, padding=1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+class Decoder(nn.Module):
+    """[B channels h w] -> [B 3 H W]: the encoder's mirror image."""
+
+    def __init__(self, channels: int, widths: Sequence[int], blocks: int):
+        super().__init__()
+        widths = list(reversed(widths))
+        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1)]
+        for index, width in enumerate(widths):
+            if index:
+                layers += [nn.Upsample(scale_factor=2.0, mode="nearest")]
+                layers += [nn.Conv2d(widths[index - 1], width, 3, padding=1)]
+            layers += [Residual(width) for _ in range(blocks)]
+        layers += [norm(widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], 3 * PATCH**2, 3, padding=1)]
+        layers += [nn.PixelShuffle(PATCH)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.layers(latents)
+
+
+class Discriminator(nn.Module):
+    """One logit per overlapping patch, PatchGAN (arXiv:1611.07004), with GroupNorm.
+
+    [B 3 H W] -> [B 1 h w], each width at half the size of the one before.
+    """
+
+    def __init__(self, widths: Sequence[int] = (32, 64)):
+        super().__init__()
+        layers: list[nn.Module] = []
+        previous = 3
+        for width in widths:
+            layers += [nn.Conv2d(previous, width, 4, stride=2, padding=1)]
+            layers += [norm(width), nn.LeakyReLU(0.2)]
+            previous = width
+        layers += [nn.Conv2d(previous, 1, 3, padding=1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+def row_mean(values: Tensor) -> Tensor:
+    """[B ...] -> [B], in fp32: a term's value per row."""
+    return values.float().flatten(1).mean(1)
+
+
+def training_flops(forward: Callable[[Tensor], object], images: Tensor) -> float:
+    """FLOPs of forward and backward over images [B 3 H W]: 3 times one row's forward, times B."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        forward(images[:1])
+    return 3.0 * counter.get_total_flops() * len(images)

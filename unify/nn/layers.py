@@ -1,0 +1,125 @@
+"""Small layers that trunks, towers and heads share.
+
+B rows, S tokens, D width, C channels, h x w cells of latents, p cells along one side of a patch.
+
+Linear maps start as normal with variance 1/in (a sum of independent terms keeps unit variance).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Linear(nn.Linear):
+    """`scale` multiplies the initial standard deviation in^-0.5; a bias starts at zero."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = False, scale: float = 1.0):
+        self.scale = scale
+        super().__init__(inputs, outputs, bias)
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=self.scale * self.in_features**-0.5)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+class ZeroLinear(nn.Linear):
+    """Starts as the zero function: what it is added to is unchanged at first."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True):
+        super().__init__(inputs, outputs, bias)
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+class Embedding(nn.Embedding):
+    """`scale` multiplies the initial standard deviation D^-0.5."""
+
+    def __init__(self, entries: int, dim: int, scale: float = 1.0):
+        self.scale = scale
+        super().__init__(entries, dim)
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=self.scale * self.embedding_dim**-0.5)
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight over the last axis, in fp32 (arXiv:1910.07467)."""
+
+    def __init__(self, dim: int, eps: float = 1e-6):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.ones_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = F.rms_norm(x.float(), x.shape[-1:], self.weight.float(), self.eps)
+        return normed.to(x.dtype)
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) * up(x)) (arXiv:2002.05202), gate and up as one product."""
+
+    def __init__(self, dim: int, hidden: int, scale: float = 1.0):
+        super().__init__()
+        self.gate_up = Linear(dim, 2 * hidden)
+        self.down = Linear(hidden, dim, scale=scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, -1)
+        return self.down(F.silu(gate) * up)
+
+
+class TimeEmbedding(nn.Module):
+    """Flow time t in [0, 1] of any shape [...] -> [... D]: sines and cosines of 1000 t, then an MLP."""
+
+    def __init__(self, dim: int, frequencies: int = 256):
+        super().__init__()
+        self.frequencies = frequencies
+        self.mlp = nn.Sequential(
+            Linear(frequencies, dim, bias=True), nn.SiLU(), Linear(dim, dim, bias=True)
+        )
+
+    def forward(self, t: Tensor) -> Tensor:
+        angles = 1000.0 * t.float()[..., None] * self._wave_numbers(t.device)  # [... F/2]
+        return self.mlp(torch.cat([angles.cos(), angles.sin()], -1))
+
+    def _wave_numbers(self, device: torch.device) -> Tensor:
+        half = self.frequencies // 2
+        return torch.exp(-math.log(10000.0) * torch.arange(half, device=device) / half)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """x (1 + scale) + shift; the identity at zero, bit for bit."""
+    return x * (1 + scale) + shift
+
+
+def sincos_2d(h: int, w: int, dim: int) -> Tensor:
+    """Fixed position embedding [h*w dim] in raster order: half of it says the row, half the column."""
+    if dim % 4:
+        raise ValueError(f"a 2-D sine-cosine embedding needs a multiple of 4 numbers, not {dim}")
+    waves = 10000.0 ** (-torch.arange(dim // 4) / (dim // 4))
+    row, column = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    angles = [axis.reshape(-1, 1) * waves for axis in (row, column)]  # [h*w dim/4] each
+    return torch.cat([wave for a in angles for wave in (a.sin(), a.cos())], -1)
+
+
+def patchify(latents: Tensor, p: int) -> Tensor:
+    """[B C h w] -> [B (h/p * w/p) (C p p)], patches in raster order."""
+    return F.pixel_unshuffle(latents, p).flatten(2).transpose(1, 2)
+
+
+def unpatchify(tokens: Tensor, grid: tuple[int, int], p: int) -> Tensor:
+    """[B (h/p * w/p) (C p p)] on a grid of (h, w) cells -> [B C h w]."""
+    h, w = grid
+    return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (h // p, w // p)), p)

@@ -1,0 +1,118 @@
+"""Who may read whom: a mask is four ids per token and one rule.
+
+    q reads k  iff  same document, k valid,
+                    k <= q or both in the same bidirectional segment,
+                    and not (k isolated and q outside k's segment);
+    every token reads itself, so that a padding row never gives NaN.
+
+With one segment per image this is Transfusion's mask (arXiv:2408.11039), with none it is causal,
+with one over everything it is full attention. A noised image with a clean copy after it is
+*isolated*: nothing outside it reads it (BAGEL, arXiv:2505.14683).
+
+B rows, S tokens (keys), Sq tokens from `start` on (queries), H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CAUSAL = -1  # the segment of a token that belongs to no bidirectional block
+
+
+@dataclass
+class Mask:
+    """The ids of S tokens; its dense and block forms are built once and kept."""
+
+    document: Tensor  # [B S] long
+    segment: Tensor  # [B S] long; CAUSAL, or k >= 0 = k-th bidirectional block
+    isolated: Tensor  # [B S] bool: a noised block with a clean copy after it
+    valid: Tensor  # [B S] bool: a real token, not padding
+    start: int = 0  # first query: with a cache, queries are start..S and keys 0..S
+    built: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @classmethod
+    def causal(cls, valid: Tensor) -> Mask:
+        """One document of causal tokens; `valid` [B S] bool."""
+        zero = torch.zeros_like(valid, dtype=torch.long)
+        return cls(zero, zero + CAUSAL, torch.zeros_like(valid), valid)
+
+    @classmethod
+    def full(cls, valid: Tensor, segment: int = 0, isolated: bool = False) -> Mask:
+        """One bidirectional block; `valid` [B S] bool."""
+        zero = torch.zeros_like(valid, dtype=torch.long)
+        return cls(zero, zero + segment, torch.full_like(valid, isolated), valid)
+
+    @classmethod
+    def cat(cls, masks: Sequence[Mask]) -> Mask:
+        """Tokens one after another; ids are kept as they are, queries start at the first token."""
+        return cls(*(torch.cat(columns, 1) for columns in zip(*(m.ids for m in masks), strict=True)))
+
+    @property
+    def ids(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.document, self.segment, self.isolated, self.valid
+
+    @property
+    def keys(self) -> int:
+        return self.valid.shape[1]
+
+    def queries(self, start: int) -> Mask:
+        """The same tokens, read by those from `start` on only."""
+        return replace(self, start=start)
+
+    def rows(self, index: Tensor | slice) -> Mask:
+        """Some of the rows, in any order and any number of times."""
+        return Mask(*(ids[index] for ids in self.ids), start=self.start)
+
+    def mod(self, b: Tensor, h: Tensor | int, q: Tensor, k: Tensor) -> Tensor:
+        """The rule, as FlexAttention calls it; the indices may be of any shapes that broadcast."""
+        q = q + self.start
+        same_segment = self.segment[b, q] == self.segment[b, k]
+        in_block = same_segment & (self.segment[b, k] >= 0)
+        readable = self.valid[b, k] & (self.document[b, q] == self.document[b, k])
+        hidden = self.isolated[b, k] & ~same_segment
+        return (q == k) | (readable & ((k <= q) | in_block) & ~hidden)
+
+    def dense(self) -> Tensor:
+        """[B 1 Sq S] bool, true where the query reads the key: the reference."""
+        if "dense" not in self.built:
+            device, (rows, keys) = self.valid.device, self.valid.shape
+            b = torch.arange(rows, device=device)[:, None, None]
+            q = torch.arange(keys - self.start, device=device)[:, None]
+            k = torch.arange(keys, device=device)
+            self.built["dense"] = self.mod(b, 0, q, k)[:, None]
+        return self.built["dense"]
+
+    def block(self) -> Any:
+        """FlexAttention's `BlockMask` of the same rule."""
+        if "block" not in self.built:
+            from torch.nn.attention.flex_attention import create_block_mask
+
+            device, (rows, keys) = self.valid.device, self.valid.shape
+            self.built["block"] = create_block_mask(
+                self.mod,
+                B=rows,
+                H=None,
+                Q_LEN=keys - self.start,
+                KV_LEN=keys,
+                device=device,
+                _compile=device.type == "cuda",
+            )
+        return self.built["block"]
+
+    def bias(self, dtype: torch.dtype) -> Tensor:
+        """[B 1 Sq S]: 0 where the query reads the key, else -inf, to be added to the scores."""
+        name = f"bias {dtype}"
+        if name not in self.built:
+            dense = self.dense()
+            zeros = torch.zeros(dense.shape, dtype=dtype, device=dense.device)
+            self.built[name] = zeros.masked_fill(~dense, float("-inf"))
+        return self.built[name]
+
+    def pairs(self) -> int:
+        """Number of (query, key) pairs that are read, over the whole batch: for FLOPs."""
+        return int(self.dense().sum())

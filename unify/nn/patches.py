@@ -1,0 +1,90 @@
+"""Latents to tokens and back.
+
+B rows, C channels, h x w latent grid, p patch side, P = (h/p)(w/p) tokens, D width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unify.nn.conv import Residual
+from unify.nn.layers import Linear, TimeEmbedding, ZeroLinear, patchify, sincos_2d, unpatchify
+
+
+class Patches(nn.Module, ABC):
+    """Tokens of a (noised) latent with their time and place, and a latent from hidden states."""
+
+    channels: int
+    patch: int
+
+    @abstractmethod
+    def tokens(self, latents: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """latents [B C h w] at time t [B] -> tokens [B P D], time embedding [B P D], skip."""
+
+    @abstractmethod
+    def latents(self, hidden: Tensor, skip: Tensor, grid: tuple[int, int]) -> Tensor:
+        """hidden [B P D] -> [B C h w], grid = (h, w); zero at initialisation."""
+
+    def grid(self, h: int, w: int) -> tuple[int, int]:
+        """Tokens along height and width."""
+        if h % self.patch or w % self.patch:
+            raise ValueError(
+                f"a {h}x{w} latent does not divide into patches of {self.patch}; change the image "
+                f"size, the tokenizer's stride or patches.patch"
+            )
+        return h // self.patch, w // self.patch
+
+
+class LinearPatches(Patches):
+    """One linear map in, one out (Transfusion's plain variant)."""
+
+    def __init__(self, channels: int, dim: int, patch: int = 2):
+        super().__init__()
+        self.channels, self.patch, self.dim = channels, patch, dim
+        self.inward = Linear(channels * patch**2, dim)
+        self.time = TimeEmbedding(dim)
+        self.outward = ZeroLinear(dim, channels * patch**2)
+
+    def tokens(self, latents: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        h, w = self.grid(*latents.shape[-2:])
+        x = self.inward(patchify(latents, self.patch))  # [B C h w] -> [B P D]
+        time = self.time(t)[:, None].expand_as(x)
+        return x + time + sincos_2d(h, w, self.dim).to(x), time, latents
+
+    def latents(self, hidden: Tensor, skip: Tensor, grid: tuple[int, int]) -> Tensor:
+        return unpatchify(self.outward(hidden), grid, self.patch)
+
+
+class ConvPatches(Patches):
+    """A small U-Net around the trunk: residual blocks and a strided convolution in, the mirror
+    image out, with a long skip (Transfusion's U-Net variant)."""
+
+    def __init__(self, channels: int, dim: int, patch: int = 2, width: int = 64):
+        super().__init__()
+        self.channels, self.patch, self.dim = channels, patch, dim
+        self.stem = nn.Conv2d(channels, width, 3, padding=1)
+        self.before = Residual(width)
+        self.down = nn.Conv2d(width, dim, patch, stride=patch)
+        self.time = TimeEmbedding(dim)
+        self.up = nn.ConvTranspose2d(dim, width, patch, stride=patch)
+        self.join = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.after = Residual(width)
+        self.head = ZeroLinear(width, channels)
+
+    def tokens(self, latents: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        h, w = self.grid(*latents.shape[-2:])
+        skip = self.before(self.stem(latents))  # [B width h w]
+        x = self.down(skip).flatten(2).transpose(1, 2)  # [B P D]
+        time = self.time(t)[:, None].expand_as(x)
+        return x + time + sincos_2d(h, w, self.dim).to(x), time, skip
+
+    def latents(self, hidden: Tensor, skip: Tensor, grid: tuple[int, int]) -> Tensor:
+        h, w = self.grid(*grid)
+        x = hidden.transpose(1, 2).unflatten(2, (h, w))  # [B P D] -> [B D h/p w/p]
+        x = self.after(self.join(F.silu(torch.cat([self.up(x), skip.to(x)], dim=1))))
+        return self.head(x.movedim(1, -1)).movedim(-1, 1)
+

@@ -1,0 +1,153 @@
+"""What paradigms share that read a prefix of text and clean images and go on from there.
+
+B rows, D width, V text vocabulary.
+
+A subclass says how a clean image enters the sequence (`add_image`) and how hidden states become
+text logits (`text_logits`); this class lays out conditions as training does and answers in text.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence as Many
+
+import torch
+from torch import Tensor, nn
+
+from unify.batch import Batch, Segment, Text
+from unify.nn.losses import likelihood, token_nll
+from unify.nn.sequence import Sequence
+from unify.nn.trunk import Backbone
+from unify.noise import Noise
+from unify.paradigm import Paradigm, Term
+from unify.sampling import decode_text
+from unify.tokenizer import TextTokenizer
+
+MAX_PROMPT = 512  # tokens; a longer prompt is cut, and counted by its tokenizer
+
+Context = tuple[Many[Text] | None, Many[Tensor]]  # prompts and source images of one condition
+
+
+class PrefixParadigm(Paradigm):
+    """A paradigm whose conditions are a prefix of one sequence."""
+
+    trunk: Backbone
+    text: TextTokenizer
+    embed: nn.Embedding
+    dropout: float
+    token_constant: float | None
+
+    @abstractmethod
+    def add_image(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
+        """Append clean images [B 3 H W], delimiters included."""
+
+    @abstractmethod
+    def text_logits(self, hidden: Tensor) -> Tensor:
+        """[... D] -> logits of text tokens [... V]."""
+
+    @abstractmethod
+    def image_tokens(self, segment: Segment, followed: bool) -> int:
+        """How many tokens an image column takes in training; `followed` by another column."""
+
+    def add_text(
+        self, sequence: Sequence, texts: Many[Text], length: int
+    ) -> tuple[slice, Tensor, Tensor]:
+        """Append texts; returns where they lie, ids [B length] and valid [B length]."""
+        ids, valid = (part.to(self.device) for part in self.text.encode(texts, length))
+        return sequence.add(self.embed(ids), valid), ids, valid
+
+    def drop_conditions(self, batch: Batch, noise: Noise) -> list[list[Text]]:
+        """Text columns of the batch, conditions of an image made unconditional in some rows."""
+        generates = batch.segments[-1].kind == "image"
+        dropped = (noise.uniform("drop") < self.dropout).tolist()
+        return [
+            [None if drop else text for text, drop in zip(column.texts, dropped, strict=True)]
+            if generates and column.role == "condition"
+            else column.texts
+            for column in batch.segments
+            if column.kind == "text"
+        ]
+
+    def text_term(self, logits: Tensor, ids: Tensor, valid: Tensor) -> Term:
+        """Next-token loss inside one text column: logits [B L V], ids and valid [B L]."""
+        learned = valid[:, 1:]
+        nll = token_nll(logits[:, :-1], ids[:, 1:])
+        return likelihood(nll, learned, self.token_constant)
+
+    def tokens(self, batch: Batch) -> int:
+        """Tokens that the trunk reads for this batch."""
+        last = len(batch.segments) - 1
+        lengths = [
+            column.length if column.kind == "text" else self.image_tokens(column, place < last)
+            for place, column in enumerate(batch.segments)
+        ]
+        return len(batch) * sum(lengths)
+
+    def contexts(
+        self,
+        prompts: Many[Text] | None,
+        sources: Many[Tensor] | None,
+        negative: Many[Text] | None,
+        guidance: float,
+    ) -> list[Context]:
+        """The conditions of guidance, from least to most; only the full one where s = 1.
+
+        Without a prompt (image to image) there is nothing to be guided by.
+        """
+        shown = list(sources or [])
+        if shown and (prompts is None or all(prompt is None for prompt in prompts)):
+            return [(None, shown)]
+        if prompts is None:
+            raise ValueError("generate_image needs prompts, source images, or both")
+        if guidance == 1:
+            return [(prompts, shown)]
+        return [(negative or [None] * len(prompts), shown), (prompts, shown)]
+
+    def prefix(self, contexts: list[Context]) -> Sequence:
+        """Sources, then text, as training lays them out; contexts are stacked along B."""
+        sequence = Sequence(self.trunk.axes)
+        for column in range(len(contexts[0][1])):
+            stacked = torch.cat([shown[column] for _, shown in contexts])
+            self.add_image(sequence, stacked.to(self.device))
+        if contexts[0][0] is not None:
+            prompts = [text for asked, _ in contexts for text in asked or []]
+            used = int(self.text.encode(prompts, MAX_PROMPT)[1].sum(1).max())
+            self.add_text(sequence, prompts, used)
+        return sequence
+
+    def token(self, sequence: Sequence, token: int, rows: int) -> slice:
+        """Append one and the same token to every row."""
+        return sequence.add(self.embed(torch.full((rows, 1), token, device=self.device)))
+
+    @torch.no_grad()
+    def generate_text(
+        self,
+        images: Tensor | None,
+        prompts: Many[Text] | None = None,
+        seed: int | Many[int] = 0,
+        max_length: int = 32,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> list[str]:
+        """Answer (or caption, without prompts) after reading the image; greedy by default."""
+        if images is None and prompts is None:
+            raise ValueError("generate_text needs images, prompts, or both")
+        rows = len(images) if images is not None else len(prompts or [])
+        sequence = self.prefix([(prompts, [] if images is None else [images])])
+        self.token(sequence, self.text.bos, rows)
+        cache = self.trunk.cache()
+
+        def logits() -> Tensor:
+            scores = self.text_logits(sequence.run(self.trunk, cache)[:, -1]).float()  # [B V]
+            scores[:, [self.text.bos, self.text.pad, self.text.null]] = -torch.inf
+            return scores
+
+        def advance(ids: Tensor, alive: Tensor) -> Tensor:
+            sequence.add(self.embed(ids)[:, None], alive[:, None])
+            return logits()
+
+        noise = Noise.for_prompts(seed, prompts or [None] * rows, self.device)
+        uniforms = noise.uniform("text", (max_length,))
+        ids = decode_text(logits(), advance, uniforms, self.text.eos, temperature, top_k, top_p)
+        return self.text.decode(ids)

@@ -1,0 +1,117 @@
+"""A sequence under construction: columns of tokens with what the mask and RoPE need to know.
+
+B rows, n tokens of one column, S tokens so far, D width, A position axes.
+
+Columns are padded on their own (a short prompt is followed by invalid tokens, then by the image):
+invalid tokens are never read and take no position, so the amount of padding changes nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unify.nn.attention import Cache
+from unify.nn.masks import Mask
+from unify.nn.trunk import Backbone
+
+
+@dataclass
+class _Column:
+    x: Tensor  # [B n D]
+    positions: Tensor  # [B n A]
+    mask: Mask
+    time: Tensor | None  # [B n D]
+
+
+class Sequence:
+    """Tokens in the order in which a trunk reads them."""
+
+    def __init__(self, axes: int):
+        self.axes, self.columns, self.length, self.blocks, self.done = axes, [], 0, 0, 0
+        self.next: Tensor | None = None  # [B] position of the next token
+
+    def add(
+        self,
+        x: Tensor,
+        valid: Tensor | None = None,
+        grid: tuple[int, int] | None = None,
+        block: bool = False,
+        isolated: bool = False,
+        time: Tensor | None = None,
+    ) -> slice:
+        """Append x [B n D]; returns where it lies along S.
+
+        `grid` (h, w) of image tokens in raster order; `block` makes the column bidirectional
+        inside; `isolated` hides it from all other columns (a noised copy), and it then takes no
+        positions, so that the clean copy after it has the same ones.
+        """
+        rows, n = x.shape[:2]
+        if valid is None:
+            valid = torch.ones(rows, n, dtype=torch.bool, device=x.device)
+        segment = torch.full((rows, n), self.blocks if block else -1, device=x.device)
+        mask = Mask(
+            document=torch.zeros_like(segment),
+            segment=segment,
+            isolated=torch.full_like(valid, isolated),
+            valid=valid,
+        )
+        self.blocks += block
+        positions = self._positions(valid, grid, advance=not isolated)
+        self.columns.append(_Column(x, positions, mask, time))
+        self.length += n
+        return slice(self.length - n, self.length)
+
+    def _positions(self, valid: Tensor, grid: tuple[int, int] | None, advance: bool) -> Tensor:
+        """Text counts up on every axis; an image keeps the first and spreads over (row, column)."""
+        start = self.next if self.next is not None else valid.new_zeros(len(valid), dtype=torch.long)
+        if grid is None or self.axes == 1:
+            steps = (valid.cumsum(1) - 1).clamp(min=0)
+            positions = (start[:, None] + steps)[..., None].expand(-1, -1, self.axes)
+            used = valid.sum(1)
+        else:
+            index = torch.arange(valid.shape[1], device=valid.device)
+            offsets = torch.stack([0 * index, index // grid[1], index % grid[1]], dim=-1)  # [n 3]
+            positions = start[:, None, None] + offsets
+            used = valid.any(1) * max(grid)
+        self.next = start + used if advance else start
+        return positions
+
+    def mask(self) -> Mask:
+        return Mask.cat([column.mask for column in self.columns])
+
+    def run(self, trunk: Backbone, cache: Cache | None = None) -> Tensor:
+        """Hidden states [B S' D] of the tokens added since the last run (all without a cache).
+
+        With a cache the earlier tokens are read from it, and the new ones are kept in it unless it
+        is frozen.
+        """
+        first = self.done if cache is not None else 0
+        columns = self.columns[first:]
+        start = sum(column.x.shape[1] for column in self.columns[:first])
+        x = torch.cat([column.x for column in columns], dim=1)
+        positions = torch.cat([column.positions for column in columns], dim=1)
+        if cache is not None and not cache.frozen:
+            self.done = len(self.columns)
+        mask = self.mask()
+        return trunk(
+            x, mask.queries(start) if start else mask, positions, cache=cache, **_side(columns)
+        )
+
+    def branch(self) -> Sequence:
+        """A copy that can go on by itself; what is there already is shared."""
+        other = copy.copy(self)
+        other.columns = list(self.columns)
+        return other
+
+
+def _side(columns: list[_Column]) -> dict[str, Tensor]:
+    """Time embeddings of tokens that have a time, for trunks whose blocks are conditioned on it."""
+    if all(column.time is None for column in columns):
+        return {}
+    timed = [torch.full_like(c.mask.valid, c.time is not None) for c in columns]
+    time = [c.time if c.time is not None else torch.zeros_like(c.x) for c in columns]
+    return {"time": torch.cat(time, dim=1), "timed": torch.cat(timed, dim=1)}

@@ -1,0 +1,212 @@
+"""What the arms of a study had in common, and what they had not: computed, never claimed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import median
+from typing import Any
+
+from unify.report.load import Run, Study
+from unify.report.plots import short
+from unify.report.tables import lines, number, sentence
+
+TOLERANCE = 0.01  # quantities that differ by less are matched
+OUTSIDE = ("name", "study", "machine", "seeds", "tiny", "logging", "evaluation")
+
+
+@dataclass
+class Quantity:
+    """One line of the budget: every arm's values over its seeds."""
+
+    name: str
+    values: dict[str, list[float]]
+    show: Callable[[float], str]
+    arms: int
+
+    @property
+    def matched(self) -> bool | None:
+        """None where an arm has no value."""
+        every = [v for values in self.values.values() for v in values]
+        if not every or len(self.values) < self.arms:
+            return None
+        return max(every) - min(every) <= TOLERANCE * max(every)
+
+    def text(self, arm: str) -> str:
+        values = self.values.get(arm)
+        if not values:
+            return "n/a"
+        low, high = self.show(min(values)), self.show(max(values))
+        return low if low == high else f"{low} – {high}"
+
+    def sentence(self) -> str:
+        """`Training time: a 2 min, b 3 min (1.5 times).`"""
+        middle = [median(values) for values in self.values.values()]
+        ratio = max(middle) / min(middle) if min(middle) > 0 else 0
+        times = f" (a factor of {ratio:.2f})" if ratio > 1 + TOLERANCE else ""
+        return f"{self.name}: {', '.join(f'{a} {self.text(a)}' for a in self.values)}{times}."
+
+
+def budget(study: Study) -> list[Quantity]:
+    """Quantities that at least one run stated."""
+    fields: list[tuple[str, Callable[[Run], float | None], Callable[[float], str]]] = [
+        ("Optimizer steps", lambda r: r.steps, _count),
+        ("Rows per step", lambda r: r.info.get("rows_per_step"), _count),
+        ("Samples seen", lambda r: r.samples, _count),
+        ("FLOPs per step", lambda r: r.info.get("flops_per_step") or None, si),
+        ("FLOPs of training", lambda r: r.flops, si),
+        ("Parameters", lambda r: r.parameters("total"), si),
+        ("Trainable parameters", lambda r: r.parameters("trainable"), si),
+        ("Parameters of frozen tokenizers", lambda r: r.parameters("frozen_tokenizers"), si),
+        ("Training time", lambda r: r.info.get("train_seconds"), duration),
+        ("Training speed", _speed, lambda v: f"{number(v)} samples/s"),
+    ]
+    found = []
+    for name, read, show in fields:
+        values: dict[str, list[float]] = {}
+        for run in study.runs:
+            value = read(run)
+            if value is not None:
+                values.setdefault(run.arm, []).append(value)
+        if values:
+            found.append(Quantity(name, values, show, len(study.arms)))
+    return found
+
+
+def _speed(run: Run) -> float | None:
+    seen = [r["samples_per_s"] for r in run.health if r.get("samples_per_s")]
+    return median(seen) if seen else None
+
+
+def data_relation(a: Mapping[int, str], b: Mapping[int, str]) -> tuple[str, str]:
+    """(identical | prefix | differs | not known, in words) for two rolling hashes by step."""
+    common = sorted(a.keys() & b.keys())
+    if not common:
+        return "not known", "no step at which both logged a data hash"
+    for step in common:
+        if a[step] != b[step]:
+            return "differs", f"differs from step {step:,} on, or earlier"
+    if max(a) == max(b):
+        return "identical", f"identical at all {len(common)} logged steps, up to {common[-1]:,}"
+    shorter = min(max(a), max(b))
+    return "prefix", f"one is a prefix of the other: identical up to step {shorter:,}"
+
+
+@dataclass
+class SameData:
+    """What a pair of arms read, and under which seeds that holds."""
+
+    first: str
+    second: str
+    kind: str
+    text: str
+    seeds: list[int]
+
+
+def same_data(study: Study) -> list[SameData]:
+    """Every pair of arms; seeds with the same answer share a line."""
+    found: list[SameData] = []
+    for a, b in combinations(study.arms, 2):
+        answers: dict[tuple[str, str], list[int]] = {}
+        others = {run.seed: run for run in study.runs_of(b)}
+        for run in study.runs_of(a):
+            if run.seed in others:
+                answer = data_relation(run.data_hashes, others[run.seed].data_hashes)
+                answers.setdefault(answer, []).append(run.seed)
+        found += [SameData(a, b, *answer, seeds) for answer, seeds in answers.items()]
+    return found
+
+
+def not_matched(study: Study) -> list[str]:
+    """Everything known to differ between the arms besides the paradigm, one sentence each."""
+    found = [q.sentence() for q in budget(study) if q.matched is False]
+    for pair in same_data(study):
+        if pair.kind != "identical":
+            seeds = f"seed{'s' * (len(pair.seeds) > 1)} {sentence([str(s) for s in pair.seeds])}"
+            found.append(f"Data of {pair.first} and {pair.second} ({seeds}): {pair.text}.")
+    parts = {
+        a: sorted({n["name"] for r in study.runs_of(a) for n in needed(r)}) for a in study.arms
+    }
+    if len({tuple(names) for names in parts.values()}) > 1:
+        each = ", ".join(f"{a} {sentence(n) if n else 'none'}" for a, n in parts.items())
+        found.append(f"Tokenizers and other runs needed: {each}.")
+    for line in lines([r for r in study.rows if r["metric"] == "tokenizer/exact"]):
+        values = {a: c.value for a, c in line.cells.items() if c.value is not None}
+        if len(values) > 1 and max(values.values()) - min(values.values()) > TOLERANCE:
+            each = ", ".join(f"{a} {number(v)}" for a, v in values.items())
+            found.append(
+                f"Ceiling set by the tokenizer (reconstructions the checker reads): {each}."
+            )
+    settings = [key for key, _ in config_differences(study) if not key.startswith("model.")]
+    if settings:
+        found.append(f"Settings outside the model: {sentence(settings)}.")
+    for run in study.runs:
+        if not run.finished:
+            found.append(f"{run.arm}, seed {run.seed}, did not finish: {progress(run)}.")
+    ran = {(run.arm, run.seed) for run in study.runs}
+    missing = [f"{a} seed {s}" for a in study.arms for s in study.seeds if (a, s) not in ran]
+    return found + ([f"No run: {sentence(missing)}."] if missing else [])
+
+
+def needed(run: Run) -> list[dict[str, Any]]:
+    return run.info.get("needed") or []
+
+
+def progress(run: Run) -> str:
+    done = "no step logged" if run.steps is None else f"{run.steps:,}"
+    return f"{run.state} at {done}" + (f" of {run.planned:,} steps" if run.planned else "")
+
+
+def config_differences(study: Study) -> list[tuple[str, dict[str, str]]]:
+    """Settings whose value is not the same in all arms: (dotted key, value by arm)."""
+    flat = {a: _flat(study.runs_of(a)[0].config) for a in study.arms if study.runs_of(a)}
+    keys = dict.fromkeys(key for each in flat.values() for key in each)
+    rows = [(key, {arm: each.get(key, "not set") for arm, each in flat.items()}) for key in keys]
+    return [
+        (key, values)
+        for key, values in rows
+        if key.split(".")[0] not in OUTSIDE and len(set(values.values())) > 1
+    ]
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, str]:
+    if isinstance(config, Mapping) and config:
+        found: dict[str, str] = {}
+        for key, value in config.items():
+            found |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+        return found
+    return {prefix: config if isinstance(config, str) else json.dumps(config, default=str)}
+
+
+def environments(study: Study) -> list[tuple[str, list[tuple[str, Sequence[Run]]]]]:
+    """Per environment key its values, each with the runs that had it."""
+    flat = [(run, _flat(run.environment)) for run in study.runs if run.environment]
+    keys = dict.fromkeys(key for _, each in flat for key in each)
+    found = []
+    for key in keys:
+        by_value: dict[str, list[Run]] = {}
+        for run, each in flat:
+            by_value.setdefault(each.get(key, "not stated"), []).append(run)
+        found.append((key, list(by_value.items())))
+    return found
+
+
+def si(value: float) -> str:
+    """1.32 M, 4.5 G: three significant figures and a unit."""
+    text = short(float(f"{value:.3g}"))
+    return f"{text[:-1]} {text[-1]}" if text[-1].isalpha() else text
+
+
+def duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"

@@ -1,0 +1,47 @@
+"""The results of a study in the terminal: a rich table, plain columns where nobody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TextIO
+
+from unify.report.load import Row
+from unify.report.tables import Cell, lines, number
+
+PLAIN_WIDTH = 10_000  # no wrapping in a file: one line per metric
+
+
+def print_results(rows: Sequence[Row], file: TextIO | None = None) -> None:
+    """Metrics down, arms across: value with its 95% interval, or mean and range over seeds."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(file=file)
+    if not console.is_terminal:
+        console = Console(file=file, width=PLAIN_WIDTH, color_system=None)
+    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    table.add_column("metric")
+    for arm in arms:
+        table.add_column(escape(arm), justify="right")
+    task = None
+    for line in lines(rows):
+        if task not in (None, line.task) and console.is_terminal:
+            table.add_section()
+        task = line.task
+        name = f"{line.metric} ({line.note})" if line.note else line.metric
+        style = "dim" if line.reference else None
+        table.add_row(escape(name), *(cell_text(line.cells.get(a)) for a in arms), style=style)
+    console.print(table)
+
+
+def cell_text(cell: Cell | None) -> str:
+    """0.973 (0.955 to 0.985)."""
+    if cell is None:
+        return "n/a"
+    if cell.span is None:
+        return number(cell.value)
+    low, high = map(number, cell.span)
+    return f"{number(cell.value)} ({low} to {high})"

@@ -1,0 +1,207 @@
+"""Sample grids: one picture per prompt, cut out of the grid's PNG and embedded as a data URI.
+
+A grid is `eval/<name>.png` beside `eval/<name>.json` {name, titles, verdicts}; its pictures lie row
+by row, in `columns` of the JSON or, where it does not say, in the only way that square (or, side by
+side, twice or three times as wide) pictures fit.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unify.report.html import Html, join, tag
+from unify.report.load import Run, Study
+from unify.report.tables import swatch
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MOST_PICTURES = 24  # of one grid and arm
+MOST_SIDE = 128  # pixels of one embedded picture
+MOST_SHEET = 512  # pixels of a whole grid shown as one picture
+EXACT_SIDE = 64  # up to here a picture is embedded losslessly
+
+
+@dataclass
+class Picture:
+    """One picture of a grid, ready to show."""
+
+    uri: str
+    title: str
+    verdict: bool | None
+
+
+@dataclass
+class Shown:
+    """One grid of one run: its pictures, or the whole sheet where it could not be cut."""
+
+    run: Run
+    name: str
+    pictures: list[Picture]
+    sheet: str
+    titles: list[str]
+    verdicts: list[bool | None]
+
+
+def sample_grids(study: Study) -> Html:
+    """Every evaluation grid, arms side by side; prompts shared by all arms share a card."""
+    found: dict[str, list[Shown]] = {}
+    for arm in study.arms:
+        runs = [run for run in study.runs_of(arm) if run.pictures("eval")]
+        for path in runs[0].pictures("eval") if runs else []:
+            shown = read_grid(runs[0], path)
+            found.setdefault(shown.name, []).append(shown)
+    return join(_block(study, name, grids) for name, grids in found.items())
+
+
+def read_grid(run: Run, path: Path) -> Shown:
+    about = path.with_suffix(".json")
+    info: dict[str, Any] = json.loads(about.read_text("utf-8")) if about.is_file() else {}
+    titles = [str(t) for t in info.get("titles") or []]
+    verdicts = list(info.get("verdicts") or [])
+    verdicts += [None] * (len(titles) - len(verdicts))
+    shown = Shown(run, str(info.get("name") or path.stem), [], "", titles, verdicts)
+    image = open_image(path)
+    if image is None:
+        return shown
+    boxes = cut(image.size, len(titles), info.get("columns"))
+    if not boxes:
+        shown.sheet = data_uri(image, MOST_SHEET)
+    for box, title, verdict in list(zip(boxes, titles, verdicts, strict=False))[:MOST_PICTURES]:
+        shown.pictures.append(Picture(data_uri(image.crop(box)), title, verdict))
+    return shown
+
+
+def open_image(path: Path) -> Image | None:
+    """None where the file is damaged: a killed run may leave half a picture."""
+    from PIL import Image
+
+    try:
+        return Image.open(path).convert("RGB")
+    except OSError:
+        return None
+
+
+def cut(
+    size: tuple[int, int], count: int, columns: int | None = None
+) -> list[tuple[int, int, int, int]]:
+    """Boxes (left, upper, right, lower) of `count` pictures; none where no layout fits.
+
+    A layout is c columns, r rows and p pixels around every picture: W = c (w + p) + p.
+    """
+    width, height = size
+    for aspect in (1, 2, 3):
+        for pad in (2, 0, 1):
+            for c in [columns] if columns else range(count, 0, -1):
+                r = math.ceil(count / c)
+                if (width - pad) % c or (height - pad) % r:
+                    continue
+                w, h = (width - pad) // c - pad, (height - pad) // r - pad
+                if h > 0 and (w == aspect * h or (columns and pad == 2)):
+                    lefts = [
+                        (pad + i % c * (w + pad), pad + i // c * (h + pad)) for i in range(count)
+                    ]
+                    return [(x, y, x + w, y + h) for x, y in lefts]
+    return []
+
+
+def data_uri(image: Image, most: int = MOST_SIDE) -> str:
+    """A PNG no larger than `most` pixels a side; 256 colours where it is more than a thumbnail."""
+    if max(image.size) > most:
+        image = image.copy()
+        image.thumbnail((most, most))
+    if max(image.size) > EXACT_SIDE:
+        image = image.quantize(256)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + b64encode(buffer.getvalue()).decode()
+
+
+def _block(study: Study, name: str, grids: Sequence[Shown]) -> Html:
+    scores = []
+    for grid in grids:
+        judged = [v for v in grid.verdicts if v is not None]
+        text = f"{sum(judged)} of {len(judged)} right" if judged else "not judged"
+        mark = swatch(study.arms.index(grid.run.arm))
+        scores.append(tag("li", mark, tag("b", grid.run.arm), f" {text}, seed {grid.run.seed}"))
+    first = grids[0]
+    together = len(grids) > 1 and all(g.titles == first.titles and g.pictures for g in grids)
+    if together:
+        cards = [
+            _card([(g.run.arm, g.pictures[i]) for g in grids], study.arms)
+            for i in range(len(first.pictures))
+        ]
+        body = tag("div", *cards, class_=f"cards of-{min(len(grids), 4)}")
+    else:
+        body = join(_alone(study, grid, len(grids) > 1) for grid in grids)
+    left = max(len(g.titles) for g in grids) - MOST_PICTURES
+    more = tag("p", f"The first {MOST_PICTURES}; {left} more in the run folder.", class_="quiet")
+    title = tag("h3", name.replace("_", " ").replace("/", " · "))
+    return tag(
+        "section", title, tag("ul", *scores, class_="key"), body, more if left > 0 else None,
+        class_="grid",
+    )  # fmt: skip
+
+
+def _alone(study: Study, grid: Shown, named: bool) -> Html:
+    parts: list[Html] = []
+    if named:
+        parts.append(tag("h4", swatch(study.arms.index(grid.run.arm)), grid.run.arm))
+    if grid.pictures:
+        cards = [_card([("", picture)], study.arms) for picture in grid.pictures]
+        parts.append(tag("div", *cards, class_="cards of-1"))
+    elif grid.sheet:
+        parts.append(tag("img", src=grid.sheet, alt=f"sample grid {grid.name}", class_="sheet"))
+        items = zip(grid.titles, grid.verdicts, strict=True)
+        parts.append(tag("ol", *(tag("li", title, " ", mark(v)) for title, v in items)))
+    else:
+        parts.append(tag("p", "The picture could not be read.", class_="quiet"))
+    return join(parts)
+
+
+def _card(pictures: Sequence[tuple[str, Picture]], arms: Sequence[str]) -> Html:
+    """One prompt and what each arm made of it."""
+    title = pictures[0][1].title
+    shots = []
+    for arm, picture in pictures:
+        who = [swatch(arms.index(arm))] if arm else []
+        verdict = mark(picture.verdict)
+        alt = f"{arm}: {title}" if arm else title
+        image = tag("img", src=picture.uri, alt=alt, title=arm or None)
+        shots.append(tag("div", image, tag("div", *who, verdict, class_="said"), class_="shot"))
+    return tag(
+        "figure", tag("div", *shots, class_="shots"), tag("figcaption", title), class_="card"
+    )
+
+
+def mark(verdict: bool | None) -> Html:
+    if verdict is None:
+        return tag("span", "not judged", class_="verdict open")
+    return tag("span", "✓ right" if verdict else "✗ wrong",
+               class_=f"verdict {'right' if verdict else 'wrong'}")  # fmt: skip
+
+
+def training_samples(study: Study) -> Html:
+    """Up to four moments of training per run: the first, the last and two between."""
+    parts: list[Html] = []
+    for run in study.runs:
+        paths = run.pictures("samples")
+        chosen = sorted({round(i * (len(paths) - 1) / 3) for i in range(4)}) if paths else []
+        figures = []
+        for path in (paths[i] for i in chosen):
+            image = open_image(path)
+            if image is not None:
+                uri = data_uri(image, MOST_SHEET // 2)
+                caption = tag("figcaption", path.stem.replace("-", " "))
+                figures.append(tag("figure", tag("img", src=uri, alt=path.stem), caption))
+        if figures:
+            title = tag("h4", swatch(study.arms.index(run.arm)), f"{run.arm}, seed {run.seed}")
+            parts += [title, tag("div", *figures, class_="moments")]
+    return join(parts)

@@ -1,0 +1,167 @@
+"""Reads what a study left on disk: study.json, results.json and one folder per run.
+
+Whatever a crashed run did not write is empty here; nothing that is missing stops a report.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Row = dict[str, Any]  # {arm, paradigm, seed, metric, value, n, low, high, passport}
+RUN_NAME = re.compile(r"(?P<arm>.+)-s(?P<seed>-?\d+)-(?P<hash>[0-9a-f]+)")
+
+
+@dataclass
+class Run:
+    """One arm under one seed."""
+
+    folder: Path
+    arm: str
+    seed: int
+    info: dict[str, Any]  # run.json
+    config: dict[str, Any] = field(default_factory=dict)
+    train: list[dict[str, Any]] = field(default_factory=list)  # journal records by kind
+    health: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def state(self) -> str:
+        return str(self.info.get("state") or "unknown")
+
+    @property
+    def finished(self) -> bool:
+        return self.steps is not None and (self.planned is None or self.steps >= self.planned)
+
+    @property
+    def planned(self) -> int | None:
+        return self.config.get("steps")
+
+    @cached_property
+    def steps(self) -> int | None:
+        """Optimizer steps done: as run.json says, unless the journal of a crashed run ends before."""
+        stated, logged = self.info.get("steps"), [r["step"] for r in self.train]
+        if stated is None or self.state in ("running", "crashed", "failed", "stopped"):
+            return max(logged, default=None)
+        return stated
+
+    @property
+    def samples(self) -> int | None:
+        rows = self.info.get("rows_per_step")
+        return None if rows is None or self.steps is None else self.steps * rows
+
+    @property
+    def flops(self) -> float | None:
+        """Of the whole training; None where they were not counted."""
+        each = self.info.get("flops_per_step")
+        return each * self.steps if each and self.steps is not None else None
+
+    def parameters(self, which: str) -> int | None:
+        return (self.info.get("parameters") or {}).get(which)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return self.info.get("environment") or {}
+
+    @property
+    def data_hashes(self) -> dict[int, str]:
+        """Rolling hash of what was consumed, by step."""
+        return {r["step"]: r["data"] for r in self.train if r.get("data")}
+
+    def pictures(self, folder: str) -> list[Path]:
+        return sorted((self.folder / folder).glob("*.png"), key=_natural)
+
+
+@dataclass
+class Study:
+    """Arms in the order of study.json; `runs` in the order of arms, then seeds."""
+
+    folder: Path
+    info: dict[str, Any]
+    rows: list[Row]
+    runs: list[Run]
+
+    @property
+    def arms(self) -> list[str]:
+        return list(self.info["arms"])
+
+    @property
+    def seeds(self) -> list[int]:
+        return list(self.info.get("seeds") or sorted({r.seed for r in self.runs}))
+
+    @property
+    def primary(self) -> list[str]:
+        return list(self.info.get("primary") or [])
+
+    def runs_of(self, arm: str) -> list[Run]:
+        return [run for run in self.runs if run.arm == arm]
+
+    def paradigm(self, arm: str) -> str:
+        return str(self.info["arms"][arm].get("paradigm") or "")
+
+
+def load_study(folder: Path) -> Study:
+    """ValueError where there is no study; everything else may be missing."""
+    path = folder / "study.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is not a study: it has no study.json; run `unify study` first")
+    info = _json(path)
+    rows = _json(folder / "results.json") if (folder / "results.json").is_file() else []
+    arms = list(info["arms"])
+    newest: dict[tuple[str, int], Run] = {}
+    folders = [p for p in folder.iterdir() if p.is_dir() and RUN_NAME.fullmatch(p.name)]
+    for run in map(load_run, sorted(folders, key=_age)):  # a later run of the same arm replaces
+        if run.arm in arms:
+            newest[run.arm, run.seed] = run
+    runs = sorted(newest.values(), key=lambda r: (arms.index(r.arm), r.seed))
+    return Study(folder, info, [r for r in rows if r["arm"] in arms], runs)
+
+
+def load_run(folder: Path) -> Run:
+    name = RUN_NAME.fullmatch(folder.name)
+    assert name is not None, folder
+    info = _json(folder / "run.json") if (folder / "run.json").is_file() else {}
+    config = folder / "config.yaml"
+    run = Run(
+        folder,
+        arm=info.get("arm") or name["arm"],
+        seed=int(info.get("seed", name["seed"])),
+        info=info,
+        config=(yaml.safe_load(config.read_text()) or {}) if config.is_file() else {},
+    )
+    for record in _journal(folder / "journal.jsonl"):
+        if record.get("kind") in ("train", "health"):
+            (run.train if record["kind"] == "train" else run.health).append(record)
+    return run
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _journal(path: Path) -> list[dict[str, Any]]:
+    """Records up to the first that does not parse: a killed run may leave a torn last line."""
+    records: list[dict[str, Any]] = []
+    if not path.is_file():
+        return records
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def _age(folder: Path) -> tuple[float, str]:
+    journal = folder / "journal.jsonl"
+    return (journal.stat().st_mtime if journal.is_file() else 0.0, folder.name)
+
+
+def _natural(path: Path) -> list[Any]:
+    """step-200 before step-1000."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]

@@ -1,0 +1,188 @@
+"""Plots as inline SVG: coloured by CSS class, so that they follow the page's light or dark scheme.
+
+x is samples seen, shared by all panels; y is logarithmic where positive values span a decade.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from unify.report.html import Html, tag
+
+Point = tuple[float, float]
+WIDTH, HEIGHT = 360, 210
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 26
+MOST_POINTS = 240  # of one line: more would not be seen
+
+
+@dataclass
+class Curve:
+    """One arm in one panel: `points` drawn bold, `raw` faintly behind it."""
+
+    index: int  # colour and dash
+    points: list[Point]
+    raw: list[list[Point]] = field(default_factory=list)
+
+
+def panel(
+    curves: Sequence[Curve], x_most: float, y_range: tuple[float, float] | None = None
+) -> Html:
+    """One plot; `y_range` fixes the axis that several panels share."""
+    seen = [y for c in curves for line in (c.points, *c.raw) for _, y in line if math.isfinite(y)]
+    low, high = y_range or (min(seen), max(seen))
+    log = is_log(low, high)
+    low, high = _widen(low, high, log)
+    up = math.log10 if log else float
+    floor, ceiling = up(low), up(high)
+
+    def x(value: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * value / (x_most or 1)
+
+    def y(value: float) -> float:
+        share = (up(value) - floor) / (ceiling - floor)
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(max(share, 0.0), 1.0)
+
+    parts = _axes(ticks(low, high, log), ticks(0, x_most, False), x, y)
+    for curve in curves:
+        for line in curve.raw:
+            parts.append(_path(thin(line), x, y, f"raw arm-{curve.index % 8}", log))
+    for curve in curves:
+        kind = f"line arm-{curve.index % 8}"
+        parts.append(_path(thin(curve.points), x, y, kind, log))
+    return tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", class_="plot", role="img")
+
+
+def is_log(low: float, high: float) -> bool:
+    return low > 0 and high / low >= 10
+
+
+def _widen(low: float, high: float, log: bool) -> tuple[float, float]:
+    if log:
+        return low / 1.1, high * 1.1
+    room = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
+    return (low - room if low < 0 or low - room > 0 else 0.0), high + room
+
+
+def _axes(
+    y_ticks: Sequence[float],
+    x_ticks: Sequence[float],
+    x: Callable[[float], float],
+    y: Callable[[float], float],
+) -> list[Html]:
+    parts = []
+    for value in y_ticks:
+        at = _n(y(value))
+        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at, class_="rule"))
+        label = tag("text", short(value), x=LEFT - 6, y=_n(y(value) + 3.5), class_="tick end")
+        parts.append(label)
+    for value in x_ticks:
+        where = "tick middle" if x(value) < WIDTH - RIGHT - 12 else "tick end"
+        at = min(x(value), WIDTH - 1)
+        parts.append(tag("text", short(value), x=_n(at), y=HEIGHT - 9, class_=where))
+    base = HEIGHT - BOTTOM
+    parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=base, y2=base, class_="axis"))
+    return parts
+
+
+def _path(
+    points: Sequence[Point],
+    x: Callable[[float], float],
+    y: Callable[[float], float],
+    kind: str,
+    log: bool,
+) -> Html:
+    """A line that breaks where a value is not finite (or, on a log axis, not positive)."""
+    steps, pen = [], "M"
+    for px, py in points:
+        if not math.isfinite(py) or (log and py <= 0):
+            pen = "M"
+            continue
+        steps.append(f"{pen}{_n(x(px))} {_n(y(py))}")
+        pen = "L"
+    return tag("path", d="".join(steps), class_=kind)
+
+
+def interval_plot(marks: Sequence[tuple[int, float, tuple[float, float] | None]]) -> Html:
+    """Dots with intervals, one arm under another, on an axis from 0 to 1."""
+    width, pitch, edge = 168, 9, 6
+    height = pitch * len(marks) + 5
+
+    def x(value: float) -> str:
+        return _n(edge + (width - 2 * edge) * value)
+
+    parts = [
+        tag("line", x1=x(at), x2=x(at), y1=0, y2=height, class_="rule")
+        for at in (0, 0.25, 0.5, 0.75, 1)
+    ]
+    for place, (index, value, span) in enumerate(marks):
+        at, kind = _n(pitch * (place + 0.5) + 2.5), f"arm-{index % 8}"
+        if span is not None:
+            bar = tag("line", x1=x(span[0]), x2=x(span[1]), y1=at, y2=at, class_=f"whisker {kind}")
+            parts.append(bar)
+        parts.append(tag("circle", cx=x(value), cy=at, r=3, class_=f"dot {kind}"))
+    return tag(
+        "svg",
+        *parts,
+        viewBox=f"0 0 {width} {height}",
+        width=width,
+        height=height,
+        class_="interval",
+    )
+
+
+def ticks(low: float, high: float, log: bool) -> list[float]:
+    """Round numbers inside [low, high]: 1-2-5 steps, or 1-2-5 of each decade."""
+    if log:
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        for stride, lead in ((1, (1, 2, 5)), (1, (1, 3)), (1, (1,)), (2, (1,)), (4, (1,))):
+            found = [m * 10.0**d for d in decades if d % stride == 0 for m in lead]
+            found = [v for v in found if low <= v <= high]
+            if len(found) <= 6:
+                return found
+        return [low, high]
+    rough = (high - low) / 4 or 1.0
+    size = 10 ** math.floor(math.log10(rough))
+    step = next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
+    """At most `most` points: means over neighbouring ones."""
+    if len(points) <= most:
+        return list(points)
+    cuts = [round(i * len(points) / most) for i in range(most + 1)]
+    groups = [points[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [(g[-1][0], math.fsum(y for _, y in g) / len(g)) for g in groups]
+
+
+def smooth(points: Sequence[Point]) -> list[Point]:
+    """Mean over a trailing window of a twentieth of the line; non-finite values stay so."""
+    window = max(1, len(points) // 20)
+    out = []
+    for i in range(len(points)):
+        near = [y for _, y in points[max(0, i + 1 - window) : i + 1] if math.isfinite(y)]
+        here = points[i][1]
+        out.append((points[i][0], math.fsum(near) / len(near) if math.isfinite(here) else here))
+    return out
+
+
+def mean_curve(lines: Sequence[Sequence[Point]]) -> list[Point]:
+    """Mean over seeds at the x that all have."""
+    values = [dict(line) for line in lines]
+    common = sorted(set.intersection(*(set(v) for v in values)))
+    return [(x, math.fsum(v[x] for v in values) / len(values)) for x in common]
+
+
+def short(value: float) -> str:
+    """12k, 1.5M, 0.05: labels of an axis."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.4g}{unit}"
+    return "0" if value == 0 else f"{value:.3g}"
+
+
+def _n(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")

@@ -1,0 +1,278 @@
+"""Results as lines (one metric, one passport) of cells (one arm), and as an HTML table.
+
+A cell holds every seed of its arm: one seed shows its value and 95% interval, several show their
+mean and range. Scores that were not measured alike never stand in one line. Of a passport, what
+names the arm itself (its weights, its sampler) may differ between arms; all else must be equal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from unify.report.html import Html, escape, tag
+from unify.report.load import Row
+from unify.report.plots import interval_plot
+
+CONFIRMATORY_SEEDS = 8  # fewer seeds per arm: "exploratory"
+REFERENCES = ("chance", "majority", "blind")  # rows that belong beside vqa/accuracy
+LOWER_IS_BETTER = ("perplexity", "frechet", "bits_per_byte")
+WEIGHTS = {"weights", "run", "checkpoint", "step", "seed"}  # differ between runs of one arm too
+SAMPLER = {"sampling", "image_sampling", "text_sampling", "sampler", "steps", "guidance"}
+TASKS = {"vqa": "Visual question answering", "generate": "Speed", "text": "Text only"}
+
+
+@dataclass
+class Cell:
+    """The scores of one arm on one line, by seed."""
+
+    rows: dict[int, Row] = field(default_factory=dict)
+
+    @property
+    def values(self) -> list[float]:
+        found = [r["value"] for r in self.rows.values()]
+        return [v for v in found if v is not None and math.isfinite(v)]
+
+    @property
+    def value(self) -> float | None:
+        """Mean over the seeds that have a value."""
+        return math.fsum(self.values) / len(self.values) if self.values else None
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """The 95% interval of one seed, the range of several."""
+        if len(self.rows) > 1:
+            return (min(self.values), max(self.values)) if self.values else None
+        (row,) = self.rows.values()
+        low, high = row.get("low"), row.get("high")
+        if not self.values or low is None or high is None or not math.isfinite(low + high):
+            return None
+        return low, high
+
+    @property
+    def trials(self) -> str:
+        """How many trials, of each seed where there are several."""
+        counts = sorted({r["n"] for r in self.rows.values() if r.get("n") is not None})
+        text = "–".join(f"{n:,}" for n in dict.fromkeys(counts[:1] + counts[-1:]))
+        return text + (" each" if len(self.rows) > 1 and text else "")
+
+
+@dataclass
+class Line:
+    """One metric measured in one way."""
+
+    metric: str
+    cells: dict[str, Cell]
+    note: str = ""  # why the metric has more than one line
+
+    @property
+    def task(self) -> str:
+        return self.metric.split("/")[0]
+
+    @property
+    def measure(self) -> str:
+        return self.metric.split("/")[1] if "/" in self.metric else ""
+
+    @property
+    def category(self) -> str:
+        return "/".join(self.metric.split("/")[2:])
+
+    @property
+    def reference(self) -> bool:
+        return self.measure in REFERENCES
+
+    @property
+    def label(self) -> str:
+        name = self.measure if self.reference else self.category or self.measure or self.metric
+        return name.replace("_", " ").replace("/", " · ")
+
+
+def lines(rows: Sequence[Row]) -> list[Line]:
+    """Lines in reading order: by task, a measure before its categories, references last."""
+    by_metric: dict[str, list[Row]] = {}
+    for row in rows:
+        by_metric.setdefault(row["metric"], []).append(row)
+    found = [line for metric, its in by_metric.items() for line in _split(metric, its)]
+    tasks = list(dict.fromkeys(line.task for line in found))
+    measures = list(dict.fromkeys(line.measure for line in found if not line.reference))
+    categories = list(dict.fromkeys(["", *(line.category for line in found)]))
+
+    def place(line: Line) -> tuple[int, int, int, int]:
+        own = "accuracy" if line.reference else line.measure
+        rank = REFERENCES.index(line.measure) + 1 if line.reference else 0
+        place_of_own = measures.index(own) if own in measures else len(measures)
+        return tasks.index(line.task), place_of_own, categories.index(line.category), rank
+
+    return sorted(found, key=place)
+
+
+def _split(metric: str, rows: Sequence[Row]) -> list[Line]:
+    """One line per way of measuring; the note names what differs."""
+    ways: list[tuple[str, dict[str, str], Line]] = []
+    for row in rows:
+        passport = row.get("passport") or {}
+        alike = _part(passport, skip=WEIGHTS | SAMPLER)
+        sampler = _part({k: v for k, v in passport.items() if k in SAMPLER})
+        for shared, samplers, line in ways:
+            if shared == alike and samplers.setdefault(row["arm"], sampler) == sampler:
+                break
+        else:
+            line = Line(metric, {})
+            ways.append((alike, {row["arm"]: sampler}, line))
+        line.cells.setdefault(row["arm"], Cell()).rows[row["seed"]] = row
+    if len(ways) > 1:
+        for _, _, line in ways:
+            line.note = _difference(line, [other for _, _, other in ways])
+    return [line for _, _, line in ways]
+
+
+def _part(passport: dict[str, Any], skip: frozenset[str] | set[str] = frozenset()) -> str:
+    kept = {k: v for k, v in passport.items() if k not in skip}
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def _difference(line: Line, ways: Sequence[Line]) -> str:
+    """What this line's passport says where the passports of the ways differ."""
+
+    def passport(way: Line) -> dict[str, Any]:
+        row = next(iter(next(iter(way.cells.values())).rows.values()))
+        return {k: v for k, v in (row.get("passport") or {}).items() if k not in WEIGHTS}
+
+    mine, others = passport(line), [passport(way) for way in ways]
+    keys = dict.fromkeys(key for each in others for key in each)
+    unlike = [k for k in keys if len({_part({k: o.get(k)}) for o in others}) > 1]
+    return ", ".join(f"{k}: {_short(mine.get(k, 'not stated'))}" for k in unlike)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def number(value: float | None) -> str:
+    """Four significant figures or so; a proportion gets three decimals."""
+    if value is None or not math.isfinite(value):
+        return "undefined"
+    size = abs(value)
+    if 0 < size < 0.001:
+        return f"{value:.2e}"
+    decimals = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
+    return f"{value:,.{decimals}f}"
+
+
+def results_table(
+    found: Sequence[Line], arms: Sequence[str], seeds: Sequence[int], primary: Sequence[str]
+) -> Html:
+    """Metrics by task down, arms across."""
+    head = [tag("th", "Metric", scope="col")]
+    for index, arm in enumerate(arms):
+        head.append(tag("th", swatch(index), arm, scope="col", class_="num"))
+    head.append(tag("th", "0 … 1", scope="col", class_="forest"))
+    body: list[Html] = []
+    task = None
+    for line in found:
+        if line.task != task:
+            task = line.task
+            title = TASKS.get(task, task.replace("_", " ").capitalize())
+            body.append(
+                tag("tr", tag("th", title, colspan=len(arms) + 2, scope="colgroup"), class_="task")
+            )
+        body.append(_row(line, arms, seeds, line.metric in primary))
+    return tag(
+        "div",
+        tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body), class_="results"),
+        class_="scroll",
+    )
+
+
+def _row(line: Line, arms: Sequence[str], seeds: Sequence[int], primary: bool) -> Html:
+    name: list[Html | str] = [tag("span", line.label, title=line.metric)]
+    if primary:
+        name.append(tag("span", "primary", class_="badge primary"))
+    if line.measure in LOWER_IS_BETTER:
+        name.append(tag("span", " lower is better", class_="quiet"))
+    if line.note:
+        name.append(
+            tag("div", tag("b", "Measured differently, so on a row of its own. "), line.note,
+                class_="note")
+        )  # fmt: skip
+    cells = [_cell(line.cells.get(arm), seeds) for arm in arms]
+    kind = "reference" if line.reference else "category" if line.category else "main"
+    return tag(
+        "tr",
+        tag("th", *name, scope="row"),
+        *cells,
+        tag("td", forest(line, arms), class_="forest"),
+        class_=f"{kind}{' is-primary' if primary else ''}{' split' if line.note else ''}",
+    )
+
+
+def _cell(cell: Cell | None, seeds: Sequence[int]) -> Html:
+    if cell is None:
+        return tag("td", tag("span", "n/a", class_="quiet"), class_="num")
+    parts = [tag("span", number(cell.value), class_="value")]
+    detail = [f"n {cell.trials}"] if cell.trials else []
+    if cell.span is not None:
+        low, high = map(number, cell.span)
+        detail.insert(0, f"{low}–{high}" if len(cell.rows) > 1 else f"[{low}, {high}]")
+    if len(cell.values) < len(seeds):
+        detail.append(f"{len(cell.values)} of {len(seeds)} seeds")
+    parts.append(tag("span", " · ".join(detail), class_="interval"))
+    return tag("td", *parts, class_="num")
+
+
+def forest(line: Line, arms: Sequence[str]) -> Html:
+    """Values with intervals on a common axis from 0 to 1; nothing for what is not a proportion."""
+    marks = []
+    for index, arm in enumerate(arms):
+        cell = line.cells.get(arm)
+        if cell is not None and cell.value is not None:
+            marks.append((index, cell.value, cell.span))
+    ends = [end for _, value, span in marks for end in (value, *(span or ()))]
+    if not marks or min(ends) < 0 or max(ends) > 1:
+        return Html("")
+    return interval_plot(marks)
+
+
+def swatch(index: int) -> Html:
+    """The colour and dash of an arm, as in every plot."""
+    mark = tag("line", x1=1, y1=5, x2=21, y2=5, class_=f"line arm-{index % 8}")
+    return tag("svg", mark, class_="swatch", viewBox="0 0 22 10", width=22, height=10)
+
+
+def facts(
+    header: Sequence[Html | str], rows: Sequence[Sequence[Html | str]], kind: str = ""
+) -> Html:
+    """A plain table whose first column names the rows."""
+    head = tag("thead", tag("tr", *(tag("th", h, scope="col") for h in header)))
+    body = [
+        tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:]))
+        for row in rows
+    ]
+    return tag(
+        "div", tag("table", head, tag("tbody", *body), class_=f"facts {kind}"), class_="scroll"
+    )
+
+
+def every_measurement(rows: Sequence[Row]) -> Html:
+    """Each number as it was measured, one seed at a time."""
+    written = [
+        [
+            escape(r["metric"]),
+            escape(r["arm"]),
+            str(r["seed"]),
+            number(r["value"]),
+            *("" if r.get(end) is None else number(r[end]) for end in ("low", "high")),
+            "" if r.get("n") is None else f"{r['n']:,}",
+        ]
+        for r in rows
+    ]
+    return facts(["metric", "arm", "seed", "value", "low", "high", "n"], written, "numbers")
+
+
+def sentence(items: Sequence[str], last: str = "and") -> str:
+    """a, b and c."""
+    return ", ".join(items[:-1]) + f" {last} {items[-1]}" if len(items) > 1 else "".join(items)

@@ -1,0 +1,134 @@
+"""Run folders: what a run leaves behind, and how weights are found again.
+
+    runs/<study>/<name>-s<seed>-<hash>/
+        config.yaml     the completed configuration
+        run.json        what, when, where, state: running | finished | failed
+        journal.jsonl   metrics by step
+        checkpoints/    to resume from
+        samples/ eval/  pictures and scores
+        export/         config.json (class, arguments) and weights (safetensors)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unify.paradigm import Fitted
+
+
+class Run:
+    """A run folder and its `run.json`."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        path = self.folder / "run.json"
+        if not path.exists():
+            raise ValueError(
+                f"{self.folder} is not a run folder: it has no run.json; give the folder that "
+                "`unify train` printed"
+            )
+        return json.loads(path.read_text())
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "run.json").exists() and self.info["state"] == "finished"
+
+    def update(self, **facts: Any) -> None:
+        """Merge facts into run.json; a reader never sees half a file."""
+        known = self.info if (self.folder / "run.json").exists() else {}
+        write_json(self.folder / "run.json", {**known, **facts})
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """One writer at a time; the lock goes with its process, however that ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"{self.folder} is being written by another process; wait for it or stop it"
+                ) from None
+            yield
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write beside the target, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=1, default=str))
+    os.replace(temporary, path)
+
+
+def save_export(model: nn.Module | Fitted, node: dict[str, Any], folder: Path) -> str:
+    """Write weights and how to build them; returns their hash (12 hex digits)."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(model, Fitted):
+        model.save(folder)
+    else:
+        assert isinstance(model, nn.Module)
+        # clones: safetensors refuses tensors that share memory (tied weights)
+        state = {k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()}
+        save_file(state, folder / "model.safetensors")
+    digest = hash_files(folder)
+    arguments = {key: value for key, value in node.items() if key not in ("class", "weights")}
+    write_json(folder / "config.json", {"class": node["class"], "args": arguments, "hash": digest})
+    return digest
+
+
+def hash_files(folder: Path) -> str:
+    """12 hex digits over every file of an export but its config."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.name != "config.json":
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def load_export(part: Any, folder: Path) -> None:
+    """Fill a freshly built part with exported weights; every key must be there and be used."""
+    described = json.loads((Path(folder) / "config.json").read_text())
+    if hash_files(Path(folder)) != described["hash"]:
+        raise ValueError(f"{folder}: weights differ from the hash in config.json; export them again")
+    if isinstance(part, Fitted):
+        part.load(folder)
+        return
+    from safetensors.torch import load_file
+
+    part.load_state_dict(load_file(Path(folder) / "model.safetensors"), strict=True)
+    part.pretrained = True  # initialise() leaves it alone
+
+
+def parameter_counts(model: Any) -> dict[str, int]:
+    """Total and trainable parameters of the model, and those of its frozen tokenizers."""
+    if not isinstance(model, nn.Module):
+        return {"total": 0, "trainable": 0, "frozen_tokenizers": 0}
+    tokenizers = getattr(model, "tokenizers", dict)().values()
+    return {
+        "total": sum(p.numel() for p in model.parameters()),
+        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "frozen_tokenizers": sum(
+            p.numel() for t in tokenizers if isinstance(t, nn.Module) for p in t.parameters()
+        ),
+    }
+
+
+def autocast(precision: str, device: torch.device | str):
+    """The context in which a run of this precision computes outside the trainer."""
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16-mixed")

@@ -1,0 +1,108 @@
+"""A study: arms and seeds, trained, evaluated, compared and reported as one.
+
+    runs/<study>/{study.json, results.json, report.html, <arm>-s<seed>-<hash>/ ...}
+"""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unify.config import load_study, needed_runs
+from unify.evaluate import Row, evaluate
+from unify.recipe import Study
+from unify.runs import Run, write_json
+from unify.tracking import ship_scores
+from unify.train import locate, needed_config, open_run, train
+
+Config = dict[str, Any]
+Say = Callable[[str], None]
+
+
+@dataclass
+class Outcome:
+    """What a study left: its folder, rows of results, and the arms that failed."""
+
+    folder: Path
+    rows: list[Row]
+    failed: dict[str, str]  # "arm seed" -> message
+
+
+def run_study(path: str, overrides: list[str], say: Say = print) -> Outcome:
+    """Train what is missing, evaluate, report. An arm that fails does not lose the others."""
+    from unify.report.page import write_report
+
+    study, arms = load_study(path, overrides)
+    runs_folder = Path(next(iter(arms.values()))["machine"]["runs"])
+    folder = runs_folder / study.name
+    _describe(study, arms, path, folder)
+    rows: list[Row] = []
+    failed: dict[str, str] = {}
+    for arm, seed, config in jobs(study, arms):
+        say(f"== {arm}, seed {seed}")
+        try:
+            rows += finish_run(config, say)
+        except Exception as error:
+            failed[f"{arm} seed {seed}"] = f"{type(error).__name__}: {error}"
+            (folder / f"{arm}-s{seed}.error.txt").write_text(traceback.format_exc())
+            say(f"{arm}, seed {seed} failed: {error}")
+        write_json(folder / "results.json", rows)
+    write_report(folder)
+    return Outcome(folder, rows, failed)
+
+
+def jobs(study: Study, arms: dict[str, Config]) -> Iterator[tuple[str, int, Config]]:
+    """Every (arm, seed) with its configuration; a study's seed sets all seeds of the run."""
+    for seed in study.seeds:
+        for arm, config in arms.items():
+            yield arm, seed, {**config, "seeds": {"init": seed, "data": seed, "noise": seed}}
+
+
+def finish_run(config: Config, say: Say = print, again: bool = False) -> list[Row]:
+    """Train if needed, then evaluate; scores also of the tokenizers that the run needs."""
+    run = train(config, say)
+    if not run.finished:
+        raise ValueError(f"{run.folder} was stopped before its last step; start it again")
+    _, _, recipe = open_run(run.folder, trusted_files=True)
+    say(f"{run.folder}: evaluating")
+    rows = evaluate(run, recipe, config, again)
+    ship_scores(run.folder, config["machine"]["tracker"], config["machine"]["runs"])
+    return rows
+
+
+def pending(study: Study, arms: dict[str, Config]) -> list[tuple[str, int, Run]]:
+    """What `--dry-run` shows: every (arm, seed) with its run folder; needed runs must exist."""
+    return [(arm, seed, locate(config)[0]) for arm, seed, config in jobs(study, arms)]
+
+
+def _describe(study: Study, arms: dict[str, Config], path: str, folder: Path) -> None:
+    """study.json: what the report says was compared."""
+    from unify.config import locate_class
+
+    described = {}
+    for arm, config in arms.items():
+        cls = locate_class(config["model"]["class"], trusted=True)
+        described[arm] = {
+            "paradigm": cls.__name__,
+            "file": config["model"]["class"],
+            "doc": inspect.cleandoc(inspect.getmodule(cls).__doc__ or "").split("\n\n")[0],
+            "needs": [needed_config(p, config)["name"] for p in needed_runs(config)],
+        }
+    write_json(
+        folder / "study.json",
+        {
+            "name": study.name,
+            "title": study.title or study.name,
+            "question": study.question,
+            "primary": study.primary,
+            "seeds": study.seeds,
+            "arms": described,
+            "file": path,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        },
+    )

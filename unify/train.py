@@ -1,0 +1,237 @@
+"""One run: configuration -> parts -> `Trainer.fit` -> run folder. The whole wiring, read downward.
+
+A run is found again by its hash: what is finished is not trained twice, what was interrupted
+resumes from its newest valid checkpoint, and a tokenizer that several runs need is trained once.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from unify.callbacks import Health, SampleGrids
+from unify.checkpoint import Checkpoints, latest_valid
+from unify.config import build, build_recipe, config_hash, load_recipe, needed_runs, save
+from unify.data.module import Data
+from unify.environment import environment, git_diff
+from unify.evaluate import preview, subject_of
+from unify.experiment import Experiment
+from unify.journal import Journal
+from unify.nn.attention import set_backend
+from unify.nn.init import initialise
+from unify.paradigm import Fitted, Paradigm, Trainable
+from unify.recipe import Machine, Recipe
+from unify.runs import Run, autocast, load_export, parameter_counts, save_export
+from unify.tokenizer import ImageTokenizer
+from unify.tracking import tracker
+
+Config = dict[str, Any]
+Say = Callable[[str], None]
+
+
+def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
+    """The run folder of a configuration, and those of the runs it needs (trained if missing)."""
+    needed = {path: train(needed_config(path, config), say) for path in needed_runs(config)}
+    hashes = {path: run.info["weights"] for path, run in needed.items()}
+    data = build(config["data"])
+    assert isinstance(data, Data)
+    digest = config_hash(config, hashes, data.fingerprint())
+    name = f"{config['name']}-s{config['seeds']['init']}-{digest}"
+    return Run(Path(config["machine"]["runs"]) / config["study"] / name), needed
+
+
+def needed_config(path: str, parent: Config) -> Config:
+    """A needed run's own configuration, on its parent's machine."""
+    config = load_recipe(path)
+    return {**config, "machine": parent["machine"]}
+
+
+def assemble(config: Config, needed: dict[str, Run]) -> Recipe:
+    """Build every part; trained parts get the weights of the runs they name."""
+    torch.manual_seed(config["seeds"]["init"])
+
+    def load_weights(part: Any, weights: Any) -> None:
+        path = weights["run"] if isinstance(weights, dict) else None
+        load_export(part, needed[path].folder / "export" if path else Path(weights))
+
+    return build_recipe(config, load_weights)
+
+
+def train(config: Config, say: Say = print) -> Run:
+    """Train what is missing; returns the finished run.
+
+    ValueError for what the user can mend; the run folder then says `failed`.
+    """
+    run, needed = locate(config, say)
+    if run.finished:
+        say(f"{run.folder}: trained already")
+        return run
+    with run.writing():
+        recipe = assemble(config, needed)
+        facts = _begin(run, recipe, config, needed)
+        say(f"{run.folder}: {facts['paradigm']}, {facts['parameters']['trainable']:,} parameters")
+        try:
+            if isinstance(recipe.model, Fitted):
+                recipe.model.fit(recipe.data.texts(FIT_TEXTS))
+            else:
+                _fit(run, recipe, say)
+        except BaseException:
+            run.update(state="failed")
+            raise
+        if run.info["state"] == "stopped":
+            return run
+        weights = save_export(recipe.model, config["model"], run.folder / "export")
+        run.update(state="finished", weights=weights, ended=_now())
+    return run
+
+
+FIT_TEXTS = 20_000  # texts that a vocabulary is fitted on
+CALIBRATION_IMAGES = 256  # validation images that a tokenizer's latent scale is measured on
+
+
+def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> dict[str, Any]:
+    """Write down what this run is before it starts."""
+    save(config, run.folder / "config.yaml")
+    (run.folder / "git.diff").write_text(git_diff())
+    run.update(
+        name=run.folder.name,
+        study=config["study"],
+        arm=config["name"],
+        paradigm=type(recipe.model).__name__,
+        seed=config["seeds"]["init"],
+        hash=run.folder.name.rsplit("-", 1)[1],
+        state="running",
+        steps=recipe.steps,
+        parameters=parameter_counts(recipe.model),
+        data=recipe.data.fingerprint(),
+        needed={
+            path: {"name": r.info["arm"], "folder": str(r.folder), "hash": r.info["weights"]}
+            for path, r in needed.items()
+        },
+        environment=environment(),
+        started=_now(),
+    )
+    return run.info
+
+
+def _fit(run: Run, recipe: Recipe, say: Say) -> None:
+    """Gradient training, from the newest valid checkpoint if there is one."""
+    assert isinstance(recipe.model, Trainable)
+    machine = recipe.machine
+    if machine.threads:
+        torch.set_num_threads(machine.threads)
+    set_backend(machine.attention)
+    initialise(recipe.model, recipe.seeds.init)
+    experiment = Experiment(
+        recipe.model,
+        recipe.loss_weights,
+        recipe.optimizer,
+        recipe.steps,
+        recipe.ema,
+        recipe.seeds,
+    )
+    recipe.data.prepare(recipe.seeds.data, machine.workers)
+    follower = tracker(run.folder, machine.tracker, machine.runs)
+    callbacks = [
+        Journal(run.folder, recipe.logging.metrics_every, follower),
+        Health(recipe.logging.metrics_every, say),
+        SampleGrids(run.folder, recipe.logging.samples_every, lambda: _look(experiment, recipe)),
+        Checkpoints(
+            run.folder / "checkpoints",
+            recipe.logging.checkpoint_every,
+            recipe.logging.keep_checkpoints,
+        ),
+    ]
+    trainer = _trainer(machine, recipe, callbacks, run.folder)
+    resume = latest_valid(run.folder / "checkpoints")
+    if resume is not None:
+        say(f"resuming from {resume}")
+    trainer.fit(experiment, recipe.data, ckpt_path=resume, weights_only=True)
+    run.update(
+        state="running" if trainer.global_step >= recipe.steps else "stopped",
+        rows_per_step=experiment.rows_per_step,
+        tokens_per_step=experiment.tokens_per_step,
+        flops_per_step=experiment.flops_per_step,
+    )
+    experiment.finish()
+    if isinstance(recipe.model, ImageTokenizer):
+        batch = recipe.data.batch("image", "validation", range(CALIBRATION_IMAGES))
+        recipe.model.calibrate(batch.segments[0].images)
+
+
+def _look(experiment: Experiment, recipe: Recipe):
+    """Sample grids of the averaged weights, by the evaluation's sampler."""
+    with experiment.averaged(), autocast(recipe.machine.precision, experiment.device):
+        return preview(subject_of(recipe, recipe.seeds.init))
+
+
+def accumulation(tasks: dict[str, int], machine: Machine) -> int:
+    """Micro-steps per optimizer step so that one holds at most `micro_batch` rows per device."""
+    if not machine.micro_batch:
+        return 1
+    rows = sum(tasks.values())
+    for parts in range(1, rows + 1):
+        shares = parts * machine.devices
+        if all(n % shares == 0 for n in tasks.values()) and rows // shares <= machine.micro_batch:
+            return parts
+    raise ValueError(
+        f"machine.micro_batch is {machine.micro_batch}, but no number of micro-steps divides "
+        f"data.tasks {tasks} over {machine.devices} devices into so few rows; make the tasks' rows "
+        "share a larger divisor or raise micro_batch"
+    )
+
+
+def _trainer(machine: Machine, recipe: Recipe, callbacks: list, folder: Path) -> L.Trainer:
+    """Lightning does the loop; journal, checkpoints and progress are ours."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*`isinstance.treespec.*")
+    return L.Trainer(
+        accelerator=machine.accelerator,
+        devices=machine.devices,
+        precision=machine.precision,
+        max_steps=recipe.steps,
+        max_epochs=-1,
+        accumulate_grad_batches=accumulation(recipe.data.tasks, machine),
+        callbacks=callbacks,
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+    )
+
+
+def open_run(folder: Path, trusted_files: bool = False) -> tuple[Run, Config, Recipe]:
+    """A finished run, its configuration, and its parts with the exported weights, in eval mode."""
+    from unify.config import read
+
+    run = Run(folder)
+    if run.info["state"] != "finished":
+        raise ValueError(f"{folder} is {run.info['state']}; finish it with `unify train` first")
+    config = read(run.folder / "config.yaml", trusted=trusted_files)
+    needed = {path: Run(Path(known["folder"])) for path, known in run.info["needed"].items()}
+    recipe = assemble(config, needed)
+    load_export(recipe.model, run.folder / "export")
+    if isinstance(recipe.model, Trainable):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        recipe.model.to(device).eval()
+        if isinstance(recipe.model, Paradigm):
+            for tokenizer in recipe.model.tokenizers().values():
+                if isinstance(tokenizer, torch.nn.Module):
+                    tokenizer.to(device)
+    return run, config, recipe
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
