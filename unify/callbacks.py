@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -94,12 +93,18 @@ class Recorder(EachStep):
 class Health(EachStep):
     """Says how it goes, every `every` steps: to the journal and to the reader.
 
-    On a terminal that is a progress bar, elsewhere a line.
+    On a terminal that is a progress bar, elsewhere a line given to `say`.
     """
 
-    def __init__(self, journal: Journal, every: int, console: Console | None = None):
-        self.journal, self.every = journal, every
-        self.console = console or Console()
+    def __init__(
+        self,
+        journal: Journal,
+        every: int,
+        say: Callable[[str], None] = print,
+        console: Console | None = None,
+    ):
+        self.journal, self.every, self.say = journal, every, say
+        self.console = console or Console(stderr=True)
         self.bar: Progress | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -123,8 +128,7 @@ class Health(EachStep):
             described = {} if text is None else {"description": text}
             self.bar.update(self.bar.task_ids[0], completed=step, **described)  # type: ignore[arg-type]
         elif text is not None:
-            done = f"step {step}/{trainer.max_steps}"
-            self.console.print(f"{done}  {text}", highlight=False, markup=False, soft_wrap=True)
+            self.say(f"step {step}/{trainer.max_steps}  {text}")
 
     def _measure(self, trainer: Trainer, experiment: Any, step: int) -> dict[str, float]:
         """Rates since the last measurement, and the time left at that rate."""
@@ -161,30 +165,20 @@ def health_line(last: Mapping[str, Any], rates: Mapping[str, float]) -> str:
 
 
 class SampleGrids(EachStep):
-    """Every `every` steps (0: never), and at the last, saves the grids of `make(step)`.
+    """Every `every` steps (0: never), and at the last, saves the grids of `make()` in `samples/`.
 
-    `weights()` is a context in which the model holds the weights to sample from: their average.
-    All ranks sample, as sharded weights need it; the first one saves.
+    `make` samples from the averaged weights and leaves the model as it was. All ranks call it, as
+    sharded weights need them to; the first one saves.
     """
 
-    def __init__(
-        self,
-        folder: Path | str,
-        every: int,
-        make: Callable[[int], Sequence[Grid]],
-        weights: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    ):
-        self.folder, self.every, self.make, self.weights = Path(folder), every, make, weights
+    def __init__(self, folder: Path | str, every: int, make: Callable[[], Sequence[Grid]]):
+        self.folder, self.every, self.make = Path(folder) / "samples", every, make
 
     def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
         if not _due(step, self.every, trainer.max_steps):
             return
-        modes = {module: module.training for module in experiment.modules()}
-        with self.weights(), torch.no_grad():
-            experiment.eval()
-            grids = self.make(step)
-        for module, mode in modes.items():  # frozen parts have been in eval mode all along
-            module.training = mode
+        with torch.no_grad():
+            grids = self.make()
         if trainer.is_global_zero:
             for grid in grids:
                 save_grid(grid, self.folder / f"step-{step:08d}-{grid.name.replace('/', '-')}.png")

@@ -112,11 +112,15 @@ class DirectIO(TorchCheckpointIO):
 
 
 def latest_valid(folder: Path | str) -> Path | None:
-    """The newest checkpoint folder whose manifest verifies; a damaged newer one is warned about."""
+    """The state in the newest checkpoint whose manifest verifies, for `fit(ckpt_path=...)`.
+
+    A damaged newer checkpoint is skipped with a warning that names it. Load it with
+    `weights_only=True`: it holds tensors and plain values, never code.
+    """
     for path in reversed(steps(Path(folder))):
         reason = damage(path)
         if reason is None:
-            return path
+            return path / STATE
         warnings.warn(f"skipping the damaged checkpoint {path}: {reason}", stacklevel=2)
     return None
 
@@ -142,11 +146,6 @@ def damage(path: Path) -> str | None:
         if sha256(path / name) != digest:
             return f"the content of {name} has changed"
     return None
-
-
-def load(path: Path) -> dict[str, Any]:
-    """The state in a checkpoint folder, on the CPU; tensors and plain values only, never code."""
-    return torch.load(path / STATE, map_location="cpu", weights_only=True)
 
 
 def steps(folder: Path) -> list[Path]:

@@ -5,7 +5,6 @@ Environment variables are recorded by an allow-list, and everything recorded pas
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -16,19 +15,48 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from unify.files import write_atomically
-
-PACKAGES = (
-    "unify-multimodal torch torchvision torchmetrics lightning transformers tokenizers diffusers "
-    "timm vector-quantize-pytorch safetensors omegaconf webdataset mlflow numpy scipy pillow "
-    "xformers triton"
-).split()
-VARIABLES = (
-    "CUDA_VISIBLE_DEVICES CUBLAS_WORKSPACE_CONFIG OMP_NUM_THREADS MKL_NUM_THREADS PYTHONHASHSEED "
-    "PYTORCH_ALLOC_CONF PYTORCH_CUDA_ALLOC_CONF NCCL_DEBUG NCCL_SOCKET_IFNAME HF_HUB_OFFLINE "
-    "WORLD_SIZE LOCAL_WORLD_SIZE SLURM_JOB_ID SLURM_NNODES SLURM_NTASKS SLURM_CPUS_PER_TASK "
-    "LANG LC_ALL TZ"
-).split()
+PACKAGES = [
+    "unify-multimodal",
+    "torch",
+    "torchvision",
+    "torchmetrics",
+    "lightning",
+    "transformers",
+    "tokenizers",
+    "diffusers",
+    "timm",
+    "vector-quantize-pytorch",
+    "safetensors",
+    "omegaconf",
+    "webdataset",
+    "mlflow",
+    "numpy",
+    "scipy",
+    "pillow",
+    "xformers",
+    "triton",
+]
+VARIABLES = [
+    "CUDA_VISIBLE_DEVICES",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "PYTHONHASHSEED",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "NCCL_DEBUG",
+    "NCCL_SOCKET_IFNAME",
+    "HF_HUB_OFFLINE",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "SLURM_JOB_ID",
+    "SLURM_NNODES",
+    "SLURM_NTASKS",
+    "SLURM_CPUS_PER_TASK",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+]
 DIFF_LIMIT = 1_000_000  # characters
 
 _SECRET_NAME = re.compile(
@@ -63,15 +91,6 @@ def environment() -> dict[str, Any]:
         "command": redact_command(sys.argv),
         "variables": {n: redact(os.environ[n]) for n in VARIABLES if n in os.environ},
     }
-
-
-def save_environment(folder: Path) -> dict[str, Any]:
-    """Write `environment.json`, and `git.diff` if the code is not as committed."""
-    facts = environment()
-    write_atomically(folder / "environment.json", json.dumps(facts, indent=1))
-    if diff := git_diff():
-        write_atomically(folder / "git.diff", diff)
-    return facts
 
 
 def git_state(code: Path = Path(__file__).parent) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ import io
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -24,55 +25,56 @@ LINES = 4  # of a title; a longer one ends in an ellipsis
 FONT_SIZE = 12
 LINE = FONT_SIZE + 3
 MARK = 14  # width that a verdict takes before the title
-INK, PAPER, GOOD, BAD = (40, 40, 40), (255, 255, 255), (26, 140, 60), (200, 40, 40)
+INK, PAPER, EDGE = (40, 40, 40), (255, 255, 255), (210, 210, 210)
+GOOD, BAD = (26, 140, 60), (200, 40, 40)
 
 
 def save_grid(grid: Grid, path: Path) -> None:
     """Write `path` (PNG) and the same name with `.json`, both whole or not at all."""
-    packed, sheet = io.BytesIO(), draw_grid(grid)
+    sheet, places = draw_grid(grid)
+    packed = io.BytesIO()
     sheet.save(packed, "PNG", optimize=True)
     write_atomically(path, packed.getvalue())
-    facts = {"name": grid.name, "titles": grid.titles, "verdicts": grid.verdicts, **sheet.info}
+    facts = {"name": grid.name, "titles": grid.titles, "verdicts": grid.verdicts, **places}
     write_atomically(path.with_suffix(".json"), json.dumps(facts, ensure_ascii=False, indent=1))
 
 
-def draw_grid(grid: Grid) -> Image.Image:
+def draw_grid(grid: Grid) -> tuple[Image.Image, dict[str, Any]]:
     """Rows of up to 8 pictures, each above its title; a tick or a cross where there is a verdict.
 
-    The sheet's `info` says where the pictures are, so that a report can cut them out again: `boxes`
+    Beside the sheet, where the pictures are, so that a report can cut them out again: `boxes`
     (left, upper, right, lower) and the `factor` by which they are enlarged.
     """
     count, _, height, width = grid.images.shape
     factor = max(1, round(SIDE / max(height, width)))
     wide, high = width * factor, height * factor
     cell = max(wide, SIDE)
-    titles = [
-        _wrap(title, cell - (MARK if verdict is not None else 0))
-        for title, verdict in zip(grid.titles, grid.verdicts, strict=True)
-    ]
+    marks = [0 if verdict is None else MARK for verdict in grid.verdicts]
+    titles = [_wrap(t, cell - mark) for t, mark in zip(grid.titles, marks, strict=True)]
     columns = min(COLUMNS, count)
     rows = [titles[start : start + columns] for start in range(0, count, columns)]
     heights = [high + 4 + LINE * max(map(len, row)) + GAP for row in rows]
     sheet = Image.new("RGB", (columns * (cell + GAP) + GAP, sum(heights) + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
-    sheet.info = {"factor": factor, "boxes": []}
+    boxes = []
     for index in range(count):
         row, column = divmod(index, columns)
         x, y = GAP + column * (cell + GAP), GAP + sum(heights[:row])
         picture = Image.fromarray(to_uint8(grid.images[index]))
         sheet.paste(picture.resize((wide, high), Image.Resampling.NEAREST), (x, y))
-        sheet.info["boxes"].append((x, y, x + wide, y + high))
-        draw.rectangle((x - 1, y - 1, x + wide, y + high), outline=(210, 210, 210))
-        verdict, y = grid.verdicts[index], y + high + 4
-        if verdict is not None:
-            _draw_verdict(draw, x, y, verdict)
+        draw.rectangle((x - 1, y - 1, x + wide, y + high), outline=EDGE)
+        boxes.append((x, y, x + wide, y + high))
+        _draw_verdict(draw, x, y + high + 4, grid.verdicts[index])
         text = "\n".join(titles[index])
-        left = x + (MARK if verdict is not None else 0)
-        draw.multiline_text((left, y), text, fill=INK, font=_font(), spacing=3)
-    return sheet
+        draw.multiline_text(
+            (x + marks[index], y + high + 4), text, fill=INK, font=_font(), spacing=3
+        )
+    return sheet, {"boxes": boxes, "factor": factor}
 
 
-def _draw_verdict(draw: ImageDraw.ImageDraw, x: int, y: int, good: bool) -> None:
+def _draw_verdict(draw: ImageDraw.ImageDraw, x: int, y: int, good: bool | None) -> None:
+    if good is None:
+        return
     if good:
         draw.line([(x, y + 8), (x + 4, y + 12), (x + 10, y + 3)], fill=GOOD, width=3, joint="curve")
     else:

@@ -6,7 +6,7 @@ tracking server that is slow, down or silent cannot slow or stop training, and i
 creating its database costs training nothing. (In a thread it would compete for the interpreter, and
 loader workers forked during that import could inherit a held import lock and hang.)
 
-    tracking.json    what to send besides the journal: experiment, run name, tags, parameters, status
+    journal.jsonl, run.json, config.yaml, samples/, eval/    what is sent
     shipped.json     what has been sent, by URI: run id, last record per kind, files
     tracking.log     what the helper has to say
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import math
 import os
 import re
 import select
@@ -27,10 +28,11 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import unquote
+from typing import Any
+
+import yaml
 
 from unify.files import write_atomically
 from unify.journal import Journal
@@ -38,49 +40,34 @@ from unify.journal import Journal
 WAIT = 2.0  # seconds that the end of a run waits for MLflow
 POLL = 3.0  # seconds between two looks at the run folder
 BATCH = 1000  # metrics in one request: MLflow's limit
+PARAMS = 100  # parameters in one request: MLflow's limit
 VALUE_LENGTH = 6000  # characters of a parameter: MLflow's limit
-ARTIFACTS = ("config.yaml", "environment.json", "git.diff", "run.json", "samples", "eval")
+ARTIFACTS = ("config.yaml", "run.json", "git.diff", "samples", "eval")
 SUFFIXES = {".yaml", ".json", ".diff", ".png"}
-SPEC, SHIPPED, LOG, LOCK, URI = (
-    "tracking.json",
-    "shipped.json",
-    "tracking.log",
-    ".tracking.lock",
-    "UNIFY_TRACKING_URI",
-)
+STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # run.json's states; any other: KILLED
+SHIPPED, LOG, LOCK = "shipped.json", "tracking.log", ".tracking.lock"
+URI = "UNIFY_TRACKING_URI"  # the helper's environment variable
 
 
-class Tracking(Protocol):
-    def start(self, params: Mapping[str, Any]) -> None: ...
-    def finish(self, status: str = "FINISHED") -> bool: ...
+def tracker(folder: Path, setting: str, runs: Path | str) -> Any:
+    """A context in which the run folder, which has its run.json, is followed to MLflow.
+
+    `setting` is `machine.tracker`: an MLflow URI, empty for sqlite in `runs`, or "none".
+    """
+    return nullcontext() if setting == "none" else Tracker(folder, store_uri(setting, runs))
 
 
-class NoTracker:
-    """Journal only."""
-
-    def start(self, params: Mapping[str, Any]) -> None:
-        pass
-
-    def finish(self, status: str = "FINISHED") -> bool:
-        return True
+def store_uri(setting: str, runs: Path | str) -> str:
+    return setting or f"sqlite:///{Path(runs).resolve() / 'mlflow.db'}"
 
 
 class Tracker:
     """Ships one run folder to MLflow while it is written. Never raises because of MLflow."""
 
-    def __init__(self, folder: Path | str, uri: str, experiment: str, tags: Mapping[str, Any]):
+    def __init__(self, folder: Path | str, uri: str):
         self.folder, self.uri = Path(folder).resolve(), uri
-        self.spec = {
-            "experiment": experiment,
-            "run_name": self.folder.name,
-            "tags": {name: str(value) for name, value in tags.items()},
-        }
 
-    def start(self, params: Mapping[str, Any]) -> None:
-        """Describe the run and start the helper; `params` is the completed config, as plain data."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.spec["params"] = dict(flatten(params))
-        self._say("RUNNING")
+    def __enter__(self) -> Tracker:
         # The URI travels by environment: it may hold a password, and arguments are public.
         source = str(Path(__file__).resolve().parents[1])
         paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -93,13 +80,13 @@ class Tracker:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for training; the helper ends with its input
             )
+        return self
 
-    def finish(self, status: str = "FINISHED") -> bool:
-        """Say how the run ended (FINISHED, FAILED, KILLED), wait at most WAIT; is all sent?"""
-        self._say(status)
+    def __exit__(self, *_: object) -> None:
+        """The run is over, and run.json says how: wait at most WAIT for the rest to be sent."""
         assert self.process.stdin is not None
+        self.process.stdin.close()
         try:
-            self.process.stdin.close()
             complete = self.process.wait(timeout=WAIT) == 0
         except subprocess.TimeoutExpired:
             self.process.kill()
@@ -111,34 +98,41 @@ class Tracker:
                 f"send the rest with: unify sync {self.folder}",
                 stacklevel=2,
             )
-        return complete
-
-    def _say(self, status: str) -> None:
-        write_atomically(
-            self.folder / SPEC, json.dumps(self.spec | {"status": status}, ensure_ascii=False)
-        )
 
 
-def make_tracker(
-    setting: str, folder: Path, runs: Path, experiment: str, tags: Mapping[str, Any]
-) -> Tracking:
-    """`machine.tracker`: an MLflow URI, empty for sqlite in the runs folder, or "none"."""
-    if setting == "none":
-        return NoTracker()
-    return Tracker(folder, tracking_uri(setting, runs), experiment, tags)
+def sync(folder: Path | str, uri: str = "") -> int:
+    """Send everything in a run folder that MLflow does not have yet; how many records that was.
 
-
-def tracking_uri(setting: str, runs: Path | str) -> str:
-    return setting or f"sqlite:///{Path(runs).resolve() / 'mlflow.db'}"
-
-
-def sync(folder: Path | str, uri: str) -> None:
-    """Send everything in a run folder that the MLflow at `uri` does not have yet."""
+    Without `uri`, to where the run's own settings say.
+    """
     folder = Path(folder).resolve()
-    if not (folder / SPEC).exists():
-        raise ValueError(f"{folder} was not tracked: it has no {SPEC}")
+    setting = uri or _settings(folder).get("machine", {}).get("tracker", "")
+    if setting == "none":
+        raise ValueError(f"{folder} is not tracked (machine.tracker is none): name an MLflow --uri")
     with _lock(folder, wait=False):
-        Shipment(folder, uri).send(final=True)
+        return Shipment(folder, store_uri(setting, folder.parents[1])).send(final=True)
+
+
+def ship_scores(folder: Path, setting: str, runs: Path | str) -> None:
+    """Put the rows of `eval/scores.json` into the journal, and send what MLflow does not have.
+
+    An MLflow that cannot be reached costs a warning: the scores are in the run folder.
+    """
+    rows = json.loads((folder / "eval" / "scores.json").read_text())["rows"]
+    record = {row["metric"]: row["value"] for row in rows if math.isfinite(row["value"])}
+    record = {"step": _facts(folder)["steps"], "kind": "eval", **record}
+    journal = Journal(folder)
+    if record not in journal.records("eval")[-1:]:
+        journal.write(record["step"], "eval", record)
+    if setting != "none":
+        try:
+            sync(folder, store_uri(setting, runs))
+        except Exception as error:
+            warnings.warn(
+                f"MLflow did not take the scores of {folder.name} ({error}); send them with: "
+                f"unify sync {folder}",
+                stacklevel=2,
+            )
 
 
 class Shipment:
@@ -152,44 +146,46 @@ class Shipment:
         self.state = self.all.setdefault(self.name, {"marks": {}, "files": {}})
         self.client: Any = None
 
-    def send(self, final: bool = False) -> None:
-        """One pass over the run folder; with `final`, also say how the run ended."""
-        self.spec = json.loads((self.folder / SPEC).read_text())
+    def send(self, final: bool = False) -> int:
+        """One pass over the run folder, which returns how many records it sent.
+
+        With `final`, also say how the run ended: one that did not write it down was killed.
+        """
         if self.client is None:
             client = connect(self.uri)
-            self._open(client)
+            self._open(client, _facts(self.folder))
             self.client = client
-        self._send_records()
+        sent = self._send_records()
         self._send_files()
         if final:
-            ended = self.spec["status"] != "RUNNING"  # else it was killed before it could say so
-            status = self.spec["status"] if ended else "KILLED"
+            status = STATUS.get(_facts(self.folder)["state"], "KILLED")
             self.client.set_terminated(self.state["run_id"], status)
+        return sent
 
-    def _open(self, client: Any) -> None:
+    def _open(self, client: Any, facts: Mapping[str, Any]) -> None:
         """Find or create the experiment and the run; log tags and parameters once."""
         from mlflow.entities import Param
 
         if "run_id" in self.state:
             client.update_run(self.state["run_id"], status="RUNNING")
         else:
-            experiment = find_experiment(client, self.uri, self.spec["experiment"])
-            name, tags = self.spec["run_name"], self.spec["tags"]
-            run = client.create_run(experiment, run_name=name, tags=tags)
+            experiment = find_experiment(client, self.uri, facts["study"])
+            run = client.create_run(experiment, run_name=self.folder.name, tags=tags_of(facts))
             self.state["run_id"] = run.info.run_id
             self._remember()
-        if "params" not in self.state:
-            params = [Param(_name(k), v[:VALUE_LENGTH]) for k, v in self.spec["params"].items()]
-            for start in range(0, len(params), 100):  # MLflow takes 100 at a time
-                client.log_batch(self.state["run_id"], params=params[start : start + 100])
+        if "params" not in self.state:  # MLflow refuses another value, as a resumed run may have
+            flat = flatten(_settings(self.folder))
+            params = [Param(_name(key), value[:VALUE_LENGTH]) for key, value in flat]
+            for start in range(0, len(params), PARAMS):
+                client.log_batch(self.state["run_id"], params=params[start : start + PARAMS])
             self.state["params"] = True
             self._remember()
 
-    def _send_records(self) -> None:
+    def _send_records(self) -> int:
         from mlflow.entities import Metric
 
         batch: list[Metric] = []
-        marks = dict(self.state["marks"])
+        marks, sent = dict(self.state["marks"]), 0
 
         def flush() -> None:
             if batch:
@@ -207,7 +203,9 @@ class Shipment:
                 flush()
             batch += metrics
             marks[record["kind"]] = mark
+            sent += 1
         flush()
+        return sent
 
     def _send_files(self) -> None:
         for path in artifacts(self.folder):
@@ -260,6 +258,14 @@ def artifacts(folder: Path) -> list[Path]:
     return [f for f in files if f.is_file() and f.suffix in SUFFIXES and f.name[0] != "."]
 
 
+def tags_of(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What to search runs by."""
+    git = (facts.get("environment") or {}).get("git") or {}
+    named = {name: facts.get(name) for name in ("arm", "paradigm", "seed", "data")}
+    named |= {"config_hash": facts.get("hash"), "git_sha": git.get("sha")}
+    return {name: str(value) for name, value in named.items() if value is not None}
+
+
 def flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     """`{"a": {"b": 1}}` -> ("a.b", "1"); lists stay whole."""
     if isinstance(values, Mapping):
@@ -290,12 +296,24 @@ def find_experiment(client: Any, uri: str, name: str) -> str:
         return found.experiment_id
     place = None
     if uri.startswith("sqlite:///"):
-        runs = Path(unquote(uri.removeprefix("sqlite:///"))).resolve().parent
+        runs = Path(uri.removeprefix("sqlite:///")).resolve().parent
         place = (runs / "mlartifacts" / name).as_uri()
     try:
         return client.create_experiment(name, artifact_location=place)
     except MlflowException:  # another run was faster
         return client.get_experiment_by_name(name).experiment_id
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    if not path.exists():
+        raise ValueError(f"{folder} is not a run folder: it has no run.json")
+    return json.loads(path.read_text())
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / "config.yaml"
+    return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
 
 
 def _name(name: str) -> str:

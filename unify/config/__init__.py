@@ -12,16 +12,16 @@ nothing that is not a subclass of what its place is annotated with ever is.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
-from unify.config.check import Completion
-from unify.config.classes import contracts, locate, options, parameters, shape
+from unify.config.check import Completion, names
+from unify.config.classes import contracts, locate_class, options, parameters, shape
 from unify.config.cross import cross_checks
 from unify.config.load import OVERLAYS, Tree, arm, finish, load
 from unify.config.tree import ConfigError, Node, Problem, dump, parse
@@ -36,9 +36,11 @@ __all__ = [
     "check_file",
     "complete",
     "config_hash",
+    "dump",
     "load",
     "load_recipe",
     "load_study",
+    "locate_class",
     "needed_runs",
     "read",
     "save",
@@ -69,8 +71,8 @@ def complete(tree: Tree, schema: type | None = None, partial: bool = False) -> C
     """
     if schema is None:
         schema = Study if "arms" in tree.root.value else Recipe
-    completion = Completion(list(tree.problems), tree.trusted, tree.tiny)
-    root = completion.top(tree.root, schema, partial)
+    completion = Completion(list(tree.problems), schema, tree.trusted, tree.tiny)
+    root = completion.top(completion.resolve(tree.root), partial)
     cross_checks(root, completion)
     if completion.problems:
         raise ConfigError(completion.problems)
@@ -94,8 +96,9 @@ def load_study(
     An override whose first word is a key of Study (`seeds`, `name`, ...) changes the study, any
     other every arm.
     """
-    own = {field.name for field in dataclasses.fields(Study)}
-    ours, theirs = [], []
+    own = {field.name for field in fields(Study)}
+    ours: list[str] = []
+    theirs: list[str] = []
     for word in overrides:
         first = word.removeprefix("--").partition("=")[0].partition(".")[0]
         (ours if first in own else theirs).append(word)
@@ -153,17 +156,20 @@ def read(path: str | Path, trusted: bool = False, schema: type | None = None) ->
     return complete(Tree(root, problems, trusted), schema)
 
 
-def needed_runs(completed: Completed) -> list[Path]:
-    """The experiments whose weights this one starts from, what they need themselves first."""
-    found: list[Path] = []
+def needed_runs(completed: Completed) -> dict[str, bool]:
+    """The experiments whose weights this one starts from, what they need themselves first.
+
+    By absolute path, in the order to train them; True where the `tiny` form is meant.
+    """
+    found: dict[str, bool] = {}
 
     def visit(value: Any) -> None:
         children = value.values() if isinstance(value, dict) else value
         for child in children if isinstance(value, (dict, list)) else ():
             visit(child)
         weights = value.get("weights") if isinstance(value, dict) and "class" in value else None
-        if isinstance(weights, dict) and Path(weights["run"]) not in found:
-            found.append(Path(weights["run"]))
+        if isinstance(weights, dict):
+            found.setdefault(weights["run"], weights.get("tiny", False))
 
     visit({key: value for key, value in completed.items() if key not in OVERLAYS})
     return found
@@ -210,14 +216,16 @@ def build(value: Any, load_weights: LoadWeights | None = None, expect: Any = obj
     whose node names weights, right after it was constructed; weights are `{"run": path}` or the
     path of a folder. Raises what the constructors raise.
     """
+    parts = contracts(expect)
+    if isinstance(value, dict) and parts and ("class" in value or is_dataclass(parts[0])):
+        return _build_part(value, load_weights, parts)
     for hint in options(expect):
         origin, inner = shape(hint)
-        if isinstance(value, dict) and contracts(hint):
-            return _build_part(value, load_weights, expect)
         if isinstance(value, dict) and origin is dict:
             return {key: build(child, load_weights, inner[0]) for key, child in value.items()}
         if isinstance(value, list) and origin is list:
-            return [build(child, load_weights, inner[0]) for child in value]
+            items = [build(child, load_weights, inner[0]) for child in value]
+            return tuple(items) if (get_origin(hint) or hint) is tuple else items
         if isinstance(value, list) and origin is tuple:
             children = zip(value, inner, strict=True)
             return tuple(build(child, load_weights, item) for child, item in children)
@@ -226,11 +234,12 @@ def build(value: Any, load_weights: LoadWeights | None = None, expect: Any = obj
     return copy.deepcopy(value)
 
 
-def _build_part(node: dict[str, Any], load_weights: LoadWeights | None, expect: Any) -> Any:
-    expected = contracts(expect)
-    cls = locate(node["class"], trusted=False) if "class" in node else expected[0]
+def _build_part(
+    node: dict[str, Any], load_weights: LoadWeights | None, expected: tuple[type, ...]
+) -> Any:
+    cls: Any = locate_class(node["class"], trusted=False) if "class" in node else expected[0]
     if not issubclass(cls, expected):
-        raise ValueError(f"{node['class']} is not a {expect}; complete the config before building")
+        raise ValueError(f"{node['class']} is not a {names(expected)}; complete the config first")
     known = parameters(cls)
     arguments = {
         key: build(child, load_weights, known[key].hint)

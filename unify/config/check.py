@@ -22,13 +22,22 @@ from unify.config.classes import (
     class_name,
     contracts,
     describe,
-    locate,
+    locate_class,
     options,
     parameters,
     shape,
 )
-from unify.config.load import OVERLAYS, load
-from unify.config.tree import BROKEN, ConfigError, Node, Problem, join, reference, suggest
+from unify.config.load import OVERLAYS, interpolate, load, references
+from unify.config.tree import (
+    BROKEN,
+    ConfigError,
+    Node,
+    Problem,
+    is_reference,
+    join,
+    reference,
+    suggest,
+)
 from unify.paradigm import Fitted, Trainable
 
 RESERVED = ("class", "weights")
@@ -39,13 +48,21 @@ class Completion:
     """One pass over a tree. `inside`: the files whose `model` is being read for its weights."""
 
     problems: list[Problem]
+    schema: type  # the dataclass of the top level
     trusted: bool
     tiny: bool
     inside: tuple[str, ...] = ()
 
-    def top(self, root: Node, schema: type, partial: bool = False) -> Node:
-        """The top level against a dataclass; `partial`: keys without a default may be missing."""
-        known = parameters(schema)
+    def resolve(self, root: Node) -> Node:
+        """The tree with its references resolved, to defaults too: hence a first, silent pass."""
+        if not references(root):
+            return root
+        defaults = replace(self, problems=[]).top(root, partial=True).plain()
+        return interpolate(root, defaults, self.problems)
+
+    def top(self, root: Node, partial: bool = False) -> Node:
+        """The top level; `partial`: keys without a default may be missing."""
+        known = parameters(self.schema)
         overlays = {k: v for k, v in root.value.items() if k in OVERLAYS and k in known}
         rest = {k: v for k, v in root.value.items() if k not in overlays}
         wanted = {k: p for k, p in known.items() if k not in overlays}
@@ -54,7 +71,7 @@ class Completion:
                 self.problems.append(node.problem(key, f"expected a mapping, not {node.plain()!r}"))
         if partial:
             wanted = {k: p for k, p in wanted.items() if k in rest or p.default is not REQUIRED}
-        done = self.arguments(root, rest, wanted, schema.__name__, "")
+        done = self.arguments(root, rest, wanted, self.schema.__name__, "")
         return Node({**done, **overlays}, root.file, root.line)
 
     def arguments(
@@ -83,7 +100,7 @@ class Completion:
 
     def value(self, node: Node, hint: Any, key: str) -> Node:
         """One value against its annotation."""
-        if node.value is BROKEN:
+        if node.value is BROKEN or is_reference(node):
             return node
         choices = options(hint)
         parts = contracts(hint)
@@ -122,10 +139,9 @@ class Completion:
                 return node
         elif origin is float and type(value) in (int, float):
             return replace(node, value=float(value))
-        elif origin in (bool, int, str, NoneType) and type(value) is origin:
-            return node
-        elif origin is Path and isinstance(value, str):
-            return node
+        elif origin in (bool, int, str, Path, NoneType):
+            if type(value) is (str if origin is Path else origin):
+                return node
         elif contracts(hint) and isinstance(value, dict):
             return self.part(node, contracts(hint), key)
         elif origin is Any or not inspect.isclass(origin):
@@ -198,11 +214,11 @@ class Completion:
         try:
             if not isinstance(name, str):
                 raise ValueError(f"expected the name of a class, not {says.plain()!r}")
-            found = locate(name, self.trusted)
+            found = locate_class(name, self.trusted)
             if not issubclass(found, expected):
                 message = f"{name} is not a {names(expected)}; name a class that is"
             elif inspect.isabstract(found):
-                lacks = ", ".join(sorted(found.__abstractmethods__))
+                lacks = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
                 message = f"{name} is abstract (it lacks {lacks}); name a subclass"
         except ValueError as error:
             message = str(error)
@@ -212,7 +228,7 @@ class Completion:
         return found
 
     def weights(self, node: Node, classless: bool, key: str) -> tuple[Node, Node | None]:
-        """`{run: file}` or a folder, with its path made absolute; the part it holds if asked for."""
+        """`{run: file}` or a folder, its path made absolute; the part it holds if asked for."""
         run = node.get("run") if isinstance(node.value, dict) else node
         if run is None or not isinstance(run.value, str):
             message = "expected {run: experiment.yaml} or a folder with config.json"
@@ -248,12 +264,12 @@ class Completion:
             self.problems += [p for p in error.problems if p.file != "command line"]
             return None
         self.problems += tree.problems
-        model = tree.root.get("model")
+        inner = replace(self, tiny=tiny, inside=(*self.inside, path))
+        model = inner.resolve(tree.root).get("model")
         if model is None or not isinstance(model.value, dict):
             message = f"{path} has no `model`; name an experiment that trains one"
             self.problems.append(node.problem(key, message))
             return None
-        inner = replace(self, tiny=tiny, inside=(*self.inside, path))
         done = inner.part(model, (Trainable, Fitted), "model")
         return done if done.get("class") is not None else None
 
@@ -263,7 +279,7 @@ class Completion:
         try:
             saved = json.loads(file.read_text(encoding="utf-8"))
             name, arguments = saved["class"], saved["args"]
-            locate(name, trusted=False)
+            locate_class(name, trusted=False)
         except (OSError, KeyError, TypeError, ValueError) as error:
             message = f"{file} does not describe a part ({error}); name a folder that was exported"
             self.problems.append(node.problem(key, message))

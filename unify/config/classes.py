@@ -26,7 +26,7 @@ REQUIRED = object()  # a parameter without a default
 UNWRITTEN = object()  # one whose default YAML cannot say (a function); the constructor fills it in
 
 PLAIN = (bool, int, float, str, NoneType, Path)
-LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable)
+LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Iterable)
 MAPPINGS = (dict, collections.abc.Mapping)
 
 
@@ -35,8 +35,8 @@ class Parameter(NamedTuple):
     default: Any
 
 
-def locate(name: str, trusted: bool) -> type:
-    """`unify.x.Y`, or `/folder/file.py:Y` if `trusted` or loaded before. ValueError says why not."""
+def locate_class(name: str, trusted: bool) -> type:
+    """`unify.x.Y`, or `/folder/file.py:Y` if `trusted` or loaded before; else a ValueError."""
     if ".py:" in name:
         path, _, attribute = name.rpartition(":")
         return _class_of(_module_of_file(os.path.realpath(path), trusted), attribute)

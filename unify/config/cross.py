@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from unify.config.check import Completion
-from unify.config.classes import arguments_of, locate
+from unify.config.classes import arguments_of, locate_class
 from unify.config.tree import Node, Problem, reference, suggest
 from unify.data.source import TASKS
 from unify.paradigm import Fitted, Paradigm, Trainable
@@ -19,7 +19,7 @@ def cross_checks(root: Node, completion: Completion) -> None:
         problems.append(steps.problem("steps", f"{steps.value} is too few; write 1 or more"))
     says = root.value["model"].get("class") if "model" in root.value else None
     try:
-        model = locate(reference(says), completion.trusted) if says is not None else None
+        model = locate_class(reference(says), completion.trusted) if says is not None else None
     except (ValueError, TypeError):
         return
     if model is None or not issubclass(model, (Trainable, Fitted)):

@@ -4,8 +4,8 @@
     model: {class: unify.paradigms.x.Y}     # another class replaces the node of the base whole
     tiny: {model: {...}}                    # merged on top when asked for, before the command line
 
-`${a.b}` refers to another key and `${oc.env:NAME}` to the environment (always a string); OmegaConf
-resolves both. Nothing here imports or runs anything that a file names.
+`${a.b}` refers to another key, said or left to its default, and `${oc.env:NAME}` to the environment
+(always a string); OmegaConf resolves both, once defaults are known (check.py). Nothing here imports or runs anything that a file names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from unify.config.tree import (
     ConfigError,
     Node,
     Problem,
+    is_reference,
     parse,
+    reference,
     suggest,
 )
 
@@ -35,21 +37,15 @@ OVERLAYS = ("tiny", "arms", "set")  # parts of configs: completed only once merg
 
 @dataclass
 class Tree:
-    """A merged config and what was wrong so far. `trusted`: may name Python files to load."""
+    """A merged config with its `${...}`, and what was wrong so far.
+
+    `trusted`: it may name Python files to load; `tiny`: its `tiny` block is merged.
+    """
 
     root: Node
     problems: list[Problem] = field(default_factory=list)
     trusted: bool = True
     tiny: bool = False
-
-
-def reference(node: Node) -> Any:
-    """What `class:` says, with the path of a Python file made absolute."""
-    text = node.value
-    if isinstance(text, str) and ".py:" in text:
-        path, _, name = text.rpartition(":")
-        return f"{os.path.abspath(node.folder / path)}:{name}"
-    return text
 
 
 def _replaces(below: Node, above: Node) -> bool:
@@ -159,29 +155,33 @@ def override(root: Node, overrides: Sequence[str], problems: list[Problem]) -> N
 _ALLOWED = re.compile(r"\$\{(?:oc\.env:[^${}]+|[\w.\[\]-]+)\}")
 
 
-def interpolate(root: Node, problems: list[Problem]) -> None:
-    """Resolve `${...}` in place, outside OVERLAYS."""
-    used = Node({k: v for k, v in root.value.items() if k not in OVERLAYS}, root.file)
-    leaves = [(path, leaf) for path, leaf in _leaves(used, ()) if "${" in str(leaf.value)]
+def references(root: Node) -> bool:
+    """Whether `interpolate` has anything to do."""
+    return any(is_reference(leaf) for _, leaf in _leaves(_used(root), ()))
+
+
+def interpolate(root: Node, defaults: Any, problems: list[Problem]) -> Node:
+    """The tree with every `${...}` resolved against itself and, where a key is not said, against
+    `defaults` (plain data). OVERLAYS keep theirs."""
+    root = root.copy()  # arms of a study share nodes
+    leaves = [(path, leaf) for path, leaf in _leaves(_used(root), ()) if is_reference(leaf)]
     for path, leaf in leaves:
         if "${" in _ALLOWED.sub("", leaf.value):
-            message = f"{leaf.value!r}: only ${{key.sub}} and ${{oc.env:NAME}} are resolved"
+            message = f"{leaf.value!r}: write ${{key.sub}} or ${{oc.env:NAME}}; nothing else is run"
             problems.append(leaf.problem(".".join(map(str, path)), message))
             leaf.value = BROKEN
-    if not leaves:
-        return
-    config = OmegaConf.create(used.plain())
+    context = OmegaConf.create(_filled(_used(root).plain(), defaults))
     resolved = []
     for path, leaf in leaves:
         if leaf.value is BROKEN:
             continue
-        value: Any = config
+        value: Any = context
         try:
             for step in path:
                 value = value[step]
             if OmegaConf.is_config(value):
                 value = OmegaConf.to_container(value, resolve=True)
-        except OmegaConfBaseException as error:
+        except (OmegaConfBaseException, RecursionError) as error:
             reason = str(error).splitlines()[0].rpartition("interpolation: ")[2].strip("'\"")
             message = f"{leaf.value!r} cannot be resolved: {reason}; correct the reference"
             problems.append(leaf.problem(".".join(map(str, path)), message))
@@ -189,6 +189,18 @@ def interpolate(root: Node, problems: list[Problem]) -> None:
         resolved.append((leaf, value))
     for leaf, value in resolved:
         leaf.value = leaf.like(value).value
+    return root
+
+
+def _used(root: Node) -> Node:
+    return Node({k: v for k, v in root.value.items() if k not in OVERLAYS}, root.file, root.line)
+
+
+def _filled(said: Any, defaults: Any) -> Any:
+    if not isinstance(said, dict) or not isinstance(defaults, dict):
+        return said
+    both = {k: _filled(v, defaults.get(k)) for k, v in said.items()}
+    return {**{k: v for k, v in defaults.items() if k not in OVERLAYS}, **both}
 
 
 def _leaves(node: Node, path: tuple[str | int, ...]) -> Iterable[tuple[tuple, Node]]:
@@ -218,10 +230,8 @@ def load(
 def finish(
     root: Node, problems: list[Problem], overrides: Sequence[str], tiny: bool, trusted: bool
 ) -> Tree:
-    """What is merged on top of the files, then the references."""
+    """What is merged on top of the files."""
     small = root.get("tiny")
     if tiny and small is not None:
         root = merge(root, small)
-    root = override(root, overrides, problems)
-    interpolate(root, problems)
-    return Tree(root, problems, trusted, tiny)
+    return Tree(override(root, overrides, problems), problems, trusted, tiny)

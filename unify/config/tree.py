@@ -7,6 +7,7 @@ tags that name Python objects are refused. Nothing here imports, resolves or run
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -57,6 +58,13 @@ class Node:
     def get(self, key: str) -> Node | None:
         return self.value.get(key) if isinstance(self.value, dict) else None
 
+    def copy(self) -> Node:
+        if isinstance(self.value, dict):
+            return Node({k: v.copy() for k, v in self.value.items()}, self.file, self.line)
+        if isinstance(self.value, list):
+            return Node([v.copy() for v in self.value], self.file, self.line)
+        return Node(self.value, self.file, self.line)
+
     def plain(self) -> Any:
         if isinstance(self.value, dict):
             return {key: child.plain() for key, child in self.value.items()}
@@ -76,6 +84,11 @@ class Node:
         return Problem(self.file, self.line, key, message)
 
 
+def is_reference(node: Node) -> bool:
+    """Whether the value waits for another key's."""
+    return isinstance(node.value, str) and "${" in node.value
+
+
 def join(key: str, child: str | int) -> str:
     return f"{key}.{child}" if key else str(child)
 
@@ -84,6 +97,15 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def reference(node: Node) -> Any:
+    """What `class:` says, with the path of a Python file made absolute."""
+    text = node.value
+    if isinstance(text, str) and ".py:" in text:
+        path, _, name = text.rpartition(":")
+        return f"{os.path.abspath(node.folder / path)}:{name}"
+    return text
 
 
 class _Loader(yaml.SafeLoader):

@@ -34,6 +34,8 @@ def decode(data: bytes) -> np.ndarray:
     """Bytes of one image -> uint8 [H W 3], or BadImage."""
     image = _open(data)
     try:
+        if image.format == "PNG":  # the checksums of its chunks, which load() does not read
+            Image.open(io.BytesIO(data), formats=FORMATS).verify()
         image.load()
         image = ImageOps.exif_transpose(image)
     except Exception as error:  # a decoder fed with damaged bytes may raise anything
@@ -48,13 +50,13 @@ def dimensions(data: bytes) -> tuple[int, int]:
 
 
 def resize_crop(image: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [H W 3] -> uint8 [S S 3]: shorter side to S (antialiased), then the centre."""
+    """uint8 [H W 3] -> uint8 [S S 3]: the central square, scaled (antialiased, bicubic)."""
     height, width = image.shape[:2]
-    scale = size / min(height, width)
-    new = max(size, round(width * scale)), max(size, round(height * scale))
-    resized = Image.fromarray(image).resize(new, Image.Resampling.BICUBIC)
-    left, top = (new[0] - size) // 2, (new[1] - size) // 2
-    return np.asarray(resized.crop((left, top, left + size, top + size)))
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    square = (left, top, left + side, top + side)
+    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box=square)
+    return np.asarray(resized)
 
 
 def _open(data: bytes) -> Image.Image:

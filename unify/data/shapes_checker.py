@@ -1,11 +1,12 @@
 """The exact checker: reads an image of the embedded world back into a scene, or says why it cannot.
 
-B images, N places of the board, K templates of a place (empty, and every shape, colour and size),
-P numbers in a place (its pixels times 3).
+B images, K kinds of content of a place (empty, and every shape, colour and size), T templates (each
+kind sharp and softened), P numbers in a place (its pixels times 3).
 
-Each place is compared with its templates in pixel space; distances are root mean squares on the
-[-1, 1] scale. With the nearest template a and any other template b, at distances d_a <= d_b from
-the image and D_ab from each other,
+Each place is compared with its templates in pixel space; the soft ones are there because what a
+tokenizer decodes is blurred, and a blurred square is nearer to a sharp circle than one would think.
+Distances are root mean squares on the [-1, 1] scale. With the nearest template a and any template b
+of another kind, at distances d_a <= d_b from the image and D_ab from each other,
 
     u = (d_b^2 - d_a^2) / D_ab^2
 
@@ -42,6 +43,7 @@ VERSION = 1  # raise it whenever a verdict could change
 FAR = 0.28
 MARGIN = 0.3
 SPOT = 0.5
+SOFT = 1.2  # pixels of blur of the soft templates
 CHUNK = 1024  # images compared at once
 
 
@@ -62,18 +64,21 @@ class Checker:
         self.board, self.renderer = world.board, world.renderer
         board = self.board
         kinds = [Pattern(s, c, z) for s in board.shapes for c in board.colors for z in board.sizes]
-        self._things: list[list[Thing | None]] = []  # by place and template
-        self._templates: list[Tensor] = []  # [K P] by place
-        self._between: list[Tensor] = []  # [K K] squared distances of templates by place
+        self._things: list[list[Thing | None]] = []  # [T] by place
+        self._templates: list[Tensor] = []  # [T P] by place
+        self._between: list[Tensor] = []  # [T T] squared distances; inf within a kind
         for cell in board.cells:
             things: list[Thing | None] = [None]
             things += [Thing(cell, str(k.shape), str(k.color), str(k.size)) for k in kinds]
             scenes = [Scene(() if thing is None else (thing,)) for thing in things]
-            drawn = torch.stack([to_tensor(self.renderer.render(scene)) for scene in scenes])
-            flat = self._crop(drawn, cell).flatten(1)
-            self._things.append(things)
+            sharp = torch.stack([to_tensor(self.renderer.render(scene)) for scene in scenes])
+            soft = blur(sharp[1:], SOFT)  # emptiness is never soft
+            flat = self._crop(torch.cat([sharp, soft]), cell).flatten(1)
+            kind = torch.cat([torch.arange(len(things)), torch.arange(1, len(things))])
+            between = torch.cdist(flat, flat).square() / flat.shape[1]
+            self._things.append([things[k] for k in kind.tolist()])
             self._templates.append(flat)
-            self._between.append((flat[:, None] - flat).square().mean(-1))
+            self._between.append(between.masked_fill(kind[:, None] == kind, torch.inf))
 
     def read(self, images: Tensor) -> list[Scene | Unreadable]:
         """[B 3 H W] in [-1, 1] -> B scenes; Unreadable with the first reason where one fails."""
@@ -107,17 +112,16 @@ class Checker:
         """What stands at the i-th place of B images."""
         crop = self._crop(images, self.board.cells[i])  # [B 3 h w]
         templates, between = self._templates[i], self._between[i]
-        squared = torch.cdist(crop.flatten(1), templates).square() / templates.shape[1]  # [B K]
-        best = squared.argmin(1)  # [B]
-        near = squared.gather(1, best[:, None])  # [B 1]
-        apart = between[best]  # [B K], 0 at the best itself
-        u = torch.where(apart > 0, (squared - near) / apart.clamp_min(1e-9), torch.inf)
+        squared = torch.cdist(crop.flatten(1), templates).square() / templates.shape[1]  # [B T]
+        near, best = squared.min(1)  # [B]
+        apart = between[best]  # [B T]
+        u = torch.where(apart.isinf(), torch.inf, (squared - near[:, None]) / apart)
         residual = crop - templates[best].view_as(crop)
         spot = F.avg_pool2d(residual, 3, stride=1).abs().amax((1, 2, 3))
         name = place(self.board, self.board.cells[i])
         verdicts = zip(
             best.tolist(),
-            near[:, 0].sqrt().tolist(),
+            near.sqrt().tolist(),
             u.amin(1).tolist(),
             u.argmin(1).tolist(),
             spot.tolist(),
@@ -135,6 +139,11 @@ class Checker:
             else:
                 column.append(thing)
         return column
+
+
+def blur(images: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of [B 3 H W], sigma in pixels."""
+    return gaussian_blur(images, [2 * int(3 * sigma + 1) + 1] * 2, [sigma])
 
 
 def _name(thing: Thing | None) -> str:
@@ -160,7 +169,7 @@ def robustness(
     damaged = {
         ("noise", s): clean + s * torch.randn(clean.shape, generator=generator) for s in noises
     }
-    damaged |= {("blur", s): gaussian_blur(clean, [2 * int(3 * s + 1) + 1] * 2, [s]) for s in blurs}
+    damaged |= {("blur", s): blur(clean, s) for s in blurs}
     table: list[dict[str, float | str]] = []
     for (damage, level), images in damaged.items():
         read = checker.read(images)

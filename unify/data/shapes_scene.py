@@ -63,7 +63,7 @@ def _star(points: int, inner: float) -> Inside:
 
 SHAPES: dict[str, Inside] = {
     "circle": lambda x, y: x**2 + y**2 <= 0.98,
-    "square": lambda x, y: np.maximum(abs(x), abs(y)) <= 0.86,
+    "square": lambda x, y: np.maximum(abs(x), abs(y)) <= 0.88,
     "triangle": _polygon([(0.0, -0.98), (1.02, 0.82), (-1.02, 0.82)]),
     "cross": lambda x, y: (np.minimum(abs(x), abs(y)) <= 0.3) & (np.maximum(abs(x), abs(y)) <= 0.98),
     "diamond": lambda x, y: abs(x) + abs(y) <= 1.06,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
@@ -13,6 +13,7 @@ from unify.report.load import Run, Study
 from unify.report.plots import short
 from unify.report.tables import lines, number, sentence
 
+NAMED = 8  # settings that one sentence names
 TOLERANCE = 0.01  # quantities that differ by less are matched
 OUTSIDE = ("name", "study", "machine", "seeds", "tiny", "logging", "evaluation")
 
@@ -53,7 +54,7 @@ def budget(study: Study) -> list[Quantity]:
     """Quantities that at least one run stated."""
     fields: list[tuple[str, Callable[[Run], float | None], Callable[[float], str]]] = [
         ("Optimizer steps", lambda r: r.steps, _count),
-        ("Rows per step", lambda r: r.info.get("rows_per_step"), _count),
+        ("Rows per step", lambda r: r.rows_per_step, _count),
         ("Samples seen", lambda r: r.samples, _count),
         ("FLOPs per step", lambda r: r.info.get("flops_per_step") or None, si),
         ("FLOPs of training", lambda r: r.flops, si),
@@ -126,9 +127,7 @@ def not_matched(study: Study) -> list[str]:
         if pair.kind != "identical":
             seeds = f"seed{'s' * (len(pair.seeds) > 1)} {sentence([str(s) for s in pair.seeds])}"
             found.append(f"Data of {pair.first} and {pair.second} ({seeds}): {pair.text}.")
-    parts = {
-        a: sorted({n["name"] for r in study.runs_of(a) for n in needed(r)}) for a in study.arms
-    }
+    parts = {a: sorted({n["name"] for r in study.runs_of(a) for n in r.needed}) for a in study.arms}
     if len({tuple(names) for names in parts.values()}) > 1:
         each = ", ".join(f"{a} {sentence(n) if n else 'none'}" for a, n in parts.items())
         found.append(f"Tokenizers and other runs needed: {each}.")
@@ -141,17 +140,14 @@ def not_matched(study: Study) -> list[str]:
             )
     settings = [key for key, _ in config_differences(study) if not key.startswith("model.")]
     if settings:
-        found.append(f"Settings outside the model: {sentence(settings)}.")
+        more = [f"{len(settings) - NAMED} more"] if len(settings) > NAMED else []
+        found.append(f"Settings outside the model: {sentence(settings[:NAMED] + more)}.")
     for run in study.runs:
         if not run.finished:
             found.append(f"{run.arm}, seed {run.seed}, did not finish: {progress(run)}.")
     ran = {(run.arm, run.seed) for run in study.runs}
     missing = [f"{a} seed {s}" for a in study.arms for s in study.seeds if (a, s) not in ran]
     return found + ([f"No run: {sentence(missing)}."] if missing else [])
-
-
-def needed(run: Run) -> list[dict[str, Any]]:
-    return run.info.get("needed") or []
 
 
 def progress(run: Run) -> str:
@@ -180,7 +176,7 @@ def _flat(config: Any, prefix: str = "") -> dict[str, str]:
     return {prefix: config if isinstance(config, str) else json.dumps(config, default=str)}
 
 
-def environments(study: Study) -> list[tuple[str, list[tuple[str, Sequence[Run]]]]]:
+def environments(study: Study) -> list[tuple[str, list[tuple[str, list[Run]]]]]:
     """Per environment key its values, each with the runs that had it."""
     flat = [(run, _flat(run.environment)) for run in study.runs if run.environment]
     keys = dict.fromkeys(key for _, each in flat for key in each)

@@ -21,8 +21,8 @@ def learning_curves(study: Study) -> Html:
         return tag("p", "No losses were logged.")
     key = [tag("li", swatch(i), tag("b", arm)) for i, arm in enumerate(study.arms)]
     parts: list[Node] = [
-        tag("p", "Unweighted loss terms on training batches against samples seen, every panel on the "
-            "same horizontal axis. Bold: running mean over a twentieth of the run, averaged over "
+        tag("p", "Unweighted loss terms on training batches against samples seen, every panel on "
+            "the same horizontal axis. Bold: running mean over a twentieth of the run, averaged over "
             "seeds; faint: as logged. A term that two arms share by name is the same quantity only "
             "where it has the same definition (text: cross-entropy in nats).", class_="quiet"),
         tag("ul", *key, class_="key"),
@@ -111,7 +111,7 @@ def _curves(study: Study, key: str, records: Callable[[Run], list[dict]]) -> lis
 
 def _x(run: Run, record: dict) -> float:
     """Samples seen; steps where the rows of a step are not known."""
-    return float(record["step"] * run.info.get("rows_per_step", 1))
+    return float(record["step"] * (run.rows_per_step or 1))
 
 
 def _finite(value: float | None) -> float:

@@ -1,15 +1,14 @@
-"""Sample grids: one picture per prompt, cut out of the grid's PNG and embedded as a data URI.
+"""Sample grids: every picture with its prompt and verdict, embedded as a data URI.
 
-A grid is `eval/<name>.png` beside `eval/<name>.json` {name, titles, verdicts}; its pictures lie row
-by row, in `columns` of the JSON or, where it does not say, in the only way that square (or, side by
-side, twice or three times as wide) pictures fit.
+A grid is `<name>.png`, a sheet, beside `<name>.json` {name, titles, verdicts, boxes, factor}: the
+boxes say where on the sheet the pictures are, `factor` by how much they were enlarged.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import math
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,9 @@ from unify.report.tables import swatch
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+MOMENT = re.compile(r"step-(?P<step>\d+)(?:-(?P<name>.+))?")
+UNREADABLE = "The picture could not be read."
+ACROSS = 8  # pictures of one moment of training
 MOST_PICTURES = 24  # of one grid and arm
 MOST_SIDE = 128  # pixels of one embedded picture
 MOST_SHEET = 512  # pixels of a whole grid shown as one picture
@@ -40,7 +42,7 @@ class Picture:
 
 @dataclass
 class Shown:
-    """One grid of one run: its pictures, or the whole sheet where it could not be cut."""
+    """One grid of one run: its pictures, or the whole sheet where nothing says where they are."""
 
     run: Run
     name: str
@@ -61,21 +63,21 @@ def sample_grids(study: Study) -> Html:
     return join(_block(study, name, grids) for name, grids in found.items())
 
 
-def read_grid(run: Run, path: Path) -> Shown:
+def read_grid(run: Run, path: Path, most: int = MOST_PICTURES) -> Shown:
     about = path.with_suffix(".json")
     info: dict[str, Any] = json.loads(about.read_text("utf-8")) if about.is_file() else {}
     titles = [str(t) for t in info.get("titles") or []]
-    verdicts = list(info.get("verdicts") or [])
-    verdicts += [None] * (len(titles) - len(verdicts))
+    verdicts = list(info.get("verdicts") or [None] * len(titles))
     shown = Shown(run, str(info.get("name") or path.stem), [], "", titles, verdicts)
-    image = open_image(path)
-    if image is None:
+    sheet = open_image(path)
+    if sheet is None:
         return shown
-    boxes = cut(image.size, len(titles), info.get("columns"))
-    if not boxes:
-        shown.sheet = data_uri(image, MOST_SHEET)
-    for box, title, verdict in list(zip(boxes, titles, verdicts, strict=False))[:MOST_PICTURES]:
-        shown.pictures.append(Picture(data_uri(image.crop(box)), title, verdict))
+    boxes = (info.get("boxes") or [])[:most]
+    for box, title, verdict in zip(boxes, titles, verdicts, strict=False):
+        uri = data_uri(sheet.crop(box), info.get("factor", 1))
+        shown.pictures.append(Picture(uri, title, verdict))
+    if not shown.pictures:
+        shown.sheet = data_uri(sheet, most=MOST_SHEET)
     return shown
 
 
@@ -89,33 +91,17 @@ def open_image(path: Path) -> Image | None:
         return None
 
 
-def cut(
-    size: tuple[int, int], count: int, columns: int | None = None
-) -> list[tuple[int, int, int, int]]:
-    """Boxes (left, upper, right, lower) of `count` pictures; none where no layout fits.
+def data_uri(image: Image, factor: int = 1, most: int = MOST_SIDE) -> str:
+    """A PNG no larger than `most` pixels a side; 256 colours where it is more than a thumbnail.
 
-    A layout is c columns, r rows and p pixels around every picture: W = c (w + p) + p.
+    An enlargement by `factor` is undone first: the page enlarges again, without the bytes.
     """
-    width, height = size
-    for aspect in (1, 2, 3):
-        for pad in (2, 0, 1):
-            for c in [columns] if columns else range(count, 0, -1):
-                r = math.ceil(count / c)
-                if (width - pad) % c or (height - pad) % r:
-                    continue
-                w, h = (width - pad) // c - pad, (height - pad) // r - pad
-                if h > 0 and (w == aspect * h or (columns and pad == 2)):
-                    lefts = [
-                        (pad + i % c * (w + pad), pad + i // c * (h + pad)) for i in range(count)
-                    ]
-                    return [(x, y, x + w, y + h) for x, y in lefts]
-    return []
+    from PIL.Image import Resampling
 
-
-def data_uri(image: Image, most: int = MOST_SIDE) -> str:
-    """A PNG no larger than `most` pixels a side; 256 colours where it is more than a thumbnail."""
+    if factor > 1:
+        size = (image.width // factor, image.height // factor)
+        image = image.resize(size, Resampling.NEAREST)
     if max(image.size) > most:
-        image = image.copy()
         image.thumbnail((most, most))
     if max(image.size) > EXACT_SIDE:
         image = image.quantize(256)
@@ -162,7 +148,7 @@ def _alone(study: Study, grid: Shown, named: bool) -> Html:
         items = zip(grid.titles, grid.verdicts, strict=True)
         parts.append(tag("ol", *(tag("li", title, " ", mark(v)) for title, v in items)))
     else:
-        parts.append(tag("p", "The picture could not be read.", class_="quiet"))
+        parts.append(tag("p", UNREADABLE, class_="quiet"))
     return join(parts)
 
 
@@ -172,7 +158,7 @@ def _card(pictures: Sequence[tuple[str, Picture]], arms: Sequence[str]) -> Html:
     shots = []
     for arm, picture in pictures:
         who = [swatch(arms.index(arm))] if arm else []
-        verdict = mark(picture.verdict)
+        verdict = mark(picture.verdict) if arms else None
         alt = f"{arm}: {title}" if arm else title
         image = tag("img", src=picture.uri, alt=alt, title=arm or None)
         shots.append(tag("div", image, tag("div", *who, verdict, class_="said"), class_="shot"))
@@ -189,19 +175,30 @@ def mark(verdict: bool | None) -> Html:
 
 
 def training_samples(study: Study) -> Html:
-    """Up to four moments of training per run: the first, the last and two between."""
+    """Per run and grid up to four moments of training: the first, the last and two between."""
     parts: list[Html] = []
     for run in study.runs:
-        paths = run.pictures("samples")
-        chosen = sorted({round(i * (len(paths) - 1) / 3) for i in range(4)}) if paths else []
-        figures = []
-        for path in (paths[i] for i in chosen):
-            image = open_image(path)
-            if image is not None:
-                uri = data_uri(image, MOST_SHEET // 2)
-                caption = tag("figcaption", path.stem.replace("-", " "))
-                figures.append(tag("figure", tag("img", src=uri, alt=path.stem), caption))
-        if figures:
-            title = tag("h4", swatch(study.arms.index(run.arm)), f"{run.arm}, seed {run.seed}")
-            parts += [title, tag("div", *figures, class_="moments")]
+        by_name: dict[str, list[tuple[int, Path]]] = {}
+        for path in run.pictures("samples"):
+            if match := MOMENT.fullmatch(path.stem):
+                by_name.setdefault(match["name"] or "samples", []).append(
+                    (int(match["step"]), path)
+                )
+        for name, moments in by_name.items():
+            chosen = sorted({round(i * (len(moments) - 1) / 3) for i in range(4)})
+            rows = [(moments[i][0], read_grid(run, moments[i][1], ACROSS)) for i in chosen]
+            title = f"{run.arm}, seed {run.seed}: {name.replace('_', ' ')}"
+            parts.append(tag("h4", swatch(study.arms.index(run.arm)), title))
+            parts += [_moment(step, shown) for step, shown in rows]
     return join(parts)
+
+
+def _moment(step: int, shown: Shown) -> Html:
+    if shown.pictures:
+        cards = [_card([("", picture)], []) for picture in shown.pictures]
+        content = tag("div", *cards, class_="cards of-1 strip")
+    elif shown.sheet:
+        content = tag("img", src=shown.sheet, alt=f"samples at step {step}", class_="sheet")
+    else:
+        content = tag("p", UNREADABLE, class_="quiet")
+    return tag("div", tag("p", f"step {step:,}", class_="quiet"), content, class_="moment")

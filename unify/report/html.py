@@ -29,7 +29,7 @@ def join(nodes: Iterable[Node], separator: str = "") -> Html:
     return Html(escape_text(separator).join(escape(node) for node in nodes))
 
 
-def tag(name: str, *children: Node, **attributes: str | float | int | bool | None) -> Html:
+def tag(name: str, /, *children: Node, **attributes: str | float | int | bool | None) -> Html:
     """`class_` is class, `stroke_width` stroke-width; None and False leave an attribute out."""
     written = ""
     for key, value in attributes.items():
@@ -42,3 +42,8 @@ def tag(name: str, *children: Node, **attributes: str | float | int | bool | Non
             f"<{name}{written}>" if name in ("meta", "img", "br") else f"<{name}{written}/>"
         )
     return Html(f"<{name}{written}>{join(children)}</{name}>")
+
+
+def fold(title: str, content: Html) -> Html:
+    """Shut until the reader opens it."""
+    return tag("details", tag("summary", title), content)

@@ -36,24 +36,33 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.steps is not None and (self.planned is None or self.steps >= self.planned)
+        return self.state == "finished"
 
     @property
     def planned(self) -> int | None:
-        return self.config.get("steps")
+        return self.info.get("steps") or self.config.get("steps")
+
+    @property
+    def steps(self) -> int | None:
+        """Optimizer steps done; of an unfinished run, those that the journal knows."""
+        return self.planned if self.finished else max((r["step"] for r in self.train), default=None)
 
     @cached_property
-    def steps(self) -> int | None:
-        """Optimizer steps done: as run.json says, unless the journal of a crashed run ends before."""
-        stated, logged = self.info.get("steps"), [r["step"] for r in self.train]
-        if stated is None or self.state in ("running", "crashed", "failed", "stopped"):
-            return max(logged, default=None)
-        return stated
+    def rows_per_step(self) -> int | None:
+        stated = self.info.get("rows_per_step")
+        logged = [r["samples"] // r["step"] for r in self.train if r["step"] and r.get("samples")]
+        return stated or (logged[-1] if logged else None)
 
     @property
     def samples(self) -> int | None:
-        rows = self.info.get("rows_per_step")
+        rows = self.rows_per_step
         return None if rows is None or self.steps is None else self.steps * rows
+
+    @property
+    def needed(self) -> list[dict[str, Any]]:
+        """Runs trained before this one: {name, hash ...} each."""
+        stated = self.info.get("needed") or []
+        return list(stated.values() if isinstance(stated, dict) else stated)
 
     @property
     def flops(self) -> float | None:
@@ -130,7 +139,7 @@ def load_run(folder: Path) -> Run:
     run = Run(
         folder,
         arm=info.get("arm") or name["arm"],
-        seed=int(info.get("seed", name["seed"])),
+        seed=int(info["seed"] if "seed" in info else name["seed"]),
         info=info,
         config=(yaml.safe_load(config.read_text()) or {}) if config.is_file() else {},
     )

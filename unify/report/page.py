@@ -1,20 +1,16 @@
 """One self-contained HTML page for a study: `write_report(folder)`.
 
-No script, no network, no file beside it: styles inline, plots as SVG, pictures as data URIs, folding
-by <details>. Equal input gives equal bytes: whatever is dated is dated by the study.
+No script, no network, no file beside it: styles inline, plots as SVG, pictures as data URIs,
+folding by <details>. Equal input gives equal bytes: whatever is dated is dated by the study.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from unify.report import compare, curves, grids
-from unify.report.html import Html, Node, join, tag
+from unify.report import compare, curves, grids, provenance
+from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Run, Study, load_study
 from unify.report.style import CSS
 from unify.report.tables import (
@@ -25,6 +21,7 @@ from unify.report.tables import (
     forest,
     lines,
     number,
+    plural,
     results_table,
     sentence,
     swatch,
@@ -49,9 +46,9 @@ def render(study: Study) -> str:
         ("results", "Results", _results(study, found)),
         ("samples", "Samples", _samples(study)),
         ("curves", "Learning curves", curves.learning_curves(study)),
-        ("reproduce", "How to reproduce", _reproduce(study)),
-        ("environment", "Environment", _environment(study)),
-        ("measured", "How each number was measured", _measured(study, found)),
+        ("reproduce", "How to reproduce", provenance.reproduce(study)),
+        ("environment", "Environment", provenance.environment(study)),
+        ("measured", "How each number was measured", provenance.measured(study)),
     ]
     title = study.info.get("title") or study.info.get("name") or study.folder.name
     head = tag(
@@ -91,8 +88,8 @@ def summary(study: Study, found: Sequence[Line]) -> str:
     """What was done and measured, in sentences without a verdict."""
     seeds = sorted({run.seed for run in study.runs})
     parts = [
-        f"{_plural(len(study.arms), 'arm')} ({sentence(study.arms)}), "
-        f"{_plural(len(seeds) or len(study.seeds), 'seed')} each."
+        f"{plural(len(study.arms), 'arm')} ({sentence(study.arms)}), "
+        f"{plural(len(seeds) or len(study.seeds), 'seed')} each."
     ]
     for quantity in compare.budget(study):
         if quantity.name == "Samples seen":
@@ -111,8 +108,8 @@ def summary(study: Study, found: Sequence[Line]) -> str:
             parts.append(f"{line.metric}: {', '.join(values)}.")
     if len(study.seeds) < CONFIRMATORY_SEEDS:
         parts.append(
-            f"Exploratory: {_plural(len(study.seeds), 'seed')} per arm do{'es' * (len(study.seeds) == 1)}"
-            " not show how much the arms would differ by chance of training."
+            f"Exploratory: with {plural(len(study.seeds), 'seed')} per arm, how much arms differ by "
+            "chance of training is not known."
         )
     return " ".join(parts)
 
@@ -147,12 +144,15 @@ def _arm(study: Study, index: int, found: Sequence[Line]) -> Html:
     arm = study.arms[index]
     info, runs = study.info["arms"][arm], study.runs_of(arm)
     doc = " ".join(str(info.get("doc") or "").split())
-    ceilings = [f"{line.metric} {number(cell.value)}" for line in found
-                if line.task == "tokenizer" and (cell := line.cells.get(arm)) is not None]  # fmt: skip
+    ceilings = [
+        f"{line.metric} {number(line.cells[arm].value)}"
+        for line in found
+        if line.task == "tokenizer" and arm in line.cells
+    ]
     rows: list[tuple[str, Node]] = [("Experiment", tag("code", info.get("file") or "not stated"))]
     if runs:
         rows.append(("Parameters", _parameters(runs[0])))
-        parts = [_needed(n) for n in compare.needed(runs[0])]
+        parts = [_needed(n) for n in runs[0].needed]
         rows.append(("Needs", join(parts, ", ") if parts else "nothing trained before"))
     if ceilings:
         rows.append(("Ceiling", tag("span", "; ".join(ceilings))))
@@ -197,7 +197,7 @@ def _matched(study: Study) -> Html:
                 tag("span", said[1], class_=f"badge {said[0]}"),
             ]
         )
-    rows += [["Machine", *(machine(study.runs_of(a)) for a in study.arms), ""]]
+    rows += [["Machine", *(provenance.machine(study.runs_of(a)) for a in study.arms), ""]]
     table = facts(["", *study.arms, ""], rows, "budget")
     pairs: list[list[Html | str]] = [
         [
@@ -212,8 +212,8 @@ def _matched(study: Study) -> Html:
     differing = compare.config_differences(study)
     parts: list[Node] = [
         table,
-        tag("p", "Matched: equal to within 1 % over arms and seeds. FLOPs are counted for the model "
-            "in training; a range is over seeds.", class_="quiet"),
+        tag("p", "Matched: equal to within 1 % over arms and seeds. FLOPs are those of training the "
+            "arm itself; a range is over seeds.", class_="quiet"),
         tag("h3", "Same data?"),
         facts(["arms", "", "rolling hash of the samples consumed", "seeds"], pairs)
         if pairs
@@ -228,17 +228,8 @@ def _matched(study: Study) -> Html:
             [tag("code", k), *(v.get(a, "no run") for a in study.arms)] for k, v in differing
         ]
         listing = facts(["setting", *study.arms], written, "settings")
-        parts.append(_fold(f"All {len(differing)} settings that differ", listing))
+        parts.append(fold(f"All {len(differing)} settings that differ", listing))
     return join(parts)
-
-
-def machine(runs: Sequence[Run]) -> str:
-    """The device an arm ran on, by whichever of the usual names the environment has."""
-    names = ("gpu", "device", "machine", "cpu", "processor", "cpus", "platform")
-    said = [
-        str(run.environment[name]) for run in runs for name in names if run.environment.get(name)
-    ]
-    return ", ".join(dict.fromkeys(said)) or "not stated"
 
 
 def _results(study: Study, found: Sequence[Line]) -> Html:
@@ -256,7 +247,7 @@ def _results(study: Study, found: Sequence[Line]) -> Html:
             "from 0 to 1.", class_="quiet"),
     ]  # fmt: skip
     if count < CONFIRMATORY_SEEDS:
-        said = f" {_plural(count, 'seed')} per arm; a claim about arms needs {CONFIRMATORY_SEEDS}."
+        said = f" {plural(count, 'seed')} per arm; a claim about arms needs {CONFIRMATORY_SEEDS}."
         parts.append(tag("p", tag("span", "exploratory", class_="badge open"), said))
     if any(line.note for line in found):
         parts.append(
@@ -264,7 +255,7 @@ def _results(study: Study, found: Sequence[Line]) -> Html:
                 "what differs.", class_="note")
         )  # fmt: skip
     parts.append(results_table(found, study.arms, study.seeds, study.primary))
-    parts.append(_fold("Every measurement, seed by seed", every_measurement(study.rows)))
+    parts.append(fold("Every measurement, seed by seed", every_measurement(study.rows)))
     return join(parts)
 
 
@@ -272,74 +263,10 @@ def _samples(study: Study) -> Html:
     found, moments = grids.sample_grids(study), grids.training_samples(study)
     if not found and not moments:
         return tag("p", "No sample grids were written.")
-    note = "Made by the averaged weights with the sampler of the evaluation; not selected. The exact checker gives the verdict."
+    note = "Made by the averaged weights with the sampler of the evaluation, and not selected."
     parts: list[Node] = [tag("p", note, class_="quiet"), found]
-    return join([*parts, _fold("During training", moments) if moments else None])
-
-
-def _reproduce(study: Study) -> Html:
-    commands, rows = [], []
-    for run in study.runs:
-        commands += [f"unify train -c {run.folder}/config.yaml", f"unify eval {run.folder}"]
-        revision = next(
-            (str(v) for k, v in run.environment.items() if re.search("git|commit|sha", k)),
-            "not stated",
-        )
-        hash_ = run.info.get("hash") or run.folder.name.rsplit("-", 1)[-1]
-        rows.append([f"{run.arm}, seed {run.seed}", tag("code", str(hash_)), tag("code", revision[:12]),
-                     tag("code", str(run.info.get("data") or "not stated"))])  # fmt: skip
-    commands.append(f"unify report {study.folder}")
-    configs = [
-        _fold(f"config.yaml of {run.arm}, seed {run.seed}",
-              tag("pre", yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)))
-        for run in study.runs if run.config
-    ]  # fmt: skip
-    return join(
-        [
-            tag("p", "From the completed configuration that each run folder holds:"),
-            tag("pre", "\n".join(commands), class_="commands"),
-            facts(["run", "config hash", "code", "data fingerprint"], rows) if rows else None,
-            *configs,
-        ]
-    )
-
-
-def _environment(study: Study) -> Html:
-    rows: list[list[Html | str]] = []
-    for key, values in compare.environments(study):
-        if len(values) == 1:
-            rows.append([key, values[0][0]])
-        else:
-            each = [f"{v} ({sentence([f'{r.arm} s{r.seed}' for r in runs])})" for v, runs in values]
-            rows.append([key, "; ".join(each)])
-    if not rows:
-        return tag("p", "No environment was recorded.")
-    return facts(["", "all runs, where nothing else is said"], rows, "settings")
-
-
-def _measured(study: Study, found: Sequence[Line]) -> Html:
-    """Passports, those that many metrics share written once."""
-    by_passport: dict[str, list[str]] = {}
-    for row in study.rows:
-        written = json.dumps(row.get("passport") or {}, indent=1, sort_keys=True, default=str)
-        by_passport.setdefault(written, []).append(f"{row['arm']} s{row['seed']} {row['metric']}")
-    folds = [
-        _fold(
-            f"Passport {i}: {_plural(len(whose), 'score')}",
-            join([tag("pre", written), tag("p", ", ".join(whose), class_="quiet")]),
-        )
-        for i, (written, whose) in enumerate(by_passport.items(), 1)
-    ]
-    return join(folds) if folds else tag("p", "No scores.")
+    return join([*parts, fold("During training", moments) if moments else None])
 
 
 def _footer() -> Html:
     return tag("footer", "Made by unify from the files of the study folder.")
-
-
-def _fold(title: str, content: Html) -> Html:
-    return tag("details", tag("summary", title), content)
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from unify.report.html import Html, tag
 
@@ -73,8 +74,8 @@ def _axes(
 ) -> list[Html]:
     parts = []
     for value in y_ticks:
-        at = _n(y(value))
-        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at, class_="rule"))
+        height = _n(y(value))
+        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=height, y2=height, class_="rule"))
         label = tag("text", short(value), x=LEFT - 6, y=_n(y(value) + 3.5), class_="tick end")
         parts.append(label)
     for value in x_ticks:
@@ -154,7 +155,7 @@ def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
     if len(points) <= most:
         return list(points)
     cuts = [round(i * len(points) / most) for i in range(most + 1)]
-    groups = [points[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    groups = [points[a:b] for a, b in pairwise(cuts)]
     return [(g[-1][0], math.fsum(y for _, y in g) / len(g)) for g in groups]
 
 

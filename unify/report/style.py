@@ -39,7 +39,8 @@ CSS = (
 *{box-sizing:border-box}
 html{color-scheme:light dark;scroll-behavior:smooth;-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--page);color:var(--ink);
-  font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue","Liberation Sans",Arial,sans-serif}
+  font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue","Liberation Sans",
+  Arial,sans-serif}
 header,main,footer,nav{max-width:1180px;margin:0 auto;padding:0 28px}
 header{padding-top:56px}
 h1,h2,h3,h4{line-height:1.2;margin:0;text-wrap:balance}
@@ -56,7 +57,8 @@ a{color:inherit}
 .quiet,.interval,.kicker,.meta{color:var(--soft)}
 .quiet{font-size:.9rem}
 .kicker{font-size:.8rem;letter-spacing:.06em;margin-bottom:12px}
-.question{font:1.25rem/1.5 Charter,"Iowan Old Style",Georgia,"Liberation Serif",serif;margin:16px 0 0;max-width:38em}
+.question{font:1.25rem/1.5 Charter,"Iowan Old Style",Georgia,"Liberation Serif",serif;
+  margin:16px 0 0;max-width:38em}
 .meta{display:flex;flex-wrap:wrap;gap:6px 20px;margin:18px 0 0;font-size:.92rem;max-width:none}
 .arm-name{color:var(--ink);white-space:nowrap}
 .summary{margin:22px 0 0;padding-left:16px;border-left:3px solid var(--rule);max-width:52em}
@@ -82,11 +84,14 @@ footer{color:var(--soft);font-size:.82rem;padding-top:44px;padding-bottom:44px}
 .badge.done{background:var(--done-back);color:var(--right)}
 .badge.open{background:var(--warn-back);color:var(--warn)}
 .badge.primary{background:none;border:1px solid var(--rule);margin-left:8px}
-.note{font-size:.85rem;color:var(--warn);background:var(--warn-back);padding:7px 11px;border-radius:7px;
+.note{font-size:.85rem;color:var(--warn);background:var(--warn-back);padding:7px 11px;
+  border-radius:7px;
   margin:7px 0;font-weight:400;max-width:46em;overflow-wrap:anywhere}
 
-.headlines{display:grid;grid-template-columns:repeat(auto-fit,minmax(300px,1fr));gap:16px;margin-top:28px}
-.headline,article{background:var(--card);border:1px solid var(--rule);border-radius:12px;padding:18px 20px}
+.headlines{display:grid;grid-template-columns:repeat(auto-fit,minmax(300px,1fr));gap:16px;
+  margin-top:28px}
+.headline,article{background:var(--card);border:1px solid var(--rule);border-radius:12px;
+  padding:18px 20px}
 .headline>p{font-size:.9rem;color:var(--soft);margin-bottom:12px;overflow-wrap:anywhere}
 .figures{display:flex;flex-wrap:wrap;gap:14px 34px;margin-bottom:14px}
 .figures>div{display:flex;flex-direction:column}
@@ -106,7 +111,8 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:7px 22px 7px 0;vertical-align:top;border-bottom:1px solid var(--rule)}
 th:last-child,td:last-child{padding-right:0}
-thead th{font-size:.82rem;font-weight:600;color:var(--soft);white-space:nowrap;vertical-align:bottom}
+thead th{font-size:.82rem;font-weight:600;color:var(--soft);white-space:nowrap;
+  vertical-align:bottom}
 tbody th{font-weight:400}
 .facts td{overflow-wrap:anywhere}
 .facts tbody th{white-space:nowrap;color:var(--soft)}
@@ -127,7 +133,8 @@ tbody th{font-weight:400}
 td.forest{vertical-align:middle}
 svg.interval{display:block}
 
-.key{list-style:none;display:flex;flex-wrap:wrap;gap:4px 24px;padding:0;margin:0 0 14px;font-size:.9rem}
+.key{list-style:none;display:flex;flex-wrap:wrap;gap:4px 24px;padding:0;margin:0 0 14px;
+  font-size:.9rem}
 .cards{display:grid;gap:16px;margin-bottom:12px}
 .of-1{grid-template-columns:repeat(auto-fill,minmax(116px,1fr))}
 .of-2{grid-template-columns:repeat(auto-fill,minmax(206px,1fr))}
@@ -136,8 +143,10 @@ svg.interval{display:block}
 figure{margin:0;min-width:0}
 .card{display:flex;flex-direction:column}
 .shots{display:grid;grid-template-columns:repeat(auto-fit,minmax(72px,1fr));gap:6px}
-.shot img{display:block;width:100%;border-radius:6px;image-rendering:pixelated;background:var(--faint)}
-.said{display:flex;justify-content:space-between;align-items:center;font-size:.76rem;margin:4px 0 0;min-height:18px}
+.shot img{display:block;width:100%;border-radius:6px;image-rendering:pixelated;
+  background:var(--faint)}
+.said{display:flex;justify-content:space-between;align-items:center;font-size:.76rem;
+  margin:4px 0 0;min-height:18px}
 .card figcaption{font-size:.84rem;line-height:1.35;margin-top:3px;overflow-wrap:anywhere}
 .verdict{white-space:nowrap}
 .verdict.right{color:var(--right)}.verdict.wrong{color:var(--wrong)}.verdict.open{color:var(--soft)}
@@ -145,9 +154,11 @@ figure{margin:0;min-width:0}
 .moments{display:flex;flex-wrap:wrap;gap:16px}
 .moments figcaption{font-size:.82rem;color:var(--soft)}
 
-.panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(330px,100%),1fr));gap:24px 28px;margin:8px 0 12px}
+.panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(330px,100%),1fr));
+  gap:24px 28px;margin:8px 0 12px}
 .panels.small{grid-template-columns:repeat(auto-fill,minmax(min(250px,100%),1fr))}
-.panels figcaption{display:flex;justify-content:space-between;gap:12px;font-size:.88rem;margin-bottom:2px;flex-wrap:wrap}
+.panels figcaption{display:flex;justify-content:space-between;gap:12px;font-size:.88rem;
+  margin-bottom:2px;flex-wrap:wrap}
 .last{display:flex;gap:14px;color:var(--soft);font-variant-numeric:tabular-nums}
 .plot{display:block;width:100%;height:auto;overflow:visible}
 details{margin:12px 0}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unify.report.html import Html, escape, tag
+from unify.report.html import Html, Node, escape, tag
 from unify.report.load import Row
 from unify.report.plots import interval_plot
 
@@ -116,7 +116,7 @@ def _split(metric: str, rows: Sequence[Row]) -> list[Line]:
         passport = row.get("passport") or {}
         alike = _part(passport, skip=WEIGHTS | SAMPLER)
         sampler = _part({k: v for k, v in passport.items() if k in SAMPLER})
-        for shared, samplers, line in ways:
+        for shared, samplers, line in ways:  # noqa: B007
             if shared == alike and samplers.setdefault(row["arm"], sampler) == sampler:
                 break
         else:
@@ -243,9 +243,7 @@ def swatch(index: int) -> Html:
     return tag("svg", mark, class_="swatch", viewBox="0 0 22 10", width=22, height=10)
 
 
-def facts(
-    header: Sequence[Html | str], rows: Sequence[Sequence[Html | str]], kind: str = ""
-) -> Html:
+def facts(header: Sequence[str], rows: Sequence[Sequence[Node]], kind: str = "") -> Html:
     """A plain table whose first column names the rows."""
     head = tag("thead", tag("tr", *(tag("th", h, scope="col") for h in header)))
     body = [
@@ -276,3 +274,7 @@ def every_measurement(rows: Sequence[Row]) -> Html:
 def sentence(items: Sequence[str], last: str = "and") -> str:
     """a, b and c."""
     return ", ".join(items[:-1]) + f" {last} {items[-1]}" if len(items) > 1 else "".join(items)
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

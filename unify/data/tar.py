@@ -1,0 +1,130 @@
+"""A strict reader of tar archives: every member, or a fault that says where the archive is broken.
+
+Python's `tarfile` takes a damaged header for the end of the archive and a cut after a member for a
+complete one, so samples vanish without an error (as in POSIX.1-2001 ustar and pax, an archive ends
+with two blocks of zeros). Here both are faults, and reading goes on at the next intact header.
+Nothing is extracted.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+BLOCK = 512
+ZEROS = bytes(BLOCK)
+MAX_NAME = 1 << 16  # bytes of a long name or of a pax header; more is a damaged size
+
+
+@dataclass
+class Member:
+    """A file in the archive: its bytes are [offset, offset + size)."""
+
+    name: str
+    offset: int
+    size: int
+    regular: bool  # a plain file: no link, device or pipe
+
+    @property
+    def end(self) -> int:
+        return self.offset + -(-self.size // BLOCK) * BLOCK
+
+
+@dataclass
+class Fault:
+    """`truncated_tar` or `broken_header`, found at `offset`."""
+
+    reason: str
+    offset: int
+    detail: str
+
+
+def walk(path: Path) -> Iterator[Member | Fault]:
+    """Members in order (directories left out); a Fault wherever the archive is damaged."""
+    total = path.stat().st_size
+    with path.open("rb") as file:
+        offset, name = 0, ""  # `name`: what a long-name header said of the next member
+        while not _is_end(file, offset, total):
+            try:
+                header = _header(file, offset)
+            except tarfile.TruncatedHeaderError:
+                break
+            except tarfile.HeaderError as error:
+                yield Fault("broken_header", offset, str(error))
+                offset, name = _next_header(file, offset + BLOCK, total), ""
+                continue
+            size = 0 if header.type in LINKS else header.size
+            member = Member(name or header.name, offset + BLOCK, size, header.isreg())
+            if member.offset + size > total:
+                yield Fault("truncated_tar", total, f"ends inside {member.name}")
+                return
+            offset = member.end
+            if header.type in LONG:
+                name = _long_name(header.type, _read(file, member.offset, size)) or name
+                continue
+            if not header.isdir():
+                yield member
+            name = ""
+        if offset + 2 * BLOCK > total or total % BLOCK:
+            yield Fault("truncated_tar", total, "the end-of-archive mark is missing")
+
+
+LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
+LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
+
+
+def _is_end(file: BinaryIO, offset: int, total: int) -> bool:
+    """Zeros from here on; zeros before more data are a wiped header."""
+    if _read(file, offset, BLOCK).strip(b"\0"):
+        return False
+    while chunk := file.read(1 << 20):
+        if chunk.strip(b"\0"):
+            return False
+    return True
+
+
+def _header(file: BinaryIO, offset: int) -> tarfile.TarInfo:
+    header = tarfile.TarInfo.frombuf(_read(file, offset, BLOCK), "utf-8", "surrogateescape")
+    if header.size < 0 or (header.type in LONG and header.size > MAX_NAME):
+        raise tarfile.InvalidHeaderError(f"{header.size} bytes of {header.name}")
+    return header
+
+
+def _long_name(kind: bytes, data: bytes) -> str:
+    """The next member's name by a GNU long-name or a pax header; "" if it says nothing of it.
+
+    A pax `size` (a file over 8 GiB) is not followed: its member then reads as damaged.
+    """
+    if kind == tarfile.GNUTYPE_LONGNAME:
+        return data.rstrip(b"\0").decode("utf-8", "surrogateescape")
+    while kind == tarfile.XHDTYPE and data:  # "LENGTH KEY=VALUE\n" ...
+        length = data.split(b" ", 1)[0]
+        if not length.isdigit() or not 0 < int(length) <= len(data):
+            break
+        record, data = data[: int(length)], data[int(length) :]
+        key, _, value = record.split(b" ", 1)[-1].partition(b"=")
+        if key == b"path":
+            return value[:-1].decode("utf-8", "surrogateescape")
+    return ""
+
+
+def _next_header(file: BinaryIO, offset: int, total: int) -> int:
+    """Offset of the next intact header, or of the end of the file."""
+    while offset < total:
+        block = _read(file, offset, BLOCK)
+        if block[257:262] == b"ustar":
+            try:
+                tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+                return offset
+            except tarfile.HeaderError:
+                pass
+        offset += BLOCK
+    return offset
+
+
+def _read(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)

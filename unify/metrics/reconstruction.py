@@ -1,0 +1,153 @@
+"""How well an image tokenizer gives images back: the ceiling of everything built on it.
+
+B images, K codes.
+
+    psnr        20 log10(2) - 10 log10(mean squared error), images in [-1, 1], mean over images
+    ssim        structural similarity, 11 x 11 Gaussian window, mean over images
+    usage       share of the K codes that the images use
+    perplexity  exp of the entropy of how often each code is used, at most K
+    exact       share of images that the embedded world's checker reads as it reads the original
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unify.data.shapes import Shapes
+from unify.data.shapes_checker import Checker
+from unify.data.shapes_scene import Scene
+from unify.data.source import Source, Split, images
+from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
+from unify.paradigm import Paradigm
+from unify.tokenizer import ContinuousTokenizer, DiscreteTokenizer, ImageTokenizer
+
+SHOWN = 16  # images in the grid, each above its reconstruction
+COPY = 20 * math.log10(255) + 10 * math.log10(12)  # dB of rounding to 8 bits: a perfect copy
+
+
+class Reconstruction(Metric):
+    """Measures a tokenizer in training, or each image tokenizer of a paradigm.
+
+    Scores are named `tokenizer/psnr`, and `tokenizer/<attribute>/psnr` where there are several.
+    """
+
+    tasks = frozenset({"image", "text_to_image", "caption", "vqa", "edit"})
+
+    def __init__(self, images: int = 512, split: Split = "test"):
+        self.images, self.split = images, split
+
+    def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
+        originals, task = self._originals(subject)
+        parts = image_tokenizers(subject.model)
+        scores: list[Score] = []
+        grids: list[Grid] = []
+        for name, tokenizer in parts.items():
+            prefix = "tokenizer" if len(parts) == 1 else f"tokenizer/{name}"
+            copies, codes = reconstruct(tokenizer, originals, subject.batch)
+            passport = {
+                "tokenizer": tokenizer.content_hash(),
+                "images": f"{task}/{self.split}/0-{len(originals) - 1}",
+                "data": subject.source.fingerprint(),
+            }
+            verdicts = exact(subject.source, originals, copies)
+            scores += fidelity(prefix, originals, copies, passport)
+            if isinstance(tokenizer, DiscreteTokenizer):
+                scores += variety(prefix, codes, tokenizer.vocab_size, passport)
+            if verdicts:
+                scores.append(proportion(f"{prefix}/exact", verdicts, passport))
+            grids.append(pairs(prefix, originals, copies, verdicts))
+        return scores, grids
+
+    def _originals(self, subject: Subject) -> tuple[Tensor, str]:
+        """Images [N 3 H W] of the task `image` where the source has it: the same for every run."""
+        known = sorted(subject.source.tasks & self.tasks)
+        task = "image" if "image" in known else sorted(subject.tasks & self.tasks)[0]
+        count = min(self.images, subject.source.size(task, self.split))
+        records = [subject.source.record(task, self.split, index) for index in range(count)]
+        return images(records, "image"), task
+
+
+def image_tokenizers(model: Any) -> dict[str, ImageTokenizer]:
+    """The model itself, or what a paradigm holds; one held twice counts once."""
+    if isinstance(model, ImageTokenizer):
+        return {"model": model}
+    assert isinstance(model, Paradigm)
+    found: dict[str, ImageTokenizer] = {}
+    for name, part in model.tokenizers().items():
+        if isinstance(part, ImageTokenizer) and all(part is not other for other in found.values()):
+            found[name] = part
+    return found
+
+
+def reconstruct(
+    tokenizer: ImageTokenizer, originals: Tensor, batch: int
+) -> tuple[Tensor, Tensor | None]:
+    """Images [N 3 H W] -> reconstructions [N 3 H W] and codes [N L] where there are codes."""
+    copies, codes = [], []
+    for part in originals.split(batch):
+        part = part.to(tokenizer.device)
+        if isinstance(tokenizer, DiscreteTokenizer):
+            codes.append(tokenizer.encode(part).cpu())
+            grid = tokenizer.grid(*part.shape[-2:])
+            copies.append(tokenizer.decode(codes[-1].to(part.device), grid).cpu())
+        else:
+            assert isinstance(tokenizer, ContinuousTokenizer)
+            copies.append(tokenizer.decode(tokenizer.encode(part)).cpu())
+    return torch.cat(copies), torch.cat(codes) if codes else None
+
+
+def fidelity(prefix: str, originals: Tensor, copies: Tensor, passport: dict) -> list[Score]:
+    """PSNR and SSIM; a perfect copy counts with the PSNR of rounding to 8 bits, 58.9 dB."""
+    from torchmetrics.functional.image import (
+        peak_signal_noise_ratio,
+        structural_similarity_index_measure,
+    )
+
+    psnr = peak_signal_noise_ratio(
+        copies, originals, data_range=2.0, reduction="none", dim=(1, 2, 3)
+    )
+    ssim = structural_similarity_index_measure(copies, originals, reduction="none", data_range=2.0)
+    assert isinstance(ssim, Tensor)
+    return [
+        average(f"{prefix}/psnr", psnr.clamp(max=COPY).tolist(), passport),
+        average(f"{prefix}/ssim", ssim.tolist(), passport),
+    ]
+
+
+def variety(prefix: str, codes: Tensor, vocab_size: int, passport: dict) -> list[Score]:
+    """Usage and perplexity over all codes [N L]; `n` is N * L, without an interval."""
+    counts = torch.bincount(codes.flatten(), minlength=vocab_size).double()
+    usage = (counts > 0).double().mean().item()
+    perplexity = torch.special.entr(counts / counts.sum()).sum().exp().item()
+    n = codes.numel()
+    return [
+        Score(f"{prefix}/usage", usage, n, passport=passport),
+        Score(f"{prefix}/perplexity", perplexity, n, passport=passport),
+    ]
+
+
+def exact(source: Source, originals: Tensor, copies: Tensor) -> list[bool]:
+    """Per image: is it read as the scene of its original? Empty outside the embedded world."""
+    if not isinstance(source, Shapes):
+        return []
+    checker = Checker(source)
+    read = zip(checker.read(originals), checker.read(copies), strict=True)
+    return [isinstance(was, Scene) and was == now for was, now in read]
+
+
+def pairs(prefix: str, originals: Tensor, copies: Tensor, verdicts: Sequence[bool]) -> Grid:
+    """Each original followed by its reconstruction."""
+    shown = min(SHOWN, len(originals))
+    both = torch.stack([originals[:shown], copies[:shown]], 1).flatten(0, 1)  # [2N 3 H W]
+    marks = [*verdicts[:shown], *[None] * (shown - len(verdicts[:shown]))]
+    return Grid(
+        f"{prefix}/reconstruction",
+        both,
+        ["original", "reconstruction"] * shown,
+        [mark for verdict in marks for mark in (None, verdict)],
+    )

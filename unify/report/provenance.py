@@ -1,0 +1,103 @@
+"""Where the numbers of a report come from: commands, hashes, machines, passports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import yaml
+
+from unify.report import compare
+from unify.report.html import Html, Node, fold, join, tag
+from unify.report.load import Run, Study
+from unify.report.tables import facts, plural, sentence
+
+LONG = ("packages", "variables", "git.untracked", "command")  # of the environment: folded away
+
+
+def reproduce(study: Study) -> Html:
+    """Commands, and what to hold against them: configuration, code and data by hash."""
+    commands, rows = [], []
+    for run in study.runs:
+        commands += [f"unify train -c {run.folder}/config.yaml", f"unify eval {run.folder}"]
+        digest = str(run.info.get("hash") or run.folder.name.rsplit("-", 1)[-1])
+        data = str(run.info.get("data") or "not stated")
+        rows.append(
+            [f"{run.arm}, seed {run.seed}", tag("code", digest), code(run), tag("code", data)]
+        )
+    commands.append(f"unify report {study.folder}")
+    configs = [
+        fold(
+            f"config.yaml of {run.arm}, seed {run.seed}",
+            tag("pre", yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)),
+        )
+        for run in study.runs
+        if run.config
+    ]
+    return join(
+        [
+            tag("p", "From the completed configuration in each run folder:"),
+            tag("pre", "\n".join(commands), class_="commands"),
+            facts(["run", "config hash", "code (git)", "data"], rows) if rows else None,
+            *configs,
+        ]
+    )
+
+
+def code(run: Run) -> Html:
+    """The commit, and whether what ran was more than it."""
+    git = run.environment.get("git") or {}
+    sha = tag("code", str(git.get("sha") or "not stated")[:12])
+    return join([sha, " with changes (git.diff in the run folder)" if git.get("dirty") else None])
+
+
+def machine(runs: Sequence[Run]) -> str:
+    """The devices an arm ran on."""
+    said = []
+    for run in runs:
+        devices = [str(d.get("name")) for d in run.environment.get("accelerators") or []]
+        cpu, cores = run.environment.get("cpu"), run.environment.get("cores")
+        if not devices and cpu:
+            devices = [f"{cpu}, {plural(cores, 'core')}" if cores else str(cpu)]
+        said.append(" + ".join(devices))
+    return "; ".join(dict.fromkeys(filter(None, said))) or "not stated"
+
+
+def environment(study: Study) -> Html:
+    """What every run had, and by run what only some had."""
+    short: list[list[Node]] = []
+    long: list[list[Node]] = []
+    for key, values in compare.environments(study):
+        text = values[0][0]
+        if len(values) > 1:
+            text = "; ".join(
+                f"{value} ({sentence([f'{r.arm} s{r.seed}' for r in runs])})"
+                for value, runs in values
+            )
+        (long if key.startswith(LONG) else short).append([key, text])
+    if not short and not long:
+        return tag("p", "No environment was recorded.")
+    header = ["", "all runs, unless a run is named"]
+    return join(
+        [
+            facts(header, short, "settings"),
+            fold("Packages, variables, command", facts(header, long, "settings")) if long else None,
+        ]
+    )
+
+
+def measured(study: Study) -> Html:
+    """Every passport once, with the scores that carry it."""
+    by_passport: dict[str, list[str]] = {}
+    for row in study.rows:
+        written = json.dumps(row.get("passport") or {}, indent=1, sort_keys=True, default=str)
+        by_passport.setdefault(written, []).append(f"{row['arm']} s{row['seed']} {row['metric']}")
+    folds = [
+        fold(
+            f"Passport {index} of {plural(len(whose), 'score')}: {sentence(whose[:1])}"
+            + (" ..." if len(whose) > 1 else ""),
+            join([tag("pre", written), tag("p", ", ".join(whose), class_="quiet")]),
+        )
+        for index, (written, whose) in enumerate(by_passport.items(), 1)
+    ]
+    return join(folds) if folds else tag("p", "No scores.")
