@@ -1,4 +1,4 @@
-"""A study folder such as `unify study` leaves behind, made of invented numbers, for report tests."""
+"""A study folder as `unify study` leaves it, made of invented numbers, for report tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ ARMS = {
     "transfusion": ("Transfusion", "Next-token loss on text, flow loss on image latents."),
 }
 PROMPTS = ["a red circle left of a blue square", "two green triangles", "a yellow square"]
-COLOURS = {"red": (1, -1, -1), "green": (-1, 0.4, -1), "blue": (-1, -0.4, 1), "yellow": (1, 0.8, -1)}
+COLOURS = {
+    "red": (1, -1, -1),
+    "green": (-1, 0.4, -1),
+    "blue": (-1, -0.4, 1),
+    "yellow": (1, 0.8, -1),
+}
 
 
 def write_study(folder: Path, seeds: tuple[int, ...] = (0,), steps: int = 400) -> Path:
@@ -36,6 +41,7 @@ def write_study(folder: Path, seeds: tuple[int, ...] = (0,), steps: int = 400) -
             for arm, (name, doc) in ARMS.items()
         },
         "seeds": list(seeds),
+        "file": "experiments/studies/quickstart.yaml",
         "created": "2026-01-02T03:04:05+00:00",
     }
     folder.mkdir(parents=True)
@@ -43,7 +49,9 @@ def write_study(folder: Path, seeds: tuple[int, ...] = (0,), steps: int = 400) -
     rows = []
     for arm in ARMS:
         for seed in seeds:
-            write_run(folder, arm, seed, steps)
+            run = write_run(folder, arm, seed, steps)
+            if seed == seeds[0]:
+                write_grids(run, arm == "transfusion")
             rows += scores(arm, seed)
     write_results(folder, rows)
     return folder
@@ -103,7 +111,7 @@ def write_run(folder: Path, arm: str, seed: int, steps: int) -> Path:
     flow = arm == "transfusion"
     digest = hashlib.sha256(f"{arm}-{seed}".encode()).hexdigest()[:8]
     run = folder / f"{arm}-s{seed}-{digest}"
-    (run / "eval").mkdir(parents=True)
+    run.mkdir()
     config = {
         "name": arm,
         "study": folder.name,
@@ -142,8 +150,9 @@ def write_run(folder: Path, arm: str, seed: int, steps: int) -> Path:
         },
     }  # fmt: skip
     (run / "run.json").write_text(json.dumps(info))
-    (run / "journal.jsonl").write_text("".join(json.dumps(r) + "\n" for r in journal(arm, seed, steps)))
-    write_grids(run, flow)
+    (run / "journal.jsonl").write_text(
+        "".join(json.dumps(r) + "\n" for r in journal(arm, seed, steps))
+    )
     return run
 
 
@@ -162,7 +171,9 @@ def journal(arm: str, seed: int, steps: int):
                 record[f"loss/flow/t{one}"] = scale * (0.35 + 0.9 * fall) * noise()
         else:
             record["loss/image"] = (0.9 + 4.5 * fall) * noise()
-        record["loss"] = sum(v for k, v in record.items() if k.startswith("loss/") and "/t" not in k[5:])
+        record["loss"] = sum(
+            v for k, v in record.items() if k.startswith("loss/") and "/t" not in k[5:]
+        )
         record["lr"] = 2e-3 * min(1, step / 50) * (1 + math.cos(math.pi * step / steps)) / 2
         record["grad_norm"] = 0.6 * noise()
         record["samples"] = step * 64
@@ -179,7 +190,9 @@ def write_grids(run: Path, flow: bool) -> None:
     grid = Grid("caption", drawn[:6], answers, [True, None, False] * 2)
     save_grid(grid, run / "eval/caption.png")
     for step in (100, 200, 300, 400):
-        faint = drawn[:8] * step / 400 + torch.randn(8, 3, 32, 32, generator=torch.Generator()) * (1 - step / 400)
+        faint = drawn[:8] * step / 400 + torch.randn(8, 3, 32, 32, generator=torch.Generator()) * (
+            1 - step / 400
+        )
         grid = Grid("text_to_image", faint, prompts[:8], [None] * 8)
         save_grid(grid, run / f"samples/step-{step:08d}-text_to_image.png")
 
@@ -191,5 +204,7 @@ def picture(prompt: str, right: bool) -> torch.Tensor:
     found = [c for c in COLOURS if c in prompt]
     for index, colour in enumerate(found if right else found[::-1]):
         inside = (x - 8 - 16 * index) ** 2 + (y - 16) ** 2 < 40
-        image[:, inside] = torch.tensor(COLOURS[colour] if right else (-1.0, -1.0, -1.0)).float()[:, None]
+        image[:, inside] = torch.tensor(COLOURS[colour] if right else (-1.0, -1.0, -1.0)).float()[
+            :, None
+        ]
     return image

@@ -1,11 +1,12 @@
-"""Text tokenizers: a byte-level BPE trained here, and any pretrained Hugging Face tokenizer.
+"""Text tokenizers: bytes, a byte-level BPE trained here, any pretrained Hugging Face tokenizer.
 
 Sennrich et al., arXiv:1508.07909; bytes as the alphabet: Radford et al., GPT-2, 2019.
 
 B rows, L tokens.
 
-Both are lossless on UTF-8. A text is framed as `bos ... eos`; `None`, the unconditional text, is
-`bos null eos`. What a user writes is never read as a special token, so `"<eos>"` is five letters.
+The first two are lossless on UTF-8. A text is framed as `bos ... eos`; `None`, the unconditional
+text, is `bos null eos`. What a user writes is never read as a special token: `"<eos>"` is five
+letters.
 """
 
 from __future__ import annotations
@@ -58,6 +59,23 @@ class FramedTokenizer(TextTokenizer):
         return [self.text(row[: row.index(self.eos)] if self.eos in row else row) for row in rows]
 
 
+class Bytes(FramedTokenizer):
+    """Every byte is a token: 260 ids, nothing to train, nothing to load."""
+
+    pad, bos, eos, null = range(len(SPECIALS))
+    vocab_size = len(SPECIALS) + 256
+
+    def bare_ids(self, texts: list[str]) -> list[list[int]]:
+        return [[byte + len(SPECIALS) for byte in text.encode()] for text in texts]
+
+    def text(self, ids: list[int]) -> str:
+        kept = bytes(one - len(SPECIALS) for one in ids if one >= len(SPECIALS))
+        return kept.decode(errors="replace")
+
+    def content_hash(self) -> str:
+        return hashlib.sha256(b"bytes").hexdigest()[:12]
+
+
 class BPE(FramedTokenizer, Fitted):
     """Byte-level BPE with `vocab_size` ids: 4 specials, 256 bytes and the most frequent merges.
 
@@ -79,7 +97,7 @@ class BPE(FramedTokenizer, Fitted):
 
     @property
     def model(self) -> Any:
-        """The Hugging Face tokenizer: it knows no specials, and its ids are ours less their number."""
+        """The Hugging Face tokenizer. It knows no specials: its ids are ours less their number."""
         if self._model is None:
             raise ValueError("this BPE has no vocabulary yet: fit it, or load one with `weights`")
         return self._model

@@ -8,9 +8,9 @@ Encoding gives the posterior's mean, shifted and scaled per channel to about uni
 undoes both. A VAE trained here takes the two from a fixed set of images (`calibrate`), never from a
 running average: they do not depend on batches, and resuming is exact.
 
-    pixel    mean |x - x'| over the 3 H W values of a row
+    pixel    mean (x - x')^2 over the 3 H W values of a row
     kl       KL(posterior || N(0, 1)), mean over the C h w latent numbers of a row: nats per number.
-             (The usual summed form with weight w is the weight w * (C h w) / (3 H W) here.)
+             (Weight w on sums over a row is weight w * (C h w) / (3 H W) on these means.)
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class VAE(ContinuousTokenizer, Trainable):
         reconstruction = self.net.decode(sample).sample  # [B 3 H W]
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)  # [B C h w]
         return {
-            "pixel": Term(row_mean((reconstruction.float() - images).abs())),
+            "pixel": Term(row_mean((reconstruction.float() - images).square())),
             "kl": Term(row_mean(kl)),
         }
 

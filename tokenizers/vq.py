@@ -7,7 +7,7 @@ B rows, C channels of a code, K codes, H x W pixels, h x w grid, L = h * w codes
 The quantizers come from vector-quantize-pytorch behind one contract, in fp32 whatever the run's
 precision. Losses are computed here, one value per row (the library's are means over the batch):
 
-    pixel          mean |x - x'| over the 3 H W values of a row
+    pixel          mean (x - x')^2 over the 3 H W values of a row
     codebook       what the quantizer asks for, e.g. beta |z - sg[e]|^2; 0 for FSQ
     generator      -D(x') with D's parameters detached: it trains the autoencoder alone
     discriminator  (relu(1 - D(x)) + relu(1 + D(sg[x']))) / 2: it trains the discriminator alone
@@ -239,7 +239,7 @@ class VQ(DiscreteTokenizer, Trainable):
         self.grid(*images.shape[-2:])
         quantised, _, codebook = self.quantizer(self.encoder(images))
         reconstruction = self.decoder(quantised).float()
-        pixel = row_mean((reconstruction - images).abs())
+        pixel = row_mean((reconstruction - images).square())
         return {"pixel": Term(pixel), "codebook": Term(codebook)}, reconstruction
 
     def flops(self, batch: Batch) -> float:

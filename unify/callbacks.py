@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -165,20 +166,27 @@ def health_line(last: Mapping[str, Any], rates: Mapping[str, float]) -> str:
 
 
 class SampleGrids(EachStep):
-    """Every `every` steps (0: never), and at the last, saves the grids of `make()` in `samples/`.
+    """Every `every` steps (0: never), and at the last, saves the grids of `make(step)`.
 
-    `make` samples from the averaged weights and leaves the model as it was. All ranks call it, as
-    sharded weights need them to; the first one saves.
+    `weights()` is a context in which the model is in eval mode with the weights to sample from,
+    their average; it leaves the model as it was. All ranks sample, as sharded weights need them
+    to; the first one saves.
     """
 
-    def __init__(self, folder: Path | str, every: int, make: Callable[[], Sequence[Grid]]):
-        self.folder, self.every, self.make = Path(folder) / "samples", every, make
+    def __init__(
+        self,
+        folder: Path | str,
+        every: int,
+        make: Callable[[int], Sequence[Grid]],
+        weights: Callable[[], AbstractContextManager[Any]],
+    ):
+        self.folder, self.every, self.make, self.weights = Path(folder), every, make, weights
 
     def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
         if not _due(step, self.every, trainer.max_steps):
             return
-        with torch.no_grad():
-            grids = self.make()
+        with self.weights(), torch.no_grad():
+            grids = self.make(step)
         if trainer.is_global_zero:
             for grid in grids:
                 save_grid(grid, self.folder / f"step-{step:08d}-{grid.name.replace('/', '-')}.png")

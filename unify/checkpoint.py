@@ -83,17 +83,17 @@ class Checkpoints(EachStep):
             if trainer.is_global_zero:
                 _seal(staging, step)
                 if target.exists():  # one that was damaged, or it would have been resumed from
-                    _retire(target)
+                    shutil.rmtree(target)
                 os.rename(staging, target)
                 flush_to_disk(self.folder)
                 for path in [p for p in steps(self.folder) if step_of(p) <= step][: -self.keep]:
-                    _retire(path)
+                    shutil.rmtree(path)
         finally:
             if trainer.is_global_zero:
                 self._clear()
 
     def _clear(self) -> None:
-        """Remove what a crash, a full disk or a replaced checkpoint left behind."""
+        """Remove what a crash or a full disk left behind."""
         for path in self.folder.glob(".tmp-*"):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -112,15 +112,15 @@ class DirectIO(TorchCheckpointIO):
 
 
 def latest_valid(folder: Path | str) -> Path | None:
-    """The state in the newest checkpoint whose manifest verifies, for `fit(ckpt_path=...)`.
+    """The newest checkpoint folder whose manifest verifies; a damaged newer one is warned about.
 
-    A damaged newer checkpoint is skipped with a warning that names it. Load it with
-    `weights_only=True`: it holds tensors and plain values, never code.
+    Its `state.ckpt` goes to `fit(ckpt_path=..., weights_only=True)`: it holds tensors and plain
+    values, never code.
     """
     for path in reversed(steps(Path(folder))):
         reason = damage(path)
         if reason is None:
-            return path / STATE
+            return path
         warnings.warn(f"skipping the damaged checkpoint {path}: {reason}", stacklevel=2)
     return None
 
@@ -167,8 +167,3 @@ def _seal(folder: Path, step: int) -> None:
     (folder / MANIFEST).write_text(json.dumps({"step": step, "files": entries}, indent=1))
     for path in [*files, folder / MANIFEST, *(p for p in folder.rglob("*") if p.is_dir()), folder]:
         flush_to_disk(path)
-
-
-def _retire(path: Path) -> None:
-    """Take a checkpoint away at once: a rename cannot leave half of it under its own name."""
-    os.rename(path, path.with_name(f".tmp-old-{path.name}"))

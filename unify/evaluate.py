@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unify import __version__
 from unify.data.source import Source, images
 from unify.grids import save_grid
 from unify.metrics.metric import Grid, Score, Subject
-from unify.paradigm import Paradigm, Trainable
+from unify.paradigm import Fitted, Paradigm, Trainable
 from unify.recipe import Recipe
 from unify.runs import Run, autocast, write_json
 from unify.tokenizer import ImageTokenizer
@@ -58,7 +58,7 @@ def measure(recipe: Recipe, facts: dict[str, Any]) -> tuple[list[Score], list[Gr
     subject = subject_of(recipe, facts["seed"])
     scores: list[Score] = []
     grids: list[Grid] = []
-    device = next(iter(nn.Module.parameters(subject.model)), torch.zeros(())).device
+    device = next(subject.model.parameters()).device
     with torch.no_grad(), autocast(recipe.machine.precision, device):
         for metric in recipe.evaluation:
             if metric.tasks & subject.tasks:
@@ -78,7 +78,7 @@ def measure(recipe: Recipe, facts: dict[str, Any]) -> tuple[list[Score], list[Gr
 def subject_of(recipe: Recipe, seed: int) -> Subject:
     assert isinstance(recipe.model, Trainable)
     return Subject(
-        model=recipe.model.eval(),
+        model=recipe.model,
         source=recipe.data.source,
         tasks=frozenset(recipe.data.tasks),
         lengths=dict(recipe.data.lengths),
@@ -88,9 +88,16 @@ def subject_of(recipe: Recipe, seed: int) -> Subject:
     )
 
 
-def preview(subject: Subject, count: int = 16) -> list[Grid]:
+def preview(subject: Subject, precision: str, count: int = 16) -> list[Grid]:
     """A look at what the model makes of the first validation records, by the evaluation sampler."""
-    model, grids = subject.model, []
+    device = next(subject.model.parameters()).device
+    with torch.no_grad(), autocast(precision, device):
+        return _preview(subject, count)
+
+
+def _preview(subject: Subject, count: int) -> list[Grid]:
+    model = subject.model
+    grids: list[Grid] = []
     if isinstance(model, Paradigm) and "text_to_image" in subject.tasks:
         records = _first(subject.source, "text_to_image", count)
         prompts = [record.fields["prompt"] for record in records]
@@ -122,7 +129,3 @@ def _first(source: Source, task: str, count: int):
         source.record(task, "validation", index)
         for index in range(min(count, source.size(task, "validation")))
     ]
-
-
-def results_file(study: Path) -> Path:
-    return study / "results.json"

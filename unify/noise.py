@@ -38,13 +38,15 @@ class Noise:
     def for_prompts(
         cls, seed: int | Sequence[int], prompts: Sequence[object], device: torch.device | str = "cpu"
     ) -> Noise:
-        """Noise to generate with: keyed by seed and prompt, so batch mates change nothing.
+        """Noise to generate with; batch mates change nothing.
 
-        With one seed, the n-th row of equal prompts gets the n-th stream of that prompt.
+        A row is keyed by its own seed where there is one for each. With one seed for all it is
+        keyed by its prompt too, and the n-th row of equal prompts gets that prompt's n-th stream.
         """
         if not isinstance(seed, int):
-            rows = [("generate", s, p, 0) for s, p in zip(seed, prompts, strict=True)]
-            return cls(rows, device)
+            if len(seed) != len(prompts):
+                raise ValueError(f"{len(seed)} seeds for {len(prompts)} rows; give one for each")
+            return cls([("generate", one) for one in seed], device)
         seen: Counter[object] = Counter()
         rows = []
         for prompt in prompts:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unify.config import load_study, needed_runs
+from unify.config import load_study
 from unify.evaluate import Row, evaluate
 from unify.recipe import Study
 from unify.runs import Run, write_json
 from unify.tracking import ship_scores
-from unify.train import locate, needed_config, open_run, train
+from unify.train import locate, needed_configs, open_run, train
 
 Config = dict[str, Any]
 Say = Callable[[str], None]
@@ -82,7 +82,7 @@ def pending(study: Study, arms: dict[str, Config]) -> list[tuple[str, int, Run]]
 
 def _describe(study: Study, arms: dict[str, Config], path: str, folder: Path) -> None:
     """study.json: what the report says was compared."""
-    from unify.config import locate_class
+    from unify.config.classes import locate_class
 
     described = {}
     for arm, config in arms.items():
@@ -91,7 +91,7 @@ def _describe(study: Study, arms: dict[str, Config], path: str, folder: Path) ->
             "paradigm": cls.__name__,
             "file": config["model"]["class"],
             "doc": inspect.cleandoc(inspect.getmodule(cls).__doc__ or "").split("\n\n")[0],
-            "needs": [needed_config(p, config)["name"] for p in needed_runs(config)],
+            "needs": [part["name"] for part in needed_configs(config).values()],
         }
     write_json(
         folder / "study.json",

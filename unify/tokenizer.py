@@ -73,6 +73,9 @@ class ImageTokenizer(nn.Module, Tokenizer):
     def settings(self) -> dict[str, Any]:
         """The numbers outside the weights that change an output (stride, scale, ...)."""
 
+    def calibrate(self, images: Tensor) -> None:
+        """Called once, when training is over, with fixed images [N 3 H W]; most need nothing."""
+
 
 class DiscreteTokenizer(ImageTokenizer):
     """Images to codes in [0, vocab_size)."""

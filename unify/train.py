@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import datetime
 import logging
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 
-from unify.callbacks import Health, SampleGrids
-from unify.checkpoint import Checkpoints, latest_valid
-from unify.config import build, build_recipe, config_hash, load_recipe, needed_runs, save
+from unify.callbacks import Health, Recorder, SampleGrids
+from unify.checkpoint import STATE, Checkpoints, DirectIO, latest_valid
+from unify.config import (
+    build,
+    build_recipe,
+    config_hash,
+    load_recipe,
+    needed_runs,
+    read,
+    save,
+)
 from unify.data.module import Data
 from unify.environment import environment, git_diff
 from unify.evaluate import preview, subject_of
@@ -28,7 +37,7 @@ from unify.nn.attention import set_backend
 from unify.nn.init import initialise
 from unify.paradigm import Fitted, Paradigm, Trainable
 from unify.recipe import Machine, Recipe
-from unify.runs import Run, autocast, load_export, parameter_counts, save_export
+from unify.runs import Run, load_export, parameter_counts, save_export
 from unify.tokenizer import ImageTokenizer
 from unify.tracking import tracker
 
@@ -38,7 +47,7 @@ Say = Callable[[str], None]
 
 def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
     """The run folder of a configuration, and those of the runs it needs (trained if missing)."""
-    needed = {path: train(needed_config(path, config), say) for path in needed_runs(config)}
+    needed = {path: train(part, say) for path, part in needed_configs(config).items()}
     hashes = {path: run.info["weights"] for path, run in needed.items()}
     data = build(config["data"])
     assert isinstance(data, Data)
@@ -47,10 +56,12 @@ def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
     return Run(Path(config["machine"]["runs"]) / config["study"] / name), needed
 
 
-def needed_config(path: str, parent: Config) -> Config:
-    """A needed run's own configuration, on its parent's machine."""
-    config = load_recipe(path)
-    return {**config, "machine": parent["machine"]}
+def needed_configs(parent: Config) -> dict[str, Config]:
+    """The configurations of the runs that one needs, by path, on its machine."""
+    return {
+        path: {**load_recipe(path, tiny=tiny), "machine": parent["machine"]}
+        for path, tiny in needed_runs(parent).items()
+    }
 
 
 def assemble(config: Config, needed: dict[str, Run]) -> Recipe:
@@ -64,8 +75,8 @@ def assemble(config: Config, needed: dict[str, Run]) -> Recipe:
     return build_recipe(config, load_weights)
 
 
-def train(config: Config, say: Say = print) -> Run:
-    """Train what is missing; returns the finished run.
+def train(config: Config, say: Say = print, watchers: Sequence[L.Callback] = ()) -> Run:
+    """Train what is missing; returns the run: finished, or stopped by a signal and to be resumed.
 
     ValueError for what the user can mend; the run folder then says `failed`.
     """
@@ -77,19 +88,33 @@ def train(config: Config, say: Say = print) -> Run:
         recipe = assemble(config, needed)
         facts = _begin(run, recipe, config, needed)
         say(f"{run.folder}: {facts['paradigm']}, {facts['parameters']['trainable']:,} parameters")
-        try:
-            if isinstance(recipe.model, Fitted):
-                recipe.model.fit(recipe.data.texts(FIT_TEXTS))
-            else:
-                _fit(run, recipe, say)
-        except BaseException:
-            run.update(state="failed")
-            raise
-        if run.info["state"] == "stopped":
-            return run
-        weights = save_export(recipe.model, config["model"], run.folder / "export")
-        run.update(state="finished", weights=weights, ended=_now())
+        with tracker(run.folder, recipe.machine.tracker, recipe.machine.runs):
+            _finish(run, recipe, config, say, watchers)
     return run
+
+
+def _finish(
+    run: Run, recipe: Recipe, config: Config, say: Say, watchers: Sequence[L.Callback]
+) -> None:
+    """Train, export, and write down how it ended."""
+    start = time.monotonic()
+    try:
+        if isinstance(recipe.model, Fitted):
+            recipe.model.fit(recipe.data.texts(FIT_TEXTS))
+            complete = True
+        else:
+            complete = _fit(run, recipe, say, watchers)
+        if complete:
+            weights = save_export(recipe.model, config["model"], run.folder / "export")
+            run.update(state="finished", weights=weights)
+        else:
+            run.update(state="stopped")
+    except BaseException:
+        run.update(state="failed")
+        raise
+    finally:
+        spent = run.info.get("train_seconds", 0) + time.monotonic() - start
+        run.update(train_seconds=round(spent, 2), ended=_now())
 
 
 FIT_TEXTS = 20_000  # texts that a vocabulary is fitted on
@@ -121,55 +146,50 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
     return run.info
 
 
-def _fit(run: Run, recipe: Recipe, say: Say) -> None:
-    """Gradient training, from the newest valid checkpoint if there is one."""
+def _fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> bool:
+    """Gradient training, from the newest valid checkpoint if there is one; whether it is done."""
     assert isinstance(recipe.model, Trainable)
-    machine = recipe.machine
+    machine, every = recipe.machine, recipe.logging
     if machine.threads:
         torch.set_num_threads(machine.threads)
     set_backend(machine.attention)
     initialise(recipe.model, recipe.seeds.init)
     experiment = Experiment(
-        recipe.model,
-        recipe.loss_weights,
-        recipe.optimizer,
-        recipe.steps,
-        recipe.ema,
-        recipe.seeds,
+        recipe.model, recipe.loss_weights, recipe.optimizer, recipe.steps, recipe.ema, recipe.seeds
     )
     recipe.data.prepare(recipe.seeds.data, machine.workers)
-    follower = tracker(run.folder, machine.tracker, machine.runs)
+    journal = Journal(run.folder)
+    subject = subject_of(recipe, recipe.seeds.init)
     callbacks = [
-        Journal(run.folder, recipe.logging.metrics_every, follower),
-        Health(recipe.logging.metrics_every, say),
-        SampleGrids(run.folder, recipe.logging.samples_every, lambda: _look(experiment, recipe)),
-        Checkpoints(
-            run.folder / "checkpoints",
-            recipe.logging.checkpoint_every,
-            recipe.logging.keep_checkpoints,
+        *watchers,
+        Health(journal, every.metrics_every),
+        Recorder(journal, every.metrics_every),
+        SampleGrids(
+            run.folder / "samples",
+            every.samples_every,
+            lambda step: preview(subject, machine.precision),
+            experiment.averaged,
         ),
+        Checkpoints(run.folder / "checkpoints", every.checkpoint_every, every.keep_checkpoints),
     ]
     trainer = _trainer(machine, recipe, callbacks, run.folder)
-    resume = latest_valid(run.folder / "checkpoints")
-    if resume is not None:
-        say(f"resuming from {resume}")
-    trainer.fit(experiment, recipe.data, ckpt_path=resume, weights_only=True)
+    newest = latest_valid(run.folder / "checkpoints")
+    if newest is not None:
+        say(f"resuming from {newest}")
+    path = newest / STATE if newest else None
+    trainer.fit(experiment, recipe.data, ckpt_path=path, weights_only=True)
     run.update(
-        state="running" if trainer.global_step >= recipe.steps else "stopped",
         rows_per_step=experiment.rows_per_step,
         tokens_per_step=experiment.tokens_per_step,
         flops_per_step=experiment.flops_per_step,
     )
+    if trainer.global_step < recipe.steps:
+        return False
     experiment.finish()
     if isinstance(recipe.model, ImageTokenizer):
         batch = recipe.data.batch("image", "validation", range(CALIBRATION_IMAGES))
         recipe.model.calibrate(batch.segments[0].images)
-
-
-def _look(experiment: Experiment, recipe: Recipe):
-    """Sample grids of the averaged weights, by the evaluation's sampler."""
-    with experiment.averaged(), autocast(recipe.machine.precision, experiment.device):
-        return preview(subject_of(recipe, recipe.seeds.init))
+    return True
 
 
 def accumulation(tasks: dict[str, int], machine: Machine) -> int:
@@ -201,6 +221,7 @@ def _trainer(machine: Machine, recipe: Recipe, callbacks: list, folder: Path) ->
         max_epochs=-1,
         accumulate_grad_batches=accumulation(recipe.data.tasks, machine),
         callbacks=callbacks,
+        plugins=[DirectIO()],
         default_root_dir=folder,
         logger=False,
         enable_checkpointing=False,
@@ -214,8 +235,6 @@ def _trainer(machine: Machine, recipe: Recipe, callbacks: list, folder: Path) ->
 
 def open_run(folder: Path, trusted_files: bool = False) -> tuple[Run, Config, Recipe]:
     """A finished run, its configuration, and its parts with the exported weights, in eval mode."""
-    from unify.config import read
-
     run = Run(folder)
     if run.info["state"] != "finished":
         raise ValueError(f"{folder} is {run.info['state']}; finish it with `unify train` first")

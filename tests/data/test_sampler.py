@@ -81,7 +81,9 @@ def test_tasks_over_the_same_records_differ_in_order():
 
 
 def test_rows_that_do_not_divide_are_named():
-    with pytest.raises(ValueError, match=r"caption: 4 rows .* 2 micro-step.* 3 rank.*multiple of 6"):
+    with pytest.raises(
+        ValueError, match=r"caption: 4 rows .* 2 micro-step.* 3 rank.*multiple of 6"
+    ):
         MicroSteps({"caption": 4}, {"caption": 9}, 0, 1, 0, 2, world=3)
 
 

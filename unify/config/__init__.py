@@ -20,8 +20,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_origin
 
-from unify.config.check import Completion, names
-from unify.config.classes import contracts, locate_class, options, parameters, shape
+from unify.config.check import Completion
+from unify.config.classes import contracts, locate_class, names, options, parameters, shape
 from unify.config.cross import cross_checks
 from unify.config.load import OVERLAYS, Tree, arm, finish, load
 from unify.config.tree import ConfigError, Node, Problem, dump, parse

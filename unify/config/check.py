@@ -1,5 +1,9 @@
 """Completing a tree against constructor signatures, and every check that needs no built object.
 
+    {class: unify.x.Y, width: 64}     to be built as Y(width=64, and every default)
+    {weights: {run: other.yaml}}      the `model` of another experiment, to get its trained weights
+    {weights: folder}                 an exported part, as the folder's config.json describes it
+
 Nothing is instantiated here: classes are located, compared with the contract that their place
 expects (its annotation), and asked for their signatures. Every problem is collected.
 """
@@ -23,6 +27,9 @@ from unify.config.classes import (
     contracts,
     describe,
     locate_class,
+    mismatch,
+    names,
+    nullable,
     options,
     parameters,
     shape,
@@ -132,7 +139,9 @@ class Completion:
         elif origin is dict and isinstance(value, dict):
             if inner[0] is Any:
                 return self.free(node, key)
-            filled = {k: self.value(v, inner[0], join(key, k)) for k, v in value.items()}
+            # null takes a key of the base away, where null itself is no value
+            kept = {k: v for k, v in value.items() if v.value is not None or nullable(inner[0])}
+            filled = {k: self.value(v, inner[0], join(key, k)) for k, v in kept.items()}
             return replace(node, value=filled)
         elif origin is Literal:
             if any(value == a and type(value) is type(a) for a in inner):
@@ -172,7 +181,7 @@ class Completion:
         if weights is not None:
             weights, base = self.weights(weights, says is None, join(key, "weights"))
             if base is not None:
-                says = base.value["class"]
+                says = weights.like(base.value["class"].value)
                 given = {k: v for k, v in base.value.items() if k not in RESERVED} | given
         if len(self.problems) > first:
             return node
@@ -279,35 +288,11 @@ class Completion:
         try:
             saved = json.loads(file.read_text(encoding="utf-8"))
             name, arguments = saved["class"], saved["args"]
+            if not name.startswith("unify."):
+                raise ValueError(f"{name!r} is no class of unify: say `class:` beside `weights:`")
             locate_class(name, trusted=False)
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
             message = f"{file} does not describe a part ({error}); name a folder that was exported"
             self.problems.append(node.problem(key, message))
             return None
         return Node({}, str(file)).like({**arguments, "class": name})
-
-
-def names(expected: tuple[type, ...]) -> str:
-    return " or ".join(cls.__name__ for cls in expected)
-
-
-def mismatch(value: Any, hint: Any) -> str:
-    """What was expected, what was found, and what to write instead."""
-    message = f"expected {describe(hint)}, not {value!r}"
-    kinds = {shape(o)[0] for o in options(hint)}
-    if isinstance(value, str) and kinds & {int, float}:
-        try:
-            float(value)
-            return f"{message}; it is a string: write {value} without quotes"
-        except ValueError:
-            return f"{message}; write a number"
-    if contracts(hint):
-        return f"{message}; write a mapping with `class:` ({names(contracts(hint))})"
-    if isinstance(value, float) and int in kinds:
-        return f"{message}; write a whole number"
-    if bool in kinds:
-        return f"{message}; write true or false"
-    literals = [a for o in options(hint) if shape(o)[0] is Literal for a in shape(o)[1]]
-    if literals and isinstance(value, str):
-        return message + suggest(value, [a for a in literals if isinstance(a, str)])
-    return f"{message}; write {describe(hint)}"

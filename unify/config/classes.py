@@ -173,6 +173,10 @@ def options(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
+def nullable(hint: Any) -> bool:
+    return NoneType in options(hint)
+
+
 def shape(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     """(list, items) of list[int], (dict, ...) of Mapping[...], (tuple, ...), (Literal, ...), ..."""
     origin, arguments = get_origin(hint) or hint, get_args(hint)
@@ -204,3 +208,29 @@ def describe(hint: Any) -> str:
         kind = "a list" if origin is list else "a mapping"
         return kind + ("" if arguments[0] is Any else f" of {describe(arguments[0])}")
     return "null" if hint is NoneType else getattr(hint, "__name__", str(hint))
+
+
+def names(expected: tuple[type, ...]) -> str:
+    return " or ".join(cls.__name__ for cls in expected)
+
+
+def mismatch(value: Any, hint: Any) -> str:
+    """What was expected, what was found, and what to write instead."""
+    message = f"expected {describe(hint)}, not {value!r}"
+    kinds = {shape(o)[0] for o in options(hint)}
+    if isinstance(value, str) and kinds & {int, float}:
+        try:
+            float(value)
+            return f"{message}; it is a string: write {value} without quotes"
+        except ValueError:
+            return f"{message}; write a number"
+    if contracts(hint):
+        return f"{message}; write a mapping with `class:` ({names(contracts(hint))})"
+    if isinstance(value, float) and int in kinds:
+        return f"{message}; write a whole number"
+    if bool in kinds:
+        return f"{message}; write true or false"
+    literals = [a for o in options(hint) if shape(o)[0] is Literal for a in shape(o)[1]]
+    if literals and isinstance(value, str):
+        return message + suggest(value, [a for a in literals if isinstance(a, str)])
+    return f"{message}; write {describe(hint)}"

@@ -2,10 +2,12 @@
 
     base: [base.yaml, data/shapes.yaml]     # relative to this file; later wins, own keys win
     model: {class: unify.paradigms.x.Y}     # another class replaces the node of the base whole
+    data: {tasks: {vqa: null}}              # null takes a key of an open mapping away
     tiny: {model: {...}}                    # merged on top when asked for, before the command line
 
 `${a.b}` refers to another key, said or left to its default, and `${oc.env:NAME}` to the environment
-(always a string); OmegaConf resolves both, once defaults are known (check.py). Nothing here imports or runs anything that a file names.
+(always a string); OmegaConf resolves both, once defaults are known (check.py). Nothing here imports
+or runs anything that a file names.
 """
 
 from __future__ import annotations
@@ -144,11 +146,13 @@ def override(root: Node, overrides: Sequence[str], problems: list[Problem]) -> N
         if not equals or not key:
             problems.append(Problem(COMMAND_LINE, 0, word, "expected key=value"))
             continue
+        wrong: list[Problem] = []
         try:
-            value = parse(text, COMMAND_LINE, []) if text.strip() else Node(None, COMMAND_LINE)
+            value = parse(text, COMMAND_LINE, wrong) if text.strip() else Node(None, COMMAND_LINE)
             root = merge(root, _overlay(root, key.split("."), value, key))
         except ConfigError as error:
-            problems += [Problem(COMMAND_LINE, 0, key, p.message) for p in error.problems]
+            wrong = error.problems
+        problems += [Problem(COMMAND_LINE, 0, key, p.message) for p in wrong]
     return root
 
 
@@ -200,7 +204,8 @@ def _filled(said: Any, defaults: Any) -> Any:
     if not isinstance(said, dict) or not isinstance(defaults, dict):
         return said
     both = {k: _filled(v, defaults.get(k)) for k, v in said.items()}
-    return {**{k: v for k, v in defaults.items() if k not in OVERLAYS}, **both}
+    placed = {k: defaults[k] for k in ("class", "weights") if k in defaults}  # paths are absolute
+    return {**{k: v for k, v in defaults.items() if k not in OVERLAYS}, **both, **placed}
 
 
 def _leaves(node: Node, path: tuple[str | int, ...]) -> Iterable[tuple[tuple, Node]]:

@@ -169,6 +169,8 @@ def parse(text: str, file: str, problems: list[Problem]) -> Node:
         what = getattr(error, "problem", None) or str(error)
         if "\\t" in what:
             what += "; indent with spaces, not tabs"
+        if mark and "${" in text.splitlines()[mark.line]:
+            what += '; inside [] and {} write "${key}" with quotes'
         problem = Problem(file, mark.line + 1 if mark else 0, "", f"not readable as YAML: {what}")
         raise ConfigError([*problems, problem]) from None
     return Node({}, file) if document is None else _convert(document, file, "", problems)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+ORIENTATION = 0x0112  # the EXIF tag
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 8
 MAX_ASPECT = 20  # longer side over shorter side
@@ -44,9 +45,11 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def dimensions(data: bytes) -> tuple[int, int]:
-    """(H, W) as the header says, before EXIF orientation; BadImage as `decode`, pixels unread."""
-    width, height = _open(data).size
-    return height, width
+    """(H, W) that `decode` would give, from the header alone; BadImage as far as it shows there."""
+    image = _open(data)
+    width, height = image.size
+    turned = image.getexif().get(ORIENTATION, 1) >= 5  # by 90 or 270 degrees
+    return (width, height) if turned else (height, width)
 
 
 def resize_crop(image: np.ndarray, size: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from multiprocessing.synchronize import Event
+from typing import Any
 
 import torch
 from lightning import LightningDataModule
@@ -23,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unify.batch import Batch
 from unify.data.sampler import Draw, MicroSteps, permuted
-from unify.data.source import TASKS, Source, Split, collate
+from unify.data.source import TASKS, TEXT_FIELDS, Source, Split, collate
 
 
 class Data(LightningDataModule):
@@ -49,14 +50,9 @@ class Data(LightningDataModule):
                 )
             if rows < 1:
                 raise ValueError(f"data.tasks.{task} must be at least 1 row per step, not {rows}")
-        if not self.lengths:
-            return
-        fields = {name for task in self.tasks for name in self._record_texts(task, 0)}
-        for name in self.lengths:
-            if name not in fields:
-                raise ValueError(
-                    f"data.lengths: no text field {name!r}; these tasks have {sorted(fields)}"
-                )
+        fields = {name for task in TASKS for name in TEXT_FIELDS.get(task, ())}
+        for name in self.lengths.keys() - fields:
+            raise ValueError(f"data.lengths: no text field {name!r}; there are {sorted(fields)}")
 
     def prepare(self, seed: int, workers: int = 0) -> None:
         """What `train_dataloader` needs besides its trainer: the data seed, loader processes."""
@@ -153,7 +149,7 @@ class Draws(Dataset):
         return out
 
 
-def _as_is(batches: dict[str, Batch]) -> dict[str, Batch]:
+def _as_is(batches: Any) -> Any:
     return batches
 
 

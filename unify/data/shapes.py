@@ -23,12 +23,12 @@ import numpy as np
 
 from unify.data.shapes_language import (
     CATEGORIES,
-    NUMBERS,
     Parser,
     Prompt,
     Spec,
     describe,
     full,
+    full_category,
     partial,
     possible,
     wish,
@@ -194,8 +194,13 @@ class Shapes(Source):
     @property
     def categories(self) -> list[str]:
         """What `prompts` offers: full captions by object count, and GenEval's six as possible."""
+        return [*self.complete, *possible(self.board)]
+
+    @property
+    def complete(self) -> dict[str, int]:
+        """The object counts of full captions by category: `one_object`, `two_objects` ..."""
         low, high = self.board.objects
-        return [full_category(n) for n in range(low, high + 1)] + possible(self.board)
+        return {full_category(n): n for n in range(low, high + 1)}
 
     def prompts(self, category: str, n: int, seed: int, split: Split = "test") -> list[Prompt]:
         """`n` fresh prompts of one of `categories`; `full` is full captions of any object count."""
@@ -216,8 +221,7 @@ class Shapes(Source):
             if found is None:
                 raise ValueError(f"no {split} scene of this world has a prompt {category!r}")
             return found
-        counts = range(self.board.objects[0], self.board.objects[1] + 1)
-        count = next((n for n in counts if full_category(n) == category), None)
+        count = self.complete.get(category)
         scene = self.board.draw(rng, count=count, heldout=split == "heldout")
         spec = Spec(tuple(full(thing) for thing in scene.things))
         return Prompt(self.caption(scene), spec, scene)
@@ -337,13 +341,10 @@ class Shapes(Source):
         return {"image": self.render(scene)}, {"scene": scene}
 
 
-def full_category(n: int) -> str:
-    """`one_object`, `two_objects` ...: full captions of n objects."""
-    return f"{NUMBERS[n]}_object{'s' if n > 1 else ''}"
-
-
 def _pair(name: str) -> Pair:
     words = name.split()
     if len(words) != 2:
-        raise ValueError(f'heldout: a pair is a colour and a shape, "yellow triangle", not {name!r}')
+        raise ValueError(
+            f'heldout: a pair is a colour and a shape, "yellow triangle", not {name!r}'
+        )
     return words[0], words[1]

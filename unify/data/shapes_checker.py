@@ -16,9 +16,10 @@ is where the image lies on the line between the two: 1 at a, 0 half-way. A place
     ambiguous  min over b of u < MARGIN          it is nearly as much something else
     spoiled    a 3 x 3 patch is off by > SPOT    it is a known thing with a flaw
 
-and so is an image with an unreadable place. The thresholds were set by `robustness`: blur of one
-pixel or noise of 0.2 changes no verdict in the quickstart's world, and what is too damaged to read
-is refused before it is misread.
+and so is an image with an unreadable place. The thresholds were set by `robustness` on worlds from
+the quickstart's to seven shapes, eight colours and three sizes at 16 pixels a place: all scenes
+read right up to a blur of 1.25 pixels or white noise of 0.2; none reads wrong up to a blur of 1.5
+pixels and at any noise (at 0.4 all are refused); more blur can turn one small shape into another.
 """
 
 from __future__ import annotations
@@ -176,7 +177,8 @@ def robustness(
         right = sum(a == b for a, b in zip(read, scenes, strict=True))
         unreadable = sum(isinstance(a, Unreadable) for a in read)
         error = (images.clamp(-1, 1) - clean).square().mean()
-        row = {"right": right / n, "wrong": (n - right - unreadable) / n, "unreadable": unreadable / n}
+        counts = {"right": right, "wrong": n - right - unreadable, "unreadable": unreadable}
+        row = {name: count / n for name, count in counts.items()}
         psnr = float(10 * torch.log10(4 / error.clamp_min(1e-10)))
         table.append({"damage": damage, "level": level, "psnr": round(psnr, 1), **row})
     return table

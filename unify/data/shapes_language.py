@@ -206,6 +206,11 @@ CATEGORIES: dict[str, Callable[[Board, Scene, random.Random], Prompt | None]] = 
 }
 
 
+def full_category(n: int) -> str:
+    """`one_object`, `two_objects` ...: full captions of n objects."""
+    return f"{NUMBERS[n]}_object{'s' if n > 1 else ''}"
+
+
 def possible(board: Board) -> list[str]:
     """The categories that some scene of the board has."""
     low, high = board.objects

@@ -39,7 +39,15 @@ def _only(scene: Scene, pattern: Pattern) -> Thing | None:
     return found[0] if len(found) == 1 else None
 
 
-def _of_one(kind: str, text: str, wanted: str, options, pin: Pattern, asked: Pattern, name) -> Question:
+def _of_one(
+    kind: str,
+    text: str,
+    wanted: str,
+    options: Sequence[str],
+    pin: Pattern,
+    asked: Pattern,
+    name: Callable[[Thing], str],
+) -> Question:
     """About the only thing that fits `asked`: `name(thing)` is the answer."""
 
     def read(scene: Scene) -> str | None:

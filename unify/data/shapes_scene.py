@@ -65,7 +65,9 @@ SHAPES: dict[str, Inside] = {
     "circle": lambda x, y: x**2 + y**2 <= 0.98,
     "square": lambda x, y: np.maximum(abs(x), abs(y)) <= 0.88,
     "triangle": _polygon([(0.0, -0.98), (1.02, 0.82), (-1.02, 0.82)]),
-    "cross": lambda x, y: (np.minimum(abs(x), abs(y)) <= 0.3) & (np.maximum(abs(x), abs(y)) <= 0.98),
+    "cross": lambda x, y: (
+        (np.minimum(abs(x), abs(y)) <= 0.3) & (np.maximum(abs(x), abs(y)) <= 0.98)
+    ),
     "diamond": lambda x, y: abs(x) + abs(y) <= 1.06,
     "ring": lambda x, y: (x**2 + y**2 <= 1.0) & (x**2 + y**2 >= 0.3),
     "star": _star(5, 0.46),
@@ -148,28 +150,25 @@ class Board:
     heldout: tuple[Pair, ...]
 
     def __post_init__(self) -> None:
-        known = {"shapes": SHAPES, "colors": COLORS, "sizes": SIZES}
+        known = {"shapes": list(SHAPES), "colors": list(COLORS), "sizes": list(SIZES)}
         for name, table in known.items():
             asked = getattr(self, name)
-            unknown = [item for item in asked if item not in table]
-            if unknown or not asked or len(set(asked)) != len(asked):
-                raise ValueError(
-                    f"{name} must be distinct names out of {list(table)}, not {list(asked)}"
-                )
+            if not asked or not set(asked) <= set(table) or len(set(asked)) != len(asked):
+                raise ValueError(f"{name} must be distinct names out of {table}, not {list(asked)}")
         low, high = self.objects
         if not (self.grid >= 1 and 1 <= low <= high <= min(9, self.grid**2)):
             raise ValueError(
-                f"objects must be 1 <= low <= high <= {min(9, self.grid**2)} (9 and the places of a "
-                f"{self.grid}x{self.grid} board bound it), not {list(self.objects)}"
+                f"objects must be [least, most] within [1, {min(9, self.grid**2)}] on a board of "
+                f"{self.grid}x{self.grid} places, not {list(self.objects)}"
             )
         if self.pixels < 8 * self.grid:
             raise ValueError(
                 f"a {self.grid}x{self.grid} board needs at least {8 * self.grid} pixels, "
                 f"not size={self.pixels}"
             )
-        stray = [f"{c} {s}" for c, s in self.heldout if c not in self.colors or s not in self.shapes]
+        stray = [" ".join(pair) for pair in self.heldout if pair not in self.all_pairs]
         if stray:
-            raise ValueError(f"heldout names pairs that this world does not have: {sorted(stray)}")
+            raise ValueError(f"heldout names pairs that this world does not have: {stray}")
         for name in (*self.colors, *self.shapes):
             if not any(name in pair for pair in self.pairs):
                 raise ValueError(f"heldout leaves no pair with {name!r} to learn from")
@@ -197,9 +196,9 @@ class Board:
         count: int | None = None,
         heldout: bool = False,
     ) -> Scene:
-        """A random scene with a thing for each of `pins`, and others up to `count` (default random).
+        """A random scene with a thing for each of `pins`, and others up to `count`, if given.
 
-        Without `heldout` it has no held-out pair; with it, one at least unless `pins` leave no room.
+        Without `heldout` it has no held-out pair; with it, one at least if `pins` leave room.
         """
         low, high = self.objects
         n = count or rng.randint(max(low, len(pins)), high)

@@ -134,6 +134,14 @@ TASKS: dict[str, Callable[[Sequence[Record], Lengths, str], Batch]] = {
     "image": _image,  # image
 }
 
+TEXT_FIELDS: dict[str, tuple[str, ...]] = {  # whose lengths in tokens `data.lengths` may set
+    "text_to_image": ("prompt",),
+    "caption": ("caption",),
+    "vqa": ("question", "answer"),
+    "edit": ("instruction",),
+    "text": ("text",),
+}
+
 
 def collate(task: str, records: Sequence[Record], lengths: Lengths | None = None) -> Batch:
     """Records of one task -> a `Batch`."""

@@ -3,19 +3,25 @@
 Python's `tarfile` takes a damaged header for the end of the archive and a cut after a member for a
 complete one, so samples vanish without an error (as in POSIX.1-2001 ustar and pax, an archive ends
 with two blocks of zeros). Here both are faults, and reading goes on at the next intact header.
-Nothing is extracted.
+Nothing is extracted. Members that share a name up to the last dot make a sample.
 """
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
+
+from unify.data.verdicts import MAX_TEXT, Verdict
 
 BLOCK = 512
 ZEROS = bytes(BLOCK)
+IMAGES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "webp"}) | {  # judged by content
+    *("gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "svg", "ico", "ppm")
+}
 MAX_NAME = 1 << 16  # bytes of a long name or of a pax header; more is a damaged size
 
 
@@ -48,10 +54,10 @@ def walk(path: Path) -> Iterator[Member | Fault]:
     with path.open("rb") as file:
         offset, name = 0, ""  # `name`: what a long-name header said of the next member
         while not _is_end(file, offset, total):
+            if offset + BLOCK > total:
+                break
             try:
                 header = _header(file, offset)
-            except tarfile.TruncatedHeaderError:
-                break
             except tarfile.HeaderError as error:
                 yield Fault("broken_header", offset, str(error))
                 offset, name = _next_header(file, offset + BLOCK, total), ""
@@ -89,7 +95,7 @@ def _is_end(file: BinaryIO, offset: int, total: int) -> bool:
 def _header(file: BinaryIO, offset: int) -> tarfile.TarInfo:
     header = tarfile.TarInfo.frombuf(_read(file, offset, BLOCK), "utf-8", "surrogateescape")
     if header.size < 0 or (header.type in LONG and header.size > MAX_NAME):
-        raise tarfile.InvalidHeaderError(f"{header.size} bytes of {header.name}")
+        raise tarfile.HeaderError(f"{header.size} bytes of {header.name}")
     return header
 
 
@@ -128,3 +134,77 @@ def _next_header(file: BinaryIO, offset: int, total: int) -> int:
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:
     file.seek(offset)
     return file.read(size)
+
+
+# What makes a sample
+
+
+@dataclass
+class Sample:
+    """Members of a shard that share a key, by part (image, txt, json)."""
+
+    key: str
+    parts: dict[str, Member] = field(default_factory=dict)
+
+
+def samples(path: Path) -> tuple[list[Sample], list[Verdict]]:
+    """Samples of one shard, in order; verdicts on damage and on members that are no part of one.
+
+    Beside a fault in the archive, the samples before and after may lack a part and are left out.
+    """
+    found: dict[str, Sample] = {}
+    verdicts: list[Verdict] = []
+    last: Sample | None = None
+    doubtful: dict[str, str] = {}  # key -> reason
+    broken = ""  # reason of a fault since the last member
+    for item in walk(path):
+        if isinstance(item, Fault):
+            verdicts.append(Verdict(path.name, f"@{item.offset}", item.reason, item.detail))
+            broken = item.reason
+            if last:
+                doubtful[last.key] = broken
+            continue
+        key, extension = split_name(item.name)
+        part = "image" if extension in IMAGES else extension
+        if reason := _refuse(item, part):
+            verdicts.append(Verdict(path.name, item.name, reason))
+            continue
+        last = found.setdefault(key, Sample(key))
+        if part in last.parts:
+            verdicts.append(Verdict(path.name, item.name, "duplicate_key", "the first is kept"))
+            continue
+        last.parts[part] = item
+        if broken:
+            doubtful[key], broken = broken, ""
+    for key, reason in doubtful.items():
+        verdicts.append(Verdict(path.name, key, reason, "beside the fault: may lack a part"))
+    return [sample for key, sample in found.items() if key not in doubtful], verdicts
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """`folder/a.b.JPG` -> (`folder/a.b`, `jpg`)."""
+    stem, _, extension = name.rpartition(".")
+    return stem, extension.lower()
+
+
+def _refuse(member: Member, part: str) -> str:
+    """Why a member is no part of a sample, or ""."""
+    path = PurePosixPath(member.name)
+    printable = member.name.isprintable() and "\\" not in member.name
+    if path.is_absolute() or ".." in path.parts or not path.stem or not printable:
+        return "unsafe_name"
+    if not member.regular:
+        return "not_a_file"
+    if part not in ("image", "txt", "json"):
+        return "unsupported_member"
+    return ""
+
+
+def read_parts(file: int, sample: Sample) -> dict[str, bytes]:
+    """The bytes of a sample's parts; texts far over the limit are read only so far."""
+    return {
+        part: os.pread(
+            file, member.size if part == "image" else min(member.size, MAX_TEXT + 1), member.offset
+        )
+        for part, member in sample.parts.items()
+    }

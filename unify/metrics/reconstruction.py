@@ -57,6 +57,7 @@ class Reconstruction(Metric):
             verdicts = exact(subject.source, originals, copies)
             scores += fidelity(prefix, originals, copies, passport)
             if isinstance(tokenizer, DiscreteTokenizer):
+                assert codes is not None
                 scores += variety(prefix, codes, tokenizer.vocab_size, passport)
             if verdicts:
                 scores.append(proportion(f"{prefix}/exact", verdicts, passport))
@@ -111,7 +112,10 @@ def fidelity(prefix: str, originals: Tensor, copies: Tensor, passport: dict) -> 
     psnr = peak_signal_noise_ratio(
         copies, originals, data_range=2.0, reduction="none", dim=(1, 2, 3)
     )
-    ssim = structural_similarity_index_measure(copies, originals, reduction="none", data_range=2.0)
+    # In double precision: the variances of flat areas are differences of almost equal numbers.
+    ssim = structural_similarity_index_measure(
+        copies.double(), originals.double(), reduction="none", data_range=2.0
+    )
     assert isinstance(ssim, Tensor)
     return [
         average(f"{prefix}/psnr", psnr.clamp(max=COPY).tolist(), passport),
@@ -146,7 +150,7 @@ def pairs(prefix: str, originals: Tensor, copies: Tensor, verdicts: Sequence[boo
     both = torch.stack([originals[:shown], copies[:shown]], 1).flatten(0, 1)  # [2N 3 H W]
     marks = [*verdicts[:shown], *[None] * (shown - len(verdicts[:shown]))]
     return Grid(
-        f"{prefix}/reconstruction",
+        f"{prefix}/reconstruction".replace("/", "-"),
         both,
         ["original", "reconstruction"] * shown,
         [mark for verdict in marks for mark in (None, verdict)],

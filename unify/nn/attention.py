@@ -1,7 +1,7 @@
 """Attention over our masks, rotary positions and the key-value cache.
 
-    attend(q, k, v, mask) = softmax(q k^T / sqrt(d) + mask) v        with q shared by groups of heads
-    rope: a pair (x_i, x_{i + d/2}) is rotated by position * theta^(-2i/d)        (arXiv:2104.09864)
+    attend(q, k, v, mask) = softmax(q k^T / sqrt(d) + mask) v     k and v shared by groups of heads
+    rope: a pair (x_i, x_{i + d/2}) is turned by position * theta^(-2i/d)       (arXiv:2104.09864)
 
 `attend` alone chooses the backend. SDPA with a dense mask is the reference and runs everywhere;
 FlexAttention skips the blocks that nobody reads, on GPUs (it has no backward on CPUs); xformers
@@ -39,24 +39,23 @@ def set_backend(name: Backend) -> Backend:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
-    """q [B H Sq d], k and v [B G S d] -> [B H Sq d]."""
+    """q [B H Sq d], k and v [B G S d] -> [B H Sq d] in v's precision."""
     if _backend == "xformers":
-        return _xformers(q, k, v, mask)
+        return _xformers(q.to(v.dtype), k.to(v.dtype), v, mask)
     if _backend == "flex" or (_backend == "auto" and _flex_pays(q, mask)):
-        return _flex(q, k, v, mask)
+        return _flex(q.to(v.dtype), k.to(v.dtype), v, mask)
     return _sdpa(q, k, v, mask)
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
-    grouped = k.shape[1] < q.shape[1]
-    if q.device.type != "cpu" or q.dtype in (torch.float32, torch.float64):
-        return F.scaled_dot_product_attention(q, k, v, mask.dense(), enable_gqa=grouped)
     # On CPUs the backward in half precision takes three times as long as in full precision.
-    with torch.autocast("cpu", enabled=False):
-        full = F.scaled_dot_product_attention(
-            q.float(), k.float(), v.float(), mask.dense(), enable_gqa=grouped
+    on_cpu = q.device.type == "cpu"
+    dtype = torch.promote_types(v.dtype, torch.float32) if on_cpu else v.dtype
+    with torch.autocast(q.device.type, enabled=False):
+        out = F.scaled_dot_product_attention(
+            q.to(dtype), k.to(dtype), v.to(dtype), mask.dense(), enable_gqa=k.shape[1] < q.shape[1]
         )
-    return full.to(q.dtype)
+    return out.to(v.dtype)
 
 
 def _flex_pays(q: Tensor, mask: Mask) -> bool:
@@ -87,7 +86,9 @@ def _xformers(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
         ) from error
     heads, (rows, _, queries, _), keys = q.shape[1], q.shape, k.shape[2]
     k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))  # [B H S d]
-    wide = mask.bias(q.dtype).new_zeros(rows, 1, queries, -(-keys // 8) * 8)  # kernels want 16 bytes
+    wide = mask.bias(q.dtype).new_zeros(
+        rows, 1, queries, -(-keys // 8) * 8
+    )  # kernels want 16 bytes
     wide[..., :keys] = mask.bias(q.dtype)
     bias = wide[..., :keys].expand(-1, heads, -1, -1)
     try:
@@ -116,24 +117,23 @@ def axis_of_pairs(pairs: int, sections: Sequence[int]) -> list[int]:
 def rope_tables(
     positions: Tensor, head_dim: int, theta: float, sections: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """positions [B S A] -> cosines and sines [B 1 S d/2] in fp32, for every layer of a trunk."""
+    """positions [B S A] -> tables [B 1 S d] in fp32, built once for every layer of a trunk."""
     pairs = head_dim // 2
     steps = torch.arange(pairs, dtype=torch.float32, device=positions.device)
     axes = torch.tensor(axis_of_pairs(pairs, sections), device=positions.device)
-    angles = positions.float()[..., axes] * theta ** (-steps / pairs)  # [B S d/2]
-    return angles.cos()[:, None], angles.sin()[:, None]
+    angles = positions.float()[:, None, :, axes] * theta ** (-steps / pairs)  # [B 1 S d/2]
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x [B H S d] turned by tables [B 1 S d/2]; a pair is (x_i, x_{i + d/2}) as Llama has it."""
-    first, second = x.chunk(2, -1)
-    turned = torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
-    return turned.to(x.dtype)
+    """x [B H S d], turned by the two tables in their precision; a pair is (x_i, x_{i + d/2})."""
+    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
 
 
 def rope(x: Tensor, positions: Tensor, theta: float, sections: Sequence[int]) -> Tensor:
     """x [B H S d] at positions [B S A]; `sections` are the shares of the A axes."""
-    return rotate(x, *rope_tables(positions, x.shape[-1], theta, sections))
+    return rotate(x, *rope_tables(positions, x.shape[-1], theta, sections)).to(x.dtype)
 
 
 class Cache:
@@ -186,10 +186,9 @@ class Cache:
 
     def rows(self, index: Tensor) -> Cache:
         """A copy with the rows `index` [n] (long), in any order and any number of times."""
-        picked = [
-            [None if x is None else x[index] for x in buffers] for buffers in (self.keys, self.values)
-        ]
-        return self._like(*picked, frozen=self.frozen)
+        keys = [None if x is None else x[index] for x in self.keys]
+        values = [None if x is None else x[index] for x in self.values]
+        return self._like(keys, values, self.frozen)
 
     def repeat(self, n: int) -> Cache:
         """A copy with every row n times in a row."""

@@ -50,7 +50,10 @@ class Mask:
     @classmethod
     def cat(cls, masks: Sequence[Mask]) -> Mask:
         """Tokens one after another; ids are kept as they are, queries start at the first token."""
-        return cls(*(torch.cat(columns, 1) for columns in zip(*(m.ids for m in masks), strict=True)))
+        document, segment, isolated, valid = (
+            torch.cat(columns, 1) for columns in zip(*(m.ids for m in masks), strict=True)
+        )
+        return cls(document, segment, isolated, valid)
 
     @property
     def ids(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -66,7 +69,8 @@ class Mask:
 
     def rows(self, index: Tensor | slice) -> Mask:
         """Some of the rows, in any order and any number of times."""
-        return Mask(*(ids[index] for ids in self.ids), start=self.start)
+        document, segment, isolated, valid = (ids[index] for ids in self.ids)
+        return Mask(document, segment, isolated, valid, self.start)
 
     def mod(self, b: Tensor, h: Tensor | int, q: Tensor, k: Tensor) -> Tensor:
         """The rule, as FlexAttention calls it; the indices may be of any shapes that broadcast."""
@@ -94,7 +98,7 @@ class Mask:
 
             device, (rows, keys) = self.valid.device, self.valid.shape
             self.built["block"] = create_block_mask(
-                self.mod,
+                lambda b, h, q, k: self.mod(b, h, q, k),  # it refuses bound methods
                 B=rows,
                 H=None,
                 Q_LEN=keys - self.start,

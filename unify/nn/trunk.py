@@ -48,12 +48,12 @@ class Backbone(nn.Module, ABC):
         timed: Tensor | None = None,
         layers: Sequence[int] = (),
     ) -> Hidden:
-        """Embeddings x [B S D] at positions [B S A], or [B S] on all axes -> hidden [B S D], normed.
+        """Embeddings x [B S D] at positions [B S A], or [B S] on all axes -> normed hidden [B S D].
 
-        With a `cache`, the S tokens come after those it holds: `mask` covers both and its `start` is
-        the cache's length. `time` [B S D] conditions the tokens `timed` [B S] (bool; None: all), and
-        is ignored by a backbone that is not `time_conditioned`. With `layers`, a pair: the hidden
-        states, and a dict of those after so many blocks (0: the input; not normed).
+        With a `cache`, the S tokens come after those it holds: `mask` covers both and its `start`
+        is the cache's length. `time` [B S D] conditions the tokens `timed` [B S] (bool; None: all)
+        and is ignored by a backbone that is not `time_conditioned`. With `layers`, a pair: the
+        hidden states, and a dict of those after so many blocks (0: the input; not normed).
         """
 
     def flops(self, tokens: int, pairs: int) -> float:
@@ -71,8 +71,8 @@ def check_mask(x: Tensor, mask: Mask, cache: Cache | None) -> None:
     past = cache.length if cache is not None else 0
     if (mask.start, mask.keys) != (past, past + x.shape[1]):
         raise ValueError(
-            f"a mask of {mask.keys} tokens read from {mask.start} on does not fit {past} cached and "
-            f"{x.shape[1]} new tokens; see Mask.cat and Mask.queries"
+            f"a mask of {mask.keys} tokens, read from {mask.start} on, does not fit {past} cached "
+            f"and {x.shape[1]} new tokens; see Mask.cat and Mask.queries"
         )
 
 
@@ -95,10 +95,11 @@ class Attention(nn.Module):
         cache: Cache | None,
     ) -> Tensor:
         heads = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # [B H+2G S d]
-        q, k, v = heads.split([self.heads, self.kv_heads, self.kv_heads], 1)
+        qk, v = heads.split([self.heads + self.kv_heads, self.kv_heads], 1)
+        q, k = qk.to(tables[0].dtype).split([self.heads, self.kv_heads], 1)
         q, k = rotate(self.q_norm(q), *tables), rotate(self.k_norm(k), *tables)
         if cache is not None:
-            k, v = cache.extend(layer, k, v)
+            k, v = cache.extend(layer, k.to(v.dtype), v)
         return self.out(attend(q, k, v, mask).transpose(1, 2).flatten(2))
 
 
@@ -200,10 +201,12 @@ class Trunk(Backbone):
         if self.head_dim == self.dim // self.heads and self.dim % self.heads:
             raise ValueError(f"trunk: dim {self.dim} does not divide into {self.heads} heads")
         if self.heads % self.kv_heads:
-            raise ValueError(f"trunk: {self.heads} heads do not share {self.kv_heads} kv_heads evenly")
+            raise ValueError(
+                f"trunk: {self.heads} heads do not share {self.kv_heads} kv_heads evenly"
+            )
         if self.head_dim % 2 or (self.head_dim // 2) % sum(self.sections):
             raise ValueError(
-                f"trunk: the {self.head_dim // 2} rotary pairs of a head of {self.head_dim} numbers "
+                f"trunk: a head of {self.head_dim} numbers has {self.head_dim / 2:g} rotary pairs, which "
                 f"do not divide into shares of {self.sections}; change heads or sections"
             )
 

@@ -64,6 +64,7 @@ def budget(study: Study) -> list[Quantity]:
         ("Training time", lambda r: r.info.get("train_seconds"), duration),
         ("Training speed", _speed, lambda v: f"{number(v)} samples/s"),
     ]
+    fields.append(("Training time of needed runs", lambda r: _before(study, r), duration))
     found = []
     for name, read, show in fields:
         values: dict[str, list[float]] = {}
@@ -74,6 +75,13 @@ def budget(study: Study) -> list[Quantity]:
         if values:
             found.append(Quantity(name, values, show, len(study.arms)))
     return found
+
+
+def _before(study: Study, run: Run) -> float | None:
+    """Seconds that training the needed runs took; None unless all of them say."""
+    known = [study.before[part["hash"]] for part in run.needed if part["hash"] in study.before]
+    spent = [r.info["train_seconds"] for r in known if r.info.get("train_seconds") is not None]
+    return sum(spent) if spent and len(spent) == len(run.needed) else None
 
 
 def _speed(run: Run) -> float | None:
@@ -131,9 +139,11 @@ def not_matched(study: Study) -> list[str]:
     if len({tuple(names) for names in parts.values()}) > 1:
         each = ", ".join(f"{a} {sentence(n) if n else 'none'}" for a, n in parts.items())
         found.append(f"Tokenizers and other runs needed: {each}.")
-    for line in lines([r for r in study.rows if r["metric"] == "tokenizer/exact"]):
+    for line in lines(study.rows):
+        if (line.task, line.metric.split("/")[-1]) != ("tokenizer", "exact"):
+            continue
         values = {a: c.value for a, c in line.cells.items() if c.value is not None}
-        if len(values) > 1 and max(values.values()) - min(values.values()) > TOLERANCE:
+        if len({number(v) for v in values.values()}) > 1:
             each = ", ".join(f"{a} {number(v)}" for a, v in values.items())
             found.append(
                 f"Ceiling set by the tokenizer (reconstructions the checker reads): {each}."
@@ -173,6 +183,8 @@ def _flat(config: Any, prefix: str = "") -> dict[str, str]:
         for key, value in config.items():
             found |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
         return found
+    if isinstance(config, list) and all(isinstance(item, str) for item in config):
+        return {prefix: " ".join(config) or "none"}
     return {prefix: config if isinstance(config, str) else json.dumps(config, default=str)}
 
 

@@ -6,11 +6,17 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-from unify.report.html import Html, Node, join, tag
+from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Run, Study
 from unify.report.plots import Curve, Point, mean_curve, panel, smooth
 from unify.report.tables import number, swatch
 
+READING = (
+    "Unweighted loss terms on training batches against samples seen, all panels on one horizontal "
+    "axis. Bold: running mean over a twentieth of the run, averaged over seeds; faint: as logged. "
+    "A term that two arms share by name is the same quantity only if it is defined alike (text: "
+    "cross-entropy in nats)."
+)
 TIME_BIN = re.compile(r"(?P<term>loss/.+)/t(?P<bin>\d+)")
 
 
@@ -21,26 +27,20 @@ def learning_curves(study: Study) -> Html:
         return tag("p", "No losses were logged.")
     key = [tag("li", swatch(i), tag("b", arm)) for i, arm in enumerate(study.arms)]
     parts: list[Node] = [
-        tag("p", "Unweighted loss terms on training batches against samples seen, every panel on "
-            "the same horizontal axis. Bold: running mean over a twentieth of the run, averaged over "
-            "seeds; faint: as logged. A term that two arms share by name is the same quantity only "
-            "where it has the same definition (text: cross-entropy in nats).", class_="quiet"),
+        tag("p", READING, class_="quiet"),
         tag("ul", *key, class_="key"),
         tag("div", *(_figure(study, term, term[5:]) for term in terms), class_="panels"),
-    ]  # fmt: skip
+    ]
     bins: dict[str, list[str]] = {}
     for name in keys:
         if match := TIME_BIN.fullmatch(name):
             bins.setdefault(match["term"], []).append(name)
     for term, names in bins.items():
         parts.append(_time_bins(study, term[5:], sorted(names)))
-    rest = [("loss", "weighted sum of the terms"), ("lr", "learning rate"),
-            ("grad_norm", "gradient norm")]  # fmt: skip
-    panels = [_figure(study, name, title) for name, title in rest if name in keys]
+    rest = {"loss": "weighted sum", "lr": "learning rate", "grad_norm": "gradient norm"}
+    panels = [_figure(study, name, title) for name, title in rest.items() if name in keys]
     speed = _figure(study, "samples_per_s", "training speed, samples/s", lambda run: run.health)
-    folded = tag("div", *panels, speed, class_="panels")
-    parts.append(tag("details", tag("summary", "Optimization: total loss, learning rate, gradient "
-                                    "norm, speed"), folded))  # fmt: skip
+    parts.append(fold("Optimization and speed", tag("div", *panels, speed, class_="panels")))
     return join(parts)
 
 

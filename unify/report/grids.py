@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from unify.report.html import Html, join, tag
 from unify.report.load import Run, Study
-from unify.report.tables import swatch
+from unify.report.tables import TASKS, swatch
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,7 +60,9 @@ def sample_grids(study: Study) -> Html:
         for path in runs[0].pictures("eval") if runs else []:
             shown = read_grid(runs[0], path)
             found.setdefault(shown.name, []).append(shown)
-    return join(_block(study, name, grids) for name, grids in found.items())
+    order = [name for task in TASKS for name in found if name.split("/")[0].startswith(task)]
+    names = dict.fromkeys([*order, *found])
+    return join(_block(study, name, found[name]) for name in names)
 
 
 def read_grid(run: Run, path: Path, most: int = MOST_PICTURES) -> Shown:
@@ -130,10 +132,8 @@ def _block(study: Study, name: str, grids: Sequence[Shown]) -> Html:
     left = max(len(g.titles) for g in grids) - MOST_PICTURES
     more = tag("p", f"The first {MOST_PICTURES}; {left} more in the run folder.", class_="quiet")
     title = tag("h3", name.replace("_", " ").replace("/", " · "))
-    return tag(
-        "section", title, tag("ul", *scores, class_="key"), body, more if left > 0 else None,
-        class_="grid",
-    )  # fmt: skip
+    key = tag("ul", *scores, class_="key")
+    return tag("section", title, key, body, more if left > 0 else None, class_="grid")
 
 
 def _alone(study: Study, grid: Shown, named: bool) -> Html:
@@ -152,32 +152,32 @@ def _alone(study: Study, grid: Shown, named: bool) -> Html:
     return join(parts)
 
 
-def _card(pictures: Sequence[tuple[str, Picture]], arms: Sequence[str]) -> Html:
+def _card(pictures: Sequence[tuple[str, Picture]], arms: Sequence[str], judge: bool = True) -> Html:
     """One prompt and what each arm made of it."""
     title = pictures[0][1].title
     shots = []
     for arm, picture in pictures:
-        who = [swatch(arms.index(arm))] if arm else []
-        verdict = mark(picture.verdict) if arms else None
         alt = f"{arm}: {title}" if arm else title
         image = tag("img", src=picture.uri, alt=alt, title=arm or None)
-        shots.append(tag("div", image, tag("div", *who, verdict, class_="said"), class_="shot"))
-    return tag(
-        "figure", tag("div", *shots, class_="shots"), tag("figcaption", title), class_="card"
-    )
+        who = swatch(arms.index(arm)) if arm else None
+        said = tag("div", who, mark(picture.verdict), class_="said") if judge else None
+        shots.append(tag("div", image, said, class_="shot"))
+    caption = tag("figcaption", title)
+    return tag("figure", tag("div", *shots, class_="shots"), caption, class_="card")
 
 
 def mark(verdict: bool | None) -> Html:
     if verdict is None:
         return tag("span", "not judged", class_="verdict open")
-    return tag("span", "✓ right" if verdict else "✗ wrong",
-               class_=f"verdict {'right' if verdict else 'wrong'}")  # fmt: skip
+    if verdict:
+        return tag("span", "✓ right", class_="verdict right")
+    return tag("span", "✗ wrong", class_="verdict wrong")
 
 
 def training_samples(study: Study) -> Html:
-    """Per run and grid up to four moments of training: the first, the last and two between."""
+    """Up to four moments of each arm's first run: the first, the last and two between."""
     parts: list[Html] = []
-    for run in study.runs:
+    for run in (study.runs_of(arm)[0] for arm in study.arms if study.runs_of(arm)):
         by_name: dict[str, list[tuple[int, Path]]] = {}
         for path in run.pictures("samples"):
             if match := MOMENT.fullmatch(path.stem):
@@ -195,7 +195,7 @@ def training_samples(study: Study) -> Html:
 
 def _moment(step: int, shown: Shown) -> Html:
     if shown.pictures:
-        cards = [_card([("", picture)], []) for picture in shown.pictures]
+        cards = [_card([("", picture)], [], judge=False) for picture in shown.pictures]
         content = tag("div", *cards, class_="cards of-1 strip")
     elif shown.sheet:
         content = tag("img", src=shown.sheet, alt=f"samples at step {step}", class_="sheet")

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,7 @@ class Study:
     info: dict[str, Any]
     rows: list[Row]
     runs: list[Run]
+    before: dict[str, Run] = field(default_factory=dict)  # needed runs that were found, by hash
 
     @property
     def arms(self) -> list[str]:
@@ -109,6 +112,12 @@ class Study:
 
     def runs_of(self, arm: str) -> list[Run]:
         return [run for run in self.runs if run.arm == arm]
+
+    def error(self, arm: str, seed: int) -> str:
+        """The last line of what stopped a run; empty if nothing is known."""
+        path = self.folder / f"{arm}-s{seed}.error.txt"
+        said = path.read_text("utf-8", "replace").strip() if path.is_file() else ""
+        return said.rsplit("\n", 1)[-1]
 
     def paradigm(self, arm: str) -> str:
         return str(self.info["arms"][arm].get("paradigm") or "")
@@ -128,7 +137,18 @@ def load_study(folder: Path) -> Study:
         if run.arm in arms:
             newest[run.arm, run.seed] = run
     runs = sorted(newest.values(), key=lambda r: (arms.index(r.arm), r.seed))
-    return Study(folder, info, [r for r in rows if r["arm"] in arms], runs)
+    rows = [row for row in rows if row["arm"] in arms]
+    return Study(folder, info, rows, runs, _needed_runs(folder.parent, runs))
+
+
+def _needed_runs(place: Path, runs: Sequence[Run]) -> dict[str, Run]:
+    """Run folders, in any study beside this one, of the parts that the runs needed."""
+    found = {}
+    for part in (part for run in runs for part in run.needed):
+        name = Path(part.get("folder") or "").name
+        for folder in place.glob(f"*/{escape(name)}") if RUN_NAME.fullmatch(name) else ():
+            found[part["hash"]] = load_run(folder)
+    return found
 
 
 def load_run(folder: Path) -> Run:

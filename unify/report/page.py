@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from unify.report import compare, curves, grids, provenance
 from unify.report.html import Html, Node, fold, join, tag
@@ -28,6 +29,15 @@ from unify.report.tables import (
 )
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+MATCHED = (
+    "Matched: equal to within 1 % over arms and seeds; a range is over seeds. FLOPs are those of "
+    "training the arm itself."
+)
+READING = (
+    "n/a: the arm was not trained on that task. Chance, majority and blind (image removed) are "
+    "references, not arms. Dots and bars repeat the numbers on an axis from 0 to 1."
+)
+SPLIT = "Some scores were not measured alike: they stand on rows of their own, with what differs."
 
 
 def write_report(study_folder: Path | str) -> Path:
@@ -108,8 +118,8 @@ def summary(study: Study, found: Sequence[Line]) -> str:
             parts.append(f"{line.metric}: {', '.join(values)}.")
     if len(study.seeds) < CONFIRMATORY_SEEDS:
         parts.append(
-            f"Exploratory: with {plural(len(study.seeds), 'seed')} per arm, how much arms differ by "
-            "chance of training is not known."
+            f"Exploratory: {plural(len(study.seeds), 'seed')} per arm cannot tell a difference of "
+            "arms from chance in training."
         )
     return " ".join(parts)
 
@@ -119,18 +129,21 @@ def _headline(study: Study, line: Line) -> Html:
     values = []
     for index, arm in enumerate(study.arms):
         cell = line.cells.get(arm)
+        if cell is None and line.note:
+            continue
         number_ = "n/a" if cell is None else number(cell.value)
-        span = "" if cell is None or cell.span is None else "–".join(map(number, cell.span))
-        values.append(
-            tag("div", tag("span", number_, class_="figure"),
-                tag("span", swatch(index), arm, class_="arm-name"),
-                tag("span", span, class_="interval"))
-        )  # fmt: skip
+        span = ""
+        if cell is not None and cell.span is not None:
+            kind = "range" if len(cell.rows) > 1 else "95%"
+            span = f"{kind} {'–'.join(map(number, cell.span))}"
+        figure = tag("span", number_, class_="figure")
+        who = tag("span", swatch(index), arm, class_="arm-name")
+        values.append(tag("div", figure, who, tag("span", span, class_="interval")))
     return tag(
         "div",
         tag("p", line.metric, tag("span", "primary", class_="badge primary")),
         tag("div", *values, class_="figures"),
-        forest(line, study.arms),
+        forest(line, study.arms, large=True),
         tag("p", line.note, class_="note") if line.note else None,
         class_="headline",
     )
@@ -152,15 +165,20 @@ def _arm(study: Study, index: int, found: Sequence[Line]) -> Html:
     rows: list[tuple[str, Node]] = [("Experiment", tag("code", info.get("file") or "not stated"))]
     if runs:
         rows.append(("Parameters", _parameters(runs[0])))
-        parts = [_needed(n) for n in runs[0].needed]
+        parts = [_needed(study, n) for n in runs[0].needed]
         rows.append(("Needs", join(parts, ", ") if parts else "nothing trained before"))
     if ceilings:
         rows.append(("Ceiling", tag("span", "; ".join(ceilings))))
+    states: dict[str, list[Run]] = {}
     for run in runs:
-        tone = "done" if run.finished else "open"
-        state = tag("span", run.state if run.finished else compare.progress(run),
-                    class_=f"badge {tone}")  # fmt: skip
-        rows.append((f"Seed {run.seed}", state))
+        states.setdefault("finished" if run.finished else compare.progress(run), []).append(run)
+    for state, its in states.items():
+        badge = tag("span", state, class_=f"badge {'done' if its[0].finished else 'open'}")
+        names = [str(run.seed) for run in its]
+        rows.append((f"Seed{'s' * (len(its) > 1)} {sentence(names)}", badge))
+    done = {run.seed for run in runs if run.finished}
+    errors = {seed: study.error(arm, seed) for seed in study.seeds if seed not in done}
+    rows += [("Error", text) for text in dict.fromkeys(errors.values()) if text]
     if not runs:
         rows.append(("Runs", tag("span", "none found", class_="badge open")))
     terms = join(join([tag("dt", name), tag("dd", value)]) for name, value in rows)
@@ -182,8 +200,12 @@ def _parameters(run: Run) -> str:
     return ", ".join(said) or "not stated"
 
 
-def _needed(part: dict) -> Html:
-    return join([str(part.get("name")), " ", tag("code", str(part.get("hash") or "")[:12])])
+def _needed(study: Study, part: dict[str, Any]) -> Html:
+    """`vae aabbccddeeff (300 steps, 1 min 0 s)`."""
+    run = study.before.get(part["hash"])
+    seconds = run.info.get("train_seconds") if run else None
+    cost = f" ({run.steps:,} steps, {compare.duration(seconds)})" if run and seconds else ""
+    return join([part.get("name") or "unnamed", " ", tag("code", str(part["hash"])[:12]), cost])
 
 
 def _matched(study: Study) -> Html:
@@ -212,8 +234,7 @@ def _matched(study: Study) -> Html:
     differing = compare.config_differences(study)
     parts: list[Node] = [
         table,
-        tag("p", "Matched: equal to within 1 % over arms and seeds. FLOPs are those of training the "
-            "arm itself; a range is over seeds.", class_="quiet"),
+        tag("p", MATCHED, class_="quiet"),
         tag("h3", "Same data?"),
         facts(["arms", "", "rolling hash of the samples consumed", "seeds"], pairs)
         if pairs
@@ -222,7 +243,7 @@ def _matched(study: Study) -> Html:
         tag("ul", *(tag("li", text) for text in unmatched), class_="unmatched")
         if unmatched
         else tag("p", "Nothing that was recorded differs, besides the paradigm."),
-    ]  # fmt: skip
+    ]
     if differing:
         written = [
             [tag("code", k), *(v.get(a, "no run") for a in study.arms)] for k, v in differing
@@ -241,19 +262,15 @@ def _results(study: Study, found: Sequence[Line]) -> Html:
         if count == 1
         else f"Mean, range over {count} seeds and number of trials n of each seed."
     )
-    parts: list[Node] = [
-        tag("p", reading, " n/a: the arm was not trained on that task. Chance, majority and blind "
-            "(image removed) are references, not arms. Dots and bars repeat the numbers on an axis "
-            "from 0 to 1.", class_="quiet"),
-    ]  # fmt: skip
+    parts: list[Node] = [tag("p", f"{reading} {READING}", class_="quiet")]
     if count < CONFIRMATORY_SEEDS:
-        said = f" {plural(count, 'seed')} per arm; a claim about arms needs {CONFIRMATORY_SEEDS}."
+        said = (
+            f" {plural(count, 'seed')} per arm; fewer than {CONFIRMATORY_SEEDS} say how these runs "
+            "did, not how the arms differ."
+        )
         parts.append(tag("p", tag("span", "exploratory", class_="badge open"), said))
     if any(line.note for line in found):
-        parts.append(
-            tag("p", "Some scores were not measured alike: they stand on rows of their own, with "
-                "what differs.", class_="note")
-        )  # fmt: skip
+        parts.append(tag("p", SPLIT, class_="note"))
     parts.append(results_table(found, study.arms, study.seeds, study.primary))
     parts.append(fold("Every measurement, seed by seed", every_measurement(study.rows)))
     return join(parts)

@@ -105,32 +105,30 @@ def _path(
     return tag("path", d="".join(steps), class_=kind)
 
 
-def interval_plot(marks: Sequence[tuple[int, float, tuple[float, float] | None]]) -> Html:
-    """Dots with intervals, one arm under another, on an axis from 0 to 1."""
-    width, pitch, edge = 168, 9, 6
+def interval_plot(
+    marks: Sequence[tuple[int, float, tuple[float, float] | None]], large: bool = False
+) -> Html:
+    """Dots with intervals, one arm under another, on an axis from 0 to 1; `large` labels it."""
+    width, pitch, edge = (440, 15, 10) if large else (168, 9, 6)
     height = pitch * len(marks) + 5
+    foot = 18 if large else 0
 
     def x(value: float) -> str:
         return _n(edge + (width - 2 * edge) * value)
 
-    parts = [
-        tag("line", x1=x(at), x2=x(at), y1=0, y2=height, class_="rule")
-        for at in (0, 0.25, 0.5, 0.75, 1)
-    ]
+    parts = []
+    for at in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(tag("line", x1=x(at), x2=x(at), y1=0, y2=height, class_="rule"))
+        if large:
+            parts.append(tag("text", at, x=x(at), y=height + 14, class_="tick middle"))
     for place, (index, value, span) in enumerate(marks):
-        at, kind = _n(pitch * (place + 0.5) + 2.5), f"arm-{index % 8}"
+        y, kind = _n(pitch * (place + 0.5) + 2.5), f"arm-{index % 8}"
         if span is not None:
-            bar = tag("line", x1=x(span[0]), x2=x(span[1]), y1=at, y2=at, class_=f"whisker {kind}")
+            bar = tag("line", x1=x(span[0]), x2=x(span[1]), y1=y, y2=y, class_=f"whisker {kind}")
             parts.append(bar)
-        parts.append(tag("circle", cx=x(value), cy=at, r=3, class_=f"dot {kind}"))
-    return tag(
-        "svg",
-        *parts,
-        viewBox=f"0 0 {width} {height}",
-        width=width,
-        height=height,
-        class_="interval",
-    )
+        parts.append(tag("circle", cx=x(value), cy=y, r=4 if large else 3, class_=f"dot {kind}"))
+    size = {} if large else {"width": width, "height": height}
+    return tag("svg", *parts, viewBox=f"0 0 {width} {height + foot}", class_="intervals", **size)
 
 
 def ticks(low: float, high: float, log: bool) -> list[float]:
@@ -143,7 +141,7 @@ def ticks(low: float, high: float, log: bool) -> list[float]:
             if len(found) <= 6:
                 return found
         return [low, high]
-    rough = (high - low) / 4 or 1.0
+    rough = (high - low) / 5 or 1.0
     size = 10 ** math.floor(math.log10(rough))
     step = next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)

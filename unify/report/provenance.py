@@ -17,15 +17,18 @@ LONG = ("packages", "variables", "git.untracked", "command")  # of the environme
 
 def reproduce(study: Study) -> Html:
     """Commands, and what to hold against them: configuration, code and data by hash."""
-    commands, rows = [], []
+    commands = [f"unify study {study.info['file']}"] if study.info.get("file") else []
+    rows: list[list[Node]] = []
+    place = f"{study.folder.absolute().parent.name}/{study.folder.name}"
     for run in study.runs:
-        commands += [f"unify train -c {run.folder}/config.yaml", f"unify eval {run.folder}"]
+        folder = f"{place}/{run.folder.name}"
+        commands += [f"unify train -c {folder}/config.yaml", f"unify eval {folder}"]
         digest = str(run.info.get("hash") or run.folder.name.rsplit("-", 1)[-1])
         data = str(run.info.get("data") or "not stated")
         rows.append(
             [f"{run.arm}, seed {run.seed}", tag("code", digest), code(run), tag("code", data)]
         )
-    commands.append(f"unify report {study.folder}")
+    commands.append(f"unify report {place}")
     configs = [
         fold(
             f"config.yaml of {run.arm}, seed {run.seed}",
@@ -36,7 +39,10 @@ def reproduce(study: Study) -> Html:
     ]
     return join(
         [
-            tag("p", "From the completed configuration in each run folder:"),
+            tag(
+                "p",
+                "All at once, or one run at a time from the configuration that its folder holds:",
+            ),
             tag("pre", "\n".join(commands), class_="commands"),
             facts(["run", "config hash", "code (git)", "data"], rows) if rows else None,
             *configs,
@@ -94,7 +100,7 @@ def measured(study: Study) -> Html:
         by_passport.setdefault(written, []).append(f"{row['arm']} s{row['seed']} {row['metric']}")
     folds = [
         fold(
-            f"Passport {index} of {plural(len(whose), 'score')}: {sentence(whose[:1])}"
+            f"Passport {index}, of {plural(len(whose), 'score')}: {sentence(whose[:1])}"
             + (" ..." if len(whose) > 1 else ""),
             join([tag("pre", written), tag("p", ", ".join(whose), class_="quiet")]),
         )

@@ -41,7 +41,7 @@ html{color-scheme:light dark;scroll-behavior:smooth;-webkit-text-size-adjust:100
 body{margin:0;background:var(--page);color:var(--ink);
   font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue","Liberation Sans",
   Arial,sans-serif}
-header,main,footer,nav{max-width:1180px;margin:0 auto;padding:0 28px}
+header,main,footer{max-width:1180px;margin:0 auto;padding:0 28px}
 header{padding-top:56px}
 h1,h2,h3,h4{line-height:1.2;margin:0;text-wrap:balance}
 h1,h2{font-family:Charter,"Iowan Old Style",Georgia,"Liberation Serif",serif;font-weight:600}
@@ -63,8 +63,8 @@ a{color:inherit}
 .arm-name{color:var(--ink);white-space:nowrap}
 .summary{margin:22px 0 0;padding-left:16px;border-left:3px solid var(--rule);max-width:52em}
 nav{position:sticky;top:0;z-index:2;display:flex;gap:22px;overflow-x:auto;scrollbar-width:none;
-  margin-top:34px;padding-top:11px;padding-bottom:11px;background:var(--page);font-size:.86rem;
-  border-bottom:1px solid var(--rule)}
+  width:min(1124px,100% - 56px);margin:34px auto 0;padding:11px 0;background:var(--page);
+  font-size:.86rem;border-bottom:1px solid var(--rule)}
 nav a{color:var(--soft);text-decoration:none;white-space:nowrap}
 nav a:hover{color:var(--ink)}
 main>section{padding:40px 0 6px;scroll-margin-top:34px}
@@ -98,7 +98,7 @@ footer{color:var(--soft);font-size:.82rem;padding-top:44px;padding-bottom:44px}
 .figure{font-size:2rem;line-height:1.15;letter-spacing:-.02em;font-variant-numeric:tabular-nums}
 .figures .interval{font-size:.8rem;font-variant-numeric:tabular-nums}
 .figures .arm-name{font-size:.88rem}
-.headline .interval svg,.headline>svg{width:100%;height:auto;max-width:300px}
+.headline>svg{width:100%;height:auto;max-width:520px}
 .arms{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:16px}
 article h3{margin:0}
 .paradigm{color:var(--soft);font-size:.9rem;margin:2px 0 10px}
@@ -117,8 +117,10 @@ tbody th{font-weight:400}
 .facts td{overflow-wrap:anywhere}
 .facts tbody th{white-space:nowrap;color:var(--soft)}
 .settings tbody th{white-space:normal;overflow-wrap:anywhere;min-width:150px}
+.numbers{font-size:.84rem}.numbers td,.numbers th{padding-top:3px;padding-bottom:3px}
 .numbers td:nth-child(n+3){white-space:nowrap}
-.budget{min-width:620px}
+.budget{min-width:620px}.budget td{overflow-wrap:normal;min-width:5.2em}
+.results .why td{border-bottom:0;padding-bottom:0}
 .results{width:100%}
 .results .num{white-space:nowrap}
 .results .task th{font-weight:600;padding-top:26px;font-size:1rem;border-bottom-color:var(--soft)}
@@ -131,7 +133,11 @@ tbody th{font-weight:400}
 .num .interval{display:block;font-size:.76rem;line-height:1.35}
 .forest{width:168px;padding-right:0}
 td.forest{vertical-align:middle}
-svg.interval{display:block}
+svg.intervals{display:block}
+.scale{display:flex;justify-content:space-between;padding-left:3px}
+.results .reference th,.results .reference td{padding-top:3px;padding-bottom:3px;font-size:.86rem}
+.results .reference .interval{display:inline;margin-left:8px}
+.results .reference .value{font-size:.86rem}
 
 .key{list-style:none;display:flex;flex-wrap:wrap;gap:4px 24px;padding:0;margin:0 0 14px;
   font-size:.9rem}
@@ -150,9 +156,8 @@ figure{margin:0;min-width:0}
 .card figcaption{font-size:.84rem;line-height:1.35;margin-top:3px;overflow-wrap:anywhere}
 .verdict{white-space:nowrap}
 .verdict.right{color:var(--right)}.verdict.wrong{color:var(--wrong)}.verdict.open{color:var(--soft)}
-.sheet,.moments img{max-width:100%;image-rendering:pixelated;border-radius:6px}
-.moments{display:flex;flex-wrap:wrap;gap:16px}
-.moments figcaption{font-size:.82rem;color:var(--soft)}
+.sheet{max-width:100%;image-rendering:pixelated;border-radius:6px}
+.moment p{margin:8px 0 4px}
 
 .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(330px,100%),1fr));
   gap:24px 28px;margin:8px 0 12px}
@@ -168,9 +173,13 @@ details[open]>summary{color:var(--ink);margin-bottom:8px}
 
 @media (max-width:640px){
   body{font-size:15px}
-  header,main,footer,nav{padding-left:16px;padding-right:16px}
+  header,main,footer{padding-left:16px;padding-right:16px}
+  nav{width:calc(100% - 32px)}
   header{padding-top:30px}
   .forest{display:none}
+  .budget{min-width:0}
+  .results tbody th[scope=row]{position:sticky;left:0;background:var(--page)}
+  .facts tbody th{white-space:normal}
   th,td{padding-right:14px}
   .results .category th{padding-left:10px}
   .results .reference th{padding-left:20px}

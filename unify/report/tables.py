@@ -2,7 +2,7 @@
 
 A cell holds every seed of its arm: one seed shows its value and 95% interval, several show their
 mean and range. Scores that were not measured alike never stand in one line. Of a passport, what
-names the arm itself (its weights, its sampler) may differ between arms; all else must be equal.
+names the arm itself (weights, sampler, tokenizer) may differ between arms; all else must be equal.
 """
 
 from __future__ import annotations
@@ -21,8 +21,16 @@ CONFIRMATORY_SEEDS = 8  # fewer seeds per arm: "exploratory"
 REFERENCES = ("chance", "majority", "blind")  # rows that belong beside vqa/accuracy
 LOWER_IS_BETTER = ("perplexity", "frechet", "bits_per_byte")
 WEIGHTS = {"weights", "run", "checkpoint", "step", "seed"}  # differ between runs of one arm too
-SAMPLER = {"sampling", "image_sampling", "text_sampling", "sampler", "steps", "guidance"}
-TASKS = {"vqa": "Visual question answering", "generate": "Speed", "text": "Text only"}
+OWN = {"sampler", "sampling", "guidance", "tokenizer"}  # an arm's own, the same in all its runs
+TASKS = {  # in reading order; others follow
+    "text_to_image": "Text to image",
+    "edit": "Editing",
+    "vqa": "Visual question answering",
+    "caption": "Captioning",
+    "text": "Text",
+    "tokenizer": "Tokenizer",
+    "generate": "Speed",
+}
 
 
 @dataclass
@@ -66,6 +74,7 @@ class Line:
 
     metric: str
     cells: dict[str, Cell]
+    alone: bool = False  # a category whose measure has no line of its own
     note: str = ""  # why the metric has more than one line
 
     @property
@@ -86,7 +95,11 @@ class Line:
 
     @property
     def label(self) -> str:
-        name = self.measure if self.reference else self.category or self.measure or self.metric
+        name = self.category or self.measure or self.metric
+        if self.reference:
+            name = self.measure
+        elif self.alone:
+            name = f"{self.measure}/{self.category}"
         return name.replace("_", " ").replace("/", " · ")
 
 
@@ -96,7 +109,10 @@ def lines(rows: Sequence[Row]) -> list[Line]:
     for row in rows:
         by_metric.setdefault(row["metric"], []).append(row)
     found = [line for metric, its in by_metric.items() for line in _split(metric, its)]
-    tasks = list(dict.fromkeys(line.task for line in found))
+    tasks = [t for t in TASKS if any(line.task == t for line in found)]
+    tasks = list(dict.fromkeys([*tasks, *(line.task for line in found)]))
+    for line in found:
+        line.alone = bool(line.category) and f"{line.task}/{line.measure}" not in by_metric
     measures = list(dict.fromkeys(line.measure for line in found if not line.reference))
     categories = list(dict.fromkeys(["", *(line.category for line in found)]))
 
@@ -114,14 +130,14 @@ def _split(metric: str, rows: Sequence[Row]) -> list[Line]:
     ways: list[tuple[str, dict[str, str], Line]] = []
     for row in rows:
         passport = row.get("passport") or {}
-        alike = _part(passport, skip=WEIGHTS | SAMPLER)
-        sampler = _part({k: v for k, v in passport.items() if k in SAMPLER})
-        for shared, samplers, line in ways:  # noqa: B007
-            if shared == alike and samplers.setdefault(row["arm"], sampler) == sampler:
+        alike = _part(passport, skip=WEIGHTS | OWN)
+        own = _part({k: v for k, v in passport.items() if k in OWN})
+        for shared, owns, line in ways:  # noqa: B007
+            if shared == alike and owns.setdefault(row["arm"], own) == own:
                 break
         else:
             line = Line(metric, {})
-            ways.append((alike, {row["arm"]: sampler}, line))
+            ways.append((alike, {row["arm"]: own}, line))
         line.cells.setdefault(row["arm"], Cell()).rows[row["seed"]] = row
     if len(ways) > 1:
         for _, _, line in ways:
@@ -135,16 +151,18 @@ def _part(passport: dict[str, Any], skip: frozenset[str] | set[str] = frozenset(
 
 
 def _difference(line: Line, ways: Sequence[Line]) -> str:
-    """What this line's passport says where the passports of the ways differ."""
+    """What this line's passport says where the ways differ (arms' own if nothing else does)."""
+    passports = {id(way): _first(way).get("passport") or {} for way in ways}
+    keys = dict.fromkeys(key for each in passports.values() for key in each)
+    unlike = [k for k in keys if len({_part({k: p.get(k)}) for p in passports.values()}) > 1]
+    unlike = [k for k in unlike if k not in WEIGHTS]
+    reasons = [k for k in unlike if k not in OWN] or unlike
+    return ", ".join(f"{k}: {_short(passports[id(line)].get(k, 'not stated'))}" for k in reasons)
 
-    def passport(way: Line) -> dict[str, Any]:
-        row = next(iter(next(iter(way.cells.values())).rows.values()))
-        return {k: v for k, v in (row.get("passport") or {}).items() if k not in WEIGHTS}
 
-    mine, others = passport(line), [passport(way) for way in ways]
-    keys = dict.fromkeys(key for each in others for key in each)
-    unlike = [k for k in keys if len({_part({k: o.get(k)}) for o in others}) > 1]
-    return ", ".join(f"{k}: {_short(mine.get(k, 'not stated'))}" for k in unlike)
+def _first(line: Line) -> Row:
+    cell = next(iter(line.cells.values()))
+    return next(iter(cell.rows.values()))
 
 
 def _short(value: Any) -> str:
@@ -167,10 +185,11 @@ def results_table(
     found: Sequence[Line], arms: Sequence[str], seeds: Sequence[int], primary: Sequence[str]
 ) -> Html:
     """Metrics by task down, arms across."""
+    scale = tag("div", tag("span", 0), tag("span", 0.5), tag("span", 1), class_="scale")
     head = [tag("th", "Metric", scope="col")]
     for index, arm in enumerate(arms):
         head.append(tag("th", swatch(index), arm, scope="col", class_="num"))
-    head.append(tag("th", "0 … 1", scope="col", class_="forest"))
+    head.append(tag("th", scale, scope="col", class_="forest"))
     body: list[Html] = []
     task = None
     for line in found:
@@ -180,6 +199,10 @@ def results_table(
             body.append(
                 tag("tr", tag("th", title, colspan=len(arms) + 2, scope="colgroup"), class_="task")
             )
+        if line.note:
+            why = tag("b", f"{line.metric}, measured differently and so on a row of its own: ")
+            note = tag("div", why, line.note, class_="note")
+            body.append(tag("tr", tag("td", note, colspan=len(arms) + 2), class_="why"))
         body.append(_row(line, arms, seeds, line.metric in primary))
     return tag(
         "div",
@@ -194,37 +217,34 @@ def _row(line: Line, arms: Sequence[str], seeds: Sequence[int], primary: bool) -
         name.append(tag("span", "primary", class_="badge primary"))
     if line.measure in LOWER_IS_BETTER:
         name.append(tag("span", " lower is better", class_="quiet"))
-    if line.note:
-        name.append(
-            tag("div", tag("b", "Measured differently, so on a row of its own. "), line.note,
-                class_="note")
-        )  # fmt: skip
-    cells = [_cell(line.cells.get(arm), seeds) for arm in arms]
-    kind = "reference" if line.reference else "category" if line.category else "main"
+    absent = "–" if line.note else "n/a"
+    cells = [_cell(line.cells.get(arm), seeds, absent) for arm in arms]
+    kind = "main" if not line.category or line.alone else "category"
+    kind = "reference" if line.reference else "plain" if line.alone else kind
     return tag(
         "tr",
         tag("th", *name, scope="row"),
         *cells,
         tag("td", forest(line, arms), class_="forest"),
-        class_=f"{kind}{' is-primary' if primary else ''}{' split' if line.note else ''}",
+        class_=kind,
     )
 
 
-def _cell(cell: Cell | None, seeds: Sequence[int]) -> Html:
+def _cell(cell: Cell | None, seeds: Sequence[int], absent: str) -> Html:
     if cell is None:
-        return tag("td", tag("span", "n/a", class_="quiet"), class_="num")
+        return tag("td", tag("span", absent, class_="quiet"), class_="num")
     parts = [tag("span", number(cell.value), class_="value")]
     detail = [f"n {cell.trials}"] if cell.trials else []
     if cell.span is not None:
         low, high = map(number, cell.span)
         detail.insert(0, f"{low}–{high}" if len(cell.rows) > 1 else f"[{low}, {high}]")
-    if len(cell.values) < len(seeds):
+    if len(cell.values) < len(seeds) and len(seeds) > 1:
         detail.append(f"{len(cell.values)} of {len(seeds)} seeds")
     parts.append(tag("span", " · ".join(detail), class_="interval"))
     return tag("td", *parts, class_="num")
 
 
-def forest(line: Line, arms: Sequence[str]) -> Html:
+def forest(line: Line, arms: Sequence[str], large: bool = False) -> Html:
     """Values with intervals on a common axis from 0 to 1; nothing for what is not a proportion."""
     marks = []
     for index, arm in enumerate(arms):
@@ -234,7 +254,7 @@ def forest(line: Line, arms: Sequence[str]) -> Html:
     ends = [end for _, value, span in marks for end in (value, *(span or ()))]
     if not marks or min(ends) < 0 or max(ends) > 1:
         return Html("")
-    return interval_plot(marks)
+    return interval_plot(marks, large)
 
 
 def swatch(index: int) -> Html:

@@ -1,0 +1,104 @@
+"""Every paradigm YAML of a folder, built tiny: the contract tests run on it without being told.
+
+pytest tests/contracts --experiments DIR
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from unify.batch import Batch
+from unify.config import load_recipe
+from unify.config.classes import locate_class
+from unify.data.source import collate
+from unify.nn.init import initialise
+from unify.noise import Noise
+from unify.paradigm import Paradigm, Term
+from unify.recipe import Recipe
+from unify.train import assemble
+
+
+def is_paradigm(path: Path) -> bool:
+    """Whether a YAML is an experiment whose model is a paradigm and that has a tiny form."""
+    content = yaml.safe_load(path.read_text())
+    if not isinstance(content, dict) or "model" not in content or "tiny" not in content:
+        return False
+    return issubclass(locate_class(load_recipe(path, tiny=True)["model"]["class"], True), Paradigm)
+
+
+def pytest_generate_tests(metafunc):
+    if "subject" in metafunc.fixturenames:
+        folder = Path(metafunc.config.getoption("--experiments"))
+        files = [path for path in sorted(folder.rglob("*.yaml")) if is_paradigm(path)]
+        names = [str(path.relative_to(folder).with_suffix("")) for path in files]
+        metafunc.parametrize("subject", files, ids=names, indirect=True)
+
+
+@dataclass
+class Tiny:
+    """A paradigm built from the tiny form of its YAML, and real batches for it."""
+
+    config: dict
+    recipe: Recipe
+
+    @property
+    def model(self) -> Paradigm:
+        assert isinstance(self.recipe.model, Paradigm)
+        return self.recipe.model
+
+    @property
+    def tasks(self) -> list[str]:
+        return sorted(self.recipe.data.tasks)
+
+    def batch(self, task: str, rows: int = 3, lengths: dict | None = None) -> Batch:
+        source = self.recipe.data.source
+        records = [source.record(task, "train", index) for index in range(rows)]
+        return collate(task, records, lengths or self.recipe.data.lengths)
+
+    def terms(self, batch: Batch, step: int = 0) -> dict[str, Term]:
+        return self.model.loss(batch, Noise.for_batch(0, step, batch))
+
+    def image_batch(self, rows: int = 3) -> Batch:
+        return self.batch("text_to_image", rows)
+
+    def draw(self, prompts, **settings) -> torch.Tensor:
+        with torch.no_grad():
+            return self.model.generate_image(prompts, **{**self.recipe.image_sampling, **settings})
+
+
+def awake(model: torch.nn.Module) -> None:
+    """Move weights off their initial values, so that no layer is silent because it starts at 0."""
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+
+
+@functools.lru_cache
+def _config(path: Path) -> dict:
+    return load_recipe(path, tiny=True)
+
+
+def build(path: Path) -> Tiny:
+    tiny = Tiny(_config(path), assemble(_config(path), {}))
+    initialise(tiny.model, 0)
+    awake(tiny.model)
+    tiny.model.eval()
+    return tiny
+
+
+@pytest.fixture
+def subject(request) -> Tiny:
+    return build(request.param)
+
+
+@pytest.fixture
+def twin(request, subject) -> Tiny:
+    """A second build of the same YAML."""
+    return build(request.node.callspec.params["subject"])

@@ -1,0 +1,143 @@
+"""What every paradigm must do when it generates."""
+
+import pytest
+import torch
+
+from unify.nn.trunk import Backbone
+from unify.runs import load_export, save_export
+
+PROMPTS = ["a red circle at the top left", "a blue square", "a green triangle at the top right"]
+
+
+@pytest.fixture(autouse=True)
+def _needs_images(subject):
+    if "text_to_image" not in subject.tasks:
+        pytest.skip("the experiment does not train text-to-image")
+
+
+def text_tasks(subject):
+    return [task for task in ("caption", "vqa") if task in subject.tasks]
+
+
+def questions(subject, rows=3):
+    batch = subject.batch("vqa", rows)
+    return batch.segments[0].images, batch.segments[1].texts
+
+
+def test_images_have_the_asked_size_and_range(subject):
+    side = subject.image_batch(1).segments[1].images.shape[-1]
+    drawn = subject.draw(PROMPTS)
+    assert drawn.shape == (3, 3, side, side)
+    assert torch.isfinite(drawn).all()
+    assert drawn.abs().max() <= 1
+    assert subject.draw(PROMPTS[:1], size=(side, 2 * side)).shape == (1, 3, side, 2 * side)
+
+
+def test_same_seed_same_image_and_another_seed_another(subject):
+    first = subject.draw(PROMPTS, seed=3)
+    assert torch.equal(first, subject.draw(PROMPTS, seed=3))
+    assert not torch.equal(first, subject.draw(PROMPTS, seed=4))
+
+
+def test_an_image_does_not_depend_on_its_batch_mates(subject):
+    together = subject.draw(PROMPTS, seed=5)
+    alone = torch.cat([subject.draw([prompt], seed=5) for prompt in PROMPTS])
+    torch.testing.assert_close(together, alone, atol=1e-3, rtol=1e-3)
+
+
+def test_guidance_0_is_unconditional_and_1_is_conditional(subject):
+    seeds = [1, 2, 3]
+    nothing = subject.draw([None] * 3, seed=seeds, guidance=1.0)
+    torch.testing.assert_close(
+        subject.draw(PROMPTS, seed=seeds, guidance=0.0), nothing, atol=1e-3, rtol=1e-3
+    )
+    given = subject.draw(PROMPTS, seed=seeds, guidance=1.0)
+    torch.testing.assert_close(
+        subject.draw(PROMPTS, seed=seeds, guidance=1 + 1e-9), given, atol=1e-3, rtol=1e-3
+    )
+    assert not torch.equal(given, nothing)
+    assert not torch.equal(subject.draw(PROMPTS, seed=seeds, guidance=4.0), given)
+
+
+def test_a_negative_prompt_replaces_the_unconditional_text(subject):
+    seeds = [1, 2, 3]
+    wanted = subject.draw(PROMPTS[::-1], seed=seeds, guidance=1.0)
+    guided = subject.draw(PROMPTS, negative=PROMPTS[::-1], seed=seeds, guidance=0.0)
+    torch.testing.assert_close(guided, wanted, atol=1e-3, rtol=1e-3)
+
+
+def test_guidance_1_skips_the_second_pass(subject):
+    if not isinstance(getattr(subject.model, "trunk", None), Backbone):
+        pytest.skip("no trunk to count passes of")
+    rows = []
+    handle = subject.model.trunk.register_forward_hook(lambda m, a, out: rows.append(len(out)))
+    subject.draw(PROMPTS, guidance=1.0)
+    once = max(rows)
+    rows.clear()
+    subject.draw(PROMPTS, guidance=2.0)
+    handle.remove()
+    assert (once, max(rows)) == (3, 6)
+
+
+def test_saved_loaded_and_sampled_again_is_bit_equal(subject, twin, tmp_path):
+    save_export(subject.model, subject.config["model"], tmp_path)
+    with torch.no_grad():
+        for parameter in twin.model.parameters():
+            parameter.zero_()
+    for name, part in subject.model.tokenizers().items():
+        if isinstance(part, torch.nn.Module):
+            getattr(twin.model, name).load_state_dict(part.state_dict())
+    load_export(twin.model, tmp_path)
+    assert torch.equal(subject.draw(PROMPTS, seed=1), twin.draw(PROMPTS, seed=1))
+
+
+def test_two_builds_of_a_yaml_have_the_same_weights(subject, twin):
+    for (name, one), other in zip(
+        subject.model.named_parameters(), twin.model.parameters(), strict=True
+    ):
+        assert torch.equal(one, other), name
+
+
+def test_texts_are_answers_one_per_row(subject):
+    if "vqa" not in subject.tasks:
+        pytest.skip("the experiment does not train question answering")
+    images, asked = questions(subject)
+    answers = subject.model.generate_text(images, asked, max_length=6)
+    assert len(answers) == 3
+    assert all(isinstance(answer, str) for answer in answers)
+    alone = [subject.model.generate_text(images[i : i + 1], asked[i : i + 1], max_length=6)[0] for i in range(3)]
+    assert answers == alone
+
+
+def test_sampled_text_follows_its_seed(subject):
+    if not text_tasks(subject):
+        pytest.skip("the experiment does not train text")
+    images = subject.batch(text_tasks(subject)[0]).segments[0].images
+    say = subject.model.generate_text
+    first = say(images, seed=1, max_length=8, temperature=1.0)
+    assert first == say(images, seed=1, max_length=8, temperature=1.0)
+    assert first != say(images, seed=2, max_length=8, temperature=1.0)
+
+
+def test_cached_decoding_equals_the_full_forward(subject, monkeypatch):
+    """As declared: the hidden states that each text token is predicted from are the same."""
+    if not (subject.model.cached and "vqa" in subject.tasks):
+        pytest.skip("declares no cached text decoding")
+    images, asked = questions(subject)
+    trunk = subject.model.trunk
+
+    def run():
+        seen = []
+        handle = trunk.register_forward_hook(lambda m, a, out: seen.append((a[0].shape[1], out[:, -1])))
+        texts = subject.model.generate_text(images, asked, max_length=6)
+        handle.remove()
+        return texts, seen
+
+    cached_texts, cached = run()
+    monkeypatch.setattr(trunk, "cache", lambda *args: None)
+    full_texts, full = run()
+    assert cached_texts == full_texts
+    assert all(new == 1 for new, _ in cached[1:]), "declared cached, but more than the new token ran"
+    assert all(old < new for (old, _), (new, _) in zip(full[:-1], full[1:], strict=True))
+    for (_, one), (_, other) in zip(cached, full, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)

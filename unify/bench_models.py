@@ -1,0 +1,70 @@
+"""The two models that `unify bench` compares: a Transfusion step and a plain dense transformer's.
+
+B = 16 rows, 16 text and 64 latent tokens, width D = 256, 6 layers, 4 heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from unify.batch import Batch
+from unify.flow import LogitNormalTime
+from unify.nn.init import initialise
+from unify.nn.patches import LinearPatches
+from unify.nn.trunk import Trunk
+from unify.noise import Noise
+from unify.paradigms.transfusion import Transfusion
+from unify.tokenizers.pixels import Pixels
+from unify.tokenizers.text import Bytes
+
+ROWS, TEXT, LATENTS, WIDTH, DEPTH, HEADS, PATCH = 16, 16, 64, 256, 6, 4, 4
+SIDE = 8 * PATCH  # 64 patches of PATCH x PATCH pixels
+
+
+def transfusion_step(device: str) -> Callable[[], None]:
+    """Forward with its noise, backward, AdamW of `Transfusion` on pixels."""
+    model = Transfusion(
+        Trunk(WIDTH, DEPTH, HEADS),
+        Bytes(),
+        Pixels(),
+        LinearPatches(3, WIDTH, PATCH),
+        LogitNormalTime(),
+        size=SIDE,
+    )
+    initialise(model, 0)
+    model.to(device)
+    images = torch.rand(ROWS, 3, SIDE, SIDE) * 2 - 1
+    prompts = ["a red circle"] * ROWS
+    batch = Batch.text_to_image(prompts, images, [str(i) for i in range(ROWS)], TEXT).to(device)
+
+    def loss() -> torch.Tensor:
+        noise = Noise.for_batch(0, 0, batch, device)
+        return torch.stack([t.value.mean() for t in model.loss(batch, noise).values()]).sum()
+
+    return _step(model, loss)
+
+
+def plain_step(device: str) -> Callable[[], None]:
+    """The same for torch's own pre-norm encoder layers with a causal mask, embeddings given."""
+    layer = nn.TransformerEncoderLayer(
+        WIDTH, HEADS, 4 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    )
+    model = nn.TransformerEncoder(layer, DEPTH, nn.LayerNorm(WIDTH), enable_nested_tensor=False)
+    model.to(device)
+    x = torch.randn(ROWS, TEXT + LATENTS, WIDTH, device=device)
+    mask = nn.Transformer.generate_square_subsequent_mask(TEXT + LATENTS, device=device)
+    return _step(model, lambda: model(x, mask=mask, is_causal=True).float().square().mean())
+
+
+def _step(model: nn.Module, loss: Callable[[], torch.Tensor]) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        loss().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step

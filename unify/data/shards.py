@@ -1,0 +1,91 @@
+"""Real images from tar shards, read map-style through their index.
+
+Record i is a line of the index and one `pread` of a tar, so any order costs the same and nothing
+has to be streamed to resume. The bytes are checked against their crc32 on every read: a record
+damaged after the index was built stops the run and is named. Splits go by a hash of the picture,
+fixed by the data alone.
+
+N records, S the side of an image in pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unify.data.images import decode, resize_crop
+from unify.data.index import read_image, read_index
+from unify.data.source import Record, Source, Split
+
+SPLITS: tuple[Split, ...] = ("validation", "test", "train")  # in this order over the hash
+CAPTIONED = {"text_to_image": "prompt", "caption": "caption", "text": "text"}  # task -> field
+
+
+class Shards(Source):
+    """A folder of indexed shards (see index.py), images cropped to `size` x `size`.
+
+    `validation` and `test` are shares of the pictures. Tasks: image; text_to_image, caption and
+    text if there are captions; vqa (one record per question) if there are questions.
+    """
+
+    def __init__(self, path: str, size: int = 256, validation: float = 0.02, test: float = 0.02):
+        if not (validation >= 0 and test >= 0 and validation + test < 1):
+            raise ValueError(
+                f"validation {validation} and test {test} are shares of the pictures: "
+                "each at least 0, and less than 1 together"
+            )
+        self.path, self.image_size = Path(path), size
+        self.validation, self.test = validation, test
+        self._summary, self._records = read_index(self.path)
+        self._rows: dict[tuple[str, str], np.ndarray] = {}  # lines of the index, by task and split
+        self._turn: dict[str, np.ndarray] = {}  # by split: which question of its line
+        with np.load(self.path / "columns.npz") as columns:  # arrays only: no pickle is read
+            self._start = columns["start"]  # [N + 1]
+            has_text, turns, share = columns["text"], columns["turns"], columns["hash"] / 2**32
+        edges = [validation, validation + test]
+        part = np.searchsorted(edges, share, side="right")  # [N], an index into SPLITS
+        for number, split in enumerate(SPLITS):
+            rows = np.flatnonzero(part == number)
+            asked = np.repeat(rows, turns[rows])  # a row for each of its questions
+            first = np.searchsorted(asked, asked)  # where a row's questions begin
+            self._turn[split] = np.arange(len(asked)) - first
+            self._rows |= {("image", split): rows, ("vqa", split): asked}
+            self._rows |= {(task, split): rows[has_text[rows]] for task in CAPTIONED}
+
+    def __reduce__(self):
+        return Shards, (str(self.path), self.image_size, self.validation, self.test)
+
+    @property
+    def tasks(self) -> frozenset[str]:
+        return frozenset(task for (task, _), rows in self._rows.items() if len(rows))
+
+    def size(self, task: str, split: Split) -> int:
+        return len(self._rows.get((task, split), ()))
+
+    def record(self, task: str, split: Split, index: int) -> Record:
+        """Damaged (see index.py) if the bytes are not those that were indexed."""
+        row = self.row(int(self._rows[task, split][index]))
+        key = f"{row['shard'].removesuffix('.tar')}/{row['key']}"
+        if task == "text":
+            return Record(key, {"text": row["text"]})
+        image = resize_crop(decode(read_image(self.path, row)), self.image_size)  # [S S 3]
+        if task == "image":
+            return Record(key, {"image": image})
+        if task == "vqa":
+            number = int(self._turn[split][index])
+            turn = row["turns"][number]
+            fields = {"image": image, "question": turn["question"], "answer": turn["answer"]}
+            return Record(f"{key}#{number}", fields, {"kind": turn.get("kind", "open")})
+        return Record(key, {"image": image, CAPTIONED[task]: row["text"]})
+
+    def fingerprint(self) -> str:
+        content = [self._summary["sha256"], self.image_size, self.validation, self.test]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+    def row(self, n: int) -> dict[str, Any]:
+        """Line n of the index."""
+        return json.loads(self._records[self._start[n] : self._start[n + 1]])

@@ -1,0 +1,134 @@
+"""Answers and captions about images of the embedded world.
+
+    vqa/accuracy, /<kind>, /heldout   the answer is exactly right
+    vqa/chance, /<kind>               a guess among the options of the question
+    vqa/majority, /<kind>             the most frequent training answer of the kind of question
+    vqa/blind, /<kind>                the same model, every image replaced by a gray one
+    caption/exact, /heldout           the caption parses into exactly the true scene
+
+B rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from unify.batch import Text
+from unify.data.shapes import Shapes
+from unify.data.source import Record, Split, images, texts
+from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
+from unify.metrics.shapes_images import passport, picture, records_of, shapes_of
+from unify.noise import stable_seed
+from unify.paradigm import Paradigm
+
+
+def answer(
+    subject: Subject, what: str, shown: Tensor, questions: Sequence[Text] | None
+) -> list[str]:
+    """The model's texts, stripped, for images [B 3 H W] and questions (None: captions)."""
+    model, said = subject.model, []
+    assert isinstance(model, Paradigm)
+    for start in range(0, len(shown), subject.batch):
+        rows = range(start, min(start + subject.batch, len(shown)))
+        said += model.generate_text(
+            shown[start : rows.stop].to(model.device),
+            None if questions is None else list(questions[start : rows.stop]),
+            seed=[stable_seed(subject.seed, what, row) for row in rows],
+            **subject.text_sampling,
+        )
+    return [text.strip() for text in said]
+
+
+class VisualQuestions(Metric):
+    """The first `questions` of the test split, `heldout` of the held-out one, with baselines."""
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"vqa"})
+
+    def __init__(self, questions: int = 512, heldout: int = 128, split: Split = "test"):
+        self.questions, self.heldout, self.split = questions, heldout, split
+
+    def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
+        world = shapes_of(subject)
+        records = records_of(world, "vqa", self.split, self.questions)
+        shown, asked = images(records, "image"), texts(records, "question")
+        said = answer(subject, f"vqa/{self.split}", shown, asked)
+        blind = answer(subject, f"vqa/{self.split}", torch.zeros_like(shown), asked)
+        common = majority(records_of(world, "vqa", "train", 4 * self.questions))
+        guess = [common.get(record.meta["kind"], "") for record in records]
+        chance = [1 / len(record.meta["options"]) for record in records]
+        stamp = passport(
+            subject, [(r.key, r.fields["question"]) for r in records], subject.text_sampling
+        )
+        right = hits(records, said)
+        scores = by_kind("vqa/accuracy", records, right, stamp, proportion)
+        scores += by_kind("vqa/chance", records, chance, stamp, average)
+        scores += by_kind("vqa/majority", records, hits(records, guess), stamp, proportion)
+        scores += by_kind("vqa/blind", records, hits(records, blind), stamp, proportion)
+        if self.heldout and world.board.heldout:
+            scores.append(self._new(subject, world))
+        titles = [f"{q} {a}" for q, a in zip(asked, said, strict=True)]
+        return scores, [picture("vqa", shown, titles, right)]
+
+    def _new(self, subject: Subject, world: Shapes) -> Score:
+        records = records_of(world, "vqa", "heldout", self.heldout)
+        said = answer(subject, "vqa/heldout", images(records, "image"), texts(records, "question"))
+        stamp = passport(
+            subject, [(r.key, r.fields["question"]) for r in records], subject.text_sampling
+        )
+        return proportion("vqa/accuracy/heldout", hits(records, said), stamp)
+
+
+def hits(records: Sequence[Record], said: Sequence[str]) -> list[bool]:
+    return [text == r.fields["answer"] for r, text in zip(records, said, strict=True)]
+
+
+def majority(records: Sequence[Record]) -> dict[str, str]:
+    """The most frequent answer of each kind of question; the first in the alphabet among equals."""
+    seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for record in records:
+        seen[record.meta["kind"]][record.fields["answer"]] += 1
+    return {k: min((-n, text) for text, n in counts.items())[1] for k, counts in seen.items()}
+
+
+def by_kind(
+    name: str, records: Sequence[Record], values: Sequence, stamp: dict, score: Callable[..., Score]
+) -> list[Score]:
+    """The score over all records and over those of each kind of question."""
+    groups: defaultdict[str, list] = defaultdict(list)
+    for record, value in zip(records, values, strict=True):
+        groups[record.meta["kind"]].append(value)
+    parts = [score(f"{name}/{kind}", groups[kind], stamp) for kind in sorted(groups)]
+    return [score(name, values, stamp), *parts]
+
+
+class Captions(Metric):
+    """Captions of the first `images` of the test split, and of `heldout` of the held-out one."""
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"caption"})
+
+    def __init__(self, images: int = 256, heldout: int = 128, split: Split = "test"):
+        self.images, self.heldout, self.split = images, heldout, split
+
+    def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
+        score, grid = self._score(subject, "caption/exact", self.split, self.images)
+        scores, grids = [score], [grid]
+        if self.heldout and shapes_of(subject).board.heldout:
+            score, grid = self._score(subject, "caption/exact/heldout", "heldout", self.heldout)
+            scores.append(score)
+            grids.append(grid)
+        return scores, grids
+
+    def _score(self, subject: Subject, name: str, split: Split, n: int) -> tuple[Score, Grid]:
+        world = shapes_of(subject)
+        records = records_of(world, "caption", split, n)
+        shown = images(records, "image")
+        said = answer(subject, f"caption/{split}", shown, None)
+        right = [world.parse(t) == r.meta["scene"] for r, t in zip(records, said, strict=True)]
+        truth = [(r.key, r.fields["caption"]) for r in records]
+        stamp = passport(subject, truth, subject.text_sampling)
+        return proportion(name, right, stamp), picture(name, shown, said, right)

@@ -1,0 +1,47 @@
+"""Initialisation by name: each module draws from a generator keyed by (seed, qualified name).
+
+So the same part under the same name starts with the same weights in every arm of a study, whatever
+else the arm is made of and in whatever order it was built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from unify.noise import stable_seed
+
+
+def initialise(module: nn.Module, seed: int) -> None:
+    """Call `reset_parameters` of every sub-module that owns parameters, in place, on the CPU.
+
+    A sub-tree whose root has a true attribute `pretrained` keeps its weights. ValueError names a
+    module that owns parameters and cannot reset them.
+    """
+    with torch.random.fork_rng(devices=[]):
+        for name, part in _parts(module, ""):
+            if not any(True for _ in part.parameters(recurse=False)):
+                continue
+            reset = getattr(part, "reset_parameters", None) or getattr(
+                part,
+                "_reset_parameters",
+                None,  # nn.MultiheadAttention
+            )
+            if reset is None:
+                raise ValueError(
+                    f"{name or 'the model'} ({type(part).__name__}) owns parameters and has no "
+                    "reset_parameters(): give it one, or mark it `pretrained = True`"
+                )
+            torch.default_generator.manual_seed(stable_seed(seed, name))
+            reset()
+
+
+def _parts(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+    """Sub-modules, children first: a parent may overwrite what its children have drawn."""
+    if getattr(module, "pretrained", False):
+        return
+    for child_name, child in module.named_children():
+        yield from _parts(child, f"{name}.{child_name}" if name else child_name)
+    yield name, module

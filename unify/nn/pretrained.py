@@ -1,0 +1,192 @@
+"""Pretrained language models as trunks.
+
+    PretrainedTrunk   the decoder of any transformers causal language model, as it is
+    load_llama        weights of Llama, Qwen2 or Qwen3 type into our own `Trunk`, with equal outputs
+
+B rows, S new tokens, D width, A position axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unify.nn.attention import Cache
+from unify.nn.masks import Mask
+from unify.nn.trunk import Backbone, Hidden, Trunk, check_mask
+
+
+class PretrainedTrunk(Backbone):
+    """The decoder of a causal language model; `embedding` is its own table of input embeddings.
+
+    `source` is a folder or a name on the Hugging Face hub. A frozen one is without gradient and in
+    eval mode, whatever its parent does.
+    """
+
+    pretrained = True
+
+    def __init__(self, source: str, frozen: bool = True):
+        from transformers import AutoModel
+
+        super().__init__()
+        self.source, self.frozen = source, frozen
+        model = AutoModel.from_pretrained(
+            source, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False
+        )
+        if not hasattr(model, "layers"):
+            raise ValueError(
+                f"{source}: {type(model).__name__} is not the decoder of a language model"
+            )
+        config = model.config
+        self.dim, self.depth = config.hidden_size, config.num_hidden_layers
+        self.heads, self.axes = config.num_attention_heads, 1
+        self.head_dim = getattr(config, "head_dim", None) or self.dim // self.heads
+        self.embedding: nn.Module = model.get_input_embeddings()
+        model.set_input_embeddings(nn.Identity())  # held once, under the name above
+        self.model = model
+        self.requires_grad_(not frozen)
+        self.train()
+
+    @property
+    def blocks(self) -> nn.ModuleList:  # type: ignore[override]
+        return self.model.layers
+
+    def train(self, mode: bool = True) -> PretrainedTrunk:
+        return super().train(mode and not self.frozen)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Mask,
+        positions: Tensor,
+        cache: Cache | None = None,
+        time: Tensor | None = None,
+        timed: Tensor | None = None,
+        layers: Sequence[int] = (),
+    ) -> Hidden:
+        check_mask(x, mask, cache)
+        chosen = {0: x} if 0 in layers else {}
+        hooks = [
+            self.blocks[count - 1].register_forward_hook(_keep(chosen, count))
+            for count in layers
+            if count
+        ]
+        try:
+            hidden = self.model(
+                inputs_embeds=x,
+                attention_mask=mask.dense(),
+                position_ids=positions.reshape(*positions.shape[:2]),
+                past_key_values=_Past(cache) if cache is not None else None,
+                use_cache=cache is not None,
+            ).last_hidden_state
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return (hidden, chosen) if layers else hidden
+
+
+def _keep(chosen: dict[int, Tensor], count: int):
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        chosen[count] = output[0] if isinstance(output, tuple) else output
+
+    return hook
+
+
+class _Past:
+    """Our cache, as transformers' decoders call theirs."""
+
+    def __init__(self, cache: Cache):
+        self.cache = cache
+
+    def update(self, k: Tensor, v: Tensor, layer: int, *rest: Any, **more: Any) -> Any:
+        return self.cache.extend(layer, k, v)
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        return self.cache.lengths[layer]
+
+
+def llama_settings(config: Any) -> dict[str, Any]:
+    """`Trunk`'s arguments for a transformers config of Llama, Qwen2 or Qwen3 type.
+
+    ValueError if the model has what our trunk has not.
+    """
+    kind = config.model_type
+    if kind not in ("llama", "qwen2", "qwen3"):
+        raise ValueError(
+            f"a {kind} model is not of Llama, Qwen2 or Qwen3 type: use PretrainedTrunk"
+        )
+    rope = config.rope_parameters
+    scaled = rope.get("rope_type", "default") != "default"
+    biased = getattr(config, "mlp_bias", False) or (
+        kind != "qwen2" and getattr(config, "attention_bias", False)
+    )
+    if scaled or biased or getattr(config, "use_sliding_window", False):
+        raise ValueError(
+            f"this {kind} model has scaled rotary positions, a sliding window or biases beyond "
+            "qkv, which Trunk has not: use PretrainedTrunk"
+        )
+    return {
+        "dim": config.hidden_size,
+        "depth": config.num_hidden_layers,
+        "heads": config.num_attention_heads,
+        "kv_heads": config.num_key_value_heads,
+        "hidden": config.intermediate_size,
+        "head_dim": getattr(config, "head_dim", None),
+        "qk_norm": kind == "qwen3",
+        "qkv_bias": kind == "qwen2",
+        "rope_theta": rope["rope_theta"],
+        "norm_eps": config.rms_norm_eps,
+    }
+
+
+NAMES = {
+    "attention.out.weight": ["self_attn.o_proj.weight"],
+    "mlp.gate_up.weight": ["mlp.gate_proj.weight", "mlp.up_proj.weight"],
+    "mlp.down.weight": ["mlp.down_proj.weight"],
+    "norm1.weight": ["input_layernorm.weight"],
+    "norm2.weight": ["post_attention_layernorm.weight"],
+    "attention.q_norm.weight": ["self_attn.q_norm.weight"],
+    "attention.k_norm.weight": ["self_attn.k_norm.weight"],
+    "attention.qkv.weight": [f"self_attn.{x}_proj.weight" for x in "qkv"],
+    "attention.qkv.bias": [f"self_attn.{x}_proj.bias" for x in "qkv"],
+}
+
+
+def load_llama(trunk: Trunk, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy a transformers state dict into `trunk`, in place; returns what is not the trunk's.
+
+    That is the input embedding (`embed_tokens.weight`) and the head (`lm_head.weight`). ValueError
+    names what is missing, superfluous or of another shape.
+    """
+    left = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
+    ours = {}
+    for name in trunk.state_dict():
+        if ".adaln." in name:  # a time-conditioned block has it beyond the plain one
+            continue
+        theirs = _their_names(name)
+        missing = [n for n in theirs if n not in left]
+        if missing:
+            raise ValueError(f"load_llama: the weights have no {', '.join(missing)} for {name}")
+        ours[name] = torch.cat([left.pop(n) for n in theirs])
+    outside = {n: t for n, t in left.items() if n in ("embed_tokens.weight", "lm_head.weight")}
+    if superfluous := sorted(left.keys() - outside.keys()):
+        raise ValueError(f"load_llama: the trunk has no place for {', '.join(superfluous)}")
+    for name, tensor in ours.items():
+        place = trunk.get_parameter(name)
+        if place.shape != tensor.shape:
+            raise ValueError(
+                f"load_llama: {name} is {tuple(place.shape)}, the weights {tuple(tensor.shape)}"
+            )
+        with torch.no_grad():
+            place.copy_(tensor)
+    return outside
+
+
+def _their_names(name: str) -> list[str]:
+    if name == "norm.weight":
+        return [name]
+    _, index, part = name.split(".", 2)
+    return [f"layers.{index}.{theirs}" for theirs in NAMES[part]]

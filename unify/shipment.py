@@ -1,0 +1,223 @@
+"""What MLflow does not have yet of a run folder, and the sending of it.
+
+    journal.jsonl, run.json, config.yaml, samples/, eval/    what is sent
+    shipped.json    what has been sent, by URI: run id, last record per kind, files
+
+Delivery is at least once, and idempotent: a record's timestamp comes from the journal, and MLflow
+keeps one of two metrics that are equal in name, step, time and value.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unify.files import write_atomically
+from unify.journal import Journal
+
+BATCH = 1000  # metrics in one request: MLflow's limit
+PARAMS = 100  # parameters in one request: MLflow's limit
+VALUE_LENGTH = 6000  # characters of a parameter: MLflow's limit
+ARTIFACTS = ("config.yaml", "run.json", "git.diff", "samples", "eval")
+SUFFIXES = {".yaml", ".json", ".diff", ".png"}
+STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # run.json's states; any other: KILLED
+SHIPPED = "shipped.json"
+
+
+class Shipment:
+    """What of a run folder has been sent to one URI, and the sending of the rest."""
+
+    def __init__(self, folder: Path, uri: str):
+        self.folder, self.uri, self.journal = folder, uri, Journal(folder)
+        self.name = without_password(uri)
+        self.path = folder / SHIPPED
+        self.all = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.state = self.all.setdefault(self.name, {"marks": {}, "files": {}})
+        self.client: Any = None
+
+    def send(self, final: bool = False) -> int:
+        """One pass over the run folder, which returns how many records it sent.
+
+        With `final`, also say how the run ended: one that did not write it down was killed.
+        """
+        if self.client is None:
+            facts, client = read_facts(self.folder), connect(self.uri)
+            self._open(client, facts)
+            self.client = client
+        sent = self._send_records()
+        self._send_files()
+        if final:
+            status = STATUS.get(read_facts(self.folder)["state"], "KILLED")
+            self.client.set_terminated(self.state["run_id"], status)
+        return sent
+
+    def _open(self, client: Any, facts: Mapping[str, Any]) -> None:
+        """Find or create the experiment and the run; log tags and parameters once."""
+        from mlflow.entities import Param
+
+        if "run_id" in self.state:
+            client.update_run(self.state["run_id"], status="RUNNING")
+        else:
+            experiment = find_experiment(client, self.uri, facts["study"])
+            run = client.create_run(experiment, run_name=self.folder.name, tags=tags_of(facts))
+            self.state["run_id"] = run.info.run_id
+            self._remember()
+        if "params" not in self.state:  # MLflow refuses another value, as a resumed run may have
+            flat = flatten(read_settings(self.folder))
+            params = [Param(_name(key), value[:VALUE_LENGTH]) for key, value in flat]
+            for start in range(0, len(params), PARAMS):
+                client.log_batch(self.state["run_id"], params=params[start : start + PARAMS])
+            self.state["params"] = True
+            self._remember()
+
+    def _send_records(self) -> int:
+        from mlflow.entities import Metric
+
+        batch: list[Metric] = []
+        marks, sent = dict(self.state["marks"]), 0
+
+        def flush() -> None:
+            if batch:
+                self.client.log_batch(self.state["run_id"], metrics=batch)
+                self.state["marks"] = dict(marks)
+                self._remember()
+                batch.clear()
+
+        for record, mark, seconds in unsent(self.journal.records(), self.state["marks"]):
+            metrics = [
+                Metric(name, value, round(seconds * 1000), record["step"])
+                for name, value in metrics_of(record).items()
+            ]
+            if len(batch) + len(metrics) > BATCH:
+                flush()
+            batch += metrics
+            marks[record["kind"]] = mark
+            sent += 1
+        flush()
+        return sent
+
+    def _send_files(self) -> None:
+        for path in artifacts(self.folder):
+            relative = path.relative_to(self.folder)
+            facts = [path.stat().st_size, path.stat().st_mtime_ns]
+            if self.state["files"].get(str(relative)) != facts:
+                parent = None if relative.parent == Path() else relative.parent.as_posix()
+                self.client.log_artifact(self.state["run_id"], str(path), parent)
+                self.state["files"][str(relative)] = facts
+                self._remember()
+
+    def _remember(self) -> None:
+        write_atomically(self.path, json.dumps(self.all))
+
+
+def unsent(
+    records: list[dict[str, Any]], marks: Mapping[str, list[int]]
+) -> Iterator[tuple[dict[str, Any], list[int], float]]:
+    """Records after the marks, each with its own mark and a time in seconds.
+
+    A mark is (step, how many records of this kind at this step), per kind: so neither a resumed
+    run, which cuts the journal and writes the same steps again, nor a second evaluation of the same
+    step sends anything twice or too little. The time is that of the health record before.
+    """
+    seen: Counter[tuple[str, int]] = Counter()
+    seconds = 0.0
+    for record in records:
+        kind, step = record["kind"], record["step"]
+        seconds = record.get("time", seconds)
+        seen[kind, step] += 1
+        mark = [step, seen[kind, step]]
+        if mark > list(marks.get(kind, [-1, 0])):
+            yield record, mark, seconds
+
+
+def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a record by MLflow name; `health/` before those that are not results."""
+    prefix = "health/" if record["kind"] == "health" else ""
+    return {
+        _name(prefix + name): float(value)
+        for name, value in record.items()
+        if name not in ("step", "time") and isinstance(value, int | float)
+    }
+
+
+def artifacts(folder: Path) -> list[Path]:
+    """The files of a run folder that MLflow gets: settings, environment, samples, scores."""
+    tops = [folder / name for name in ARTIFACTS]
+    files = [file for top in tops for file in ([top] if top.is_file() else sorted(top.rglob("*")))]
+    return [f for f in files if f.is_file() and f.suffix in SUFFIXES and f.name[0] != "."]
+
+
+def tags_of(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What to search runs by."""
+    git = (facts.get("environment") or {}).get("git") or {}
+    named = {name: facts.get(name) for name in ("arm", "paradigm", "seed", "data")}
+    named |= {"config_hash": facts.get("hash"), "git_sha": git.get("sha")}
+    return {name: str(value) for name, value in named.items() if value is not None}
+
+
+def flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """`{"a": {"b": 1}}` -> ("a.b", "1"); lists stay whole."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            yield from flatten(value, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, str(values)
+
+
+def connect(uri: str) -> Any:
+    """An MLflow client that sends no telemetry, is quiet, and gives up soon."""
+    os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=uri)
+
+
+def find_experiment(client: Any, uri: str, name: str) -> str:
+    """The id of the experiment, made if need be; beside an sqlite file lie its artifacts."""
+    from mlflow.exceptions import MlflowException
+
+    if found := client.get_experiment_by_name(name):
+        return found.experiment_id
+    place = None
+    if uri.startswith("sqlite:///"):
+        runs = Path(uri.removeprefix("sqlite:///")).resolve().parent
+        place = (runs / "mlartifacts" / name).as_uri()
+    try:
+        return client.create_experiment(name, artifact_location=place)
+    except MlflowException:  # another run was faster
+        return client.get_experiment_by_name(name).experiment_id
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    if not path.exists():
+        raise ValueError(f"{folder} is not a run folder: it has no run.json")
+    return json.loads(path.read_text())
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    path = folder / "config.yaml"
+    return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+
+
+def _name(name: str) -> str:
+    """A name that MLflow accepts."""
+    return re.sub(r"[^\w\-. /]", "_", name)[:250]
+
+
+def without_password(text: str) -> str:
+    """URLs in the text lose their user and password."""
+    return re.sub(r"://[^/@\s]*@", "://", text)
