@@ -39,7 +39,7 @@ class VAE(ContinuousTokenizer, Trainable):
     def __init__(
         self,
         channels: int = 4,
-        widths: Sequence[int] = (32, 64, 64),
+        widths: Sequence[int] = (16, 32, 64),
         layers: int = 1,
         norm_groups: int = 8,
     ):

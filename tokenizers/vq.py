@@ -213,18 +213,22 @@ class LFQCodes(Quantizer):
 
 
 class VQ(DiscreteTokenizer, Trainable):
-    """Encoder, quantizer, decoder; the grid's stride is 2 ** len(widths)."""
+    """Encoder, quantizer, decoder; the grid's stride is patch * 2 ** (len(widths) - 1)."""
 
     tasks = frozenset({"image"})
     terms = frozenset({"pixel", "codebook"})
 
     def __init__(
-        self, quantizer: Quantizer, widths: Sequence[int] = (32, 64, 128), blocks: int = 1
+        self,
+        quantizer: Quantizer,
+        widths: Sequence[int] = (96, 192),
+        blocks: int = 1,
+        patch: int = 4,
     ):
         super().__init__()
-        self.encoder = Encoder(quantizer.dim, widths, blocks)
+        self.encoder = Encoder(quantizer.dim, widths, blocks, patch)
         self.quantizer = quantizer
-        self.decoder = Decoder(quantizer.dim, widths, blocks)
+        self.decoder = Decoder(quantizer.dim, widths, blocks, patch)
         self.stride, self.vocab_size = self.encoder.stride, quantizer.vocab_size
 
     def settings(self) -> dict[str, Any]:
@@ -269,10 +273,11 @@ class AdversarialVQ(VQ):
         self,
         quantizer: Quantizer,
         discriminator: Discriminator,
-        widths: Sequence[int] = (32, 64, 128),
+        widths: Sequence[int] = (96, 192),
         blocks: int = 1,
+        patch: int = 4,
     ):
-        super().__init__(quantizer, widths, blocks)
+        super().__init__(quantizer, widths, blocks, patch)
         self.discriminator = discriminator
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:

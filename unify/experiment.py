@@ -91,7 +91,7 @@ class Experiment(L.LightningModule):
         """Clip the norm of the whole gradient; a non-finite one stops the run before the update."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip or math.inf)
-        check_gradient(self._norm)
+        check_gradient(self._norm, self._ids)
 
     def optimizer_step(self, *args, **kwargs) -> None:
         super().optimizer_step(*args, **kwargs)

@@ -162,7 +162,7 @@ def _fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> 
     subject = subject_of(recipe, recipe.seeds.init)
     callbacks = [
         *watchers,
-        Health(journal, every.metrics_every),
+        Health(journal, every.metrics_every, say),
         Recorder(journal, every.metrics_every),
         SampleGrids(
             run.folder / "samples",

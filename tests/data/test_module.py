@@ -141,7 +141,7 @@ def test_ten_micro_batches_of_8_are_one_batch_of_80():
     assert [len(p["text_to_image"]) for p in parts] == [8] * 10
     images = torch.cat([p["text_to_image"].segments[1].images for p in parts])
     assert torch.equal(images, whole["text_to_image"].segments[1].images)
-    assert sum((p["text_to_image"].slots for p in parts), []) == list(range(80))
+    assert [s for p in parts for s in p["text_to_image"].slots] == list(range(80))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

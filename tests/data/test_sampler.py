@@ -88,5 +88,5 @@ def test_rows_that_do_not_divide_are_named():
 
 
 def test_a_task_without_records_is_named():
-    with pytest.raises(ValueError, match="caption.*no records"):
+    with pytest.raises(ValueError, match=r"caption.*no records"):
         MicroSteps({"caption": 4}, {"caption": 0}, 0, 1)

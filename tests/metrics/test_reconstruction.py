@@ -105,7 +105,7 @@ def test_uniform_codes_have_perplexity_k_and_a_constant_one(codes, usage, perple
 
 def test_batches_do_not_change_what_is_reconstructed():
     torch.manual_seed(0)
-    model = VQ(FSQCodes([5, 5, 5]), widths=[8, 16]).eval()
+    model = VQ(FSQCodes([5, 5, 5]), widths=[8, 16], patch=2).eval()
     data = torch.rand(7, 3, 16, 16) * 2 - 1
     copies, codes = reconstruct(model, data, batch=3)
     whole, all_codes = reconstruct(model, data, batch=7)

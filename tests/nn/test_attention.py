@@ -108,6 +108,12 @@ def test_xformers_says_what_to_do_where_it_cannot_run(backend):
         attend(*qkv(4, 4), mixed_mask())
 
 
+def test_flex_says_that_it_cannot_train_on_a_cpu(backend):
+    backend("flex")
+    with pytest.raises(ValueError, match=r"no backward on CPUs.*sdpa"):
+        attend(*(x.requires_grad_() for x in qkv(4, 4)), mixed_mask())
+
+
 def test_an_unknown_backend_is_refused(backend):
     with pytest.raises(ValueError, match="'fast' is not one of auto, sdpa, flex, xformers"):
         backend("fast")

@@ -50,7 +50,7 @@ def images(rows=4, size=16):
 
 
 def vq(name="rotation", cls=VQ, **parts):
-    return cls(QUANTIZERS[name](), widths=[8, 16], **parts)
+    return cls(QUANTIZERS[name](), widths=[8, 16], patch=2, **parts)
 
 
 def batch_of(data):
@@ -369,7 +369,9 @@ def test_the_content_hash_follows_every_weight_and_setting_and_survives_a_file(t
     assert other.content_hash() == name
     other.quantizer.vq._codebook.embed.data[0, 0, 0] += 1e-3
     assert other.content_hash() != name
-    assert vq("fsq").content_hash() != VQ(FSQCodes([5, 4, 3]), widths=[8, 16]).content_hash()
+    assert (
+        vq("fsq").content_hash() != VQ(FSQCodes([5, 4, 3]), widths=[8, 16], patch=2).content_hash()
+    )
 
 
 def test_flops_grow_with_rows_and_leave_the_model_as_it_was():
@@ -393,7 +395,7 @@ def test_flops_of_a_block_are_those_of_its_two_convolutions():
 
 
 def adversarial():
-    model = vq("rotation", AdversarialVQ, discriminator=Discriminator(widths=[8, 16]))
+    model = vq("rotation", AdversarialVQ, discriminator=Discriminator(widths=[8, 16], patch=2))
     return model.train()
 
 

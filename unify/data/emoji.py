@@ -25,8 +25,9 @@ from unify.data.index import Report
 FONT = "NotoColorEmoji.ttf"
 FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts")
 
-ZWJ, VARIATION, KEYCAP, BLACK_FLAG = 0x200D, 0xFE0F, 0x20E3, 0x1F3F4
-MAN, WOMAN, PERSON, HEART, KISS = 0x1F468, 0x1F469, 0x1F9D1, 0x2764, 0x1F48B
+ZWJ, VARIATION, KEYCAP, BLACK_FLAG, TO_THE_RIGHT = 0x200D, 0xFE0F, 0x20E3, 0x1F3F4, 0x27A1
+MAN, WOMAN, PERSON = 0x1F468, 0x1F469, 0x1F9D1
+HEART, KISS, HANDSHAKE = 0x2764, 0x1F48B, 0x1F91D
 PEOPLE = {MAN: "man", WOMAN: "woman", PERSON: "person", 0x1F466: "boy", 0x1F467: "girl"}
 PEOPLE |= {0x1F9D2: "child", 0x1F476: "baby"}
 GENDER = {0x2642: "man", 0x2640: "woman"}
@@ -63,6 +64,7 @@ AT_WORK = {
 }
 # Sequences whose picture is not the sum of its parts.
 NAMED = {
+    (0x1FAF1, 0x1FAF2): "handshake",
     (0x1F3F3, 0x1F308): "rainbow flag",
     (0x1F3F3, 0x26A7): "transgender flag",
     (BLACK_FLAG, 0x2620): "pirate flag",
@@ -83,6 +85,7 @@ NAMED = {
     (0x1F642, 0x2194): "head shaking horizontally",
     (0x1F642, 0x2195): "head shaking vertically",
 }
+NOT_A_NAME = r"^(regional|emoji modifier|emoji component|tag|cancel|combining) |ideograph|katakana"
 # Codes in use that ISO 3166 does not assign to a country, and parts of the United Kingdom.
 REGIONS = {
     "AC": "Ascension Island",
@@ -154,7 +157,7 @@ def glyphs(path: Path) -> Iterator[tuple[tuple[int, ...], bytes]]:
                 if all(part in codes for part in parts):
                     sequences[tuple(codes[part] for part in parts)] = ligature.LigGlyph
             strike = font["CBDT"].strikeData[-1]
-            for sequence in sorted(sequences, key=lambda s: (len(s), s)):
+            for sequence in sorted(sequences, key=_reading_order):
                 if sequences[sequence] in strike:
                     yield sequence, strike[sequences[sequence]].imageData
     except (TTLibError, OSError) as error:
@@ -171,6 +174,16 @@ def _ligatures(font) -> Iterator[tuple[str, object]]:
             for first, ligatures in rules.items():
                 for ligature in ligatures:
                     yield first, ligature
+
+
+def _reading_order(codes: tuple[int, ...]) -> tuple:
+    """Short sequences first, and of a picture's two spellings the one that reads forwards.
+
+    Fonts hold sequences reversed as well, for text that runs from right to left.
+    """
+    first = [code for code in codes if code not in TONE and code not in (ZWJ, VARIATION)][:2]
+    forwards = tuple(first) in NAMED or codes[0] in (MAN, WOMAN, PERSON)
+    return len(codes), not forwards, -codes[0], codes
 
 
 def _square(png: bytes, size: int) -> Image.Image:
@@ -206,11 +219,9 @@ def _flag(parts: list[int]) -> str:
     """Two regional indicators, or a black flag with the tag letters of a part of a country."""
     if len(parts) == 2 and all(0x1F1E6 <= code <= 0x1F1FF for code in parts):
         region = "".join(chr(code - 0x1F1E6 + ord("A")) for code in parts)
-    elif parts[0] == BLACK_FLAG and all(0xE0020 <= code <= 0xE007F for code in parts[1:]):
-        region = "".join(chr(code - 0xE0000) for code in parts[1:-1]).upper()
-    else:
-        return ""
-    return f"flag: {REGIONS.get(region) or countries().get(region) or region}" if region else ""
+        return f"flag: {REGIONS.get(region) or countries().get(region) or region}"
+    tags = "".join(chr(code - 0xE0000) for code in parts[1:-1] if code > 0xE0000).upper()
+    return f"flag: {REGIONS[tags]}" if parts[0] == BLACK_FLAG and tags in REGIONS else ""
 
 
 @cache
@@ -226,6 +237,9 @@ def countries() -> dict[str, str]:
 
 def _joined(parts: list[int]) -> str:
     """One character, or characters that zero-width joiners make into one picture."""
+    if TO_THE_RIGHT in parts[1:]:
+        name = _joined([code for code in parts if code != TO_THE_RIGHT])
+        return name and f"{name} facing right"
     names = [_character(code) for code in parts]
     if not all(names):
         return ""
@@ -235,29 +249,28 @@ def _joined(parts: list[int]) -> str:
     if named := NAMED.get((parts[0], parts[1])):
         return named
     if HEART in parts:
-        kind = "kiss" if KISS in parts else "couple with heart"
-        return f"{kind}: {', '.join(people)}"
+        return f"{'kiss' if KISS in parts else 'couple with heart'}: {', '.join(people)}"
     if len(people) == len(parts):
         return f"family: {', '.join(people)}"
     if parts[0] in PEOPLE and parts[1] in AT_WORK:
         return f"{people[0]} {AT_WORK[parts[1]]}"
     if parts[1] in GENDER:
-        return f"{GENDER[parts[1]]} {names[0].removesuffix(' person')}"
-    if len(people) == 2:
-        return f"two people, {' and '.join(people)}: {' and '.join(names[1:-1])}"
-    return " and ".join(names)
+        gender = GENDER[parts[1]]
+        name, found = re.subn(r"\b(person|man|woman)\b", gender, names[0])
+        return name if found else f"{gender} {name}"
+    return f"{' and '.join(people)} holding hands" if HANDSHAKE in parts else " and ".join(names)
 
 
 def _character(code: int) -> str:
-    """The name in the Unicode standard as a phrase."""
+    """The name in the Unicode standard as a phrase; "" where it is none."""
     if code in GENDER:
         return "male sign" if GENDER[code] == "man" else "female sign"
     if code in PEOPLE:
         return PEOPLE[code]
     name = unicodedata.name(chr(code), "").lower()
-    if code < 0x80 or re.match(r"regional|emoji modifier|tag |emoji component|combining", name):
+    if code < 0x80 or re.search(NOT_A_NAME, name):
         return ""
-    if code < 0x3000 and not re.search(r"circle|square", name):
+    if code < 0x3000 and not name.endswith((" circle", " square")):
         # Old names say black for filled, white for outlined, heavy for bold: not of the picture.
         name = re.sub(r"\b(black|white|heavy) ", "", name)
-    return "red heart" if code == HEART else name
+    return "red heart" if code == HEART else re.sub(r"^white (.*index)$", r"\1", name)

@@ -59,7 +59,7 @@ def resize_crop(image: np.ndarray, size: int) -> np.ndarray:
     left, top = (width - side) / 2, (height - side) / 2
     square = (left, top, left + side, top + side)
     resized = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box=square)
-    return np.asarray(resized)
+    return np.array(resized)  # a writable copy, as torch wants it
 
 
 def _open(data: bytes) -> Image.Image:

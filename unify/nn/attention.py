@@ -72,6 +72,10 @@ def _compiled_flex():
 def _flex(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
     from torch.nn.attention.flex_attention import flex_attention
 
+    if not q.is_cuda and torch.is_grad_enabled() and (q.requires_grad or v.requires_grad):
+        raise ValueError(
+            "attention: FlexAttention has no backward on CPUs; set machine.attention to sdpa"
+        )
     function = _compiled_flex() if q.is_cuda else flex_attention
     return function(q, k, v, block_mask=mask.block(), enable_gqa=k.shape[1] < q.shape[1])
 
@@ -84,13 +88,9 @@ def _xformers(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
             "attention: xformers is not installed; `pip install unify-multimodal[gpu]`, "
             "or set machine.attention to sdpa"
         ) from error
-    heads, (rows, _, queries, _), keys = q.shape[1], q.shape, k.shape[2]
+    heads = q.shape[1]
     k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))  # [B H S d]
-    wide = mask.bias(q.dtype).new_zeros(
-        rows, 1, queries, -(-keys // 8) * 8
-    )  # kernels want 16 bytes
-    wide[..., :keys] = mask.bias(q.dtype)
-    bias = wide[..., :keys].expand(-1, heads, -1, -1)
+    bias = mask.bias(q.dtype).expand(-1, heads, -1, -1)
     try:
         out = memory_efficient_attention(*(x.transpose(1, 2) for x in (q, k, v)), attn_bias=bias)
     except NotImplementedError as error:
@@ -175,7 +175,7 @@ class Cache:
         if buffer is not None and buffer.shape[2] >= end:
             return buffer
         rows, groups, _, width = new.shape
-        wider = new.new_empty(rows, groups, max(self.capacity, end, 2 * past), width)
+        wider = new.new_zeros(rows, groups, max(self.capacity, end, 2 * past), width)
         if buffer is not None:
             wider[:, :, :past] = buffer[:, :, :past]
         return wider

@@ -3,9 +3,9 @@
 B rows, C channels, H x W pixels, h x w grid.
 
 Residual blocks of GroupNorm, SiLU and 3x3 convolutions; no statistic is shared between rows, so
-a row's output does not depend on its batch mates. The first and the last layer move 2x2 pixels
-into channels and back (space-to-depth): nothing is computed at full resolution, where most of the
-time would go.
+a row's output does not depend on its batch mates. The first and the last layer move patches of
+pixels into channels and back (space-to-depth): nothing is computed at full resolution, where most
+of the time would go.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-PATCH = 2  # pixels moved into channels along each axis
 GROUPS = 8
 
 
@@ -43,14 +42,14 @@ class Residual(nn.Module):
 
 
 class Encoder(nn.Module):
-    """[B 3 H W] -> [B channels h w], each width at half the size of the one before."""
+    """[B 3 H W] -> [B channels h w]: patches, then each width at half the size of the one before."""
 
-    def __init__(self, channels: int, widths: Sequence[int], blocks: int):
+    def __init__(self, channels: int, widths: Sequence[int], blocks: int, patch: int):
         super().__init__()
-        self.stride = PATCH * 2 ** (len(widths) - 1)
+        self.stride = patch * 2 ** (len(widths) - 1)
         layers: list[nn.Module] = [
-            nn.PixelUnshuffle(PATCH),
-            nn.Conv2d(3 * PATCH**2, widths[0], 3, padding=1),
+            nn.PixelUnshuffle(patch),
+            nn.Conv2d(3 * patch**2, widths[0], 3, padding=1),
         ]
         for index, width in enumerate(widths):
             if index:
@@ -66,7 +65,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """[B channels h w] -> [B 3 H W]: the encoder's mirror image."""
 
-    def __init__(self, channels: int, widths: Sequence[int], blocks: int):
+    def __init__(self, channels: int, widths: Sequence[int], blocks: int, patch: int):
         super().__init__()
         widths = list(reversed(widths))
         layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1)]
@@ -75,8 +74,8 @@ class Decoder(nn.Module):
                 layers += [nn.Upsample(scale_factor=2.0, mode="nearest")]
                 layers += [nn.Conv2d(widths[index - 1], width, 3, padding=1)]
             layers += [Residual(width) for _ in range(blocks)]
-        layers += [norm(widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], 3 * PATCH**2, 3, padding=1)]
-        layers += [nn.PixelShuffle(PATCH)]
+        layers += [norm(widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], 3 * patch**2, 3, padding=1)]
+        layers += [nn.PixelShuffle(patch)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, latents: Tensor) -> Tensor:

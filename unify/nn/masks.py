@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 CAUSAL = -1  # the segment of a token that belongs to no bidirectional block
@@ -113,8 +114,9 @@ class Mask:
         name = f"bias {dtype}"
         if name not in self.built:
             dense = self.dense()
-            zeros = torch.zeros(dense.shape, dtype=dtype, device=dense.device)
-            self.built[name] = zeros.masked_fill(~dense, float("-inf"))
+            room = F.pad(dense, (0, -self.keys % 8))  # xformers' kernels read 8 keys at a time
+            bias = torch.zeros(room.shape, dtype=dtype, device=room.device)
+            self.built[name] = bias.masked_fill_(~room, float("-inf"))[..., : self.keys]
         return self.built[name]
 
     def pairs(self) -> int:

@@ -206,8 +206,8 @@ class Trunk(Backbone):
             )
         if self.head_dim % 2 or (self.head_dim // 2) % sum(self.sections):
             raise ValueError(
-                f"trunk: a head of {self.head_dim} numbers has {self.head_dim / 2:g} rotary pairs, which "
-                f"do not divide into shares of {self.sections}; change heads or sections"
+                f"trunk: the {self.head_dim / 2:g} rotary pairs of a head do not divide into "
+                f"shares of {self.sections}; change heads or sections"
             )
 
     def forward(
