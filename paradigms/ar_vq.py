@@ -113,7 +113,7 @@ class ArVQ(PrefixParadigm):
         return 3.0 * len(batch) * (self.trunk.flops(length, length * (length + 1) // 2) + head)
 
     @torch.no_grad()
-    def generate_image(
+    def generate_image(  # type: ignore[override]  # names its own sampling settings
         self,
         prompts: Many[Text] | None,
         sources: Many[Tensor] | None = None,

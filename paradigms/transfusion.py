@@ -152,12 +152,13 @@ class Transfusion(PrefixParadigm):
         errors, shown = [], []
         for image in noised:
             output = self.patches.latents(
-                hidden[:, image.where], image.skip, image.xt.shape[-2:]
+                hidden[:, image.where], image.skip, _size(image.xt)
             ).float()
             v = self.prediction.velocity(output, image.xt, image.t)
             errors.append((v - image.velocity).square().flatten(1).mean(1) * image.present)
             shown.append(image.present)
-        return Term(sum(errors) / sum(s.int() for s in shown).clamp(min=1), t=noised[-1].t)
+        mean = torch.stack(errors).sum(0) / torch.stack(shown).sum(0).clamp(min=1)
+        return Term(mean, t=noised[-1].t)
 
     def add_image(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
         latents = self.image.encode(images)
@@ -189,7 +190,7 @@ class Transfusion(PrefixParadigm):
         return 3.0 * len(batch) * (trunk + (head if target.kind == "text" else 0))
 
     @torch.no_grad()
-    def generate_image(
+    def generate_image(  # type: ignore[override]  # names its own sampling settings
         self,
         prompts: Many[Text] | None,
         sources: Many[Tensor] | None = None,
@@ -224,4 +225,9 @@ class Transfusion(PrefixParadigm):
         start = sequence.length
         where, skip = self._add_latents(sequence, latents, t)
         hidden = sequence.run(self.trunk, cache)[:, where.start - start : where.stop - start]
-        return self.patches.latents(hidden, skip, latents.shape[-2:]).float()
+        return self.patches.latents(hidden, skip, _size(latents)).float()
+
+
+def _size(latents: Tensor) -> tuple[int, int]:
+    h, w = latents.shape[-2:]
+    return h, w

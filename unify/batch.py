@@ -67,13 +67,15 @@ class Segment:
         return replace(self, data=data, present=self.present.pin_memory())
 
     def to(self, device: torch.device | str) -> Segment:
-        data = self.data.to(device, non_blocking=True) if isinstance(self.data, Tensor) else self.data
+        data = (
+            self.data.to(device, non_blocking=True) if isinstance(self.data, Tensor) else self.data
+        )
         return replace(self, data=data, present=self.present.to(device, non_blocking=True))
 
 
 @dataclass
 class Batch:
-    """B rows of one task. `keys` say which sample a row is, `slots` its place in the global batch."""
+    """B rows of one task. `keys`: which samples they are; `slots`: places in the global batch."""
 
     task: str
     segments: list[Segment]
@@ -133,7 +135,10 @@ class Batch:
         """1..N source images (each [B 3 H W], `present` per source), an instruction, a target."""
         shown = present or [torch.ones(len(images), dtype=torch.bool) for _ in sources]
         columns = [Segment.image(s, "condition", p) for s, p in zip(sources, shown, strict=True)]
-        columns += [Segment.text(instructions, "condition", length), Segment.image(images, "target")]
+        columns += [
+            Segment.text(instructions, "condition", length),
+            Segment.image(images, "target"),
+        ]
         return cls(task, columns, list(keys))
 
     @classmethod
@@ -147,7 +152,11 @@ class Batch:
 
     @classmethod
     def text(
-        cls, texts: Sequence[str], keys: Sequence[str], length: int = TEXT_LENGTH, task: str = "text"
+        cls,
+        texts: Sequence[str],
+        keys: Sequence[str],
+        length: int = TEXT_LENGTH,
+        task: str = "text",
     ) -> Batch:
         return cls(task, [Segment.text(texts, "target", length)], list(keys))
 

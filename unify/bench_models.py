@@ -24,7 +24,7 @@ ROWS, TEXT, LATENTS, WIDTH, DEPTH, HEADS, PATCH = 16, 16, 64, 256, 6, 4, 4
 SIDE = 8 * PATCH  # 64 patches of PATCH x PATCH pixels
 
 
-def transfusion_step(device: str) -> Callable[[], None]:
+def transfusion_step(device: torch.device) -> Callable[[], None]:
     """Forward with its noise, backward, AdamW of `Transfusion` on pixels."""
     model = Transfusion(
         Trunk(WIDTH, DEPTH, HEADS),
@@ -47,7 +47,7 @@ def transfusion_step(device: str) -> Callable[[], None]:
     return _step(model, loss)
 
 
-def plain_step(device: str) -> Callable[[], None]:
+def plain_step(device: torch.device) -> Callable[[], None]:
     """The same for torch's own pre-norm encoder layers with a causal mask, embeddings given."""
     layer = nn.TransformerEncoderLayer(
         WIDTH, HEADS, 4 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True

@@ -21,6 +21,8 @@ app = typer.Typer(
 data_app = typer.Typer(help="Make and check data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
+EX_TEMPFAIL = 75  # a signal stopped the run; the same command resumes it
+
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value, e.g. model.trunk.depth=6 steps=200")
 ]
@@ -41,11 +43,15 @@ def main() -> None:
         if debug:
             raise
         typer.echo(f"unify: {_message(error)}", err=True)
-        sys.exit(getattr(error, "exit_code", 1) or 1)
+        sys.exit(EX_TEMPFAIL if type(error).__name__ == "Stopped" else _status(error))
+
+
+def _status(error: Exception) -> int:
+    return getattr(error, "exit_code", 1) or 1
 
 
 def _message(error: Exception) -> str:
-    if isinstance(error, ValueError):
+    if isinstance(error, ValueError) or type(error).__name__ in ("Stopped", "NonFiniteError"):
         return str(error)
     shown = getattr(error, "format_message", lambda: f"{type(error).__name__}: {error}")()
     return shown if hasattr(error, "format_message") else f"{shown} (--debug shows where)"
@@ -67,7 +73,8 @@ def train(
     ] = False,
 ) -> int:
     """Train one experiment, or resume it; prints the run folder."""
-    from unify.config import dump, load_recipe
+    from unify.config import load_recipe
+    from unify.config.tree import dump
 
     completed = load_recipe(str(config), overrides or [], tiny)
     if print_config:
@@ -77,7 +84,7 @@ def train(
 
     run = train_run(completed, typer.echo)
     typer.echo(f"run: {run.folder}")
-    return 0 if run.finished else 75  # 75: stopped by a signal, to be resumed (EX_TEMPFAIL)
+    return 0 if run.finished else EX_TEMPFAIL
 
 
 @app.command()
@@ -151,7 +158,7 @@ def sample(
     from unify.runs import autocast
     from unify.train import open_run
 
-    _, config, recipe = open_run(run, trusted_files=True)
+    _, _, recipe = open_run(run, trusted_files=True)
     model = recipe.model
     if not isinstance(model, Paradigm):
         raise ValueError(f"{run} is a {type(model).__name__}, which draws nothing from a prompt")
@@ -183,7 +190,9 @@ def check(
 
 
 @app.command()
-def report(study: Annotated[Path, typer.Argument(help="Study folder, e.g. runs/quickstart.")]) -> int:
+def report(
+    study: Annotated[Path, typer.Argument(help="Study folder, e.g. runs/quickstart.")],
+) -> int:
     """Write the study's report.html again."""
     from unify.report.page import write_report
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from unify import __version__
 from unify.data.source import Source, images
 from unify.grids import save_grid
 from unify.metrics.metric import Grid, Score, Subject
-from unify.paradigm import Fitted, Paradigm, Trainable
+from unify.metrics.reconstruction import reconstruct
+from unify.paradigm import Paradigm, Trainable
 from unify.recipe import Recipe
 from unify.runs import Run, autocast, write_json
 from unify.tokenizer import ImageTokenizer
@@ -110,18 +109,11 @@ def _preview(subject: Subject, count: int) -> list[Grid]:
         grids.append(Grid("caption", shown, captions, [None] * len(captions)))
     if isinstance(model, ImageTokenizer):
         shown = images(_first(subject.source, "image", count), "image")
-        both = torch.stack([shown, reconstruct(model, shown).cpu()], dim=1).flatten(0, 1)
-        grids.append(Grid("reconstruction", both, ["image", "decoded"] * len(shown), [None] * 2 * len(shown)))
+        copies, _ = reconstruct(model, shown, subject.batch)
+        both = torch.stack([shown, copies], dim=1).flatten(0, 1)
+        unjudged: list[bool | None] = [None] * len(both)
+        grids.append(Grid("reconstruction", both, ["image", "decoded"] * len(shown), unjudged))
     return grids
-
-
-def reconstruct(tokenizer: Any, shown: Tensor) -> Tensor:
-    """Encode and decode images [B 3 H W]."""
-    device = tokenizer.device
-    codes = tokenizer.encode(shown.to(device))
-    if codes.ndim == 2:  # discrete: [B L] on a grid
-        return tokenizer.decode(codes, tokenizer.grid(*shown.shape[-2:]))
-    return tokenizer.decode(codes)
 
 
 def _first(source: Source, task: str, count: int):

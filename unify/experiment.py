@@ -56,7 +56,6 @@ class Experiment(L.LightningModule):
                 if isinstance(tokenizer, nn.Module):
                     tokenizer.to(self.device)
 
-
     def training_step(self, batch: dict[str, Batch], index: int) -> Tensor:
         accumulation = self.trainer.accumulate_grad_batches
         micro = len(self._micro)
@@ -97,6 +96,12 @@ class Experiment(L.LightningModule):
         super().optimizer_step(*args, **kwargs)
         self._close_books()
 
+    @property
+    def _optimizer(self) -> torch.optim.Optimizer:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        return optimizer
+
     def _close_books(self) -> None:
         """Average the micro-steps of the optimizer step just made."""
         names = {name for metrics in self._micro for name in metrics}
@@ -105,7 +110,7 @@ class Experiment(L.LightningModule):
             for name in sorted(names)
         }
         assert self._norm is not None
-        groups = self.optimizers(use_pl_optimizer=False).param_groups
+        groups = self._optimizer.param_groups
         self.last["lr"] = max(group["lr"] for group in groups)
         self.last["grad_norm"] = self._norm.detach()
         self.sample_ids, self._micro, self._ids, self._norm = self._ids, [], [], None
@@ -131,13 +136,13 @@ class Experiment(L.LightningModule):
 
     def finish(self) -> None:
         """After training: the averaged weights stay in, the model is in eval mode."""
-        swap_ema(self.optimizers(use_pl_optimizer=False))
+        swap_ema(self._optimizer)
         self.model.eval()
 
     @contextmanager
     def averaged(self) -> Iterator[Trainable]:
         """The model in eval mode with the averaged weights swapped in; swapped back after."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
+        optimizer = self._optimizer
         training = self.model.training
         self.model.eval()
         swap_ema(optimizer)
@@ -177,9 +182,7 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
     Decay acts on matrices of linear and convolutional layers only. The longest matching prefix in
     `lr_ratio` decides a parameter's ratio; a prefix that matches nothing is an error.
     """
-    embeddings = {
-        id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)
-    }
+    embeddings = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     matched: set[str] = set()
     for name, parameter in model.named_parameters():
@@ -192,7 +195,9 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
         decay = 0.0 if plain else settings.weight_decay
         groups.setdefault((ratio, decay), []).append(parameter)
     if unknown := settings.lr_ratio.keys() - matched:
-        raise ValueError(f"optimizer.lr_ratio: no trainable parameter starts with {sorted(unknown)}")
+        raise ValueError(
+            f"optimizer.lr_ratio: no trainable parameter starts with {sorted(unknown)}"
+        )
     return [
         {"params": parameters, "lr": settings.lr * ratio, "weight_decay": decay}
         for (ratio, decay), parameters in sorted(groups.items(), key=lambda item: item[0])
@@ -213,7 +218,9 @@ def update_ema(optimizer: torch.optim.Optimizer, decay: float) -> None:
 
     In the optimizer's state the average is sharded, saved and resumed with it.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    parameters = [
+        p for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+    ]
     if not parameters:
         return
     states = [optimizer.state[p] for p in parameters]

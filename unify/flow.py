@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -163,7 +164,7 @@ def integrate(
         raise ValueError(f"solver is {solver!r}; choose one of {', '.join(SOLVERS)}")
     step, x = SOLVERS[solver], x0
     grid = time_grid(steps, shift).tolist()
-    for now, then in zip(grid[:-1], grid[1:], strict=True):
+    for now, then in pairwise(grid):
         x = step(velocity, x, x.new_full((len(x),), now), then - now)
     return x
 

@@ -36,7 +36,10 @@ class Noise:
 
     @classmethod
     def for_prompts(
-        cls, seed: int | Sequence[int], prompts: Sequence[object], device: torch.device | str = "cpu"
+        cls,
+        seed: int | Sequence[int],
+        prompts: Sequence[object],
+        device: torch.device | str = "cpu",
     ) -> Noise:
         """Noise to generate with; batch mates change nothing.
 

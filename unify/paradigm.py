@@ -106,14 +106,14 @@ class Paradigm(Trainable):
 
     def generate_image(
         self,
-        prompts: Sequence[Text],
+        prompts: Sequence[Text] | None,
         sources: Sequence[Tensor] | None = None,
         negative: Sequence[Text] | None = None,
         size: tuple[int, int] | None = None,
         seed: int | Sequence[int] = 0,
         **sampling: Any,
     ) -> Tensor:
-        """B prompts, and 1..N source images [B 3 H W] each to edit -> images [B 3 H W] in [-1, 1].
+        """B prompts, or 1..N source images [B 3 H W], or both -> images [B 3 H W] in [-1, 1].
 
         `negative` replaces the unconditional text of guidance; `size` (H, W) defaults to the
         training size. The same seed and prompt give the same image whatever the batch mates.

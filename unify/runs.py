@@ -1,12 +1,12 @@
 """Run folders: what a run leaves behind, and how weights are found again.
 
-    runs/<study>/<name>-s<seed>-<hash>/
-        config.yaml     the completed configuration
-        run.json        what, when, where, state: running | finished | failed
-        journal.jsonl   metrics by step
-        checkpoints/    to resume from
-        samples/ eval/  pictures and scores
-        export/         config.json (class, arguments) and weights (safetensors)
+runs/<study>/<name>-s<seed>-<hash>/
+    config.yaml     the completed configuration
+    run.json        what, when, where, state: running | finished | failed
+    journal.jsonl   metrics by step
+    checkpoints/    to resume from
+    samples/ eval/  pictures and scores
+    export/         config.json (class, arguments) and weights (safetensors)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unify.paradigm import Fitted
+from unify.paradigm import Fitted, Paradigm
 
 
 class Run:
@@ -104,7 +104,9 @@ def load_export(part: Any, folder: Path) -> None:
     """Fill a freshly built part with exported weights; every key must be there and be used."""
     described = json.loads((Path(folder) / "config.json").read_text())
     if hash_files(Path(folder)) != described["hash"]:
-        raise ValueError(f"{folder}: weights differ from the hash in config.json; export them again")
+        raise ValueError(
+            f"{folder}: weights differ from the hash in config.json; export them again"
+        )
     if isinstance(part, Fitted):
         part.load(folder)
         return
@@ -118,7 +120,7 @@ def parameter_counts(model: Any) -> dict[str, int]:
     """Total and trainable parameters of the model, and those of its frozen tokenizers."""
     if not isinstance(model, nn.Module):
         return {"total": 0, "trainable": 0, "frozen_tokenizers": 0}
-    tokenizers = getattr(model, "tokenizers", dict)().values()
+    tokenizers = model.tokenizers().values() if isinstance(model, Paradigm) else ()
     return {
         "total": sum(p.numel() for p in model.parameters()),
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),

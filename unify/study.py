@@ -1,6 +1,6 @@
 """A study: arms and seeds, trained, evaluated, compared and reported as one.
 
-    runs/<study>/{study.json, results.json, report.html, <arm>-s<seed>-<hash>/ ...}
+runs/<study>/{study.json, results.json, report.html, <arm>-s<seed>-<hash>/ ...}
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 from unify.config import load_study
 from unify.evaluate import Row, evaluate
 from unify.recipe import Study
-from unify.runs import Run, write_json
+from unify.runs import write_json
 from unify.tracking import ship_scores
-from unify.train import locate, needed_configs, open_run, train
+from unify.train import Stopped, completed, needed_configs, open_run, train
 
 Config = dict[str, Any]
 Say = Callable[[str], None]
@@ -47,6 +47,8 @@ def run_study(path: str, overrides: list[str], say: Say = print) -> Outcome:
         say(f"== {arm}, seed {seed}")
         try:
             rows += finish_run(config, say)
+        except Stopped:
+            raise
         except Exception as error:
             failed[f"{arm} seed {seed}"] = f"{type(error).__name__}: {error}"
             (folder / f"{arm}-s{seed}.error.txt").write_text(traceback.format_exc())
@@ -65,19 +67,12 @@ def jobs(study: Study, arms: dict[str, Config]) -> Iterator[tuple[str, int, Conf
 
 def finish_run(config: Config, say: Say = print, again: bool = False) -> list[Row]:
     """Train if needed, then evaluate; scores also of the tokenizers that the run needs."""
-    run = train(config, say)
-    if not run.finished:
-        raise ValueError(f"{run.folder} was stopped before its last step; start it again")
+    run = completed(train(config, say))
     _, _, recipe = open_run(run.folder, trusted_files=True)
     say(f"{run.folder}: evaluating")
     rows = evaluate(run, recipe, config, again)
     ship_scores(run.folder, config["machine"]["tracker"], config["machine"]["runs"])
     return rows
-
-
-def pending(study: Study, arms: dict[str, Config]) -> list[tuple[str, int, Run]]:
-    """What `--dry-run` shows: every (arm, seed) with its run folder; needed runs must exist."""
-    return [(arm, seed, locate(config)[0]) for arm, seed, config in jobs(study, arms)]
 
 
 def _describe(study: Study, arms: dict[str, Config], path: str, folder: Path) -> None:

@@ -47,7 +47,7 @@ Say = Callable[[str], None]
 
 def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
     """The run folder of a configuration, and those of the runs it needs (trained if missing)."""
-    needed = {path: train(part, say) for path, part in needed_configs(config).items()}
+    needed = {path: completed(train(part, say)) for path, part in needed_configs(config).items()}
     hashes = {path: run.info["weights"] for path, run in needed.items()}
     data = build(config["data"])
     assert isinstance(data, Data)
@@ -62,6 +62,16 @@ def needed_configs(parent: Config) -> dict[str, Config]:
         path: {**load_recipe(path, tiny=tiny), "machine": parent["machine"]}
         for path, tiny in needed_runs(parent).items()
     }
+
+
+class Stopped(Exception):
+    """A signal stopped a run before its last step; the same command resumes it."""
+
+
+def completed(run: Run) -> Run:
+    if not run.finished:
+        raise Stopped(f"{run.folder} was stopped by a signal; the same command resumes it")
+    return run
 
 
 def assemble(config: Config, needed: dict[str, Run]) -> Recipe:

@@ -1,5 +1,7 @@
 """What every paradigm must do when it generates."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -105,7 +107,10 @@ def test_texts_are_answers_one_per_row(subject):
     answers = subject.model.generate_text(images, asked, max_length=6)
     assert len(answers) == 3
     assert all(isinstance(answer, str) for answer in answers)
-    alone = [subject.model.generate_text(images[i : i + 1], asked[i : i + 1], max_length=6)[0] for i in range(3)]
+    alone = [
+        subject.model.generate_text(images[i : i + 1], asked[i : i + 1], max_length=6)[0]
+        for i in range(3)
+    ]
     assert answers == alone
 
 
@@ -128,7 +133,9 @@ def test_cached_decoding_equals_the_full_forward(subject, monkeypatch):
 
     def run():
         seen = []
-        handle = trunk.register_forward_hook(lambda m, a, out: seen.append((a[0].shape[1], out[:, -1])))
+        handle = trunk.register_forward_hook(
+            lambda m, a, out: seen.append((a[0].shape[1], out[:, -1]))
+        )
         texts = subject.model.generate_text(images, asked, max_length=6)
         handle.remove()
         return texts, seen
@@ -137,7 +144,9 @@ def test_cached_decoding_equals_the_full_forward(subject, monkeypatch):
     monkeypatch.setattr(trunk, "cache", lambda *args: None)
     full_texts, full = run()
     assert cached_texts == full_texts
-    assert all(new == 1 for new, _ in cached[1:]), "declared cached, but more than the new token ran"
-    assert all(old < new for (old, _), (new, _) in zip(full[:-1], full[1:], strict=True))
+    assert all(new == 1 for new, _ in cached[1:]), (
+        "declared cached, but more than the new token ran"
+    )
+    assert all(old < new for (old, _), (new, _) in pairwise(full))
     for (_, one), (_, other) in zip(cached, full, strict=True):
         torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)

@@ -93,7 +93,9 @@ def test_a_row_does_not_depend_on_its_batch_mates(subject):
         for row in range(4):
             alone = subject.terms(batch.rows(slice(row, row + 1)))
             for name, term in whole.items():
-                torch.testing.assert_close(term.value[row], alone[name].value[0], atol=2e-5, rtol=2e-5)
+                torch.testing.assert_close(
+                    term.value[row], alone[name].value[0], atol=2e-5, rtol=2e-5
+                )
 
 
 def test_padding_changes_nothing(subject):
@@ -117,7 +119,9 @@ def test_micro_batches_give_the_losses_and_gradients_of_one_batch(subject):
         for start in range(0, 80, size):
             part = batch.rows(slice(start, start + size))
             terms = model.loss(part, Noise.for_batch(0, 0, part))
-            loss, metrics = weighted({k: [v] for k, v in terms.items()}, subject.recipe.loss_weights)
+            loss, metrics = weighted(
+                {k: [v] for k, v in terms.items()}, subject.recipe.loss_weights
+            )
             (loss * size / 80).backward()
             values.append(metrics["loss"])
         grads = [p.grad.clone() for p in model.parameters() if p.grad is not None]

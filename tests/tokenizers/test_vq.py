@@ -395,7 +395,7 @@ def test_flops_of_a_block_are_those_of_its_two_convolutions():
 
 
 def adversarial():
-    model = vq("rotation", AdversarialVQ, discriminator=Discriminator(widths=[8, 16], patch=2))
+    model = vq("rotation", AdversarialVQ, discriminator=Discriminator(widths=[8, 16]))
     return model.train()
 
 
@@ -451,3 +451,29 @@ def test_a_row_s_adversarial_terms_do_not_depend_on_its_batch_mates():
     terms, alone = model.loss(batch, noise), model.loss(batch.rows(slice(2, 3)), noise)
     for key in model.terms:
         torch.testing.assert_close(terms[key].value[2:3], alone[key].value, atol=1e-6, rtol=1e-5)
+
+
+# Several ranks
+
+
+def _train_codebook(rank, folder):
+    quantizer = EMACodebook(size=32, dim=4)
+    quantizer.load_state_dict(torch.load(f"{folder}/start.pt"))
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    torch.manual_seed(rank + 1)  # ranks see other vectors and revive codes at other moments
+    for _ in range(5):
+        quantizer(vectors(quantizer))
+    torch.save(quantizer.state_dict(), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_a_codebook_built_before_the_process_group_stays_the_same_on_all_ranks(tmp_path):
+    torch.save(EMACodebook(size=32, dim=4).state_dict(), tmp_path / "start.pt")
+    torch.multiprocessing.spawn(_train_codebook, (str(tmp_path),), nprocs=2)
+    start, first, second = (torch.load(tmp_path / f"{n}.pt") for n in ("start", "0", "1"))
+    assert not torch.equal(start["vq._codebook.embed"], first["vq._codebook.embed"])
+    for name in first:
+        assert torch.equal(first[name], second[name]), name

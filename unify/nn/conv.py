@@ -42,7 +42,7 @@ class Residual(nn.Module):
 
 
 class Encoder(nn.Module):
-    """[B 3 H W] -> [B channels h w]: patches, then each width at half the size of the one before."""
+    """[B 3 H W] -> [B channels h w]: patches, then each width at half the size of the last."""
 
     def __init__(self, channels: int, widths: Sequence[int], blocks: int, patch: int):
         super().__init__()

@@ -87,4 +87,3 @@ class ConvPatches(Patches):
         x = hidden.transpose(1, 2).unflatten(2, (h, w))  # [B P D] -> [B D h/p w/p]
         x = self.after(self.join(F.silu(torch.cat([self.up(x), skip.to(x)], dim=1))))
         return self.head(x.movedim(1, -1)).movedim(-1, 1)
-

@@ -120,7 +120,7 @@ class PrefixParadigm(Paradigm):
         return sequence.add(self.embed(torch.full((rows, 1), token, device=self.device)))
 
     @torch.no_grad()
-    def generate_text(
+    def generate_text(  # type: ignore[override]  # names its own sampling settings
         self,
         images: Tensor | None,
         prompts: Many[Text] | None = None,

@@ -31,7 +31,8 @@ class Sequence:
     """Tokens in the order in which a trunk reads them."""
 
     def __init__(self, axes: int):
-        self.axes, self.columns, self.length, self.blocks, self.done = axes, [], 0, 0, 0
+        self.axes, self.length, self.blocks, self.done = axes, 0, 0, 0
+        self.columns: list[_Column] = []
         self.next: Tensor | None = None  # [B] position of the next token
 
     def add(
@@ -67,7 +68,9 @@ class Sequence:
 
     def _positions(self, valid: Tensor, grid: tuple[int, int] | None, advance: bool) -> Tensor:
         """Text counts up on every axis; an image keeps the first and spreads over (row, column)."""
-        start = self.next if self.next is not None else valid.new_zeros(len(valid), dtype=torch.long)
+        start = (
+            self.next if self.next is not None else valid.new_zeros(len(valid), dtype=torch.long)
+        )
         if grid is None or self.axes == 1:
             steps = (valid.cumsum(1) - 1).clamp(min=0)
             positions = (start[:, None] + steps)[..., None].expand(-1, -1, self.axes)

@@ -1,0 +1,110 @@
+"""Exact resume: killed with SIGKILL at random moments, a run ends as if it had never been.
+
+Real processes, started from a fork server that has imported what they need.
+"""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import resume_child
+from unify.checkpoint import steps
+from unify.journal import Journal
+
+ROOT = Path(__file__).parent.parent
+STEPS = 24
+
+
+@pytest.fixture(scope="module")
+def processes():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.resume_child"])
+    return context
+
+
+def start(processes, folder, paradigm, workers, accumulation):
+    rows = 2 * accumulation
+    overrides = [
+        f"machine.runs={folder}",
+        f"machine.workers={workers}",
+        f"machine.micro_batch={6 if accumulation > 1 else 0}",
+        "machine.precision=32-true",
+        "machine.tracker=none",
+        f"steps={STEPS}",
+        "optimizer.warmup=5",
+        "logging.metrics_every=1",
+        "logging.checkpoint_every=1",
+        f"data.tasks={{text_to_image: {rows}, caption: {rows}, vqa: {rows}}}",
+    ]
+    path = str(ROOT / "experiments" / f"{paradigm}.yaml")
+    process = processes.Process(target=resume_child.run, args=(path, overrides))
+    process.start()
+    return process
+
+
+def checkpoints(folder: Path) -> int:
+    return max((int(p.name[5:]) for p in folder.glob("*/*/checkpoints/step-*")), default=0)
+
+
+def finish(process):
+    process.join(300)
+    assert process.exitcode == 0
+    process.close()
+
+
+def outcome(folder: Path):
+    (run,) = [path.parent for path in folder.glob("*/*/run.json")]
+    records = Journal(run).records("train")
+    weights = (run / "export" / "model.safetensors").read_bytes()
+    assert len(steps(run / "checkpoints")) == 2, "older checkpoints are pruned"
+    assert not list(run.glob("checkpoints/.tmp*"))
+    return records, weights
+
+
+def kill_once(process, folder, chance) -> bool:
+    """Let it make some progress, then SIGKILL it (and its loader workers) at a random moment."""
+    before, goal = checkpoints(folder), chance.randint(1, 3)
+    while process.is_alive() and checkpoints(folder) < before + goal:
+        time.sleep(0.002)
+    time.sleep(chance.random() * 0.1)
+    killed = process.is_alive()
+    if killed:
+        os.kill(process.pid, signal.SIGKILL)
+    process.join(60)
+    return killed
+
+
+def drill(processes, tmp_path, paradigm, workers, accumulation, kills):
+    calm, rough = tmp_path / "calm", tmp_path / "rough"
+    finish(start(processes, calm, paradigm, workers, accumulation))
+    chance, done = random.Random(f"{paradigm}{workers}{accumulation}"), 0
+    while done < kills and checkpoints(rough) < STEPS:
+        done += kill_once(start(processes, rough, paradigm, workers, accumulation), rough, chance)
+    finish(start(processes, rough, paradigm, workers, accumulation))
+    (records, weights), (again, weights_again) = outcome(calm), outcome(rough)
+    assert done >= min(kills, 3)
+    assert [r["step"] for r in records] == list(range(1, STEPS + 1))
+    assert records == again, "losses, rates, gradient norms and sample ids"
+    assert weights == weights_again
+
+
+CASES = pytest.mark.parametrize(
+    ("paradigm", "workers", "accumulation"),
+    [(p, w, a) for p in ("ar_vq", "transfusion") for w in (0, 2) for a in (1, 2)],
+)
+
+
+@CASES
+def test_three_kills_leave_no_trace(processes, tmp_path, paradigm, workers, accumulation):
+    drill(processes, tmp_path, paradigm, workers, accumulation, 3)
+
+
+@pytest.mark.slow
+@CASES
+def test_ten_kills_leave_no_trace(processes, tmp_path, paradigm, workers, accumulation):
+    drill(processes, tmp_path, paradigm, workers, accumulation, 10)
