@@ -356,9 +356,10 @@ def test_a_damaged_record_stops_the_run_and_is_named(folder):
     with pytest.raises(Damaged, match=told):
         source.record("image", "train", 8)
     for workers in (0, 2):
-        batches = Data(source, {"image": 12}).train_batches(0, 1, 0, 1, workers=workers)
+        batches = iter(Data(source, {"image": 12}).train_batches(0, 1, 0, 1, workers=workers))
         with pytest.raises(Damaged, match=told):
-            list(batches)
+            next(batches)
+        del batches  # ends the workers
 
 
 def test_a_shard_that_went_missing_is_named(folder):

@@ -16,6 +16,7 @@ import zoneinfo
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -132,7 +133,7 @@ def _pairs(path: Path, size: int) -> Iterator[Found]:
             continue
         image = _square(png, size)
         digest = hashlib.sha256(image.tobytes()).hexdigest()
-        if digest in seen or all(low == high for low, high in image.getextrema()):
+        if digest in seen or image.getcolors(1):
             continue
         seen.add(digest)
         file = io.BytesIO()
@@ -164,7 +165,7 @@ def glyphs(path: Path) -> Iterator[tuple[tuple[int, ...], bytes]]:
         raise ValueError(f"{path} is not a font that can be read: {error}") from error
 
 
-def _ligatures(font) -> Iterator[tuple[str, object]]:
+def _ligatures(font: Any) -> Iterator[tuple[str, Any]]:
     """(first glyph, ligature) of every ligature rule."""
     if "GSUB" not in font:
         return
