@@ -58,7 +58,8 @@ class PixelFlow(Paradigm):
         return {"flow": Term(error, t=t)}
 
     def flops(self, batch):
-        return 6.0 * sum(p.numel() for p in self.net.parameters()) * batch.segments[1].images.numel()
+        weights = sum(p.numel() for p in self.net.parameters())
+        return 2.0 * weights * batch.segments[1].images.numel()
 
     def generate_image(self, prompts, sources=None, negative=None, size=None, seed=0,
                        guidance: float = 1.0, steps: int = 8):
@@ -111,8 +112,6 @@ def test_unify_train_picks_it_up(folder):
 
 def test_the_contract_tests_pick_it_up(folder):
     contracts = str(ROOT / "tests" / "contracts")
-    out = run(
-        "pytest", contracts, "--experiments", str(folder), "-p", "no:cacheprovider", cwd=ROOT
-    )
+    out = run("pytest", contracts, "--experiments", str(folder), "-p", "no:cacheprovider", cwd=ROOT)
     assert "passed" in out
     assert "failed" not in out

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+import resume_child
 
-from tests import resume_child
 from unify.checkpoint import steps
 from unify.journal import Journal
 
@@ -23,7 +23,7 @@ STEPS = 24
 @pytest.fixture(scope="module")
 def processes():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.resume_child"])
+    context.set_forkserver_preload(["resume_child"])
     return context
 
 

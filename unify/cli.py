@@ -91,13 +91,14 @@ def train(
 def study(
     file: Annotated[Path, typer.Argument(help="Study YAML.")],
     overrides: Overrides = None,
+    tiny: Tiny = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs and stop.")] = False,
     as_json: Json = False,
 ) -> int:
     """Train what is missing, evaluate, compare, report."""
     from unify.config import load_study
 
-    parsed, arms = load_study(str(file), overrides or [])
+    parsed, arms = load_study(str(file), overrides or [], tiny)
     if dry_run:
         from unify.study import jobs
 
@@ -108,7 +109,9 @@ def study(
     from unify.study import run_study
     from unify.tracking import store_uri
 
-    outcome = run_study(str(file), overrides or [], lambda text: typer.echo(text, err=as_json))
+    outcome = run_study(
+        str(file), overrides or [], lambda text: typer.echo(text, err=as_json), tiny
+    )
     machine = next(iter(arms.values()))["machine"]
     if as_json:
         _emit(outcome.rows)
@@ -231,11 +234,13 @@ def sync(run: Annotated[Path, typer.Argument(help="Run folder.")], uri: str = ""
 def import_images(
     source: Annotated[Path, typer.Argument(help="Folder, CSV, JSONL, or tars.")],
     out: Annotated[Path, typer.Argument(help="New folder of shards.")],
+    image: Annotated[str, typer.Option(help="Column of the image's path or name.")] = "",
+    text: Annotated[str, typer.Option(help="Column of the caption.")] = "",
 ) -> int:
     """Images with captions -> indexed tar shards; every bad record gets a verdict."""
     from unify.data.importer import import_images as run_import
 
-    typer.echo("\n".join(run_import(source, out).lines()))
+    typer.echo("\n".join(run_import(source, out, image=image, text=text).lines()))
     return 0
 
 
@@ -256,11 +261,12 @@ def check_data(
 def emoji(
     out: Annotated[Path, typer.Argument(help="New folder of shards.")],
     size: Annotated[int, typer.Option(help="Side in pixels.")] = 64,
+    font: Annotated[Path | None, typer.Option(help="Font file; default: where installed.")] = None,
 ) -> int:
     """Render the installed colour-emoji font to image-name pairs in shards."""
     from unify.data.emoji import make_emoji
 
-    typer.echo("\n".join(make_emoji(out, size).lines()))
+    typer.echo("\n".join(make_emoji(out, size, font).lines()))
     return 0
 
 

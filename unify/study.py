@@ -33,11 +33,11 @@ class Outcome:
     failed: dict[str, str]  # "arm seed" -> message
 
 
-def run_study(path: str, overrides: list[str], say: Say = print) -> Outcome:
+def run_study(path: str, overrides: list[str], say: Say = print, tiny: bool = False) -> Outcome:
     """Train what is missing, evaluate, report. An arm that fails does not lose the others."""
     from unify.report.page import write_report
 
-    study, arms = load_study(path, overrides)
+    study, arms = load_study(path, overrides, tiny)
     runs_folder = Path(next(iter(arms.values()))["machine"]["runs"])
     folder = runs_folder / study.name
     _describe(study, arms, path, folder)

@@ -355,11 +355,9 @@ def test_a_damaged_record_stops_the_run_and_is_named(folder):
     told = r"00008 of .*shard-000001\.tar: .*unify data check .* --repair"
     with pytest.raises(Damaged, match=told):
         source.record("image", "train", 8)
-    for workers in (0, 2):
-        batches = iter(Data(source, {"image": 12}).train_batches(0, 1, 0, 1, workers=workers))
+    for workers in (0, 1):
         with pytest.raises(Damaged, match=told):
-            next(batches)
-        del batches  # ends the workers
+            list(Data(source, {"image": 12}).train_batches(0, 1, 0, 1, workers=workers))
 
 
 def test_a_shard_that_went_missing_is_named(folder):

@@ -31,17 +31,18 @@ class BadImage(Exception):
         self.reason, self.detail = reason, detail
 
 
-def decode(data: bytes) -> np.ndarray:
-    """Bytes of one image -> uint8 [H W 3], or BadImage."""
+def decode(data: bytes, size: int | None = None) -> np.ndarray:
+    """Bytes of one image -> uint8 [H W 3], or its central square scaled to [S S 3]; or BadImage."""
     image = _open(data)
     try:
         if image.format == "PNG":  # the checksums of its chunks, which load() does not read
             Image.open(io.BytesIO(data), formats=FORMATS).verify()
         image.load()
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     except Exception as error:  # a decoder fed with damaged bytes may raise anything
         raise BadImage("corrupt_image", str(error)) from error
-    return np.asarray(_rgb(image))  # [H W 3]
+    rgb = _rgb(image)
+    return np.array(rgb if size is None else _square(rgb, size))  # [H W 3] or [S S 3], writable
 
 
 def dimensions(data: bytes) -> tuple[int, int]:
@@ -52,14 +53,15 @@ def dimensions(data: bytes) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def resize_crop(image: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [H W 3] -> uint8 [S S 3]: the central square, scaled (antialiased, bicubic)."""
-    height, width = image.shape[:2]
-    side = min(height, width)
+def _square(image: Image.Image, size: int) -> Image.Image:
+    """The central square, scaled (antialiased, bicubic)."""
+    width, height = image.size
+    if width == height == size:
+        return image
+    side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
     square = (left, top, left + side, top + side)
-    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box=square)
-    return np.array(resized)  # a writable copy, as torch wants it
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=square)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -112,4 +114,4 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -6,20 +6,17 @@ a function of (seed, step): workers, accumulation and ranks change nothing (see 
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from multiprocessing.synchronize import Event
 from typing import Any
 
 import torch
 from lightning import LightningDataModule
-from torch import multiprocessing
 from torch.utils.data import DataLoader, Dataset
 
 from unify.batch import Batch
@@ -104,7 +101,7 @@ class Data(LightningDataModule):
             collate_fn=_as_is,
             num_workers=workers,
             pin_memory=pin,
-            worker_init_fn=_outlive_signals() if workers else None,
+            worker_init_fn=_outlive_signals,
             generator=torch.Generator(),  # else iterating would draw from the global generator
         )
 
@@ -153,17 +150,19 @@ def _as_is(batches: Any) -> Any:
     return batches
 
 
-def _outlive_signals() -> Callable[[int], None]:
+def _outlive_signals(worker: int) -> None:
     """A scheduler signals the whole group; the trainer still needs its workers to end the step.
 
-    Only while this process exits does SIGTERM end a worker, as `multiprocessing` then expects.
+    Only a SIGTERM from the trainer itself, which is how an abandoned loader ends, is obeyed.
     """
-    exiting = multiprocessing.get_context().Event()
-    atexit.register(exiting.set)
-    return partial(_set_handlers, exiting)
-
-
-def _set_handlers(exiting: Event, worker: int) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if exiting.is_set() else None)
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # macOS has no way to know the sender
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from unify.data.images import decode, resize_crop
+from unify.data.images import decode
 from unify.data.index import read_image, read_index
 from unify.data.source import Record, Source, Split
 
@@ -72,7 +72,7 @@ class Shards(Source):
         key = f"{row['shard'].removesuffix('.tar')}/{row['key']}"
         if task == "text":
             return Record(key, {"text": row["text"]})
-        image = resize_crop(decode(read_image(self.path, row)), self.image_size)  # [S S 3]
+        image = decode(read_image(self.path, row), self.image_size)  # [S S 3]
         if task == "image":
             return Record(key, {"image": image})
         if task == "vqa":

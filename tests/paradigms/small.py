@@ -1,0 +1,63 @@
+"""Small paradigms on raw pixels and a toy code book, so that every number can be followed."""
+
+import torch
+import torch.nn.functional as F
+
+from unify.flow import LogitNormalTime
+from unify.nn.init import initialise
+from unify.nn.patches import LinearPatches
+from unify.nn.trunk import Trunk
+from unify.paradigms.ar_vq import ArVQ
+from unify.paradigms.transfusion import Transfusion
+from unify.tokenizer import DiscreteTokenizer
+from unify.tokenizers.pixels import Pixels
+from unify.tokenizers.text import Bytes
+
+SIDE, DIM = 8, 32
+PROMPTS = ["a red circle", "blue", "green square"]
+
+
+class Brightness(DiscreteTokenizer):
+    """A code is the brightness of a cell of 4 x 4 pixels, in 16 steps."""
+
+    stride, vocab_size = 4, 16
+
+    def settings(self):
+        return {}
+
+    def encode(self, images):
+        cells = F.avg_pool2d(images.mean(1, keepdim=True), 4)  # [B 1 h w]
+        return ((cells + 1) * 8).long().clamp(0, 15).flatten(1)
+
+    def decode(self, codes, grid):
+        cells = (codes.view(-1, 1, *grid) + 0.5) / 8 - 1
+        return F.interpolate(cells.repeat(1, 3, 1, 1), scale_factor=4.0)
+
+
+def awake(model):
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return model.eval()
+
+
+def make_transfusion(**settings):
+    patches = settings.pop("patches", None) or LinearPatches(3, DIM, 4)
+    model = Transfusion(
+        settings.pop("trunk", None) or Trunk(DIM, 2, 2),
+        Bytes(),
+        Pixels(),
+        patches,
+        settings.pop("time", LogitNormalTime()),
+        size=SIDE,
+        **settings,
+    )
+    initialise(model, 0)
+    return model
+
+
+def make_ar(**settings):
+    model = ArVQ(Trunk(DIM, 2, 2), Bytes(), Brightness(), size=SIDE, **settings)
+    initialise(model, 0)
+    return model
