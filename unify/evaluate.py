@@ -41,7 +41,7 @@ def evaluate(run: Run, recipe: Recipe, config: dict[str, Any], again: bool = Fal
         for score in scores
     ]
     for grid in grids:
-        save_grid(grid, folder / f"{grid.name}.png")
+        save_grid(grid, folder / f"{grid.name.replace('/', '-')}.png")
     write_json(stored, {"asked": asked, "rows": rows})
     return rows
 

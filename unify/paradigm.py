@@ -92,6 +92,8 @@ class Paradigm(Trainable):
         if isinstance(value, Tokenizer):
             if isinstance(value, nn.Module):
                 value.requires_grad_(False).eval()
+                # convolutions that only encode are twice as fast channels-last
+                value.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)

@@ -81,10 +81,11 @@ def _describe(study: Study, arms: dict[str, Config], path: str, folder: Path) ->
 
     described = {}
     for arm, config in arms.items():
+        said = study.arms[arm]
         cls = locate_class(config["model"]["class"], trusted=True)
         described[arm] = {
             "paradigm": cls.__name__,
-            "file": config["model"]["class"],
+            "file": said if isinstance(said, str) else said.get("base", path),
             "doc": inspect.cleandoc(inspect.getmodule(cls).__doc__ or "").split("\n\n")[0],
             "needs": [part["name"] for part in needed_configs(config).values()],
         }

@@ -10,6 +10,7 @@ from unify.data.source import collate
 from unify.metrics.metric import Grid, Metric, Score, Subject
 from unify.noise import Noise
 from unify.paradigm import Paradigm
+from unify.tokenizer import TextTokenizer
 
 TEXT_TASKS = frozenset({"text", "caption", "vqa"})
 
@@ -52,7 +53,15 @@ class Perplexity(Metric):
         # delta method for a ratio of sums over independent rows
         spread = math.fsum((x - mean * c) ** 2 for x, c in zip(totals, counts, strict=True))
         half = 1.96 * math.sqrt(spread) / tokens
-        passport = {"split": "test", "rows": len(totals), "likelihood": subject.model.likelihood}
+        vocabulary = [
+            t for t in subject.model.tokenizers().values() if isinstance(t, TextTokenizer)
+        ]
+        passport = {
+            "split": "test",
+            "rows": len(totals),
+            "likelihood": subject.model.likelihood,
+            "text_tokenizer": [tokenizer.content_hash() for tokenizer in vocabulary],
+        }
         return Score(
             f"{task}/perplexity",
             math.exp(mean),
