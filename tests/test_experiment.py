@@ -2,6 +2,7 @@
 
 import copy
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def test_schedule_warms_up_linearly_and_ends_where_it_says():
     assert max(shares) == shares[10] == 1
     assert shares[60] == pytest.approx(0.55)
     assert shares[110] == pytest.approx(0.1)
-    assert all(a >= b for a, b in zip(shares[10:-1], shares[11:], strict=True))
+    assert all(a >= b for a, b in pairwise(shares[10:]))
 
 
 def test_average_follows_its_closed_form_and_swaps_back():

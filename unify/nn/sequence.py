@@ -34,6 +34,7 @@ class Sequence:
         self.axes, self.length, self.blocks, self.done = axes, 0, 0, 0
         self.columns: list[_Column] = []
         self.next: Tensor | None = None  # [B] position of the next token
+        self.apart: Tensor | None = None  # [B] the same among the isolated columns being added
 
     def add(
         self,
@@ -61,12 +62,12 @@ class Sequence:
             valid=valid,
         )
         self.blocks += block
-        positions = self._positions(valid, grid, advance=not isolated)
+        positions = self._positions(valid, grid, isolated)
         self.columns.append(_Column(x, positions, mask, time))
         self.length += n
         return slice(self.length - n, self.length)
 
-    def _positions(self, valid: Tensor, grid: tuple[int, int] | None, advance: bool) -> Tensor:
+    def _positions(self, valid: Tensor, grid: tuple[int, int] | None, isolated: bool) -> Tensor:
         """Text counts up on every axis; an image keeps the first and spreads over (row, column)."""
         start = (
             self.next if self.next is not None else valid.new_zeros(len(valid), dtype=torch.long)
@@ -80,7 +81,7 @@ class Sequence:
             offsets = torch.stack([0 * index, index // grid[1], index % grid[1]], dim=-1)  # [n 3]
             positions = start[:, None, None] + offsets
             used = valid.any(1) * max(grid)
-        self.next = start + used if advance else start
+        self.next, self.apart = (settled, start + used) if isolated else (start + used, None)
         return positions
 
     def mask(self) -> Mask:
