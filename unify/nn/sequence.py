@@ -48,8 +48,9 @@ class Sequence:
         """Append x [B n D]; returns where it lies along S.
 
         `grid` (h, w) of image tokens in raster order; `block` makes the column bidirectional
-        inside; `isolated` hides it from all other columns (a noised copy), and it then takes no
-        positions, so that the clean copy after it has the same ones.
+        inside; `isolated` hides it from all other columns (a noised copy). Isolated columns count
+        up among themselves and take no position from what follows, so that the clean copy after
+        them has the same ones.
         """
         rows, n = x.shape[:2]
         if valid is None:
@@ -69,9 +70,10 @@ class Sequence:
 
     def _positions(self, valid: Tensor, grid: tuple[int, int] | None, isolated: bool) -> Tensor:
         """Text counts up on every axis; an image keeps the first and spreads over (row, column)."""
-        start = (
-            self.next if self.next is not None else valid.new_zeros(len(valid), dtype=torch.long)
-        )
+        settled = self.next
+        if settled is None:
+            settled = torch.zeros(len(valid), dtype=torch.long, device=valid.device)
+        start = self.apart if isolated and self.apart is not None else settled
         if grid is None or self.axes == 1:
             steps = (valid.cumsum(1) - 1).clamp(min=0)
             positions = (start[:, None] + steps)[..., None].expand(-1, -1, self.axes)
