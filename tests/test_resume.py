@@ -13,21 +13,22 @@ from pathlib import Path
 import pytest
 import resume_child
 
-from unify.checkpoint import steps
+from unify.checkpoint import steps as checkpoints_of
 from unify.journal import Journal
 
 ROOT = Path(__file__).parent.parent
-STEPS = 24
 
 
 @pytest.fixture(scope="module")
 def processes():
+    # the fork server does not get pytest's sys.path
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["resume_child"])
     return context
 
 
-def start(processes, folder, paradigm, workers, accumulation):
+def start(processes, folder, paradigm, workers, accumulation, steps):
     rows = 2 * accumulation
     overrides = [
         f"machine.runs={folder}",
@@ -35,7 +36,7 @@ def start(processes, folder, paradigm, workers, accumulation):
         f"machine.micro_batch={6 if accumulation > 1 else 0}",
         "machine.precision=32-true",
         "machine.tracker=none",
-        f"steps={STEPS}",
+        f"steps={steps}",
         "optimizer.warmup=5",
         "logging.metrics_every=1",
         "logging.checkpoint_every=1",
@@ -61,7 +62,7 @@ def outcome(folder: Path):
     (run,) = [path.parent for path in folder.glob("*/*/run.json")]
     records = Journal(run).records("train")
     weights = (run / "export" / "model.safetensors").read_bytes()
-    assert len(steps(run / "checkpoints")) == 2, "older checkpoints are pruned"
+    assert len(checkpoints_of(run / "checkpoints")) == 2, "older checkpoints are pruned"
     assert not list(run.glob("checkpoints/.tmp*"))
     return records, weights
 
@@ -80,15 +81,16 @@ def kill_once(process, folder, chance) -> bool:
 
 
 def drill(processes, tmp_path, paradigm, workers, accumulation, kills):
-    calm, rough = tmp_path / "calm", tmp_path / "rough"
-    finish(start(processes, calm, paradigm, workers, accumulation))
-    chance, done = random.Random(f"{paradigm}{workers}{accumulation}"), 0
-    while done < kills and checkpoints(rough) < STEPS:
-        done += kill_once(start(processes, rough, paradigm, workers, accumulation), rough, chance)
-    finish(start(processes, rough, paradigm, workers, accumulation))
+    calm, rough, steps = tmp_path / "calm", tmp_path / "rough", 8 * kills
+    settings = (paradigm, workers, accumulation, steps)
+    finish(start(processes, calm, *settings))
+    chance, done = random.Random(str(settings)), 0
+    while done < kills and checkpoints(rough) < steps:
+        done += kill_once(start(processes, rough, *settings), rough, chance)
+    finish(start(processes, rough, *settings))
     (records, weights), (again, weights_again) = outcome(calm), outcome(rough)
-    assert done >= min(kills, 3)
-    assert [r["step"] for r in records] == list(range(1, STEPS + 1))
+    assert done == kills
+    assert [r["step"] for r in records] == list(range(1, steps + 1))
     assert records == again, "losses, rates, gradient norms and sample ids"
     assert weights == weights_again
 
