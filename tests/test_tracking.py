@@ -305,3 +305,27 @@ def test_checkpoints_weights_and_unfinished_files_are_no_artifacts(tmp_path):
     found = {path.relative_to(folder).as_posix() for path in artifacts(folder)}
     pngs = {"samples/step-00000002-x.png"}
     assert found == {"config.yaml", "run.json", "eval/scores.json"} | pngs
+
+
+def test_a_database_is_made_whole_by_one_of_many_processes(tmp_path):
+    """Two processes at once, and one killed half-way, leave a database that opens."""
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    path = tmp_path / "mlflow.db"
+    code = f"from unify.shipment import make_database, Path; make_database(Path({str(path)!r}))"
+    command = [sys.executable, "-c", code]
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.glob(".mlflow.db.tmp*")) and killed.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not path.exists()
+    both = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    from mlflow import MlflowClient
+
+    assert MlflowClient(f"sqlite:///{path}").search_experiments()

@@ -57,8 +57,9 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / ".lock", "w") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                # not flock: a killed run's loader workers would go on holding the lock for a while
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
                 raise ValueError(
                     f"{self.folder} is being written by another process; wait for it or stop it"
                 ) from None

@@ -9,6 +9,7 @@ keeps one of two metrics that are equal in name, step, time and value.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -30,6 +31,7 @@ ARTIFACTS = ("config.yaml", "run.json", "git.diff", "samples", "eval")
 SUFFIXES = {".yaml", ".json", ".diff", ".png"}
 STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # run.json's states; any other: KILLED
 SHIPPED = "shipped.json"
+SQLITE = "sqlite:///"
 
 
 class Shipment:
@@ -182,7 +184,27 @@ def connect(uri: str) -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    if uri.startswith(SQLITE):
+        make_database(Path(uri.removeprefix(SQLITE)))
     return MlflowClient(tracking_uri=uri)
+
+
+def make_database(path: Path) -> None:
+    """Create MLflow's sqlite file whole or not at all.
+
+    MLflow makes its tables in dozens of migrations: two processes at once, or one that is killed
+    half-way, would leave a file that no MLflow can open again.
+    """
+    from mlflow import MlflowClient
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            staging = path.with_name(f".{path.name}.tmp")
+            staging.unlink(missing_ok=True)
+            MlflowClient(tracking_uri=f"{SQLITE}{staging}").search_experiments()
+            os.replace(staging, path)
 
 
 def find_experiment(client: Any, uri: str, name: str) -> str:
@@ -192,8 +214,8 @@ def find_experiment(client: Any, uri: str, name: str) -> str:
     if found := client.get_experiment_by_name(name):
         return found.experiment_id
     place = None
-    if uri.startswith("sqlite:///"):
-        runs = Path(uri.removeprefix("sqlite:///")).resolve().parent
+    if uri.startswith(SQLITE):
+        runs = Path(uri.removeprefix(SQLITE)).resolve().parent
         place = (runs / "mlartifacts" / name).as_uri()
     try:
         return client.create_experiment(name, artifact_location=place)
