@@ -72,7 +72,7 @@ def kill_once(process, folder, chance) -> bool:
     before, goal = checkpoints(folder), chance.randint(1, 3)
     while process.is_alive() and checkpoints(folder) < before + goal:
         time.sleep(0.002)
-    time.sleep(chance.random() * 0.1)
+    time.sleep(chance.random() * 0.05)
     killed = process.is_alive()
     if killed:
         os.kill(process.pid, signal.SIGKILL)
@@ -81,7 +81,7 @@ def kill_once(process, folder, chance) -> bool:
 
 
 def drill(processes, tmp_path, paradigm, workers, accumulation, kills):
-    calm, rough, steps = tmp_path / "calm", tmp_path / "rough", 8 * kills
+    calm, rough, steps = tmp_path / "calm", tmp_path / "rough", 12 * kills
     settings = (paradigm, workers, accumulation, steps)
     finish(start(processes, calm, *settings))
     chance, done = random.Random(str(settings)), 0

@@ -215,7 +215,8 @@ def _row(line: Line, arms: Sequence[str], seeds: Sequence[int], primary: bool) -
     name: list[Html | str] = [tag("span", line.label, title=line.metric)]
     if primary:
         name.append(tag("span", "primary", class_="badge primary"))
-    if line.measure in LOWER_IS_BETTER:
+    # the perplexity of a code book says how evenly its codes are used: more is no worse
+    if line.measure in LOWER_IS_BETTER and not line.metric.startswith("tokenizer/"):
         name.append(tag("span", " lower is better", class_="quiet"))
     absent = "–" if line.note else "n/a"
     cells = [_cell(line.cells.get(arm), seeds, absent) for arm in arms]
