@@ -38,7 +38,7 @@ from unify.nn.init import initialise
 from unify.paradigm import Fitted, Paradigm, Trainable
 from unify.recipe import Machine, Recipe
 from unify.runs import Run, load_export, parameter_counts, save_export
-from unify.tokenizer import ImageTokenizer
+from unify.tokenizer import ImageTokenizer, TextTokenizer
 from unify.tracking import tracker
 
 Config = dict[str, Any]
@@ -188,18 +188,31 @@ def _fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> 
         say(f"resuming from {newest}")
     path = newest / STATE if newest else None
     trainer.fit(experiment, recipe.data, ckpt_path=path, weights_only=True)
-    run.update(
-        rows_per_step=experiment.rows_per_step,
-        tokens_per_step=experiment.tokens_per_step,
-        flops_per_step=experiment.flops_per_step,
-    )
+    if experiment.rows_per_step:  # 0 where all steps had been made before
+        run.update(
+            rows_per_step=experiment.rows_per_step,
+            tokens_per_step=experiment.tokens_per_step,
+            flops_per_step=experiment.flops_per_step,
+        )
+    _count_cuts(run, recipe, say)
     if trainer.global_step < recipe.steps:
         return False
     experiment.finish()
     if isinstance(recipe.model, ImageTokenizer):
-        batch = recipe.data.batch("image", "validation", range(CALIBRATION_IMAGES))
+        there = recipe.data.source.size("image", "validation")
+        batch = recipe.data.batch("image", "validation", range(min(there, CALIBRATION_IMAGES)))
         recipe.model.calibrate(batch.segments[0].images)
     return True
+
+
+def _count_cuts(run: Run, recipe: Recipe, say: Say) -> None:
+    """Say how many texts were longer than their `data.lengths`, since the run was (re)started."""
+    if isinstance(recipe.model, Paradigm):
+        tokenizers = recipe.model.tokenizers().values()
+        cut = sum(part.cut for part in tokenizers if isinstance(part, TextTokenizer))
+        run.update(texts_cut=cut)
+        if cut:
+            say(f"{cut} texts did not fit into their data.lengths and were cut")
 
 
 def accumulation(tasks: dict[str, int], machine: Machine) -> int:
