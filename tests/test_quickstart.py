@@ -1,4 +1,7 @@
-"""The quickstart's floors, from a fresh folder: what the README promises is what a run gives."""
+"""The quickstart's floors, from a fresh folder: what the README promises is what a run gives.
+
+`make floors`; about ten minutes, so neither `make test` nor the continuous integration runs it.
+"""
 
 import json
 import subprocess
@@ -16,7 +19,7 @@ FLOORS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.floors
 def test_quickstart_reaches_its_floors(tmp_path):
     done = subprocess.run(
         [
