@@ -272,7 +272,7 @@ def emoji(
 
 @app.command()
 def doctor(as_json: Json = False) -> int:
-    """Say what this machine has, and what does not fit together."""
+    """Say what this machine has: versions, hardware, code state."""
     from unify.environment import environment
 
     _emit(environment())

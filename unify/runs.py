@@ -14,7 +14,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from unify.files import write_atomically
 from unify.paradigm import Fitted, Paradigm
 
 
@@ -67,11 +67,8 @@ class Run:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write beside the target, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, default=str))
-    os.replace(temporary, path)
+    """Whole or not at all."""
+    write_atomically(path, json.dumps(content, indent=1, default=str))
 
 
 def save_export(model: nn.Module | Fitted, node: dict[str, Any], folder: Path) -> str:

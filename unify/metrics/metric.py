@@ -6,7 +6,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -55,7 +54,6 @@ class Subject:
     text_sampling: dict[str, Any]
     seed: int
     batch: int = 64
-    cache: Path | None = None  # metrics of one evaluation may share what they generated
 
 
 class Metric(ABC):
