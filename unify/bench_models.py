@@ -1,6 +1,6 @@
 """The two models that `unify bench` compares: a Transfusion step and a plain dense transformer's.
 
-B = 16 rows, 16 text and 64 latent tokens, width D = 256, 6 layers, 4 heads.
+B = 16 rows, 80 tokens (14 of a prompt, 64 latents, boi and eoi), width D = 256, 6 layers, 4 heads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from unify.paradigms.transfusion import Transfusion
 from unify.tokenizers.pixels import Pixels
 from unify.tokenizers.text import Bytes
 
-ROWS, TEXT, LATENTS, WIDTH, DEPTH, HEADS, PATCH = 16, 16, 64, 256, 6, 4, 4
+ROWS, TEXT, LATENTS, WIDTH, DEPTH, HEADS, PATCH = 16, 14, 64, 256, 6, 4, 4
+LENGTH = TEXT + LATENTS + 2
 SIDE = 8 * PATCH  # 64 patches of PATCH x PATCH pixels
 
 
@@ -54,8 +55,8 @@ def plain_step(device: torch.device) -> Callable[[], None]:
     )
     model = nn.TransformerEncoder(layer, DEPTH, nn.LayerNorm(WIDTH), enable_nested_tensor=False)
     model.to(device)
-    x = torch.randn(ROWS, TEXT + LATENTS, WIDTH, device=device)
-    mask = nn.Transformer.generate_square_subsequent_mask(TEXT + LATENTS, device=device)
+    x = torch.randn(ROWS, LENGTH, WIDTH, device=device)
+    mask = nn.Transformer.generate_square_subsequent_mask(LENGTH, device=device)
     return _step(model, lambda: model(x, mask=mask, is_causal=True).float().square().mean())
 
 

@@ -80,6 +80,7 @@ class Attention(nn.Module):
     def __init__(self, trunk: Trunk):
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = trunk.heads, trunk.kv_heads, trunk.head_dim
+        self.qk_norm = trunk.qk_norm
         width, rows = trunk.heads * trunk.head_dim, trunk.heads + 2 * trunk.kv_heads
         self.qkv = Linear(trunk.dim, rows * trunk.head_dim, bias=trunk.qkv_bias)
         self.out = Linear(width, trunk.dim, scale=(2 * trunk.depth) ** -0.5)
@@ -96,8 +97,11 @@ class Attention(nn.Module):
     ) -> Tensor:
         heads = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # [B H+2G S d]
         qk, v = heads.split([self.heads + self.kv_heads, self.kv_heads], 1)
-        q, k = qk.to(tables[0].dtype).split([self.heads, self.kv_heads], 1)
-        q, k = rotate(self.q_norm(q), *tables), rotate(self.k_norm(k), *tables)
+        qk = qk.to(tables[0].dtype)
+        if self.qk_norm:
+            q, k = qk.split([self.heads, self.kv_heads], 1)
+            qk = torch.cat([self.q_norm(q), self.k_norm(k)], 1)
+        q, k = rotate(qk, *tables).split([self.heads, self.kv_heads], 1)
         if cache is not None:
             k, v = cache.extend(layer, k.to(v.dtype), v)
         return self.out(attend(q, k, v, mask).transpose(1, 2).flatten(2))
