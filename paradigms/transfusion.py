@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unify.batch import Batch, Segment, Text
 from unify.flow import Prediction, TimeLaw, VelocityPrediction, guide, integrate, interpolate
@@ -55,6 +55,7 @@ class Transfusion(PrefixParadigm):
         {"text_to_image", "caption", "vqa", "edit", "depth", "super_resolution", "text"}
     )
     terms = frozenset({"text_ce", "image_flow"})
+    tower: ClassVar[int] = 0  # of the latent patches, where a trunk has several
 
     def __init__(
         self,
@@ -80,8 +81,7 @@ class Transfusion(PrefixParadigm):
         self.time, self.prediction = time, prediction or VelocityPrediction()
         self.condition_on, self.condition_time = condition_on, condition_time
         self.size, self.dropout, self.token_constant = size, dropout, token_constant
-        self.boi, self.eoi = text.vocab_size, text.vocab_size + 1
-        self.embed = Embedding(text.vocab_size + 2, trunk.dim)
+        self.embed = Embedding(text.vocab_size + 2, trunk.dim)  # text, boi, eoi
         self.to_text = Linear(trunk.dim, text.vocab_size, bias=False)
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
@@ -89,11 +89,10 @@ class Transfusion(PrefixParadigm):
         sequence, noised = Sequence(self.trunk.axes), []
         texts = iter(self.drop_conditions(batch, noise))
         for place, segment in enumerate(batch.segments):
-            followed = place + 1 < len(batch.segments)
             if segment.kind == "text":
                 where, ids, valid = self.add_text(sequence, next(texts), segment.length)
             else:
-                noised += self._add_column(sequence, segment, noise, f"image{place}", followed)
+                noised += self._add_column(sequence, batch, place, noise)
         hidden = sequence.run(self.trunk)
         terms: Terms = {}
         if segment.kind == "text":  # the last column is the target
@@ -103,15 +102,18 @@ class Transfusion(PrefixParadigm):
         return terms
 
     def _add_column(
-        self, sequence: Sequence, segment: Segment, noise: Noise, name: str, followed: bool
+        self, sequence: Sequence, batch: Batch, place: int, noise: Noise
     ) -> list[_Noised]:
         """Append an image column in training: noised, clean, or both, as `condition_on` says."""
+        segment, last = batch.segments[place], batch.segments[-1]
         if segment.role == "condition" and self.condition_on == "clean_copy":
-            self.add_image(sequence, segment.images, segment.present)
+            add = self.add_seen if last.kind == "text" else self.add_image
+            add(sequence, segment.images, segment.present)
             return []
+        followed = segment is not last
         x1 = self.image.encode(segment.images)  # [B C h w]
-        x0 = noise.normal(f"{name}/x0", x1.shape[1:])
-        u = noise.uniform(f"{name}/t")
+        x0 = noise.normal(f"image{place}/x0", x1.shape[1:])
+        u = noise.uniform(f"image{place}/t")
         read = followed and self.condition_on == "noised"
         t = self.time.above(u, self.condition_time) if read else self.time.quantile(u)  # [B]
         xt, velocity = interpolate(x0, x1, t)
@@ -131,21 +133,43 @@ class Transfusion(PrefixParadigm):
     ) -> tuple[slice, Tensor]:
         """Append boi, patches of latents [B C h w] at time t [B], eoi."""
         tokens, time, skip = self.patches.tokens(latents, t)  # [B P D]
-        valid = torch.ones(len(latents), 1, dtype=torch.bool, device=latents.device)
+        where = self._add_framed(
+            sequence,
+            tokens,
+            self.ends,
+            present,
+            isolated,
+            grid=self.patches.grid(*latents.shape[-2:]),
+            block=True,
+            time=time,
+            tower=self.tower,
+        )
+        return where, skip
+
+    def _add_framed(
+        self,
+        sequence: Sequence,
+        tokens: Tensor,
+        ends: nn.Embedding,
+        present: Tensor | None = None,
+        isolated: bool = False,
+        **column: Any,
+    ) -> slice:
+        """Append tokens [B P D] between the last two entries of `ends`, boi and eoi."""
+        rows, last = len(tokens), ends.num_embeddings - 1
+        valid = torch.ones(rows, 1, dtype=torch.bool, device=tokens.device)
         if present is not None:
             valid = present[:, None]
-        grid = self.patches.grid(*latents.shape[-2:])
-        sequence.add(self._embedded(self.boi, len(latents)), valid, isolated=isolated)
-        where = sequence.add(
-            tokens,
-            valid.expand(tokens.shape[:2]),
-            grid=grid,
-            block=True,
-            isolated=isolated,
-            time=time,
-        )
-        sequence.add(self._embedded(self.eoi, len(latents)), valid, isolated=isolated)
-        return where, skip
+        ids = torch.full((rows, 1), last, device=tokens.device)
+        sequence.add(ends(ids - 1), valid, isolated=isolated)
+        where = sequence.add(tokens, valid.expand(tokens.shape[:2]), isolated=isolated, **column)
+        sequence.add(ends(ids), valid, isolated=isolated)
+        return where
+
+    @property
+    def ends(self) -> nn.Embedding:
+        """The table with boi and eoi of latents as its last two entries."""
+        return self.embed
 
     def _flow_term(self, hidden: Tensor, noised: list[_Noised]) -> Term:
         """Mean squared error of the velocity, per row: the mean over its noised images."""
@@ -167,27 +191,30 @@ class Transfusion(PrefixParadigm):
     def text_logits(self, hidden: Tensor) -> Tensor:
         return self.to_text(hidden)
 
-    def _embedded(self, token: int, rows: int) -> Tensor:
-        return self.embed(torch.full((rows, 1), token, device=self.device))
-
     def image_tokens(self, segment: Segment, followed: bool) -> int:
-        h, w = self.patches.grid(*self.image.grid(*segment.images.shape[-2:]))
         twice = followed and segment.role == "target" and self.condition_on == "clean_copy"
-        return (h * w + 2) * (2 if twice else 1)
+        return self.latent_tokens(segment) * (2 if twice else 1)
+
+    def latent_tokens(self, segment: Segment) -> int:
+        """Of one copy of the image, delimiters included."""
+        h, w = self.patches.grid(*self.image.grid(*segment.images.shape[-2:]))
+        return h * w + 2
 
     def flops(self, batch: Batch) -> float:
         """Forward and backward (three forwards) of trunk and text head; patches are negligible."""
         length = self.tokens(batch) // len(batch)
-        target = batch.segments[-1]
-        head = 2 * self.trunk.dim * self.text.vocab_size * target.length
-        inside = sum(
-            self.image_tokens(column, False) ** 2 // 2
-            for column in batch.segments
-            if column.kind == "image"
-        )
+        inside = sum(self.latent_tokens(c) ** 2 // 2 for c in self.latent_columns(batch))
         pairs = length * (length + 1) // 2 + inside
-        trunk = self.trunk.flops(length, pairs)
-        return 3.0 * len(batch) * (trunk + (head if target.kind == "text" else 0))
+        return 3.0 * len(batch) * (self.trunk.flops(length, pairs) + self.head_flops(batch))
+
+    def head_flops(self, batch: Batch) -> int:
+        """Of the text head over one row's target column."""
+        target = batch.segments[-1]
+        return 2 * self.to_text.weight.numel() * target.length if target.kind == "text" else 0
+
+    def latent_columns(self, batch: Batch) -> list[Segment]:
+        """The image columns that are read as latents."""
+        return [column for column in batch.segments if column.kind == "image"]
 
     @torch.no_grad()
     def generate_image(  # type: ignore[override]  # names its own sampling settings

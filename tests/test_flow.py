@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from unify.flow import (
+    LinearPath,
     LogitNormalTime,
+    SinCosPath,
     UniformTime,
     XPrediction,
     data_from_velocity,
@@ -17,6 +19,7 @@ from unify.flow import (
     time_grid,
 )
 
+PATHS = [LinearPath(), SinCosPath()]
 LAWS = [UniformTime(), LogitNormalTime(), LogitNormalTime(-0.9, 0.8)]
 
 
@@ -25,17 +28,45 @@ def pair(rows=3):
     return [torch.randn(rows, 2, 4, 4, generator=generator, dtype=torch.float64) for _ in range(2)]
 
 
-def test_path_starts_at_the_source_and_ends_at_the_data():
-    x0, x1 = pair()
-    assert torch.equal(interpolate(x0, x1, torch.zeros(3))[0], x0)
-    assert torch.equal(interpolate(x0, x1, torch.ones(3))[0], x1)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("path", PATHS)
+def test_path_starts_at_the_source_and_ends_at_the_data(path, dtype):
+    x0, x1 = (x.to(dtype) for x in pair())
+    assert torch.equal(path.at(x0, x1, torch.zeros(3, dtype=dtype))[0], x0)
+    assert torch.equal(path.at(x0, x1, torch.ones(3, dtype=dtype))[0], x1)
 
 
-def test_velocity_is_the_derivative_of_the_path():
+@pytest.mark.parametrize("path", PATHS)
+def test_velocity_is_the_derivative_of_the_path(path):
     x0, x1 = pair()
     t = torch.tensor([0.1, 0.5, 0.8], dtype=torch.float64)
-    ahead, behind = (interpolate(x0, x1, t + d)[0] for d in (1e-6, -1e-6))
-    torch.testing.assert_close((ahead - behind) / 2e-6, interpolate(x0, x1, t)[1])
+    ahead, behind = (path.at(x0, x1, t + d)[0] for d in (1e-6, -1e-6))
+    torch.testing.assert_close((ahead - behind) / 2e-6, path.at(x0, x1, t)[1])
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_velocity_is_the_gradient_of_the_path(path):
+    x0, x1 = pair()
+    t = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)
+    point = torch.func.jvp(lambda t: path.at(x0, x1, t)[0], (t,), (torch.ones_like(t),))
+    torch.testing.assert_close(point[1], path.at(x0, x1, t)[1])
+
+
+def test_the_linear_path_is_the_straight_one():
+    x0, x1 = pair()
+    t = torch.tensor([0.1, 0.5, 0.8], dtype=torch.float64)
+    for ours, straight in zip(LinearPath().at(x0, x1, t), interpolate(x0, x1, t), strict=True):
+        assert torch.equal(ours, straight)
+
+
+def test_the_sine_cosine_path_keeps_unit_variance_and_goes_at_its_speed():
+    """A quarter circle: (2/pi)^2 |v|^2 + |x|^2 = |x0|^2 + |x1|^2."""
+    x0, x1 = pair(200)
+    for t in (0.0, 0.2, 0.5, 0.9, 1.0):
+        x, v = SinCosPath().at(x0, x1, torch.full((200,), t, dtype=torch.float64))
+        assert x.std().item() == pytest.approx(1, abs=0.05)
+        both = x0.square() + x1.square()
+        torch.testing.assert_close(v.square() / (math.pi / 2) ** 2 + x.square(), both)
 
 
 def test_data_and_velocity_convert_both_ways():
@@ -61,6 +92,13 @@ def test_logit_normal_matches_its_definition():
     assert z.std().item() == pytest.approx(0.7, abs=1e-3)
     centred = LogitNormalTime().quantile(u)
     assert (centred < 0.5).double().mean().item() == pytest.approx(0.5, abs=1e-4)
+
+
+def test_logit_normal_density_vanishes_at_both_ends():
+    t = torch.tensor([0.0, 1e-4, 0.5, 1 - 1e-4, 1.0], dtype=torch.float64)
+    share = LogitNormalTime().cdf(t).diff()
+    assert share[0] < 1e-4 * 1e-10
+    assert share[-1] < 1e-4 * 1e-10
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -104,6 +142,45 @@ def test_error_falls_with_the_order_of_the_solver(solver, order):
         for n in (16, 32)
     ]
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "rk4"])
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_backwards_from_the_data_is_the_source(solver, shift):
+    x0, x1 = pair()
+    back = integrate(lambda x, t: x1 - x0, x1, 5, shift, solver, reverse=True)
+    torch.testing.assert_close(back, x0)
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2), ("rk4", 4)])
+def test_inversion_error_falls_at_least_with_the_order_of_the_solver(solver, order):
+    """There and back along a smooth field; the errors of an even order cancel once more."""
+
+    def field(x, t):
+        return torch.sin(x + t[:, None]) + x.roll(1, 1) * t[:, None]
+
+    x0 = torch.tensor([[0.3, -1.0, 0.7]], dtype=torch.float64)
+    errors = []
+    for n in (16, 32):
+        x1 = integrate(field, x0, n, 1.0, solver)
+        back = integrate(field, x1, n, 1.0, solver, reverse=True)
+        errors.append((back - x0).abs().max().item())
+    wanted = order if order % 2 else order + 1
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(wanted, abs=0.3)
+
+
+def test_a_time_dependent_oracle_shows_that_grid_and_dt_agree():
+    """v = 2t (x1 - x0) lands on x1; the left end of each step makes Euler fall short by 1/N."""
+    x0, x1 = pair()
+    for n in (4, 8, 64):
+        end = integrate(lambda x, t: 2 * t[:, None, None, None] * (x1 - x0), x0, n)
+        torch.testing.assert_close(end, x0 + (1 - 1 / n) * (x1 - x0))
+
+
+def test_backwards_takes_the_slope_at_the_data_end():
+    seen = []
+    integrate(lambda x, t: seen.append(t[0].item()) or x * 0, torch.zeros(1, 1), 4, reverse=True)
+    assert seen == [1, 0.75, 0.5, 0.25]
 
 
 def test_euler_takes_the_slope_at_the_left_end():

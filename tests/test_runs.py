@@ -79,7 +79,7 @@ def test_export_round_trip_is_bit_equal_and_named_by_its_content(tmp_path):
 
 def test_weights_that_do_not_fit_or_were_changed_are_refused(tmp_path):
     save_export(make(0), NODE, tmp_path)
-    with pytest.raises(RuntimeError, match="quantizer"):
+    with pytest.raises(ValueError, match="quantizer"):
         load_export(VQ(FSQCodes(), widths=[8, 8]), tmp_path)
     path = tmp_path / "model.safetensors"
     data = bytearray(path.read_bytes())

@@ -147,12 +147,19 @@ def evaluate(
 @app.command()
 def sample(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="May be given again.")],
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="May be given again.")
+    ] = None,
+    arith: Annotated[
+        str, typer.Option(help="Sum of prompts as latents instead: 'A + B - C'.")
+    ] = "",
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("samples.png"),
     seed: int = 0,
     count: Annotated[int, typer.Option(help="Images per prompt.")] = 1,
 ) -> int:
     """Draw images for prompts with a trained run."""
+    if bool(prompt) == bool(arith):
+        raise ValueError("give either --prompt or --arith")
     import torch
 
     from unify.grids import save_grid
@@ -165,9 +172,15 @@ def sample(
     model = recipe.model
     if not isinstance(model, Paradigm):
         raise ValueError(f"{run} is a {type(model).__name__}, which draws nothing from a prompt")
-    prompts = [text for text in prompt for _ in range(count)]
+    add = getattr(model, "generate_arithmetic", None)
+    if arith and add is None:
+        raise ValueError(f"{run} is a {type(model).__name__}, which has no text latents to add")
+    prompts = [text for text in prompt or [arith] for _ in range(count)]
     with torch.no_grad(), autocast(recipe.machine.precision, model.device):
-        images = model.generate_image(prompts, seed=seed, **recipe.image_sampling)
+        if add is not None and arith:
+            images = add(arith, count, seed=seed, **recipe.image_sampling)
+        else:
+            images = model.generate_image(prompts, seed=seed, **recipe.image_sampling)
     save_grid(Grid("sample", images.cpu(), prompts, [None] * len(prompts)), out)
     typer.echo(str(out))
     return 0

@@ -53,7 +53,7 @@ def _identity(run: Run, config: dict[str, Any]) -> str:
 
 
 def measure(recipe: Recipe, facts: dict[str, Any]) -> tuple[list[Score], list[Grid]]:
-    """Every metric of the recipe that applies to the tasks the run trained on."""
+    """Every metric of the recipe that applies to what the run trained on or answers untrained."""
     subject = subject_of(recipe, facts["seed"])
     scores: list[Score] = []
     grids: list[Grid] = []
@@ -76,10 +76,13 @@ def measure(recipe: Recipe, facts: dict[str, Any]) -> tuple[list[Score], list[Gr
 
 def subject_of(recipe: Recipe, seed: int) -> Subject:
     assert isinstance(recipe.model, Trainable)
+    tasks = frozenset(recipe.data.tasks)
+    if isinstance(recipe.model, Paradigm):
+        tasks |= recipe.model.answers & recipe.data.source.tasks
     return Subject(
         model=recipe.model,
         source=recipe.data.source,
-        tasks=frozenset(recipe.data.tasks),
+        tasks=tasks,
         lengths=dict(recipe.data.lengths),
         image_sampling=recipe.image_sampling,
         text_sampling=recipe.text_sampling,

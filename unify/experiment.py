@@ -8,8 +8,9 @@ B rows of a task's micro-batch. Builds nothing and logs nothing: callbacks read 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import lightning as L
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from unify.batch import Batch
 from unify.callbacks import check_gradient, check_terms
+from unify.nn.frozen import kept_state, load_kept, sources
 from unify.noise import Noise, stable_seed
 from unify.paradigm import Paradigm, Term, Trainable
 from unify.recipe import Optimizer, Seeds
@@ -49,12 +51,27 @@ class Experiment(L.LightningModule):
         self._micro: list[dict[str, Tensor]] = []  # metrics of the micro-steps of this step
         self._ids: list[str] = []
         self._norm: Tensor | None = None
+        self._gone: dict[str, str] = {}  # what the checkpoint being loaded had left out
 
     def setup(self, stage: str) -> None:
         if isinstance(self.model, Paradigm):
             for tokenizer in self.model.tokenizers().values():
                 if isinstance(tokenizer, nn.Module):
                     tokenizer.to(self.device)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """The model's, without its frozen parts that have a source of their own."""
+        return {f"model.{key}": value for key, value in kept_state(self.model).items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+        state = {key.removeprefix("model."): value for key, value in state_dict.items()}
+        load_kept(self.model, state, self._gone)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["left_out"] = sources(self.model)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._gone = checkpoint.get("left_out", {})
 
     def training_step(self, batch: dict[str, Batch], index: int) -> Tensor:
         accumulation = self.trainer.accumulate_grad_batches

@@ -9,6 +9,7 @@ B rows; x has any shape [B ...]; t is [B].
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -28,6 +29,34 @@ def interpolate(x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Point x_t on the straight path and its velocity x1 - x0."""
     t = expand(t, x1)
     return (1 - t) * x0 + t * x1, x1 - x0
+
+
+class Path(ABC):
+    """A way from the source x0 at t = 0 to the data x1 at t = 1, both ends met exactly."""
+
+    @abstractmethod
+    def at(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Point x_t and velocity dx_t/dt at times t [B]."""
+
+
+class LinearPath(Path):
+    """x_t = (1 - t) x0 + t x1."""
+
+    def at(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        return interpolate(x0, x1, t)
+
+
+class SinCosPath(Path):
+    """x_t = cos(pi t / 2) x0 + sin(pi t / 2) x1 (arXiv:2303.08797).
+
+    Between independent ends of unit variance every x_t has unit variance.
+    """
+
+    def at(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        t = expand(t, x1)
+        sin = torch.sin(math.pi / 2 * t)
+        cos = torch.sin(math.pi / 2 * (1 - t))  # exactly 0 at t = 1, which cos(pi / 2) is not
+        return cos * x0 + sin * x1, math.pi / 2 * (cos * x1 - sin * x0)
 
 
 class TimeLaw(ABC):
@@ -154,17 +183,22 @@ SOLVERS = {"euler": euler, "heun": heun, "rk4": rk4}
 
 
 def integrate(
-    velocity: Velocity, x0: Tensor, steps: int, shift: float = 1.0, solver: str = "euler"
+    velocity: Velocity,
+    x: Tensor,
+    steps: int,
+    shift: float = 1.0,
+    solver: str = "euler",
+    reverse: bool = False,
 ) -> Tensor:
-    """Carry x0 [B ...] from t = 0 to t = 1 along the velocity.
+    """Carry x [B ...] along the velocity from t = 0 to t = 1; back to the source with `reverse`.
 
     Each slope is taken at the time where the step begins, so that the grid and dt agree.
     """
     if solver not in SOLVERS:
         raise ValueError(f"solver is {solver!r}; choose one of {', '.join(SOLVERS)}")
-    step, x = SOLVERS[solver], x0
+    step = SOLVERS[solver]
     grid = time_grid(steps, shift).tolist()
-    for now, then in pairwise(grid):
+    for now, then in pairwise(grid[::-1] if reverse else grid):
         x = step(velocity, x, x.new_full((len(x),), now), then - now)
     return x
 

@@ -46,13 +46,14 @@ class Trainable(nn.Module, ABC):
 
     tasks: ClassVar[frozenset[str]]  # what it can learn: names from unify/data/source.py
     terms: ClassVar[frozenset[str]]  # every term that `loss` can return: the keys of loss_weights
+    group: int = 1  # a row's loss depends on its group of so many consecutive draws (slots)
 
     @abstractmethod
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Unweighted terms by name, one value per row; all randomness comes from `noise`.
 
-        A row's value must not depend on its batch mates, so that micro-batches, ranks and packing
-        change nothing and a non-finite value names its sample.
+        A row's value must not depend on its batch mates outside its `group`, which is never split:
+        so micro-batches, ranks and packing change nothing and a non-finite value names its sample.
         """
 
     def tokens(self, batch: Batch) -> int:
@@ -83,9 +84,13 @@ class Fitted(ABC):
 class Paradigm(Trainable):
     """A way to unify understanding and generation. Contract tests run by what it declares."""
 
+    # tasks beyond `tasks` that a part of it answers untrained: evaluated, never trained on
+    answers: ClassVar[frozenset[str]] = frozenset()
     causal_text: ClassVar[bool] = True  # text at i never depends on anything after i
     cached: ClassVar[bool] = True  # text is decoded with a KV cache, equal to the full forward
     likelihood: ClassVar[Literal["exact", "bound", "none"]] = "exact"  # what text terms mean
+    # what guidance moves away from: another text, or the same source with an indicator off
+    guided_by: ClassVar[Literal["text", "indicator"]] = "text"
 
     def __setattr__(self, name: str, value: Any) -> None:
         """A tokenizer given to a paradigm is frozen and stays out of its modules."""

@@ -23,7 +23,10 @@ import torch
 from torch import nn
 
 from unify.files import write_atomically
+from unify.nn.frozen import kept_state, load_kept, sources
 from unify.paradigm import Fitted, Paradigm
+
+LEFT_OUT = "left_out"  # what a weights file calls the frozen parts that it does not hold
 
 
 class Run:
@@ -72,7 +75,10 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def save_export(model: nn.Module | Fitted, node: dict[str, Any], folder: Path) -> str:
-    """Write weights and how to build them; returns their hash (12 hex digits)."""
+    """Write weights and how to build them; returns their hash (12 hex digits).
+
+    Frozen parts with a source of their own are left out; the file names them (nn/frozen.py).
+    """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,8 +87,10 @@ def save_export(model: nn.Module | Fitted, node: dict[str, Any], folder: Path) -
     else:
         assert isinstance(model, nn.Module)
         # clones: safetensors refuses tensors that share memory (tied weights)
-        state = {k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()}
-        save_file(state, folder / "model.safetensors")
+        state = {k: v.detach().cpu().clone().contiguous() for k, v in kept_state(model).items()}
+        gone = sources(model)
+        metadata = {LEFT_OUT: json.dumps(gone, sort_keys=True)} if gone else None
+        save_file(state, folder / "model.safetensors", metadata)
     digest = hash_files(folder)
     arguments = {key: value for key, value in node.items() if key not in ("class", "weights")}
     write_json(folder / "config.json", {"class": node["class"], "args": arguments, "hash": digest})
@@ -99,7 +107,10 @@ def hash_files(folder: Path) -> str:
 
 
 def load_export(part: Any, folder: Path) -> None:
-    """Fill a freshly built part with exported weights; every key must be there and be used."""
+    """Fill a freshly built part with exported weights; every key must be there and be used.
+
+    Its `source_hash` says from now on where they came from.
+    """
     described = json.loads((Path(folder) / "config.json").read_text())
     if hash_files(Path(folder)) != described["hash"]:
         raise ValueError(
@@ -108,10 +119,15 @@ def load_export(part: Any, folder: Path) -> None:
     if isinstance(part, Fitted):
         part.load(folder)
         return
+    from safetensors import safe_open
     from safetensors.torch import load_file
 
-    part.load_state_dict(load_file(Path(folder) / "model.safetensors"), strict=True)
+    path = Path(folder) / "model.safetensors"
+    with safe_open(path, "pt") as file:
+        gone = json.loads((file.metadata() or {}).get(LEFT_OUT, "{}"))
+    load_kept(part, load_file(path), gone)
     part.pretrained = True  # initialise() leaves it alone
+    part.source_hash = described["hash"]
 
 
 def parameter_counts(model: Any) -> dict[str, int]:

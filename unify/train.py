@@ -215,34 +215,49 @@ def _count_cuts(run: Run, recipe: Recipe, say: Say) -> None:
             say(f"{cut} texts did not fit into their data.lengths and were cut")
 
 
-def accumulation(tasks: dict[str, int], machine: Machine) -> int:
-    """Micro-steps per optimizer step so that one holds at most `micro_batch` rows per device."""
+def accumulation(tasks: dict[str, int], machine: Machine, group: int = 1) -> int:
+    """Micro-steps per optimizer step so that one holds at most `micro_batch` rows per device.
+
+    Groups of `group` rows whose losses depend on each other are never split (`Trainable.group`).
+    """
+    whole = machine.devices * group
+    for task, n in tasks.items():
+        if group > 1 and n % whole:
+            raise ValueError(
+                f"data.tasks.{task} is {n} rows, but the model keeps groups of {group} rows "
+                f"together on each of {machine.devices} device(s); make it a multiple of {whole} "
+                "or change model.group"
+            )
     if not machine.micro_batch:
         return 1
     rows = sum(tasks.values())
     for parts in range(1, rows + 1):
         shares = parts * machine.devices
-        if all(n % shares == 0 for n in tasks.values()) and rows // shares <= machine.micro_batch:
+        divides = all(n % (shares * group) == 0 for n in tasks.values())
+        if divides and rows // shares <= machine.micro_batch:
             return parts
     raise ValueError(
         f"machine.micro_batch is {machine.micro_batch}, but no number of micro-steps divides "
-        f"data.tasks {tasks} over {machine.devices} devices into so few rows; make the tasks' rows "
-        "share a larger divisor or raise micro_batch"
+        f"data.tasks {tasks} over {machine.devices} devices into so few rows"
+        f"{f' without splitting groups of {group} (model.group)' if group > 1 else ''}; make the "
+        "tasks' rows share a larger divisor or raise micro_batch"
     )
 
 
 def _trainer(machine: Machine, recipe: Recipe, callbacks: list, folder: Path) -> L.Trainer:
     """Lightning does the loop; journal, checkpoints and progress are ours."""
+    assert isinstance(recipe.model, Trainable)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*`isinstance.treespec.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # frozen parts are
     return L.Trainer(
         accelerator=machine.accelerator,
         devices=machine.devices,
         precision=machine.precision,
         max_steps=recipe.steps,
         max_epochs=-1,
-        accumulate_grad_batches=accumulation(recipe.data.tasks, machine),
+        accumulate_grad_batches=accumulation(recipe.data.tasks, machine, recipe.model.group),
         callbacks=callbacks,
         plugins=[DirectIO()],
         default_root_dir=folder,

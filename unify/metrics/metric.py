@@ -48,7 +48,7 @@ class Subject:
 
     model: Trainable
     source: Source
-    tasks: frozenset[str]  # what the run trained on
+    tasks: frozenset[str]  # what the run trained on, and what its model answers untrained
     lengths: dict[str, int]
     image_sampling: dict[str, Any]
     text_sampling: dict[str, Any]
@@ -59,7 +59,7 @@ class Subject:
 class Metric(ABC):
     """Measures one thing. Numbers (how many prompts, which split) are constructor arguments."""
 
-    tasks: ClassVar[frozenset[str]]  # measured only if the run trained on one of these; else n/a
+    tasks: ClassVar[frozenset[str]]  # measured only if a subject has one of these; else n/a
 
     @abstractmethod
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:

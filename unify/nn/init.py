@@ -1,7 +1,8 @@
 """Initialisation by name: each module draws from a generator keyed by (seed, qualified name).
 
 So the same part under the same name starts with the same weights in every arm of a study, whatever
-else the arm is made of and in whatever order it was built.
+else the arm is made of and in whatever order it was built. Children that their parent lists in
+`drawn_alike` are drawn under the parent's own name: they start with equal weights.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def _parts(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     """Sub-modules, children first: a parent may overwrite what its children have drawn."""
     if getattr(module, "pretrained", False):
         return
+    alike = getattr(module, "drawn_alike", ())
     for child_name, child in module.named_children():
-        yield from _parts(child, f"{name}.{child_name}" if name else child_name)
+        own = [] if child_name in alike else [child_name]
+        yield from _parts(child, ".".join([name, *own] if name else own))
     yield name, module

@@ -41,6 +41,10 @@ class PrefixParadigm(Paradigm):
     def add_image(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
         """Append clean images [B 3 H W], delimiters included."""
 
+    def add_seen(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
+        """Append images that a text will be about: as any others, unless a paradigm says more."""
+        self.add_image(sequence, images, present)
+
     @abstractmethod
     def text_logits(self, hidden: Tensor) -> Tensor:
         """[... D] -> logits of text tokens [... V]."""
@@ -103,12 +107,15 @@ class PrefixParadigm(Paradigm):
             return [(prompts, shown)]
         return [(negative or [None] * len(prompts), shown), (prompts, shown)]
 
-    def prefix(self, contexts: list[Context]) -> Sequence:
-        """Sources, then text, as training lays them out; contexts are stacked along B."""
-        sequence = Sequence(self.trunk.axes)
+    def prefix(self, contexts: list[Context], asked: bool = False) -> Sequence:
+        """Sources, then text, as training lays them out; contexts are stacked along B.
+
+        `asked`: a text is to follow, not an image.
+        """
+        sequence, add = Sequence(self.trunk.axes), self.add_seen if asked else self.add_image
         for column in range(len(contexts[0][1])):
             stacked = torch.cat([shown[column] for _, shown in contexts])
-            self.add_image(sequence, stacked.to(self.device))
+            add(sequence, stacked.to(self.device))
         if contexts[0][0] is not None:
             prompts = [text for asked, _ in contexts for text in asked or []]
             used = int(self.text.encode(prompts, MAX_PROMPT)[1].sum(1).max())
@@ -134,7 +141,7 @@ class PrefixParadigm(Paradigm):
         if images is None and prompts is None:
             raise ValueError("generate_text needs images, prompts, or both")
         rows = len(images) if images is not None else len(prompts or [])
-        sequence = self.prefix([(prompts, [] if images is None else [images])])
+        sequence = self.prefix([(prompts, [] if images is None else [images])], asked=True)
         self.token(sequence, self.text.bos, rows)
         cache = self.trunk.cache()
 

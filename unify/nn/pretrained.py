@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from unify.nn.attention import Cache
+from unify.nn.frozen import content_hash, freeze
 from unify.nn.masks import Mask
-from unify.nn.trunk import Backbone, Hidden, Trunk, check_mask
+from unify.nn.trunk import Backbone, Hidden, Runs, Trunk, check_mask
 
 
 class PretrainedTrunk(Backbone):
@@ -32,7 +33,6 @@ class PretrainedTrunk(Backbone):
         from transformers import AutoModel
 
         super().__init__()
-        self.source, self.frozen = source, frozen
         model = AutoModel.from_pretrained(
             source, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False
         )
@@ -47,15 +47,15 @@ class PretrainedTrunk(Backbone):
         self.embedding: nn.Module = model.get_input_embeddings()
         model.set_input_embeddings(nn.Identity())  # held once, under the name above
         self.model = model
-        self.requires_grad_(not frozen)
-        self.train()
+        self.source_hash = content_hash(self, source)
+        if frozen:
+            freeze(self)
+        else:
+            self.train()  # the library hands it out in eval mode
 
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]
         return self.model.layers
-
-    def train(self, mode: bool = True) -> PretrainedTrunk:
-        return super().train(mode and not self.frozen)
 
     def forward(
         self,
@@ -66,6 +66,7 @@ class PretrainedTrunk(Backbone):
         time: Tensor | None = None,
         timed: Tensor | None = None,
         layers: Sequence[int] = (),
+        towers: Runs = (),
     ) -> Hidden:
         check_mask(x, mask, cache)
         chosen = {0: x} if 0 in layers else {}
@@ -79,7 +80,7 @@ class PretrainedTrunk(Backbone):
                 inputs_embeds=x,
                 attention_mask=mask.dense(),
                 position_ids=positions.reshape(*positions.shape[:2]),
-                past_key_values=_Past(cache) if cache is not None else None,
+                past_key_values=Past(cache) if cache is not None else None,
                 use_cache=cache is not None,
             ).last_hidden_state
         finally:
@@ -95,7 +96,7 @@ def _keep(chosen: dict[int, Tensor], count: int):
     return hook
 
 
-class _Past:
+class Past:
     """Our cache, as transformers' decoders call theirs."""
 
     def __init__(self, cache: Cache):
@@ -106,6 +107,12 @@ class _Past:
 
     def get_seq_length(self, layer: int = 0) -> int:
         return self.cache.lengths[layer]
+
+    def get_query_offset(self, layer: int = 0) -> int:
+        return self.cache.lengths[layer]
+
+    def get_mask_sizes(self, new: int, layer: int = 0) -> tuple[int, int]:
+        return self.cache.lengths[layer] + new, 0
 
 
 def llama_settings(config: Any) -> dict[str, Any]:

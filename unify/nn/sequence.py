@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +27,7 @@ class _Column:
     positions: Tensor  # [B n A]
     mask: Mask
     time: Tensor | None  # [B n D]
+    tower: int
 
 
 class Sequence:
@@ -44,13 +47,14 @@ class Sequence:
         block: bool = False,
         isolated: bool = False,
         time: Tensor | None = None,
+        tower: int = 0,
     ) -> slice:
         """Append x [B n D]; returns where it lies along S.
 
         `grid` (h, w) of image tokens in raster order; `block` makes the column bidirectional
         inside; `isolated` hides it from all other columns (a noised copy). Isolated columns count
         up among themselves and take no position from what follows, so that the clean copy after
-        them has the same ones.
+        them has the same ones. `tower`: whose weights they go through, where a trunk has several.
         """
         rows, n = x.shape[:2]
         if valid is None:
@@ -64,7 +68,7 @@ class Sequence:
         )
         self.blocks += block
         positions = self._positions(valid, grid, isolated)
-        self.columns.append(_Column(x, positions, mask, time))
+        self.columns.append(_Column(x, positions, mask, time, tower))
         self.length += n
         return slice(self.length - n, self.length)
 
@@ -114,10 +118,15 @@ class Sequence:
         return other
 
 
-def _side(columns: list[_Column]) -> dict[str, Tensor]:
-    """Time embeddings of tokens that have a time, for trunks whose blocks are conditioned on it."""
-    if all(column.time is None for column in columns):
-        return {}
-    timed = [torch.full_like(c.mask.valid, c.time is not None) for c in columns]
-    time = [c.time if c.time is not None else torch.zeros_like(c.x) for c in columns]
-    return {"time": torch.cat(time, dim=1), "timed": torch.cat(timed, dim=1)}
+def _side(columns: list[_Column]) -> dict[str, Any]:
+    """Time embeddings of tokens that have a time, for trunks whose blocks are conditioned on it;
+    runs of towers, for trunks that have several."""
+    side: dict[str, Any] = {}
+    if any(column.time is not None for column in columns):
+        timed = [torch.full_like(c.mask.valid, c.time is not None) for c in columns]
+        time = [c.time if c.time is not None else torch.zeros_like(c.x) for c in columns]
+        side |= {"time": torch.cat(time, dim=1), "timed": torch.cat(timed, dim=1)}
+    if any(column.tower for column in columns):
+        runs = groupby(columns, key=lambda column: column.tower)
+        side["towers"] = tuple((tower, sum(c.x.shape[1] for c in run)) for tower, run in runs)
+    return side

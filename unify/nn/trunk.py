@@ -24,6 +24,7 @@ from unify.nn.layers import Linear, RMSNorm, SwiGLU, ZeroLinear, modulate
 from unify.nn.masks import Mask
 
 Hidden = Tensor | tuple[Tensor, dict[int, Tensor]]
+Runs = tuple[tuple[int, int], ...]  # (tower, number of tokens), one after another
 
 
 class Backbone(nn.Module, ABC):
@@ -47,6 +48,7 @@ class Backbone(nn.Module, ABC):
         time: Tensor | None = None,
         timed: Tensor | None = None,
         layers: Sequence[int] = (),
+        towers: Runs = (),
     ) -> Hidden:
         """Embeddings x [B S D] at positions [B S A], or [B S] on all axes -> normed hidden [B S D].
 
@@ -54,6 +56,8 @@ class Backbone(nn.Module, ABC):
         is the cache's length. `time` [B S D] conditions the tokens `timed` [B S] (bool; None: all)
         and is ignored by a backbone that is not `time_conditioned`. With `layers`, a pair: the
         hidden states, and a dict of those after so many blocks (0: the input; not normed).
+        `towers` says which tower each of the S tokens goes through, in every row the same (none:
+        the first), and is ignored by a backbone that has only one.
         """
 
     def flops(self, tokens: int, pairs: int) -> float:
@@ -95,16 +99,32 @@ class Attention(nn.Module):
         layer: int,
         cache: Cache | None,
     ) -> Tensor:
-        heads = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # [B H+2G S d]
-        qk, v = heads.split([self.heads + self.kv_heads, self.kv_heads], 1)
-        qk = qk.to(tables[0].dtype)
+        return self.out(self.mix(*self.project(x), mask, tables, layer, cache))
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B S D] -> queries and keys [B S H+G d], not yet rotated, and values [B S G d]."""
+        heads = self.qkv(x).unflatten(-1, (-1, self.head_dim))  # [B S H+2G d]
+        qk, v = heads.split([self.heads + self.kv_heads, self.kv_heads], 2)
         if self.qk_norm:
-            q, k = qk.split([self.heads, self.kv_heads], 1)
-            qk = torch.cat([self.q_norm(q), self.k_norm(k)], 1)
+            q, k = qk.transpose(1, 2).float().split([self.heads, self.kv_heads], 1)
+            qk = torch.cat([self.q_norm(q), self.k_norm(k)], 1).transpose(1, 2)
+        return qk, v
+
+    def mix(
+        self,
+        qk: Tensor,
+        v: Tensor,
+        mask: Mask,
+        tables: tuple[Tensor, Tensor],
+        layer: int,
+        cache: Cache | None,
+    ) -> Tensor:
+        """Projections of S tokens -> what each has read, [B S H*d]."""
+        qk, v = qk.transpose(1, 2).to(tables[0].dtype), v.transpose(1, 2)  # [B .. S d]
         q, k = rotate(qk, *tables).split([self.heads, self.kv_heads], 1)
         if cache is not None:
             k, v = cache.extend(layer, k.to(v.dtype), v)
-        return self.out(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+        return attend(q, k, v, mask).transpose(1, 2).flatten(2)
 
 
 class Block(nn.Module):
@@ -223,11 +243,10 @@ class Trunk(Backbone):
         time: Tensor | None = None,
         timed: Tensor | None = None,
         layers: Sequence[int] = (),
+        towers: Runs = (),
     ) -> Hidden:
         check_mask(x, mask, cache)
-        if positions.ndim == 2:
-            positions = positions[..., None].expand(-1, -1, self.axes)
-        tables = rope_tables(positions, self.head_dim, self.rope_theta, self.sections)
+        tables = self.tables(positions)
         chosen = {0: x} if 0 in layers else {}
         for count, block in enumerate(self.blocks, 1):
             inputs = (x, mask, tables, cache, time, timed)
@@ -238,6 +257,12 @@ class Trunk(Backbone):
             if count in layers:
                 chosen[count] = x
         return (self.norm(x), chosen) if layers else self.norm(x)
+
+    def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotary tables of every layer for positions [B S A], or [B S] on all axes."""
+        if positions.ndim == 2:
+            positions = positions[..., None].expand(-1, -1, self.axes)
+        return rope_tables(positions, self.head_dim, self.rope_theta, self.sections)
 
 
 class TimedTrunk(Trunk):

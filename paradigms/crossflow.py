@@ -1,0 +1,157 @@
+"""CrossFlow (arXiv:2412.15213): a flow straight from a latent of the text to a latent of the image.
+
+    z0 = mean + exp(logvar / 2) eps, from a variational encoder of the text
+    L = |v(z_t, t, i) - dz_t/dt|^2 + w KL(z0 | N(0, 1)) + w' L_enc(z0)
+
+There is no noise but the encoder's and no cross-attention: the text is where the flow starts. The
+flow and its guidance by an indicator are in unify/nn/latent_flow.py, encoder and L_enc in
+unify/nn/text_latent.py, flows that start at an image in crossflow_from_image.py.
+
+B rows, C channels, h x w latent grid, L text tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence as Many
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unify.batch import Batch, Text
+from unify.nn.latent_flow import LatentFlow, target_name
+from unify.nn.prefix import MAX_PROMPT
+from unify.nn.text_latent import Regulariser, TextEncoder, check_fit
+from unify.noise import Noise
+from unify.paradigm import Term, Terms
+from unify.tokenizer import TextTokenizer
+
+
+class CrossFlow(LatentFlow):
+    """Text to image. `loss_weights.kl` is per number of the latent (see `Variational`)."""
+
+    tasks = frozenset({"text_to_image"})
+    terms = frozenset({"image_flow", "kl", "regulariser"})
+
+    def __init__(
+        self, text: TextTokenizer, encoder: TextEncoder, regulariser: Regulariser, **flow: Any
+    ):
+        super().__init__(**flow)
+        check_fit("encoder", encoder, text.vocab_size, self.image.channels)
+        self.text, self.encoder, self.regulariser = text, encoder, regulariser
+
+    def loss(self, batch: Batch, noise: Noise) -> Terms:
+        """The gradient of every term reaches the encoder through z0."""
+        prompts, target = batch.segments
+        z1 = self.image.encode(target.images)  # [B C h w]
+        encoded = self.text.encode(prompts.texts, prompts.length)
+        ids, valid = (part.to(self.device) for part in encoded)
+        moments = self.encoder(ids, valid, self._grid(batch))
+        eps = noise.normal(f"{target_name(batch)}/x0", z1.shape[1:])
+        z0 = self.encoder.posterior.sample(moments, eps)
+        kept = self.regulariser(z0, ids, valid, target.images, self.grouped(batch))
+        return {
+            "image_flow": self.flow_term(z0, z1, batch, noise),
+            "kl": Term(self.encoder.posterior.divergence(moments)),
+            "regulariser": Term(kept),
+        }
+
+    def source(self, prompts: Many[Text], eps: Tensor) -> Tensor:
+        """Latents of texts, sampled with eps [B C h w]."""
+        if any(prompt is None for prompt in prompts):
+            raise ValueError(
+                "CrossFlow has no latent for a prompt of None; its unconditional model is any "
+                "prompt with guidance 0"
+            )
+        encoded = self.text.encode(prompts, MAX_PROMPT)
+        used = int(encoded[1].sum(1).max())
+        ids, valid = (part[:, :used].to(self.device) for part in encoded)
+        h, w = eps.shape[-2:]
+        return self.encoder.posterior.sample(self.encoder(ids, valid, (h, w)), eps)
+
+    @torch.no_grad()
+    def generate_image(  # type: ignore[override]  # names its own sampling settings
+        self,
+        prompts: Many[Text] | None,
+        sources: Many[Tensor] | None = None,
+        negative: Many[Text] | None = None,
+        size: tuple[int, int] | None = None,
+        seed: int | Many[int] = 0,
+        guidance: float = 1.0,
+        steps: int = 30,
+        shift: float = 1.0,
+        solver: str = "euler",
+    ) -> Tensor:
+        """Encode the prompts, carry their latents over, decode."""
+        if prompts is None or sources or negative:
+            raise ValueError(
+                "CrossFlow starts at a prompt and is guided by an indicator; give prompts, and "
+                "neither sources nor negative prompts"
+            )
+        eps = Noise.for_prompts(seed, prompts, self.device).normal("x0", self._shape(size))
+        z0 = self.source(prompts, eps)
+        return self.image.decode(self.carry(z0, guidance, steps, shift, solver))
+
+    @torch.no_grad()
+    def generate_arithmetic(
+        self,
+        expression: str,
+        count: int = 1,
+        size: tuple[int, int] | None = None,
+        seed: int = 0,
+        **sampling: Any,
+    ) -> Tensor:
+        """`count` images [N 3 H W] of a sum and difference of prompts, e.g. "A + B - C"."""
+        eps = Noise.for_prompts(seed, [expression] * count, self.device)
+        z0 = standardise(self.combine(parse(expression), eps.normal("x0", self._shape(size))))
+        return self.image.decode(self.carry(z0, **sampling))
+
+    def combine(self, terms: Many[tuple[int, str]], eps: Tensor) -> Tensor:
+        """Sum of signed latents, all sampled with one eps [B C h w]: equal prompts cancel."""
+        signed = [sign * self.source([prompt] * len(eps), eps) for sign, prompt in terms]
+        return torch.stack(signed).sum(0)
+
+    def _shape(self, size: tuple[int, int] | None) -> tuple[int, int, int]:
+        return (self.image.channels, *self.image.grid(*(size or (self.size, self.size))))
+
+    def tokens(self, batch: Batch) -> int:
+        """Of the text and the flow's trunk."""
+        return len(batch) * (batch.segments[0].length + self.flow_tokens(self._grid(batch)))
+
+    def flops(self, batch: Batch) -> float:
+        """Forward and backward of encoder, trunk and regulariser; patches are negligible."""
+        grid, length = self._grid(batch), batch.segments[0].length
+        row = self.encoder.flops(length, grid) + self.flow_flops(grid)
+        kept = self.regulariser.flops(length, grid, batch.segments[1].images)
+        return 3.0 * len(batch) * row + kept
+
+    def _grid(self, batch: Batch) -> tuple[int, int]:
+        return self.image.grid(*batch.segments[1].images.shape[-2:])
+
+
+def standardise(latents: Tensor) -> Tensor:
+    """[B C h w] to mean 0 and standard deviation 1 in each row: sums of latents leave the scale
+    that the flow has seen."""
+    flat = latents.flatten(1)
+    flat = (flat - flat.mean(1, keepdim=True)) / flat.std(1, correction=0, keepdim=True)
+    return flat.view_as(latents)
+
+
+def parse(expression: str) -> list[tuple[int, str]]:
+    """Prompts with their signs: `a dog + "a black-and-white cat" - cat`, signs between spaces."""
+    terms: list[tuple[int, str]] = []
+    sign, words = 1, []
+    for quoted, bare in re.findall(r'"([^"]*)"|(\S+)', f"{expression} +"):
+        if bare not in ("+", "-"):
+            words.append(quoted or bare)
+            continue
+        if not " ".join(words).strip() or expression.count('"') % 2:
+            raise ValueError(
+                f"cannot read {expression!r}; write prompts with + and - between them, e.g. "
+                "'a red circle + a blue square - a red square', in double quotes where a prompt "
+                "has such a sign itself"
+            )
+        terms.append((sign, " ".join(words)))
+        sign, words = 1 if bare == "+" else -1, []
+    return terms

@@ -1,0 +1,172 @@
+"""Two towers in one sequence: a language model, and a copy of it that reads and draws images
+(LMFusion arXiv:2412.15188, Mixture-of-Transformers arXiv:2411.04996, BAGEL arXiv:2505.14683).
+
+    L = CE(text) + lambda |v(x_t, t) - (x_1 - x_0)|^2        as Transfusion
+
+    row = bos prompt eos boi | patches | eoi          text tower | image tower | text tower
+
+Patches of latents, noised or clean, go through the image tower and all else through the text tower;
+one attention reads both (unify/nn/towers.py). An image that is read is clean latents, or with
+`understand="vision"` (BAGEL) also what the language model's own encoder sees, for the text tower:
+before text it is that alone, before another image it is the latents and then that.
+B rows, P patches, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from unify.batch import Batch, Segment
+from unify.nn.frozen import freeze
+from unify.nn.layers import Embedding
+from unify.nn.sequence import Sequence
+from unify.nn.towers import IMAGE, DualTrunk, Separation, TextTower
+from unify.nn.trunk import Trunk
+from unify.nn.vision import VisionEncoder
+from unify.paradigms.transfusion import Transfusion
+from unify.paradigms.vlm import VLM
+from unify.tokenizer import TextTokenizer
+
+Understand = Literal["latents", "vision"]
+
+
+class _Copies(NamedTuple):
+    """How an image column enters a row."""
+
+    column: Segment
+    latents: int  # how often as latents
+    features: int  # tokens of its features; 0 if they are not read
+
+
+class DualTower(Transfusion):
+    """Transfusion in two towers; `settings` are those of `Transfusion`.
+
+    The text side is that of an `llm` (trunk, embedding, head, encoder), or starts from nothing with
+    a `trunk` and a `text` tokenizer; the image tower starts as a copy of its trunk. `separation`
+    and `text_tower` as in `DualTrunk`: "frozen" and "detached" hold for all that the llm brings.
+    Boi and eoi of latents are text tokens; beside a frozen text side they have a table of their
+    own, beside a detached one nothing could train it. A trained text side learns at the share
+    `optimizer.lr_ratio` of `trunk.text`, `embed` and `to_text`.
+    """
+
+    tower: ClassVar[int] = IMAGE
+    trunk: DualTrunk
+
+    def __init__(
+        self,
+        trunk: Trunk | None = None,
+        text: TextTokenizer | None = None,
+        llm: VLM | None = None,
+        separation: Separation = "full",
+        text_tower: TextTower = "trained",
+        understand: Understand = "latents",
+        **settings: Any,
+    ):
+        trunk, text = _text_side(trunk, text, llm)
+        super().__init__(trunk=DualTrunk(trunk, separation, text_tower), text=text, **settings)
+        self._check(llm, understand)
+        self.vision: VisionEncoder | None = None
+        self.delimiters: Embedding | None = None
+        if llm is not None:
+            self._adopt(llm, understand)
+        if text_tower == "frozen":
+            self.delimiters = Embedding(2, trunk.dim)
+
+    def _check(self, llm: VLM | None, understand: Understand) -> None:
+        if llm is None and self.trunk.text_tower != "trained":
+            raise ValueError(
+                f"dual_tower: text_tower {self.trunk.text_tower} keeps what a language model has "
+                "learned; give it as llm"
+            )
+        if understand == "vision" and (llm is None or self.condition_on == "noised"):
+            raise ValueError(
+                "dual_tower: understand vision is by the encoder of an llm, beside clean latents; "
+                "give an llm and set condition_on to clean_copy"
+            )
+
+    def _adopt(self, llm: VLM, understand: Understand) -> None:
+        """Take over the language model's parts, with what is known of them."""
+        self.embed, self.to_text = llm.embed, llm.to_text
+        parts: list[nn.Module] = [llm.embed, llm.to_text]
+        if understand == "vision":
+            self.vision, self.project = llm.vision, llm.project
+            parts += [llm.vision, llm.project]
+        if self.trunk.text_tower != "trained":
+            parts = [freeze(part) for part in parts]
+        if getattr(llm, "pretrained", False):
+            for part in (self.trunk, *parts):
+                part.pretrained = True  # type: ignore[assignment]
+        for part in (self.trunk.text, *parts):
+            if hasattr(llm, "source_hash") and not hasattr(part, "source_hash"):
+                part.source_hash = llm.source_hash
+
+    def add_image(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
+        super().add_image(sequence, images, present)
+        if self.vision is not None:
+            self.add_seen(sequence, images, present)
+
+    def add_seen(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
+        if self.vision is None:
+            return self.add_image(sequence, images, present)
+        features = self.project(self.vision(images))  # [B P D]
+        grid = self.vision.grid(*images.shape[-2:])
+        self._add_framed(sequence, features, self.embed, present, grid=grid)
+
+    @property
+    def ends(self) -> nn.Embedding:
+        return self.embed if self.delimiters is None else self.delimiters
+
+    def tokens(self, batch: Batch) -> int:
+        row = sum(column.length for column in batch.segments if column.kind == "text")
+        for column, latents, features in self._copies(batch):
+            row += latents * self.latent_tokens(column) + (features + 2 if features else 0)
+        return len(batch) * row
+
+    def flops(self, batch: Batch) -> float:
+        """Transfusion's and those of the encoder, less what an untrained text side saves."""
+        copies, row = self._copies(batch), self.tokens(batch) // len(batch)
+        image = sum(latents * (self.latent_tokens(column) - 2) for column, latents, _ in copies)
+        saved = self.trunk.spared(row - image, image) + self.trunk.saved * self.head_flops(batch)
+        passes = 1.0 if self.trunk.saved else 3.0
+        vision = sum(self._vision_flops(column, features) for column, _, features in copies)
+        return super().flops(batch) + len(batch) * (passes * vision - saved)
+
+    def latent_columns(self, batch: Batch) -> list[Segment]:
+        return [column for column, latents, _ in self._copies(batch) if latents]
+
+    def _copies(self, batch: Batch) -> list[_Copies]:
+        copies, last = [], batch.segments[-1]
+        for column in batch.segments:
+            if column.kind == "image":
+                given, read, features = column.role == "condition", column is not last, 0
+                if self.vision is not None and read:
+                    h, w = self.vision.grid(*column.images.shape[-2:])
+                    features = h * w
+                twice = read and not given and self.condition_on == "clean_copy"
+                alone = features > 0 and given and last.kind == "text"
+                copies.append(_Copies(column, 0 if alone else 1 + twice, features))
+        return copies
+
+    def _vision_flops(self, column: Segment, features: int) -> float:
+        if self.vision is None or not features:
+            return 0.0
+        projected = 2.0 * self.project.weight.numel() * features
+        return self.vision.flops(*column.images.shape[-2:]) + projected
+
+
+def _text_side(
+    trunk: Trunk | None, text: TextTokenizer | None, llm: VLM | None
+) -> tuple[Trunk, TextTokenizer]:
+    """The trunk that becomes the text tower, and its tokenizer."""
+    if llm is None and trunk is not None and text is not None:
+        return trunk, text
+    if llm is None or trunk is not None or text is not None:
+        raise ValueError("dual_tower: give an llm, or else a trunk and a text tokenizer")
+    if not isinstance(llm.trunk, Trunk):
+        raise ValueError(
+            f"dual_tower: the llm's trunk is a {type(llm.trunk).__name__}, whose layers cannot be "
+            "told apart; use a Trunk (load_llama fills one with weights of Llama or Qwen type)"
+        )
+    return llm.trunk, llm.text

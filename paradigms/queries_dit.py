@@ -1,0 +1,299 @@
+"""Learnable queries read a frozen language model; what they find conditions an external diffusion
+backbone (MetaQuery arXiv:2504.06256, OpenUni arXiv:2505.23661).
+
+    h = llm([prefix, q_1 .. q_N]) at the queries,  c = connector(h)
+    L = w(t) |v(x_t, t, c) - (x_1 - x_0)|^2                             nothing is learned on text
+
+    prefix = source images, prompt                  causal: it never depends on the queries
+
+Understanding is the language model's own, untouched. A source image that is dropped, or absent, is
+shown to the language model as a gray one (the number of tokens stays) and to the denoiser as zeros,
+in training and in sampling alike. B rows, N queries, D width, C channels, h x w latent grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unify.batch import Batch, Segment, Text
+from unify.flow import TimeLaw, guide, integrate, interpolate, shift_time
+from unify.nn.connector import Connector
+from unify.nn.denoiser import Denoiser
+from unify.nn.frozen import freeze
+from unify.nn.language import LanguageModel
+from unify.noise import Noise
+from unify.paradigm import Paradigm, Term, Terms
+from unify.tokenizer import ContinuousTokenizer, Tokenizer
+
+Shown = tuple[Tensor, Tensor]  # images [B 3 H W], and which rows have one [B]
+Pass = tuple[Many[Text] | None, bool]  # of guidance: its prompts, and whether it sees the sources
+
+
+class QueriesDiT(Paradigm):
+    """Frozen language model, queries, connector, denoiser.
+
+    `conditioning`: learned queries, as many random ones that stay as they are, or the last layer's
+    hidden states of the prefix instead. `tune_llm`: the language model is trained too, on the flow
+    loss alone. `train_denoiser`: false in a first stage that trains queries and connector only.
+    `train_shift` shifts the times of the `time` law; what sampling shifts is its own setting.
+    `dropout`: how often a row trains without its only condition; `source_dropout`: a row with text
+    and images without its text, without both, without its images. The denoiser sees the latents of
+    the first source_channels / channels sources.
+    """
+
+    tasks = frozenset({"text_to_image", "edit", "depth", "super_resolution", "image"})
+    answers = frozenset({"caption", "vqa"})
+    terms = frozenset({"image_flow"})
+    likelihood = "none"
+    queries: nn.Parameter | None
+
+    def __init__(
+        self,
+        llm: LanguageModel,
+        connector: Connector,
+        denoiser: Denoiser,
+        image: ContinuousTokenizer,
+        time: TimeLaw,
+        queries: int = 64,
+        conditioning: Literal["queries", "random_queries", "last_layer"] = "queries",
+        tune_llm: bool = False,
+        train_denoiser: bool = True,
+        train_shift: float = 1.0,
+        size: int = 32,
+        dropout: float = 0.1,
+        source_dropout: tuple[float, float, float] = (0.1, 0.1, 0.1),
+    ):
+        super().__init__()
+        _check(llm, connector, denoiser, image)
+        if tune_llm and not any(p.requires_grad for p in llm.parameters()):
+            raise ValueError("tune_llm is true, but llm is frozen: build it with frozen: false")
+        self.llm = llm if tune_llm else freeze(llm)
+        self.denoiser = denoiser if train_denoiser else freeze(denoiser)
+        self.connector, self.image, self.time = connector, image, time
+        self.tune_llm, self.train_denoiser, self.train_shift = tune_llm, train_denoiser, train_shift
+        self.size, self.dropout, self.source_dropout = size, dropout, source_dropout
+        self.register_parameter("queries", None)
+        if conditioning != "last_layer":
+            self.queries = nn.Parameter(torch.empty(queries, llm.dim), conditioning == "queries")
+            self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        if self.queries is not None:
+            nn.init.normal_(self.queries, std=self.queries.shape[1] ** -0.5)
+
+    def loss(self, batch: Batch, noise: Noise) -> Terms:
+        """Velocity error on the target's latents, in rows that have one condition or several."""
+        target = batch.segments[-1].images
+        prompts, sources, length = self._conditions(batch, noise)
+        tokens, valid = self.condition(prompts, sources, length)
+        name = f"image{len(batch.segments) - 1}"
+        x1 = self.image.encode(target)  # [B C h w]
+        x0 = noise.normal(f"{name}/x0", x1.shape[1:])
+        times = self.denoiser.times(noise.uniform(f"{name}/t"), self.time)
+        t = shift_time(times, self.train_shift)  # [B]
+        xt, velocity = interpolate(x0, x1, t)
+        source = self.source_latents(sources, target.shape[-2:])
+        v = self.denoiser.velocity(xt, t, tokens, valid, source).float()
+        error = (v - velocity).square().flatten(1).mean(1)
+        return {"image_flow": Term(self.denoiser.weight(t) * error, t=t)}
+
+    def condition(
+        self, prompts: Many[Text] | None, sources: Many[Shown], length: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Condition tokens [B N C], and which of them count [B N] (None: all)."""
+        images = [shown * present[:, None, None, None] for shown, present in sources]  # 0 is gray
+        with torch.set_grad_enabled(self.tune_llm and torch.is_grad_enabled()):
+            context = self.llm.read(prompts, images, length)
+        if self.queries is None:
+            return self.connector(context.hidden, context.valid), context.valid
+        return self.connector(self.llm.ask(context, self.queries)), None
+
+    def source_latents(self, sources: Many[Shown], size: Many[int]) -> Tensor | None:
+        """What the denoiser sees of the sources, [B source_channels h w] for a target of `size`."""
+        slots = self.denoiser.source_channels // self.image.channels
+        if not (slots and sources):
+            return None
+        latents = []
+        for images, present in sources[:slots]:
+            if images.shape[-2:] != tuple(size):
+                images = F.interpolate(images, tuple(size), mode="bilinear", antialias=True)
+            latents.append(self.image.encode(images) * present[:, None, None, None])
+        latents += [torch.zeros_like(latents[0])] * (slots - len(latents))
+        return torch.cat(latents, dim=1)
+
+    def _conditions(
+        self, batch: Batch, noise: Noise
+    ) -> tuple[list[Text] | None, list[Shown], int | None]:
+        """Prompts, sources and the prompts' length; in training some rows lose some of them."""
+        text, images = _columns(batch)
+        no_text, no_images = self._drops(noise, text is not None and bool(images))
+        sources = [(column.images, column.present & ~no_images) for column in images]
+        if text is None:
+            return None, sources, None
+        rows = zip(text.texts, no_text.tolist(), strict=True)
+        return [None if lost else prompt for prompt, lost in rows], sources, text.length
+
+    def _drops(self, noise: Noise, both: bool) -> tuple[Tensor, Tensor]:
+        """Rows [B] that lose their text, and rows that lose their images; none in eval mode."""
+        u = noise.uniform("drop")
+        u = u if self.training else torch.ones_like(u)
+        if not both:
+            return u < self.dropout, u < self.dropout
+        text, all_of_it, images = self.source_dropout
+        return u < text + all_of_it, (u >= text) & (u < text + all_of_it + images)
+
+    def tokenizers(self) -> dict[str, Tokenizer]:
+        """Those of the language model too, where it is a paradigm itself."""
+        inner = self.llm.tokenizers() if isinstance(self.llm, Paradigm) else {}
+        return super().tokenizers() | {f"llm.{name}": part for name, part in inner.items()}
+
+    def tokens(self, batch: Batch) -> int:
+        """Tokens of the prefix, queries, and tokens of the denoiser."""
+        context, asked, grid = self._lengths(batch)
+        return len(batch) * (context + asked + self.denoiser.tokens(grid))
+
+    def flops(self, batch: Batch) -> float:
+        """Forward, and backward to what is trained: once for activations, once for weights.
+
+        The frozen prefix is only read; through the frozen model the gradient flows to the queries.
+        """
+        context, asked, grid = self._lengths(batch)
+        read = self.llm.flops_read(*_prefix(batch))
+        ask = self.llm.flops_ask(context, asked) if asked else 0.0
+        learned = self.queries is not None and self.queries.requires_grad
+        llm = 3 * (read + ask) if self.tune_llm else read + ask * (1 + learned)
+        given = asked or context
+        denoise = self.denoiser.flops(grid, given) * (2 + self.train_denoiser)
+        return len(batch) * (llm + 3 * self.connector.flops(given) + denoise)
+
+    def _lengths(self, batch: Batch) -> tuple[int, int, tuple[int, int]]:
+        """Tokens of the prefix and queries of a row, and the grid of its latents."""
+        asked = 0 if self.queries is None else len(self.queries)
+        context = self.llm.context_tokens(*_prefix(batch))
+        return context, asked, self.image.grid(*batch.segments[-1].images.shape[-2:])
+
+    @torch.no_grad()
+    def generate_image(  # type: ignore[override]  # names its own sampling settings
+        self,
+        prompts: Many[Text] | None,
+        sources: Many[Tensor] | None = None,
+        negative: Many[Text] | None = None,
+        size: tuple[int, int] | None = None,
+        seed: int | Many[int] = 0,
+        guidance: float = 1.0,
+        image_guidance: float = 1.0,
+        steps: int = 30,
+        shift: float = 1.0,
+        solver: str = "euler",
+    ) -> Tensor:
+        """Integrate v(0, 0) + g_I [v(I, 0) - v(0, 0)] + g_T [v(I, T) - v(I, 0)].
+
+        The prefix is read once. A pass whose weight in the sum is zero is not made.
+        """
+        shown = [images.to(self.device) for images in sources or []]
+        if prompts is None and not shown:
+            raise ValueError("generate_image needs prompts, source images, or both")
+        rows = len(prompts) if prompts is not None else len(shown[0])
+        size = size or (self.size, self.size)
+        noise = Noise.for_prompts(seed, prompts or [None] * rows, self.device)
+        x0 = noise.normal("x0", (self.image.channels, *self.image.grid(*size)))
+        if shown and all(prompt is None for prompt in prompts or []):
+            prompts = None  # image to image, as training lays it out
+        passes, scales = _passes(prompts, bool(shown), negative, guidance, image_guidance)
+        asked, stacked = _stack(passes, shown)
+        tokens, valid = self.condition(asked, stacked)
+        source = self.source_latents(stacked, size)
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            xs, ts = x.repeat(len(passes), 1, 1, 1), t.repeat(len(passes))
+            v = self.denoiser.velocity(xs, ts, tokens, valid, source).float()
+            return guide(v.chunk(len(passes)), scales)
+
+        return self.image.decode(integrate(velocity, x0, steps, shift, solver))
+
+    def generate_text(  # type: ignore[override]  # names its own sampling settings
+        self,
+        images: Tensor | None,
+        prompts: Many[Text] | None = None,
+        seed: int | Many[int] = 0,
+        max_length: int = 32,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> list[str]:
+        """What the language model answers."""
+        settings = {"max_length": max_length, "temperature": temperature}
+        return self.llm.generate_text(images, prompts, seed, **settings, top_k=top_k, top_p=top_p)
+
+
+def _columns(batch: Batch) -> tuple[Segment | None, list[Segment]]:
+    """The text and the images that a target is drawn from; one without any is drawn from itself."""
+    *given, target = batch.segments
+    text = next((column for column in given if column.kind == "text"), None)
+    return text, [column for column in given or [target] if column.kind == "image"]
+
+
+def _prefix(batch: Batch) -> tuple[int, list[tuple[int, int]]]:
+    """Length of the prompt and sizes (H, W) of the images that the language model reads."""
+    text, images = _columns(batch)
+    sizes = [(column.images.shape[-2], column.images.shape[-1]) for column in images]
+    return (text.length if text else 0), sizes
+
+
+def _passes(
+    prompts: Many[Text] | None,
+    shown: bool,
+    negative: Many[Text] | None,
+    guidance: float,
+    image_guidance: float,
+) -> tuple[list[Pass], list[float]]:
+    """Conditions of guidance from least to most, and a scale for each step up.
+
+    One whose weight in `guide`'s sum, s_i - s_{i+1} with s_0 = 1, is zero is left out.
+    """
+    nothing = None if prompts is None else list(negative or [None] * len(prompts))
+    ladder: list[Pass] = [(nothing, False)]
+    scales = [1.0]
+    if shown:
+        ladder.append((nothing, True))
+        scales.append(image_guidance)
+    if prompts is not None:
+        ladder.append((prompts, True))
+        scales.append(guidance)
+    last = len(ladder) - 1
+    kept = [i for i in range(last) if scales[i] != scales[i + 1]] + [last]
+    return [ladder[i] for i in kept], [scales[i] for i in kept[1:]]
+
+
+def _stack(passes: list[Pass], sources: list[Tensor]) -> tuple[list[Text] | None, list[Shown]]:
+    """Passes one after another along B: prompts, and sources with the rows that see them."""
+    prompts = [text for texts, _ in passes for text in texts or []] or None
+    columns = []
+    for images in sources:
+        given = torch.tensor([shown for _, shown in passes], device=images.device)
+        rows = given.repeat_interleave(len(images))
+        columns.append((images.repeat(len(passes), 1, 1, 1), rows))
+    return prompts, columns
+
+
+def _check(
+    llm: LanguageModel, connector: Connector, denoiser: Denoiser, image: ContinuousTokenizer
+) -> None:
+    """ValueError for parts that do not fit each other."""
+    for name, found, wanted in (
+        ("connector.dim", connector.dim, llm.dim),
+        ("denoiser.condition_dim", denoiser.condition_dim, connector.out),
+        ("denoiser.channels", denoiser.channels, image.channels),
+    ):
+        if found != wanted:
+            raise ValueError(f"{name} is {found}, but what it takes has {wanted}: set it to that")
+    if denoiser.source_channels % image.channels:
+        raise ValueError(
+            f"denoiser.source_channels is {denoiser.source_channels}; use a multiple of the image "
+            f"tokenizer's {image.channels}"
+        )

@@ -1,0 +1,133 @@
+"""A language model that reads images and answers in text (LLaVA, arXiv:2304.08485), all trained.
+
+    L = CE(answer)        causal everywhere
+
+    row = boi patches eoi | bos question eos | bos answer eos        or: bos text eos
+
+The encoder's features are projected to the trunk's width. They are causal tokens like all others:
+the encoder has let each patch see the whole image already, and one kind of mask does for decoding.
+
+It is the understanding-only baseline, and the small language model that `queries_dit` conditions
+on: frozen, read once and asked by learned queries (unify/nn/language.py).
+B rows, P patches, N queries, S tokens of a context, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+
+import torch
+from torch import Tensor
+
+from unify.batch import Batch, Segment, Text
+from unify.nn.language import Context, LanguageModel
+from unify.nn.layers import Embedding, Linear
+from unify.nn.prefix import MAX_PROMPT, PrefixParadigm
+from unify.nn.sequence import Sequence
+from unify.nn.trunk import Backbone
+from unify.nn.vision import VisionEncoder
+from unify.noise import Noise
+from unify.paradigm import Terms
+from unify.tokenizer import TextTokenizer
+
+
+class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampling settings
+    """Image features and text tokens in one causal trunk; `token_constant` as in `ArVQ`."""
+
+    tasks = frozenset({"caption", "vqa", "text"})
+    terms = frozenset({"text_ce"})
+
+    def __init__(
+        self,
+        trunk: Backbone,
+        text: TextTokenizer,
+        vision: VisionEncoder,
+        token_constant: float | None = None,
+    ):
+        super().__init__()
+        self.trunk, self.text, self.vision, self.dim = trunk, text, vision, trunk.dim
+        self.token_constant = token_constant
+        self.boi, self.eoi = text.vocab_size, text.vocab_size + 1
+        self.embed = Embedding(text.vocab_size + 2, trunk.dim)
+        self.project = Linear(vision.dim, trunk.dim)
+        self.to_text = Linear(trunk.dim, text.vocab_size, bias=False)
+
+    def loss(self, batch: Batch, noise: Noise) -> Terms:
+        """Next-token loss on the target, which is the last column; nothing is random."""
+        sequence = Sequence(self.trunk.axes)
+        for segment in batch.segments:
+            if segment.kind == "text":
+                where, ids, valid = self.add_text(sequence, segment.texts, segment.length)
+            else:
+                self.add_image(sequence, segment.images, segment.present)
+        hidden = sequence.run(self.trunk)[:, where]
+        return {"text_ce": self.text_term(self.text_logits(hidden), ids, valid)}
+
+    def add_image(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
+        features = self.project(self.vision(images))  # [B P D]
+        shown = torch.ones(len(images), 1, dtype=torch.bool, device=images.device)
+        if present is not None:
+            shown = present[:, None]
+        grid = self.vision.grid(*images.shape[-2:])
+        sequence.add(self._embedded(self.boi, len(images)), shown)
+        sequence.add(features, shown.expand(features.shape[:2]), grid=grid)
+        sequence.add(self._embedded(self.eoi, len(images)), shown)
+
+    def _embedded(self, token: int, rows: int) -> Tensor:
+        return self.embed(torch.full((rows, 1), token, device=self.device))
+
+    def text_logits(self, hidden: Tensor) -> Tensor:
+        return self.to_text(hidden)
+
+    def image_tokens(self, segment: Segment, followed: bool) -> int:
+        height, width = segment.images.shape[-2:]
+        return self._image_tokens(height, width)
+
+    def _image_tokens(self, height: int, width: int) -> int:
+        h, w = self.vision.grid(height, width)
+        return h * w + 2
+
+    def flops(self, batch: Batch) -> float:
+        """Forward and backward (three forwards); the head runs on the target column alone."""
+        length = self.tokens(batch) // len(batch)
+        head = 2 * self.trunk.dim * self.text.vocab_size * batch.segments[-1].length
+        shown = [column.images.shape[-2:] for column in batch.segments if column.kind == "image"]
+        vision = sum(self._flops_image(height, width) for height, width in shown)
+        return 3.0 * len(batch) * (self.flops_ask(0, length) + head + vision)
+
+    def _flops_image(self, height: int, width: int) -> float:
+        h, w = self.vision.grid(height, width)
+        return self.vision.flops(height, width) + 2.0 * self.project.weight.numel() * h * w
+
+    # As a language model that others condition on
+
+    def read(
+        self, prompts: Many[Text] | None, images: Many[Tensor] = (), length: int | None = None
+    ) -> Context:
+        if prompts is None and not images:
+            raise ValueError("read needs prompts, images, or both")
+        sequence = Sequence(self.trunk.axes)
+        for shown in images:
+            self.add_image(sequence, shown.to(self.device))
+        if prompts is not None:
+            longest = length or int(self.text.encode(prompts, MAX_PROMPT)[1].sum(1).max())
+            self.add_text(sequence, prompts, longest)
+        cache = self.trunk.cache(sequence.length)
+        hidden = sequence.run(self.trunk, cache)
+        return Context(cache, hidden, sequence.mask().valid, sequence)
+
+    def ask(self, context: Context, queries: Tensor) -> Tensor:
+        sequence = context.state.branch()
+        sequence.add(queries.expand(len(context.hidden), -1, -1))  # [N D] -> [B N D]
+        return sequence.run(self.trunk, context.cache.view())
+
+    def context_tokens(self, length: int, sizes: Many[tuple[int, int]] = ()) -> int:
+        return length + sum(self._image_tokens(*size) for size in sizes)
+
+    def flops_read(self, length: int, sizes: Many[tuple[int, int]] = ()) -> float:
+        tokens = self.context_tokens(length, sizes)
+        return self.flops_ask(0, tokens) + sum(self._flops_image(*size) for size in sizes)
+
+    def flops_ask(self, context: int, queries: int) -> float:
+        pairs = queries * context + queries * (queries + 1) // 2
+        return self.trunk.flops(queries, pairs)

@@ -1,0 +1,423 @@
+"""Invariants of CrossFlow: who is null, what guidance compares, inversion, arithmetic, captions."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from small import DIM, PROMPTS, SIDE, awake
+
+from unify import cli
+from unify.batch import Batch
+from unify.flow import LogitNormalTime, SinCosPath, UniformTime
+from unify.nn.init import initialise
+from unify.nn.patches import LinearPatches
+from unify.nn.text_latent import (
+    Deterministic,
+    ImageText,
+    Reconstruction,
+    TextDecoder,
+    TextEncoder,
+    TextText,
+    Variational,
+)
+from unify.nn.trunk import TimedTrunk, Trunk
+from unify.nn.vision import PatchEncoder
+from unify.noise import Noise
+from unify.paradigms.crossflow import CrossFlow, parse, standardise
+from unify.paradigms.crossflow_from_image import CrossFlowCaption, CrossFlowImages
+from unify.recipe import Machine
+from unify.tokenizers.pixels import Pixels
+from unify.tokenizers.text import Bytes
+from unify.train import accumulation
+
+VOCAB, NUMBERS = Bytes.vocab_size, 3 * SIDE * SIDE
+
+
+def encoder(posterior=None, depth=1):
+    return TextEncoder(Trunk(DIM, depth, 2), posterior or Variational(), VOCAB, 3, 4)
+
+
+def decoder():
+    return TextDecoder(Trunk(DIM, 1, 2), VOCAB, 3, 4)
+
+
+def contrast():
+    return ImageText(PatchEncoder(DIM, 1, 2), NUMBERS)
+
+
+def flow(**settings):
+    given = {
+        "trunk": Trunk(DIM, 2, 2),
+        "image": Pixels(),
+        "patches": LinearPatches(3, DIM, 4),
+        "time": LogitNormalTime(),
+        "group": 4,
+        "size": SIDE,
+    }
+    return {**given, **settings}
+
+
+def make(cls=CrossFlow, **settings):
+    parts = {}
+    if cls is not CrossFlowImages:
+        parts = {"text": Bytes(), "encoder": settings.pop("encoder", None) or encoder()}
+    if cls is CrossFlow:
+        parts["regulariser"] = settings.pop("regulariser", None) or contrast()
+    if cls is CrossFlowCaption:
+        parts["decoder"] = decoder()
+    model = cls(**parts, **flow(**settings))
+    initialise(model, 0)
+    return model
+
+
+def pictures(rows, seed=0):
+    return torch.rand(rows, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def batch_of(rows):
+    texts = [f"picture {row}" for row in range(rows)]
+    return Batch.text_to_image(texts, pictures(rows), [str(row) for row in range(rows)], 16)
+
+
+def noise_of(batch, step=0):
+    return Noise.for_batch(0, step, batch)
+
+
+def terms(model, batch, step=0):
+    return model.loss(batch, noise_of(batch, step))
+
+
+# Null rows
+
+
+def test_null_rows_take_a_mates_target_and_the_others_keep_their_own():
+    model, batch = make(dropout=0.5), batch_of(8)
+    z1 = pictures(8)
+    kept = z1.clone()
+    for step in range(20):
+        target, shown = model.targets(z1, batch, noise_of(batch, step))
+        for row in range(8):
+            mates = [i for i in range(8) if i // 4 == row // 4 and i != row]
+            found = [i for i in range(8) if torch.equal(target[row], z1[i])]
+            assert found[0] in (mates if shown[row] == 0 else [row])
+    assert torch.equal(z1, kept), "the caller's targets are not changed"
+
+
+@pytest.mark.parametrize("rows", [2, 3, 4, 16])
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_the_null_rate_is_the_asked_one_for_any_batch_of_two_or_more(rows, share):
+    model, batch, steps = make(dropout=share, group=16), batch_of(rows), 4000 // rows
+    z1 = torch.zeros(rows, 1, 1, 1)
+    nulls = sum(
+        (1 - model.targets(z1, batch, noise_of(batch, step))[1]).sum().item()
+        for step in range(steps)
+    )
+    n = rows * steps
+    assert abs(nulls / n - share) < 3 * math.sqrt(share * (1 - share) / n)
+
+
+def test_a_row_alone_is_never_null():
+    model, batch = make(dropout=1.0), batch_of(5)
+    _, shown = model.targets(pictures(5), batch, noise_of(batch))
+    assert shown.tolist() == [0, 0, 0, 0, 1]  # groups of 4
+    assert model.targets(pictures(1), batch_of(1), noise_of(batch_of(1)))[1].tolist() == [1]
+
+
+def seen_by_velocity(model, batch):
+    """(z0, target, t, indicator) of one loss: a straight path, read back from two of its facts."""
+    seen = []
+    inner = model.path.at
+    model.path = SimpleNamespace(at=lambda *ends: seen.append(ends) or inner(*ends))
+    terms(model, batch)
+    return seen[0]
+
+
+def test_a_null_row_keeps_its_own_source():
+    batch = batch_of(4)
+    never, always = (make(dropout=p) for p in (0.0, 1.0))
+    (z0, z1, t), (other, swapped, time) = (seen_by_velocity(m, batch) for m in (never, always))
+    assert torch.equal(z0, other)
+    assert torch.equal(t, time)
+    assert torch.equal(z1, batch.segments[1].images)
+    assert not torch.isclose(swapped, z1).flatten(1).all(1).any()
+
+
+def test_the_indicator_and_nothing_else_tells_the_two_velocities_apart():
+    model, z, t = awake(make()), pictures(2), torch.tensor([0.2, 0.7])
+    off, on = (model.velocity(z, t, torch.full((2,), i)) for i in (0, 1))
+    assert not torch.allclose(off, on)
+    with torch.no_grad():
+        model.indicator.weight[0] = model.indicator.weight[1]
+    torch.testing.assert_close(model.velocity(z, t, torch.zeros(2, dtype=torch.long)), on)
+
+
+# The loss
+
+
+def test_at_initialisation_the_flow_loss_is_that_of_predicting_zero():
+    model, batch = make(dropout=0.0), batch_of(4)
+    z0, z1, _ = seen_by_velocity(model, batch)
+    found = terms(make(dropout=0.0), batch)["image_flow"].value
+    torch.testing.assert_close(found, (z1 - z0).square().flatten(1).mean(1))
+
+
+def test_every_term_teaches_the_encoder_and_a_frozen_one_learns_nothing():
+    for name in ("image_flow", "kl", "regulariser"):
+        model = awake(make())
+        terms(model, batch_of(4))[name].value.sum().backward()
+        assert model.encoder.embed.weight.grad.abs().max() > 0, name
+    model = awake(make())
+    model.encoder.requires_grad_(False)
+    sum(term.value.sum() for term in terms(model, batch_of(4)).values()).backward()
+    assert all(parameter.grad is None for parameter in model.encoder.parameters())
+    assert model.trunk.norm.weight.grad.abs().max() > 0
+
+
+def test_groups_in_micro_batches_are_the_groups_of_one_batch():
+    """What a gathered contrastive loss would be is what each group is by itself."""
+    model, batch = awake(make(dropout=0.5)), batch_of(12)
+    whole = terms(model, batch)
+    for start in (0, 4, 8):
+        rows = slice(start, start + 4)
+        for name, term in terms(model, batch.rows(rows)).items():
+            torch.testing.assert_close(term.value, whole[name].value[rows], atol=1e-5, rtol=1e-5)
+    parted = terms(model, batch.rows(slice(2, 6)))["regulariser"].value
+    assert not torch.allclose(parted, whole["regulariser"].value[2:6])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"trunk": TimedTrunk(DIM, 2, 2)},
+        {"trunk": Trunk(DIM, 2, 2, sections=[2, 1, 1])},
+        {"path": SinCosPath()},
+        {"time": UniformTime()},
+        {"encoder": encoder(Deterministic())},
+        {"regulariser": TextText(encoder(Deterministic()))},
+        {"regulariser": Reconstruction(decoder())},
+    ],
+    ids=["plain", "timed", "axes", "sincos", "uniform", "deterministic", "text", "tokens"],
+)
+def test_parts_can_be_changed(settings):
+    model = awake(make(**settings))
+    found = terms(model, batch_of(4))
+    assert found.keys() == model.terms
+    assert all(torch.isfinite(term.value).all() for term in found.values())
+    assert model.generate_image(PROMPTS, steps=2, guidance=2.0).shape == (3, 3, SIDE, SIDE)
+
+
+def test_a_drawn_text_follows_its_seed_only_if_the_encoder_samples():
+    for posterior, same in ((Deterministic(), True), (Variational(), False)):
+        model = awake(make(encoder=encoder(posterior)))
+        one, other = (model.generate_image(PROMPTS, seed=s, steps=2) for s in (0, 1))
+        assert torch.equal(one, other) == same
+
+
+# Guidance, oracle, inversion
+
+
+def test_guidance_scales_and_both_passes_read_the_same_state(monkeypatch):
+    model, z = make(), pictures(2)
+    seen = []
+
+    def velocity(x, t, shown):
+        seen.append((x, t, shown))
+        return torch.where(shown[:, None, None, None] == 1, 3.0, 1.0).expand_as(x)
+
+    monkeypatch.setattr(model, "velocity", velocity)
+    for scale, slope in ((1.0, 3.0), (0.0, 1.0), (2.0, 5.0)):
+        torch.testing.assert_close(model.carry(z, scale, steps=3), z + slope)
+    assert [len(x) for x, *_ in seen] == [2] * 3 + [4] * 6
+    x, t, shown = seen[-1]
+    assert torch.equal(x[:2], x[2:])
+    assert torch.equal(t[:2], t[2:])
+    assert shown.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("solver", ["euler", "heun", "rk4"])
+def test_a_perfect_velocity_lands_on_the_target(monkeypatch, steps, solver):
+    model, z0, z1 = make(), pictures(2), pictures(2, 1)
+    monkeypatch.setattr(model, "velocity", lambda x, t, shown: z1 - z0)
+    there = model.carry(z0, steps=steps, solver=solver)
+    torch.testing.assert_close(there, z1, atol=1e-5, rtol=0)
+    back = model.carry(there, steps=steps, solver=solver, reverse=True)
+    torch.testing.assert_close(back, z0, atol=1e-5, rtol=0)
+
+
+def test_inversion_finds_the_source_of_an_image():
+    model, z0 = awake(make()), pictures(2)
+    errors = []
+    for steps in (10, 40):
+        z1 = model.carry(z0, steps=steps, solver="rk4")
+        assert (z1 - z0).abs().max() > 0.1
+        back = model.carry(z1, steps=steps, solver="rk4", reverse=True)
+        errors.append((back - z0).abs().max().item())
+    assert errors[1] < min(1e-3, errors[0] / 8)
+
+
+# Arithmetic
+
+
+def test_a_prompt_added_and_taken_away_again_changes_nothing():
+    model, eps = awake(make()), pictures(2)
+    plain = model.combine([(1, "a dog")], eps)
+    both = model.combine([(1, "a dog"), (1, "cat"), (-1, "cat")], eps)
+    torch.testing.assert_close(both, plain, atol=1e-5, rtol=0)
+    torch.testing.assert_close(plain, model.source(["a dog"] * 2, eps))
+    assert not torch.allclose(model.combine([(1, "a dog"), (1, "cat")], eps), plain, atol=1e-2)
+
+
+def test_standardised_latents_have_mean_0_and_deviation_1_in_each_row():
+    z = standardise(7 * pictures(3) + torch.tensor([1.0, -2.0, 0.0])[:, None, None, None])
+    torch.testing.assert_close(z.flatten(1).mean(1), torch.zeros(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(z.flatten(1).std(1, correction=0), torch.ones(3))
+    torch.testing.assert_close(standardise(3 * z + 1), z, atol=1e-5, rtol=0)
+
+
+def test_an_image_of_a_sum_starts_at_the_standardised_sum(monkeypatch):
+    model, seen = awake(make()), []
+    monkeypatch.setattr(model, "carry", lambda z, **settings: seen.append((z, settings)) or z)
+    drawn = model.generate_arithmetic("a dog + cat - a dog", count=2, seed=3, steps=5)
+    assert drawn.shape == (2, 3, SIDE, SIDE)
+    (z, settings), other = seen[0], model.generate_arithmetic("cat", count=2, seed=4)
+    assert settings == {"steps": 5}
+    torch.testing.assert_close(z, standardise(z))
+    assert not torch.allclose(drawn[0], drawn[1])
+    assert not torch.allclose(drawn, other)
+
+
+@pytest.mark.parametrize(
+    ("written", "terms"),
+    [
+        ("cat", [(1, "cat")]),
+        ("a red circle + blue - square", [(1, "a red circle"), (1, "blue"), (-1, "square")]),
+        ('"a + b" - a well-known b', [(1, "a + b"), (-1, "a well-known b")]),
+        ("  it's   + 2  ", [(1, "it's"), (1, "2")]),
+    ],
+)
+def test_expressions_are_read(written, terms):
+    assert parse(written) == terms
+
+
+@pytest.mark.parametrize("written", ["", "+ a", "a +", "a + - b", 'a + "b', '"" + a'])
+def test_expressions_that_say_nothing_are_named(written):
+    with pytest.raises(ValueError, match=r"cannot read .* write prompts with"):
+        parse(written)
+
+
+def test_command_line_draws_sums_of_prompts(monkeypatch, tmp_path):
+    recipe = SimpleNamespace(model=awake(make()), machine=Machine(), image_sampling={"steps": 2})
+    monkeypatch.setattr("unify.train.open_run", lambda *args, **kwargs: (None, None, recipe))
+    out = tmp_path / "sum.png"
+    assert cli.sample(tmp_path, arith="a dog + cat - dog", out=out, count=3) == 0
+    assert out.exists()
+    assert cli.sample(tmp_path, prompt=["a dog"], out=out) == 0
+    for given in ({}, {"prompt": ["a dog"], "arith": "cat"}):
+        with pytest.raises(ValueError, match="either --prompt or --arith"):
+            cli.sample(tmp_path, out=out, **given)
+    recipe.model = make(CrossFlowImages)
+    with pytest.raises(ValueError, match="CrossFlowImages, which has no text latents"):
+        cli.sample(tmp_path, arith="a + b", out=out)
+
+
+# From an image
+
+
+def reading(rows=4):
+    return Batch.image_to_text(
+        pictures(rows), [*PROMPTS, "no"][:rows], list("abcd")[:rows], lengths=(16, 16)
+    )
+
+
+def test_a_caption_goes_to_latent_and_back_through_a_perfect_flow(monkeypatch):
+    model, batch = make(CrossFlowCaption), reading()
+    parts = [*model.encoder.parameters(), *model.decoder.parameters()]
+    optimizer = torch.optim.Adam(parts, 1e-2)
+    for step in range(80):
+        optimizer.zero_grad()
+        terms(model, batch, step)["reconstruction"].value.mean().backward()
+        optimizer.step()
+    texts = batch.segments[1].texts
+    ids, valid = model.text.encode(texts, 20)
+    z1 = model.encoder(ids, valid, (SIDE, SIDE))[:, :3]
+    shown = batch.segments[0].images
+    monkeypatch.setattr(model, "velocity", lambda x, t, i: z1 - shown)
+    assert model.generate_text(shown, steps=3) == texts
+    monkeypatch.setattr(model, "velocity", lambda x, t, i: z1.flip(0) - shown)
+    assert model.generate_text(shown, steps=3) == texts[::-1]
+
+
+def test_the_flow_does_not_move_the_latents_that_it_learns_to_reach():
+    for name, learns in (("text_flow", False), ("kl", True), ("reconstruction", True)):
+        model = awake(make(CrossFlowCaption))
+        terms(model, reading())[name].value.sum().backward()
+        assert (model.encoder.embed.weight.grad is not None) == learns, name
+
+
+def test_an_enlarged_source_is_where_super_resolution_starts():
+    model, images = make(CrossFlowImages, dropout=0.0), pictures(2)
+    small = F.avg_pool2d(images, 2)
+    batch = Batch.image_to_image(small, images, ["a", "b"], "super_resolution")
+    z0, z1, _ = seen_by_velocity(model, batch)
+    enlarged = F.interpolate(small, (SIDE, SIDE), mode="bicubic").clamp(-1, 1)
+    assert torch.equal(z0, enlarged)
+    assert torch.equal(z1, images)
+    still = make(CrossFlowImages).generate_image([None] * 2, [small], size=(SIDE, SIDE))
+    torch.testing.assert_close(still, enlarged)  # a flow that stands still at first
+
+
+def test_a_source_of_the_targets_size_is_left_as_it_is():
+    images = pictures(2)
+    assert torch.equal(make(CrossFlowImages).source(images, (SIDE, SIDE)), images)
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    ("tasks", "machine", "group", "parts"),
+    [
+        ({"text_to_image": 92}, Machine(), 46, 1),
+        ({"text_to_image": 92}, Machine(micro_batch=60), 46, 2),
+        ({"text_to_image": 92}, Machine(devices=2), 46, 1),
+        ({"text_to_image": 24, "caption": 8}, Machine(micro_batch=8), 2, 4),
+        ({"text_to_image": 24, "caption": 8}, Machine(micro_batch=8), 1, 4),
+    ],
+)
+def test_groups_are_never_split(tasks, machine, group, parts):
+    assert accumulation(tasks, machine, group) == parts
+    assert all(n // (parts * machine.devices) % group == 0 for n in tasks.values())
+
+
+@pytest.mark.parametrize(
+    ("machine", "group", "message"),
+    [
+        (Machine(), 10, "data.tasks.text_to_image is 92 rows.* multiple of 10 or change"),
+        (Machine(devices=4), 46, "data.tasks.text_to_image is 92 .* multiple of 184"),
+        (Machine(micro_batch=40), 46, r"without splitting groups of 46 \(model.group\)"),
+    ],
+)
+def test_groups_that_would_be_split_are_named(machine, group, message):
+    with pytest.raises(ValueError, match=message):
+        accumulation({"text_to_image": 92}, machine, group)
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match=r"patches.channels is 4.*set it to 3"):
+        make(patches=LinearPatches(4, DIM, 4))
+    with pytest.raises(ValueError, match=r"group is 1.*at least 2"):
+        make(group=1)
+    with pytest.raises(ValueError, match=r"encoder.vocab_size is 9, but the tokenizer has 260"):
+        make(encoder=TextEncoder(Trunk(DIM, 1, 2), Variational(), 9, 3))
+    with pytest.raises(ValueError, match="no latent for a prompt of None"):
+        make().generate_image([None])
+    with pytest.raises(ValueError, match="neither sources nor negative prompts"):
+        make().generate_image(["a"], [pictures(1)])
+    with pytest.raises(ValueError, match="one source image for each and no prompts"):
+        make(CrossFlowImages).generate_image(["a"], [pictures(1)])
+    with pytest.raises(ValueError, match="answers no prompts"):
+        make(CrossFlowCaption).generate_text(pictures(1), ["what?"])

@@ -1,0 +1,63 @@
+"""Models of diffusers inside ours: initial values by name, further input channels, zero outputs."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def prepared(model: Any, checkpoint: bool) -> Any:
+    """Modules of the library that own parameters and cannot reset them learn to."""
+    for part in model.modules():
+        own = any(True for _ in part.parameters(recurse=False))
+        if own and not hasattr(part, "reset_parameters"):
+            part.reset_parameters = functools.partial(_reset_own, part)
+    if checkpoint:
+        model.enable_gradient_checkpointing()
+    return model
+
+
+def _reset_own(part: nn.Module) -> None:
+    """Norms start at one; tables of shifts, scales and gates as the library draws them."""
+    for name, parameter in part.named_parameters(recurse=False):
+        if name == "scale_shift_table":
+            nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
+        else:
+            (nn.init.zeros_ if name == "bias" else nn.init.ones_)(parameter)
+
+
+class WiderConv(nn.Conv2d):
+    """A convolution that reads `extra` further channels, whose weights start at zero."""
+
+    def __init__(self, conv: nn.Conv2d, extra: int):
+        self.extra = extra
+        super().__init__(
+            conv.in_channels + extra,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]
+            conv.stride,  # type: ignore[arg-type]
+            conv.padding,  # type: ignore[arg-type]
+        )
+        assert self.bias is not None
+        assert conv.bias is not None
+        with torch.no_grad():
+            self.weight[:, :-extra] = conv.weight
+            self.bias.copy_(conv.bias)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        nn.init.zeros_(self.weight[:, -self.extra :])
+
+
+class ZeroConv(nn.Conv2d):
+    """A 3x3 convolution that starts as the zero function."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs, 3, padding=1)
+
+    def reset_parameters(self) -> None:
+        for parameter in self.parameters(recurse=False):
+            nn.init.zeros_(parameter)

@@ -1,0 +1,85 @@
+"""A language model that others condition on: it reads once, and is then asked.
+
+    context = model.read(prompts, images)    S tokens; their keys and values are kept
+    answer = model.ask(context, queries)     N vectors after them, causal -> N hidden states
+
+What was read never depends on what is asked (a token sees only what is before it), so `read` may
+run without a gradient and once, while the gradient flows from the answer to the queries
+(MetaQuery, arXiv:2504.06256).
+
+B rows, S tokens of a context, N queries, D width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from unify.batch import Text
+from unify.nn.attention import Cache
+
+
+@dataclass
+class Context:
+    """What was read, and what the model needs to go on from there.
+
+    `hidden` is the last layer after the final norm; `valid` is false where a row is padded.
+    """
+
+    cache: Cache
+    hidden: Tensor  # [B S D]
+    valid: Tensor  # [B S] bool
+    state: Any  # the model's own: where the next token stands
+
+
+class LanguageModel(nn.Module, ABC):
+    """What `queries_dit` needs of a (multimodal) language model."""
+
+    dim: int
+
+    @abstractmethod
+    def read(
+        self,
+        prompts: Sequence[Text] | None,
+        images: Sequence[Tensor] = (),
+        length: int | None = None,
+    ) -> Context:
+        """B prompts (None among them: the unconditional one) after images, each [B 3 H W].
+
+        A prompt is cut to `length` tokens, never what stands around it; without a `length` the
+        longest decides. Gradients are the caller's choice: `torch.no_grad()` for a frozen model.
+        """
+
+    @abstractmethod
+    def ask(self, context: Context, queries: Tensor) -> Tensor:
+        """Queries [N D] (or [B N D]) after the context -> hidden states [B N D].
+
+        A query sees the context and the queries before it. The context stays as it is: it can be
+        asked any number of times.
+        """
+
+    @abstractmethod
+    def generate_text(
+        self,
+        images: Tensor | None,
+        prompts: Sequence[Text] | None = None,
+        seed: int | Sequence[int] = 0,
+        **sampling: Any,
+    ) -> list[str]:
+        """Images [B 3 H W] and questions (None: caption) -> B texts."""
+
+    @abstractmethod
+    def context_tokens(self, length: int, sizes: Sequence[tuple[int, int]] = ()) -> int:
+        """Tokens of a row with a prompt of `length` tokens and images of sizes (H, W)."""
+
+    @abstractmethod
+    def flops_read(self, length: int, sizes: Sequence[tuple[int, int]] = ()) -> float:
+        """Of the forward pass over such a row, its images' encoder included."""
+
+    @abstractmethod
+    def flops_ask(self, context: int, queries: int) -> float:
+        """Of the forward pass of so many queries after a context of so many tokens, in one row."""

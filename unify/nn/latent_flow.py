@@ -1,0 +1,155 @@
+"""What paradigms share whose flow starts at a latent instead of at noise (arXiv:2412.15213).
+
+    L = |v(z_t, t, i) - dz_t/dt|^2      z_t on a path from the source z0 to the target z1
+
+Source and target have one shape, so the source is the state itself: the trunk reads its patches and
+one more token, the indicator i, and nothing else. In a share of the rows i = 0, and the row's
+source goes to the target of another row of its group: v(z, t, 0) is what targets are like whatever
+the source says, and guidance moves away from it.
+
+B rows, C channels, h x w latent grid, P patches, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from unify.batch import Batch
+from unify.flow import LinearPath, Path, TimeLaw, expand, guide, integrate
+from unify.nn.conv import row_mean
+from unify.nn.layers import Embedding
+from unify.nn.masks import Mask
+from unify.nn.patches import Patches
+from unify.nn.trunk import Backbone
+from unify.noise import Noise
+from unify.paradigm import Paradigm, Term
+from unify.tokenizer import ContinuousTokenizer
+
+
+class LatentFlow(Paradigm):
+    """A flow between two latents of one shape, guided by an indicator.
+
+    `group`: rows of a step that are never parted, because a null row takes a group mate's target
+    (and a contrastive regulariser compares them). `dropout`: how often a row is null. `size`: side
+    in pixels of an image where none is asked for.
+    """
+
+    causal_text = False
+    cached = False
+    likelihood: ClassVar[Literal["exact", "bound", "none"]] = "none"
+    guided_by: ClassVar[Literal["text", "indicator"]] = "indicator"
+
+    def __init__(
+        self,
+        trunk: Backbone,
+        image: ContinuousTokenizer,
+        patches: Patches,
+        time: TimeLaw,
+        path: Path | None = None,
+        group: int = 2,
+        size: int = 32,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        if patches.channels != image.channels:
+            raise ValueError(
+                f"patches.channels is {patches.channels}, but the image tokenizer has "
+                f"{image.channels}; set it to {image.channels}"
+            )
+        if group < 2:
+            raise ValueError(
+                f"group is {group}, but a null row takes the target of another row of its group; "
+                "set it to at least 2"
+            )
+        self.trunk, self.image, self.patches = trunk, image, patches
+        self.time, self.path = time, path or LinearPath()
+        self.group, self.size, self.dropout = group, size, dropout
+        self.indicator = Embedding(2, trunk.dim)  # 0: null, 1: conditional
+
+    def flow_term(self, z0: Tensor, z1: Tensor, batch: Batch, noise: Noise) -> Term:
+        """Mean squared error of the velocity from z0 to z1 [B C h w], per row."""
+        target, shown = self.targets(z1, batch, noise)
+        t = self.time.quantile(noise.uniform(f"{target_name(batch)}/t"))  # [B]
+        zt, velocity = self.path.at(z0, target, t)
+        return Term(row_mean((self.velocity(zt, t, shown) - velocity).square()), t=t)
+
+    def targets(self, z1: Tensor, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
+        """What each row's source goes to [B C h w], and its indicator [B]: 0 in null rows, whose
+        target is another row's. A row without a mate is never null."""
+        other = mate(self.grouped(batch), noise.uniform("mate"))
+        null = noise.uniform("drop") < self.dropout
+        null = null & (other != torch.arange(len(batch), device=other.device))
+        return torch.where(expand(null, z1), z1[other], z1), (~null).long()
+
+    def grouped(self, batch: Batch) -> Tensor:
+        """[B B] bool: which rows are in one group."""
+        return same_group(batch.slots, self.group, self.device)
+
+    def velocity(self, z: Tensor, t: Tensor, shown: Tensor) -> Tensor:
+        """dz/dt [B C h w] of z [B C h w] at t [B] with indicators `shown` [B]."""
+        tokens, time, skip = self.patches.tokens(z, t)  # [B P D]
+        x = torch.cat([self.indicator(shown)[:, None].to(tokens), tokens], 1)  # [B 1+P D]
+        valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        positions = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
+        time = torch.cat([time[:, :1], time], 1)
+        hidden = self.trunk(x, Mask.full(valid), positions, time=time)
+        h, w = z.shape[-2:]
+        return self.patches.latents(hidden[:, 1:], skip, (h, w)).float()
+
+    @torch.no_grad()
+    def carry(
+        self,
+        z: Tensor,
+        guidance: float = 1.0,
+        steps: int = 30,
+        shift: float = 1.0,
+        solver: str = "euler",
+        reverse: bool = False,
+    ) -> Tensor:
+        """z [B C h w] from source to target, or back: both guided passes read the same state;
+        guidance s = 1 skips the null one."""
+        indicators = torch.tensor([1] if guidance == 1 else [0, 1], device=z.device)
+        passes = len(indicators)
+        shown = indicators.repeat_interleave(len(z))
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            parts = self.velocity(x.repeat(passes, 1, 1, 1), t.repeat(passes), shown)
+            return guide(parts.chunk(passes), [guidance] * (passes - 1))
+
+        return integrate(velocity, z, steps, shift, solver, reverse)
+
+    def flow_tokens(self, grid: tuple[int, int]) -> int:
+        h, w = self.patches.grid(*grid)
+        return h * w + 1
+
+    def flow_flops(self, grid: tuple[int, int]) -> float:
+        """Of the trunk's forward pass over one row."""
+        tokens = self.flow_tokens(grid)
+        return self.trunk.flops(tokens, tokens**2)
+
+
+def target_name(batch: Batch) -> str:
+    """What the target's noise is called, as other paradigms call it: arms share their uniforms."""
+    return f"image{len(batch.segments) - 1}"
+
+
+def same_group(slots: Sequence[int], size: int, device: torch.device | str = "cpu") -> Tensor:
+    """Which rows of a batch are in one group of `size` consecutive draws: [B B] bool."""
+    group = torch.tensor(slots, device=device) // size
+    return group[:, None] == group
+
+
+def mate(same: Tensor, u: Tensor) -> Tensor:
+    """Another row of each row's group, by a roll of its own from uniforms u [B]; itself if alone.
+
+    same [B B] -> indices [B].
+    """
+    place = (same & torch.ones_like(same).tril(-1)).sum(1)  # among the rows of its group
+    count = same.sum(1)
+    roll = 1 + (u.double() * (count - 1)).long()
+    wanted = (place + roll) % count
+    return (same & (place == wanted[:, None])).int().argmax(1)

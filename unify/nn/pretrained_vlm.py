@@ -1,0 +1,257 @@
+"""Any language or vision-language model of transformers, read once and asked (see language.py).
+
+    row = template( images, instruction with the prompt in it )        then queries, or the answer
+
+Template, image processor, vision encoder, masks and positions (mRoPE too) are the model's own; only
+the key-value cache is ours. So its logits are those of the bare model, bit for bit. Rows are padded
+on the left, as the library does for generation: then a row's tokens and its queries are neighbours.
+
+B rows, S tokens of a context, N queries, D width.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from unify.batch import Text
+from unify.nn.attention import Cache
+from unify.nn.frozen import content_hash, freeze
+from unify.nn.language import Context, LanguageModel
+from unify.nn.pretrained import Past
+from unify.noise import Noise
+from unify.sampling import decode_text
+
+DESCRIBE = "Describe the image."  # asked where a caption is wanted
+
+
+class PretrainedVLM(LanguageModel):
+    """`source` is a folder or a name on the Hugging Face hub.
+
+    `instruction` is what the template says where the model is read to be asked, `{}` in it the
+    prompt (empty for the unconditional one). A `frozen` model has no gradient and stays in eval
+    mode. Special tokens that somebody wrote into a prompt are taken out.
+    """
+
+    pretrained = True
+
+    def __init__(
+        self, source: str, instruction: str = "Generate an image: {}", frozen: bool = True
+    ):
+        import transformers as hf
+
+        super().__init__()
+        if "{}" not in instruction:
+            raise ValueError(f"instruction {instruction!r} has no {{}}, where the prompt belongs")
+        self.sees = hasattr(hf.AutoConfig.from_pretrained(source), "vision_config")
+        kind: Any = hf.AutoModelForImageTextToText if self.sees else hf.AutoModelForCausalLM
+        self.model: Any = kind.from_pretrained(
+            source, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False
+        )
+        reader: Any = hf.AutoProcessor if self.sees else hf.AutoTokenizer
+        self.processor: Any = reader.from_pretrained(source)
+        self.tokenizer: Any = self.processor.tokenizer if self.sees else self.processor
+        self.instruction = instruction
+        self._check(source)
+        self.dim = self.decoder.config.hidden_size
+        self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
+        added = self.tokenizer.added_tokens_decoder.values()
+        self.special = re.compile("|".join(re.escape(t.content) for t in added if t.special) or "$")
+        self.source_hash = content_hash(self.model, source)
+        if frozen:
+            freeze(self)
+        else:
+            self.train()  # the library hands it out in eval mode
+
+    def _check(self, source: str) -> None:
+        known = {"full_attention", "sliding_attention"}
+        if strange := set(getattr(self.decoder.config, "layer_types", None) or ()) - known:
+            raise ValueError(
+                f"{source} has layers of {', '.join(strange)}, which are not supported"
+            )
+        if self.sees and self.processor.chat_template is None:
+            raise ValueError(
+                f"{source} has no chat template; choose a model that is tuned on instructions"
+            )
+
+    @property
+    def decoder(self) -> Any:
+        """The part that reads embeddings."""
+        return self.model.get_decoder()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def read(
+        self,
+        prompts: Sequence[Text] | None,
+        images: Sequence[Tensor] = (),
+        length: int | None = None,
+    ) -> Context:
+        if prompts is None and not images:
+            raise ValueError("read needs prompts, images, or both")
+        rows = [None] * len(images[0]) if prompts is None else prompts
+        texts = [self._instructed(text, length) for text in rows]
+        inputs, valid, positions = self._inputs(texts, images)
+        cache = Cache(len(self.decoder.layers))
+        hidden = self._run(self.model.base_model, inputs, valid, positions, cache)[0]
+        return Context(cache, hidden, valid, _next(positions, valid))
+
+    def ask(self, context: Context, queries: Tensor) -> Tensor:
+        rows, n = len(context.hidden), queries.shape[-2]
+        steps = torch.arange(n, device=self.device)
+        return self._run(
+            self.decoder,
+            {"inputs_embeds": queries.expand(rows, -1, -1)},  # [N D] -> [B N D]
+            torch.cat([context.valid, context.valid.new_ones(rows, n)], 1),
+            context.state[:, None] + steps,
+            context.cache.view(),
+        )[0]
+
+    def _run(
+        self, part: Any, inputs: dict[str, Any], valid: Tensor, positions: Tensor, cache: Cache
+    ) -> Any:
+        """One forward pass over new tokens: `valid` is of all tokens, `positions` of the new."""
+        return part(
+            **inputs,
+            attention_mask=valid.long(),
+            position_ids=positions,
+            past_key_values=Past(cache),
+            use_cache=True,
+        )
+
+    def _inputs(
+        self, texts: Sequence[str], images: Sequence[Tensor]
+    ) -> tuple[dict[str, Any], Tensor, Tensor]:
+        """What the model reads; valid [B S]; positions [B S] or, by axis, [3 B S]."""
+        shown = {}
+        if images:
+            pixels = [((image + 1) * 127.5).round().clamp(0, 255).byte().cpu() for image in images]
+            shown["images"] = [list(row) for row in zip(*pixels, strict=True)]
+        inputs = self.processor(
+            text=[self._render(text, len(images)) for text in texts],
+            **shown,
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,  # the template has them
+            return_tensors="pt",
+        ).to(self.device)
+        base, mask = self.model.base_model, inputs["attention_mask"]
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        if hasattr(base, "get_rope_index"):
+            positions = base.get_rope_index(**inputs)[0]
+        return {k: v for k, v in inputs.items() if k != "attention_mask"}, mask.bool(), positions
+
+    def _render(self, text: str, images: int) -> str:
+        """The template around a text after so many images, up to where the answer begins."""
+        if images and not self.sees:
+            raise ValueError(f"{type(self.model).__name__} reads no images")
+        if self.processor.chat_template is None:
+            return (self.tokenizer.bos_token or "") + text
+        parts = [{"type": "image"}] * images + [{"type": "text", "text": text}]
+        message = {"role": "user", "content": parts if self.sees else text}
+        return self.processor.apply_chat_template(
+            [message], add_generation_prompt=True, tokenize=False
+        )
+
+    def _instructed(self, prompt: Text, length: int | None) -> str:
+        """The instruction with the prompt's first `length` tokens; the rest is never cut."""
+        prompt = self._plain(prompt)
+        found = self.tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
+        offsets = found["offset_mapping"]
+        if length is not None and len(offsets) > length:
+            prompt = prompt[: offsets[length - 1][1]]
+        return self.instruction.replace("{}", prompt)
+
+    def _plain(self, text: Text) -> str:
+        return self.special.sub("", text or "")
+
+    @torch.no_grad()
+    def generate_text(  # type: ignore[override]  # names its own sampling settings
+        self,
+        images: Tensor | None,
+        prompts: Sequence[Text] | None = None,
+        seed: int | Sequence[int] = 0,
+        max_length: int = 32,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> list[str]:
+        """Answers to the prompts as they are; penalties in the model's own settings do not act."""
+        if images is None and prompts is None:
+            raise ValueError("generate_text needs images, prompts, or both")
+        rows = len(images) if images is not None else len(prompts or [])
+        asked = [self._plain(text) for text in prompts or [DESCRIBE] * rows]
+        inputs, valid, positions = self._inputs(asked, [] if images is None else [images])
+        cache, place = Cache(len(self.decoder.layers)), _next(positions, valid)
+        inputs["logits_to_keep"] = 1
+        first = self._run(self.model, inputs, valid, positions, cache).logits[:, -1]  # [B V]
+
+        def advance(ids: Tensor, alive: Tensor) -> Tensor:
+            nonlocal valid, place
+            valid = torch.cat([valid, torch.ones_like(valid[:, :1])], 1)
+            step = {"input_ids": ids[:, None]}
+            logits = self._run(self.model, step, valid, place[:, None], cache).logits[:, -1]
+            place = place + 1
+            return logits.float()
+
+        noise = Noise.for_prompts(seed, prompts or [None] * rows, self.device)
+        uniforms, ends = noise.uniform("text", (max_length,)), self._ends()
+        ids = decode_text(first.float(), advance, uniforms, ends[0], temperature, top_k, top_p)
+        said = [_until(row, ends) for row in ids.tolist()]
+        return [self.tokenizer.decode(row, skip_special_tokens=True) for row in said]
+
+    def _ends(self) -> list[int]:
+        """Tokens that end an answer."""
+        ends = self.model.generation_config.eos_token_id
+        if ends is None:
+            ends = self.tokenizer.eos_token_id
+        return list(ends) if isinstance(ends, (list, tuple)) else [ends]
+
+    def context_tokens(self, length: int, sizes: Sequence[tuple[int, int]] = ()) -> int:
+        text = self._instructed(_wordy(length), length)
+        return self._inputs([text], _blank(sizes))[1].shape[1]
+
+    @torch.no_grad()
+    def flops_read(self, length: int, sizes: Sequence[tuple[int, int]] = ()) -> float:
+        """Counted in a pass."""
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            self.read([_wordy(length)], _blank(sizes), length)
+        return float(counter.get_total_flops())
+
+    def flops_ask(self, context: int, queries: int) -> float:
+        config = self.decoder.config
+        heads = config.num_attention_heads
+        width = heads * (getattr(config, "head_dim", None) or self.dim // heads)
+        weights = sum(p.numel() for p in self.decoder.layers.parameters() if p.ndim == 2)
+        pairs = queries * context + queries * (queries + 1) // 2
+        return 2.0 * weights * queries + 4.0 * pairs * width * len(self.decoder.layers)
+
+
+def _next(positions: Tensor, valid: Tensor) -> Tensor:
+    """[B]: one more than the furthest position of a row, on any axis."""
+    furthest = positions.amax(0) if positions.ndim == 3 else positions
+    return furthest.masked_fill(~valid, -1).amax(1) + 1
+
+
+def _until(ids: list[int], ends: list[int]) -> list[int]:
+    for place, one in enumerate(ids):
+        if one in ends:
+            return ids[:place]
+    return ids
+
+
+def _wordy(length: int) -> str:
+    """A text of at least so many tokens."""
+    return " ".join("a" * length)
+
+
+def _blank(sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    return [torch.zeros(1, 3, *size) for size in sizes]

@@ -1,0 +1,159 @@
+"""Vision encoders: images to features that a language model reads.
+
+    PatchEncoder    a small ViT (arXiv:2010.11929) of our own blocks
+    TimmEncoder     any model of timm by its name, the features of a chosen layer
+
+Ordinary sub-modules: they train with what they are part of, at a learning rate of their own if
+`optimizer.lr_ratio` says so. B images of H x W pixels, h x w features of D numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from unify.nn.layers import Linear, patchify, sincos_2d
+from unify.nn.masks import Mask
+from unify.nn.trunk import Trunk
+
+
+class VisionEncoder(nn.Module, ABC):
+    """Images in [-1, 1] to a grid of features in raster order."""
+
+    dim: int
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """[B 3 H W] -> [B h*w D]."""
+
+    @abstractmethod
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of the features of an image of `height` x `width` pixels."""
+
+    @abstractmethod
+    def flops(self, height: int, width: int) -> float:
+        """Of the forward pass over one such image."""
+
+
+class PatchEncoder(VisionEncoder):
+    """Patches of `patch` x `patch` pixels, all reading all: a token's place is its row and column,
+    added as sines and cosines and rotated into the attention, so that any size of image will do."""
+
+    def __init__(self, dim: int, depth: int, heads: int, patch: int = 4):
+        super().__init__()
+        self.dim, self.patch = dim, patch
+        self.inward = Linear(3 * patch**2, dim)
+        self.trunk = Trunk(dim, depth, heads, sections=[1, 1])
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        if height % self.patch or width % self.patch:
+            raise ValueError(
+                f"an image of {height}x{width} pixels does not divide into patches of "
+                f"{self.patch}; change the image size or the encoder's patch"
+            )
+        return height // self.patch, width // self.patch
+
+    def forward(self, images: Tensor) -> Tensor:
+        h, w = self.grid(*images.shape[-2:])
+        x = self.inward(patchify(images, self.patch))  # [B 3 H W] -> [B h*w D]
+        x = x + sincos_2d(h, w, self.dim).to(x)
+        place = torch.arange(h * w, device=x.device)
+        positions = torch.stack([place // w, place % w], -1).expand(len(x), -1, -1)  # [B h*w 2]
+        everything = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        hidden = self.trunk(x, Mask.full(everything), positions)
+        assert isinstance(hidden, Tensor)
+        return hidden
+
+    def flops(self, height: int, width: int) -> float:
+        h, w = self.grid(height, width)
+        return 2.0 * self.inward.weight.numel() * h * w + self.trunk.flops(h * w, (h * w) ** 2)
+
+
+class TimmEncoder(VisionEncoder):
+    """`name` as timm knows it (`vit_small_patch16_224`, `local-dir:folder`, `hf-hub:owner/model`).
+
+    `pretrained`: its own weights, none, or those of a checkpoint file; `layer`: the features after
+    this block or stage, from the end if negative (after the last one, with the final norm). An
+    image is resized, not cropped, to `size` x `size` pixels (default: the model's own) and
+    normalised as the model's data configuration says. Layers beyond `layer` are dropped.
+    """
+
+    model: Any
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, name: str, pretrained: bool | str = True, layer: int = -1, size: int | None = None
+    ):
+        import timm
+
+        super().__init__()
+        weights: dict[str, Any] = {"pretrained": pretrained}
+        if isinstance(pretrained, str):
+            weights = {"checkpoint_path": pretrained}
+        model: Any = timm.create_model(name, **weights)
+        if not hasattr(model, "forward_intermediates"):
+            raise ValueError(f"{name} gives no features of its layers; choose another timm model")
+        layers = len(model.feature_info)
+        if not -layers <= layer < layers:
+            raise ValueError(f"{name} has {layers} layers, so there is no layer {layer}")
+        data = timm.data.resolve_model_data_config(model)
+        self.size = size or data["input_size"][-1]
+        if size and hasattr(model, "set_input_size"):
+            model.set_input_size(img_size=(size, size))
+        self.layer, self.last = layer % layers, layer % layers == layers - 1
+        described = model.feature_info[layer]
+        self.dim, self.stride = described["num_chs"], described["reduction"]
+        model.prune_intermediate_layers([self.layer], prune_norm=not self.last, prune_head=True)
+        self.model, self.pretrained = _resettable(model), bool(pretrained)
+        for statistic in ("mean", "std"):
+            value = torch.tensor(data[statistic]).view(3, 1, 1)
+            self.register_buffer(statistic, value, persistent=False)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        return (-(-self.size // self.stride),) * 2
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[-2:] != (self.size, self.size):
+            sides = (self.size, self.size)
+            images = F.interpolate(images, sides, mode="bicubic", antialias=True).clamp(-1, 1)
+        (features,) = self.model.forward_intermediates(
+            ((images + 1) / 2 - self.mean) / self.std,
+            indices=[self.layer],
+            norm=self.last,
+            intermediates_only=True,
+        )
+        return features.flatten(2).transpose(1, 2)  # [B D h w] -> [B h*w D]
+
+    @torch.no_grad()
+    def flops(self, height: int, width: int) -> float:
+        """Counted in a pass; the model is in eval mode meanwhile, so that no statistic moves."""
+        training = self.training
+        self.eval()
+        image = next(self.parameters()).new_zeros(1, 3, height, width)
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            self(image)
+        self.train(training)
+        return float(counter.get_total_flops())
+
+
+def _resettable(model: nn.Module) -> nn.Module:
+    """Modules of the library that own parameters and cannot reset them learn to."""
+    for part in model.modules():
+        own = any(True for _ in part.parameters(recurse=False))
+        if own and not hasattr(part, "reset_parameters"):
+            part.reset_parameters = functools.partial(_reset_own, part)  # type: ignore[assignment]
+    return model
+
+
+def _reset_own(part: nn.Module) -> None:
+    """Class tokens and tables of positions, as most of the library starts them."""
+    for parameter in part.parameters(recurse=False):
+        nn.init.trunc_normal_(parameter, std=0.02)
