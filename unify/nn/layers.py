@@ -42,14 +42,11 @@ class ZeroLinear(nn.Linear):
 
 
 class Embedding(nn.Embedding):
-    """`scale` multiplies the initial standard deviation D^-0.5."""
-
-    def __init__(self, entries: int, dim: int, scale: float = 1.0):
-        self.scale = scale
-        super().__init__(entries, dim)
+    """Starts with unit variance, as patches of unit-variance latents do: tokens of text and image
+    enter the trunk equally large."""
 
     def reset_parameters(self) -> None:
-        nn.init.normal_(self.weight, std=self.scale * self.embedding_dim**-0.5)
+        nn.init.normal_(self.weight)
 
 
 class RMSNorm(nn.Module):
