@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unify.batch import Batch
@@ -29,7 +30,11 @@ from unify.tokenizer import ContinuousTokenizer, inference
 
 
 class VAE(ContinuousTokenizer, Trainable):
-    """A small `AutoencoderKL`; the grid's stride is 2 ** (len(widths) - 1)."""
+    """A small `AutoencoderKL`; the grid's stride is patch * 2 ** (len(widths) - 1).
+
+    A `patch` above 1 folds squares of so many pixels into channels first, and unfolds them last:
+    convolutions over every pixel cost most and see least.
+    """
 
     tasks = frozenset({"image"})
     terms = frozenset({"pixel", "kl"})
@@ -42,10 +47,13 @@ class VAE(ContinuousTokenizer, Trainable):
         widths: Sequence[int] = (16, 32, 64),
         layers: int = 1,
         norm_groups: int = 8,
+        patch: int = 1,
     ):
         from diffusers import AutoencoderKL
 
         net = AutoencoderKL(
+            in_channels=3 * patch**2,
+            out_channels=3 * patch**2,
             latent_channels=channels,
             block_out_channels=tuple(widths),
             down_block_types=("DownEncoderBlock2D",) * len(widths),
@@ -54,13 +62,13 @@ class VAE(ContinuousTokenizer, Trainable):
             norm_num_groups=norm_groups,
             mid_block_add_attention=False,
         )
-        self._adopt(net, shift=torch.zeros(channels), scale=torch.ones(channels))
+        self._adopt(net, torch.zeros(channels), torch.ones(channels), patch)
 
-    def _adopt(self, net: Any, shift: Tensor, scale: Tensor) -> None:
+    def _adopt(self, net: Any, shift: Tensor, scale: Tensor, patch: int = 1) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.patch = net, patch
         self.channels = net.config.latent_channels
-        self.stride = 2 ** (len(net.config.block_out_channels) - 1)
+        self.stride = patch * 2 ** (len(net.config.block_out_channels) - 1)
         self.register_buffer("shift", shift)
         self.register_buffer("scale", scale)
 
@@ -71,7 +79,7 @@ class VAE(ContinuousTokenizer, Trainable):
         images = batch.segments[0].images
         mean, logvar = self._moments(images)  # 2 x [B C h w]
         sample = mean + (0.5 * logvar).exp() * noise.normal("posterior", mean.shape[1:])
-        reconstruction = self.net.decode(sample).sample  # [B 3 H W]
+        reconstruction = self._images(sample)  # [B 3 H W]
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)  # [B C h w]
         return {
             "pixel": Term(row_mean((reconstruction.float() - images).square())),
@@ -79,9 +87,7 @@ class VAE(ContinuousTokenizer, Trainable):
         }
 
     def flops(self, batch: Batch) -> float:
-        return training_flops(
-            lambda x: self.net.decode(self._moments(x)[0]), batch.segments[0].images
-        )
+        return training_flops(lambda x: self._images(self._moments(x)[0]), batch.segments[0].images)
 
     @inference
     def encode(self, images: Tensor) -> Tensor:
@@ -91,7 +97,7 @@ class VAE(ContinuousTokenizer, Trainable):
     @inference
     def decode(self, latents: Tensor) -> Tensor:
         mean = latents / per_channel(self.scale) + per_channel(self.shift)
-        return self.net.decode(mean).sample.clamp(-1, 1)
+        return self._images(mean).clamp(-1, 1)
 
     @inference
     def calibrate(self, images: Tensor) -> None:
@@ -105,8 +111,11 @@ class VAE(ContinuousTokenizer, Trainable):
     def _moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, 2 x [B C h w] fp32; a checked image size."""
         self.grid(*images.shape[-2:])
-        posterior = self.net.encode(images).latent_dist
+        posterior = self.net.encode(F.pixel_unshuffle(images, self.patch)).latent_dist
         return posterior.mean.float(), posterior.logvar.float()
+
+    def _images(self, latents: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.net.decode(latents).sample, self.patch)
 
 
 class PretrainedVAE(VAE):

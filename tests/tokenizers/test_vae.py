@@ -160,3 +160,15 @@ def test_a_pretrained_vae_keeps_single_precision_weights(tmp_path):
     model = PretrainedVAE(str(tmp_path))
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert model.encode(images()).dtype == torch.float32
+
+
+def test_patches_are_folded_into_channels_and_back():
+    model, data = VAE(widths=[8, 16], norm_groups=4, patch=2).eval(), images()
+    assert (model.stride, model.grid(16, 16)) == (4, (4, 4))
+    folded = torch.nn.functional.pixel_unshuffle(data, 2)  # [4 12 8 8]
+    with torch.no_grad():
+        mean = model.net.encode(folded).latent_dist.mode()
+        copies = torch.nn.functional.pixel_shuffle(model.net.decode(mean).sample, 2)
+    assert torch.equal(model.encode(data), mean)
+    assert torch.equal(model.decode(mean), copies.clamp(-1, 1))
+    assert model.encode(data).shape == (4, 4, 4, 4)
