@@ -30,7 +30,7 @@ class PixelFlow(Paradigm):
     def __init__(self, text: TextTokenizer, width: int = 64, size: int = 32):
         super().__init__()
         self.text, self.size = text, size
-        self.embed = Embedding(text.vocab_size, width, scale=4.0)
+        self.embed = Embedding(text.vocab_size, width)
         self.net = nn.Sequential(
             nn.Linear(3 + 1 + 2 * width, 2 * width), nn.SiLU(),
             nn.Linear(2 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, 3),
