@@ -18,7 +18,7 @@ install: .venv/installed
 install-dev: .venv/installed-dev
 
 quickstart: .venv/installed
-	$(BIN)/unify study experiments/studies/quickstart.yaml
+	$(BIN)/unify study experiments/studies/quickstart.yaml --jobs 2
 
 test: .venv/installed-dev
 	$(BIN)/ruff check .

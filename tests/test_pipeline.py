@@ -127,3 +127,20 @@ def test_two_runs_of_one_seed_consume_the_same_data(outcome):
             if record["kind"] == "train" and record["step"] == 2:
                 hashes[path.parent.name.split("-s")[0]] = record["data"]
     assert hashes["ar_vq"] == hashes["transfusion"]
+
+
+def test_runs_at_once_are_those_of_one_after_another(outcome, tmp_path):
+    folder, _, _ = outcome
+    short = STUDY.replace("seeds: [0, 1]", "seeds: [0]")
+    short = short[: short.index("  evaluation:")] + short[short.index("seeds:") :]
+    (tmp_path / "tiny.yaml").write_text(short)
+    overrides = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", "evaluation=[]"]
+    said: list[str] = []
+    made = run_study(str(tmp_path / "tiny.yaml"), overrides, said.append, tiny=True, at_once=3)
+    assert list(made.failed) == ["broken seed 0"]
+    assert "lr_ratio" in made.failed["broken seed 0"]
+    for run in (Run(path.parent) for path in (tmp_path / "runs/tiny").glob("*/run.json")):
+        if run.finished:
+            again = Run(folder / "runs/tiny" / run.folder.name)
+            assert run.info["weights"] == again.info["weights"]
+    assert any(line.startswith("transfusion seed 0 | ") for line in said)

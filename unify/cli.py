@@ -93,24 +93,35 @@ def study(
     overrides: Overrides = None,
     tiny: Tiny = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs and stop.")] = False,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Runs trained at once, each with its share of the cores.")
+    ] = 1,
+    arm: Annotated[str, typer.Option(help="Train this arm, and neither score nor report.")] = "",
+    seed: Annotated[int | None, typer.Option(help="With --arm: this seed alone.")] = None,
     as_json: Json = False,
 ) -> int:
     """Train what is missing, evaluate, compare, report."""
     from unify.config import load_study
 
+    if arm:
+        from unify.study import train_one
+
+        for run in train_one(str(file), overrides or [], arm, seed, typer.echo, tiny):
+            typer.echo(f"run: {run.folder}")
+        return 0
     parsed, arms = load_study(str(file), overrides or [], tiny)
     if dry_run:
-        from unify.study import jobs
+        from unify.study import jobs as planned_jobs
 
-        planned = [{"arm": a, "seed": s, "steps": c["steps"]} for a, s, c in jobs(parsed, arms)]
-        _emit(planned)
+        runs = planned_jobs(parsed, arms)
+        _emit([{"arm": a, "seed": s, "steps": c["steps"]} for a, s, c in runs])
         return 0
     from unify.report.console import print_results
     from unify.study import run_study
     from unify.tracking import store_uri
 
     outcome = run_study(
-        str(file), overrides or [], lambda text: typer.echo(text, err=as_json), tiny
+        str(file), overrides or [], lambda text: typer.echo(text, err=as_json), tiny, jobs
     )
     machine = next(iter(arms.values()))["machine"]
     if as_json:

@@ -55,13 +55,16 @@ class Run:
         write_json(self.folder / "run.json", {**known, **facts})
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """One writer at a time; the lock goes with its process, however that ends."""
+    def writing(self, wait: bool = False) -> Iterator[None]:
+        """One writer at a time; the lock goes with its process, however that ends.
+
+        Another writer is waited for with `wait`, else a ValueError.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / ".lock", "w") as lock:
             try:
                 # not flock: a killed run's loader workers would go on holding the lock for a while
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except OSError:
                 raise ValueError(
                     f"{self.folder} is being written by another process; wait for it or stop it"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import datetime
 import inspect
+import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,8 +17,9 @@ from typing import Any
 
 from unify.config import load_study
 from unify.evaluate import Row, evaluate
+from unify.parallel import run_at_once
 from unify.recipe import Study
-from unify.runs import write_json
+from unify.runs import Run, write_json
 from unify.tracking import ship_scores
 from unify.train import Stopped, completed, needed_configs, open_run, train
 
@@ -33,8 +36,13 @@ class Outcome:
     failed: dict[str, str]  # "arm seed" -> message
 
 
-def run_study(path: str, overrides: list[str], say: Say = print, tiny: bool = False) -> Outcome:
-    """Train what is missing, evaluate, report. An arm that fails does not lose the others."""
+def run_study(
+    path: str, overrides: list[str], say: Say = print, tiny: bool = False, at_once: int = 1
+) -> Outcome:
+    """Train what is missing, evaluate, report. An arm that fails does not lose the others.
+
+    Runs are trained `at_once` in processes of their own, and scored one by one.
+    """
     from unify.report.page import write_report
 
     study, arms = load_study(path, overrides, tiny)
@@ -42,8 +50,10 @@ def run_study(path: str, overrides: list[str], say: Say = print, tiny: bool = Fa
     folder = runs_folder / study.name
     _describe(study, arms, path, folder)
     rows: list[Row] = []
-    failed: dict[str, str] = {}
+    failed = _train_at_once(path, overrides, say, tiny, at_once) if at_once > 1 else {}
     for arm, seed, config in jobs(study, arms):
+        if f"{arm} seed {seed}" in failed:
+            continue
         say(f"== {arm}, seed {seed}")
         try:
             rows += finish_run(config, say)
@@ -56,6 +66,39 @@ def run_study(path: str, overrides: list[str], say: Say = print, tiny: bool = Fa
         write_json(folder / "results.json", rows)
     write_report(folder)
     return Outcome(folder, rows, failed)
+
+
+def _train_at_once(
+    path: str, overrides: list[str], say: Say, tiny: bool, at_once: int
+) -> dict[str, str]:
+    """Every run in a process of its own; what failed, with its last words. Stopped if one was."""
+    study, arms = load_study(path, overrides, tiny)
+    commands = {
+        f"{arm} seed {seed}": [
+            *(sys.executable, "-m", "unify.cli", "study", path, *overrides),
+            *("--arm", arm, "--seed", str(seed), *(["--tiny"] if tiny else [])),
+        ]
+        for arm, seed, _ in jobs(study, arms)
+    }
+    failed = run_at_once(commands, at_once, say)
+    for name, (status, last) in failed.items():
+        if status == os.EX_TEMPFAIL:
+            raise Stopped(f"{name}: {last}")
+    return {name: last for name, (_, last) in failed.items()}
+
+
+def train_one(
+    path: str, overrides: list[str], arm: str, seed: int | None, say: Say, tiny: bool
+) -> list[Run]:
+    """Train one arm, with one seed or all of the study's; nothing is scored or reported."""
+    study, arms = load_study(path, overrides, tiny)
+    wanted = [c for a, s, c in jobs(study, arms) if a == arm and seed in (None, s)]
+    if not wanted:
+        raise ValueError(
+            f"{path} has no arm {arm!r} with seed {seed}; it has arms {', '.join(arms)} with "
+            f"seeds {', '.join(map(str, study.seeds))}"
+        )
+    return [completed(train(config, say)) for config in wanted]
 
 
 def jobs(study: Study, arms: dict[str, Config]) -> Iterator[tuple[str, int, Config]]:

@@ -11,6 +11,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,12 @@ Say = Callable[[str], None]
 
 
 def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
-    """The run folder of a configuration, and those of the runs it needs (trained if missing)."""
-    needed = {path: completed(train(part, say)) for path, part in needed_configs(config).items()}
+    """The run folder of a configuration, and those of the runs it needs (trained if missing).
+
+    One that another process is training is waited for.
+    """
+    parts = needed_configs(config)
+    needed = {path: completed(train(part, say, wait=True)) for path, part in parts.items()}
     hashes = {path: run.info["weights"] for path, run in needed.items()}
     data = build(config["data"])
     assert isinstance(data, Data)
@@ -85,16 +90,19 @@ def assemble(config: Config, needed: dict[str, Run]) -> Recipe:
     return build_recipe(config, load_weights)
 
 
-def train(config: Config, say: Say = print, watchers: Sequence[L.Callback] = ()) -> Run:
+def train(
+    config: Config, say: Say = print, watchers: Sequence[L.Callback] = (), wait: bool = False
+) -> Run:
     """Train what is missing; returns the run: finished, or stopped by a signal and to be resumed.
 
-    ValueError for what the user can mend; the run folder then says `failed`.
+    `wait` for another process that writes the run. ValueError for what the user can mend; the run
+    folder then says `failed`.
     """
     run, needed = locate(config, say)
-    if run.finished:
-        say(f"{run.folder}: trained already")
-        return run
-    with run.writing():
+    with nullcontext() if run.finished else run.writing(wait):
+        if run.finished:  # perhaps only now, by the process that was waited for
+            say(f"{run.folder}: trained already")
+            return run
         recipe = assemble(config, needed)
         facts = _begin(run, recipe, config, needed)
         say(f"{run.folder}: {facts['paradigm']}, {facts['parameters']['trainable']:,} parameters")
