@@ -50,7 +50,8 @@ class CrossFlow(LatentFlow):
         moments = self.encoder(ids, valid, self._grid(batch))
         eps = noise.normal(f"{target_name(batch)}/x0", z1.shape[1:])
         z0 = self.encoder.posterior.sample(moments, eps)
-        kept = self.regulariser(z0, ids, valid, target.images, self.grouped(batch))
+        compared = self.grouped(batch) & ~twins(prompts.texts).to(self.device)
+        kept = self.regulariser(z0, ids, valid, target.images, compared)
         return {
             "image_flow": self.flow_term(z0, z1, batch, noise),
             "kl": Term(self.encoder.posterior.divergence(moments)),
@@ -128,6 +129,13 @@ class CrossFlow(LatentFlow):
 
     def _grid(self, batch: Batch) -> tuple[int, int]:
         return self.image.grid(*batch.segments[1].images.shape[-2:])
+
+
+def twins(texts: Many[Text]) -> Tensor:
+    """[B B] bool: other rows with the same text, from which a row need not be told apart."""
+    known = {text: number for number, text in enumerate(texts)}
+    number = torch.tensor([known[text] for text in texts])
+    return (number[:, None] == number) & ~torch.eye(len(texts), dtype=torch.bool)
 
 
 def standardise(latents: Tensor) -> Tensor:

@@ -36,6 +36,17 @@ def test_groups_decay_matrices_only_and_leave_frozen_parameters_out():
     }
 
 
+def test_decay_acts_on_matrices_of_layers_and_on_no_other_table():
+    net = nn.Module()
+    net.queries = nn.Parameter(torch.zeros(4, 3))
+    net.mix, net.conv = nn.MultiheadAttention(4, 2), nn.ConvTranspose2d(2, 2, 3)
+    net.norm = nn.LayerNorm((2, 2))
+    groups = parameter_groups(net, Optimizer(weight_decay=0.1))
+    decayed = {id(p) for g in groups if g["weight_decay"] for p in g["params"]}
+    wanted = (net.mix.in_proj_weight, net.mix.out_proj.weight, net.conv.weight)
+    assert decayed == {id(parameter) for parameter in wanted}
+
+
 def test_a_ratio_for_nothing_is_named():
     with pytest.raises(ValueError, match=r"lr_ratio.*towr"):
         parameter_groups(Net(), Optimizer(lr_ratio={"towr": 0.5}))

@@ -193,13 +193,24 @@ def weighted(
     return total, metrics
 
 
+MATRICES = (  # kinds of layers, and the parameter that decay acts on
+    ((nn.Linear, nn.modules.conv._ConvNd), "weight"),
+    (nn.MultiheadAttention, "in_proj_weight"),
+)
+
+
 def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
     """Trainable parameters by learning-rate ratio and weight decay.
 
     Decay acts on matrices of linear and convolutional layers only. The longest matching prefix in
     `lr_ratio` decides a parameter's ratio; a prefix that matches nothing is an error.
     """
-    embeddings = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)}
+    matrices = {
+        id(part.get_parameter(name))
+        for part in model.modules()
+        for kinds, name in MATRICES
+        if isinstance(part, kinds) and part._parameters.get(name) is not None
+    }
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     matched: set[str] = set()
     for name, parameter in model.named_parameters():
@@ -208,8 +219,7 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
         prefixes = [p for p in settings.lr_ratio if name == p or name.startswith(f"{p}.")]
         matched.update(prefixes)
         ratio = settings.lr_ratio[max(prefixes, key=len)] if prefixes else 1.0
-        plain = parameter.ndim < 2 or id(parameter) in embeddings
-        decay = 0.0 if plain else settings.weight_decay
+        decay = settings.weight_decay if id(parameter) in matrices else 0.0
         groups.setdefault((ratio, decay), []).append(parameter)
     if unknown := settings.lr_ratio.keys() - matched:
         raise ValueError(

@@ -326,3 +326,12 @@ def test_modulate_is_the_identity_at_zero():
     x, zero = torch.randn(3, 4), torch.zeros(3, 4)
     assert torch.equal(modulate(x, zero, zero), x)
     assert torch.equal(modulate(x, zero + 2, zero + 1), x * 2 + 2)
+
+
+def test_a_growing_cache_is_not_recomputed_by_checkpointing():
+    trunk = build(dim=16, depth=2, heads=2, checkpoint=True)
+    x, valid = torch.randn(2, 3, 16, requires_grad=True), torch.ones(2, 3, dtype=torch.bool)
+    cache = trunk.cache()
+    trunk(x, Mask.causal(valid), torch.arange(3).expand(2, 3), cache=cache).sum().backward()
+    assert cache.length == 3
+    assert x.grad.abs().sum() > 0

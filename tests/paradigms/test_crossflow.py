@@ -25,7 +25,7 @@ from unify.nn.text_latent import (
 from unify.nn.trunk import TimedTrunk, Trunk
 from unify.nn.vision import PatchEncoder
 from unify.noise import Noise
-from unify.paradigms.crossflow import CrossFlow, parse, standardise
+from unify.paradigms.crossflow import CrossFlow, parse, standardise, twins
 from unify.paradigms.crossflow_from_image import CrossFlowCaption, CrossFlowImages
 from unify.recipe import Machine
 from unify.tokenizers.pixels import Pixels
@@ -421,3 +421,22 @@ def test_mistakes_are_named():
         make(CrossFlowImages).generate_image(["a"], [pictures(1)])
     with pytest.raises(ValueError, match="answers no prompts"):
         make(CrossFlowCaption).generate_text(pictures(1), ["what?"])
+
+
+def test_rows_with_the_same_text_are_no_negatives_of_each_other():
+    assert twins(["a", "b", "a"]).tolist() == [
+        [False, False, True],
+        [False, False, False],
+        [True, False, False],
+    ]
+
+
+def test_the_residual_stream_stays_in_full_precision_under_autocast():
+    model = CrossFlow(Bytes(), encoder(), contrast(), **flow())
+    seen = []
+    for block in model.trunk.blocks:
+        block.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        z = torch.randn(2, 3, SIDE, SIDE)
+        model.velocity(z, torch.rand(2), torch.ones(2, dtype=torch.long))
+    assert set(seen) == {torch.float32}

@@ -92,7 +92,7 @@ class LatentFlow(Paradigm):
     def velocity(self, z: Tensor, t: Tensor, shown: Tensor) -> Tensor:
         """dz/dt [B C h w] of z [B C h w] at t [B] with indicators `shown` [B]."""
         tokens, time, skip = self.patches.tokens(z, t)  # [B P D]
-        x = torch.cat([self.indicator(shown)[:, None].to(tokens), tokens], 1)  # [B 1+P D]
+        x = torch.cat([self.indicator(shown)[:, None], tokens], 1)  # [B 1+P D]
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         positions = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
         time = torch.cat([time[:, :1], time], 1)

@@ -139,8 +139,8 @@ class TextDecoder(nn.Module):
         cells = places((h, w), self.patch)
         x = self.inward(patchify(latents, self.patch))  # [B P D]
         sequence = Sequence(self.trunk.axes)
-        sequence.add(x + sincos_2d(*cells, self.trunk.dim).to(x), grid=cells, block=True)
-        asked = sincos_2d(1, length, self.trunk.dim).to(x)  # [length D]
+        sequence.add(x + sincos_2d(*cells, self.trunk.dim).to(x.device), grid=cells, block=True)
+        asked = sincos_2d(1, length, self.trunk.dim).to(x.device)  # [length D]
         where = sequence.add(asked.expand(len(x), -1, -1))
         return self.outward(sequence.run(self.trunk)[:, where])
 

@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from unify.nn.attention import Cache
 from unify.nn.frozen import freeze
 from unify.nn.masks import Mask
-from unify.nn.trunk import Backbone, Hidden, Runs, Trunk, check_mask
+from unify.nn.trunk import Backbone, Hidden, Runs, Trunk, check_mask, grows
 
 Separation = Literal["none", "ffn", "full"]
 TextTower = Literal["trained", "frozen", "detached"]
@@ -109,7 +109,7 @@ class DualTrunk(Backbone):
         parts = self._attached(runs.split(x))
         for index in range(self.depth):
             inputs: Any = (index, runs, mask, tables, cache, *parts)
-            if self.text.checkpoint and torch.is_grad_enabled():
+            if self.text.checkpoint and torch.is_grad_enabled() and not grows(cache):
                 parts = checkpoint(self._layer, *inputs, use_reentrant=False)
             else:
                 parts = self._layer(*inputs)

@@ -80,6 +80,11 @@ def check_mask(x: Tensor, mask: Mask, cache: Cache | None) -> None:
         )
 
 
+def grows(cache: Cache | None) -> bool:
+    """Whether a pass appends to the cache: recomputing it for checkpointing would do so again."""
+    return cache is not None and not cache.frozen
+
+
 class Attention(nn.Module):
     def __init__(self, trunk: Trunk):
         super().__init__()
@@ -250,7 +255,7 @@ class Trunk(Backbone):
         chosen = {0: x} if 0 in layers else {}
         for count, block in enumerate(self.blocks, 1):
             inputs = (x, mask, tables, cache, time, timed)
-            if self.checkpoint and torch.is_grad_enabled():
+            if self.checkpoint and torch.is_grad_enabled() and not grows(cache):
                 x = checkpoint(block, *inputs, use_reentrant=False)
             else:
                 x = block(*inputs)

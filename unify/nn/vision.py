@@ -63,7 +63,7 @@ class PatchEncoder(VisionEncoder):
     def forward(self, images: Tensor) -> Tensor:
         h, w = self.grid(*images.shape[-2:])
         x = self.inward(patchify(images, self.patch))  # [B 3 H W] -> [B h*w D]
-        x = x + sincos_2d(h, w, self.dim).to(x)
+        x = x + sincos_2d(h, w, self.dim).to(x.device)  # fp32, as every residual stream
         place = torch.arange(h * w, device=x.device)
         positions = torch.stack([place // w, place % w], -1).expand(len(x), -1, -1)  # [B h*w 2]
         everything = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
