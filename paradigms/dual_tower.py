@@ -112,7 +112,7 @@ class DualTower(Transfusion):
             return self.add_image(sequence, images, present)
         features = self.project(self.vision(images))  # [B P D]
         grid = self.vision.grid(*images.shape[-2:])
-        self._add_framed(sequence, features, self.embed, present, grid=grid)
+        self.add_framed(sequence, features, self.embed, present, grid=grid)
 
     @property
     def ends(self) -> nn.Embedding:

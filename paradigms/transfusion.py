@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -133,7 +133,7 @@ class Transfusion(PrefixParadigm):
     ) -> tuple[slice, Tensor]:
         """Append boi, patches of latents [B C h w] at time t [B], eoi."""
         tokens, time, skip = self.patches.tokens(latents, t)  # [B P D]
-        where = self._add_framed(
+        where = self.add_framed(
             sequence,
             tokens,
             self.ends,
@@ -145,26 +145,6 @@ class Transfusion(PrefixParadigm):
             tower=self.tower,
         )
         return where, skip
-
-    def _add_framed(
-        self,
-        sequence: Sequence,
-        tokens: Tensor,
-        ends: nn.Embedding,
-        present: Tensor | None = None,
-        isolated: bool = False,
-        **column: Any,
-    ) -> slice:
-        """Append tokens [B P D] between the last two entries of `ends`, boi and eoi."""
-        rows, last = len(tokens), ends.num_embeddings - 1
-        valid = torch.ones(rows, 1, dtype=torch.bool, device=tokens.device)
-        if present is not None:
-            valid = present[:, None]
-        ids = torch.full((rows, 1), last, device=tokens.device)
-        sequence.add(ends(ids - 1), valid, isolated=isolated)
-        where = sequence.add(tokens, valid.expand(tokens.shape[:2]), isolated=isolated, **column)
-        sequence.add(ends(ids), valid, isolated=isolated)
-        return where
 
     @property
     def ends(self) -> nn.Embedding:

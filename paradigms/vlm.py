@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Many
 
-import torch
 from torch import Tensor
 
 from unify.batch import Batch, Segment, Text
@@ -47,8 +46,7 @@ class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampl
         super().__init__()
         self.trunk, self.text, self.vision, self.dim = trunk, text, vision, trunk.dim
         self.token_constant = token_constant
-        self.boi, self.eoi = text.vocab_size, text.vocab_size + 1
-        self.embed = Embedding(text.vocab_size + 2, trunk.dim)
+        self.embed = Embedding(text.vocab_size + 2, trunk.dim)  # text, boi, eoi
         self.project = Linear(vision.dim, trunk.dim)
         self.to_text = Linear(trunk.dim, text.vocab_size, bias=False)
 
@@ -65,16 +63,8 @@ class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampl
 
     def add_image(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
         features = self.project(self.vision(images))  # [B P D]
-        shown = torch.ones(len(images), 1, dtype=torch.bool, device=images.device)
-        if present is not None:
-            shown = present[:, None]
         grid = self.vision.grid(*images.shape[-2:])
-        sequence.add(self._embedded(self.boi, len(images)), shown)
-        sequence.add(features, shown.expand(features.shape[:2]), grid=grid)
-        sequence.add(self._embedded(self.eoi, len(images)), shown)
-
-    def _embedded(self, token: int, rows: int) -> Tensor:
-        return self.embed(torch.full((rows, 1), token, device=self.device))
+        self.add_framed(sequence, features, self.embed, present, grid=grid)
 
     def text_logits(self, hidden: Tensor) -> Tensor:
         return self.to_text(hidden)

@@ -14,7 +14,7 @@ import torch
 from tiny_experiment import TinyExperiment, make_trainer, run
 
 from unify import checkpoint
-from unify.callbacks import EachStep, Recorder
+from unify.callbacks import Recorder
 from unify.checkpoint import MANIFEST, STATE, Checkpoints, damage, latest_valid, step_of, steps
 from unify.journal import Journal
 
@@ -275,7 +275,9 @@ def test_a_signal_saves_at_the_end_of_the_optimizer_step_and_stops(tmp_path, sig
 
 def test_callbacks_with_state_must_come_before_it(tmp_path):
     with pytest.raises(AssertionError, match="last"):
-        make_trainer(1, [Checkpoints(tmp_path), EachStep()]).fit(TinyExperiment(1))
+        make_trainer(1, [Checkpoints(tmp_path), Recorder(Journal(tmp_path), 1)]).fit(
+            TinyExperiment(1)
+        )
 
 
 def test_what_a_crash_left_is_cleared_when_a_run_starts(tmp_path):

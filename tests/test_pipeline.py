@@ -139,8 +139,12 @@ def test_runs_at_once_are_those_of_one_after_another(outcome, tmp_path):
     made = run_study(str(tmp_path / "tiny.yaml"), overrides, said.append, tiny=True, at_once=3)
     assert list(made.failed) == ["broken seed 0"]
     assert "lr_ratio" in made.failed["broken seed 0"]
-    for run in (Run(path.parent) for path in (tmp_path / "runs/tiny").glob("*/run.json")):
-        if run.finished:
-            again = Run(folder / "runs/tiny" / run.folder.name)
-            assert run.info["weights"] == again.info["weights"]
+    told = (tmp_path / "runs/tiny/broken-s0.error.txt").read_text()
+    assert "lr_ratio" in told.splitlines()[-1]
+    runs = [Run(path.parent) for path in (tmp_path / "runs/tiny").glob("*/run.json")]
+    finished = [run for run in runs if run.finished]
+    assert len(finished) == 2
+    for run in finished:
+        again = Run(folder / "runs/tiny" / run.folder.name)
+        assert run.info["weights"] == again.info["weights"]
     assert any(line.startswith("transfusion seed 0 | ") for line in said)

@@ -16,6 +16,7 @@ the experiment, before its own `on_train_batch_end`: `last` (numbers or tensors 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -36,7 +37,7 @@ from unify.paradigm import Terms
 NAMED = 8  # samples that an error message names
 
 
-class EachStep(Callback):
+class EachStep(Callback, ABC):
     """Calls `each_step` right after every optimizer step."""
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -49,9 +50,9 @@ class EachStep(Callback):
             self._step = trainer.global_step
             self.each_step(trainer, pl_module, self._step)
 
+    @abstractmethod
     def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
         """`step` optimizer steps are done."""
-        raise NotImplementedError
 
 
 class Recorder(EachStep):

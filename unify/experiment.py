@@ -202,14 +202,14 @@ MATRICES = (  # kinds of layers, and the parameter that decay acts on
 def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
     """Trainable parameters by learning-rate ratio and weight decay.
 
-    Decay acts on matrices of linear and convolutional layers only. The longest matching prefix in
+    Decay acts on the MATRICES of layers only. The longest matching prefix in
     `lr_ratio` decides a parameter's ratio; a prefix that matches nothing is an error.
     """
     matrices = {
-        id(part.get_parameter(name))
+        id(getattr(part, name))
         for part in model.modules()
         for kinds, name in MATRICES
-        if isinstance(part, kinds) and part._parameters.get(name) is not None
+        if isinstance(part, kinds)
     }
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     matched: set[str] = set()

@@ -23,8 +23,8 @@ def run_at_once(
 ) -> dict[str, tuple[int, str]]:
     """Run commands, `jobs` at a time, their lines said under their names as they come.
 
-    Returns exit status and last words of each that failed. SIGTERM and SIGUSR1 are passed on, and
-    what has not started then never does.
+    Returns exit status and last words of each that failed. SIGTERM and SIGUSR1 are passed on; what
+    has not started then never does, and what has not ended well has status EX_TEMPFAIL.
     """
     running: set[subprocess.Popen] = set()
     stopped: list[int] = []
@@ -41,13 +41,16 @@ def run_at_once(
             env=environment,
         )
         running.add(process)
+        if stopped:  # the signal came while the process was being started
+            process.send_signal(stopped[0])
         last = ""
         assert process.stdout is not None
         for line in process.stdout:
             last = line.rstrip()
             say(f"{name} | {last}")
         running.discard(process)
-        return process.wait(), last
+        status = process.wait()
+        return (os.EX_TEMPFAIL if status and stopped else status), last
 
     def stop(number: int, _: Any) -> None:
         stopped.append(number)

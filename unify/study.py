@@ -10,7 +10,8 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,35 +51,47 @@ def run_study(
     folder = runs_folder / study.name
     _describe(study, arms, path, folder)
     rows: list[Row] = []
-    failed = _train_at_once(path, overrides, say, tiny, at_once) if at_once > 1 else {}
+    failed: dict[str, str] = {}
+    if at_once > 1:
+        options = [path, *overrides, *(["--tiny"] if tiny else [])]
+        failed = _train_at_once(jobs(study, arms), options, say, at_once)
     for arm, seed, config in jobs(study, arms):
         if f"{arm} seed {seed}" in failed:
             continue
         say(f"== {arm}, seed {seed}")
         try:
-            rows += finish_run(config, say)
+            with _recorded(config, arm, seed):
+                rows += finish_run(config, say)
         except Stopped:
             raise
         except Exception as error:
             failed[f"{arm} seed {seed}"] = f"{type(error).__name__}: {error}"
-            (folder / f"{arm}-s{seed}.error.txt").write_text(traceback.format_exc())
             say(f"{arm}, seed {seed} failed: {error}")
         write_json(folder / "results.json", rows)
     write_report(folder)
     return Outcome(folder, rows, failed)
 
 
+@contextmanager
+def _recorded(config: Config, arm: str, seed: int) -> Iterator[None]:
+    """Leaves the traceback of what fails in the study's folder, where the report finds it."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, Stopped):
+            folder = Path(config["machine"]["runs"]) / config["study"]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{arm}-s{seed}.error.txt").write_text(traceback.format_exc())
+        raise
+
+
 def _train_at_once(
-    path: str, overrides: list[str], say: Say, tiny: bool, at_once: int
+    runs: Iterable[tuple[str, int, Config]], options: list[str], say: Say, at_once: int
 ) -> dict[str, str]:
     """Every run in a process of its own; what failed, with its last words. Stopped if one was."""
-    study, arms = load_study(path, overrides, tiny)
+    command = [sys.executable, "-m", "unify.cli", "study", *options]
     commands = {
-        f"{arm} seed {seed}": [
-            *(sys.executable, "-m", "unify.cli", "study", path, *overrides),
-            *("--arm", arm, "--seed", str(seed), *(["--tiny"] if tiny else [])),
-        ]
-        for arm, seed, _ in jobs(study, arms)
+        f"{arm} seed {seed}": [*command, "--arm", arm, "--seed", str(seed)] for arm, seed, _ in runs
     }
     failed = run_at_once(commands, at_once, say)
     for name, (status, last) in failed.items():
@@ -92,13 +105,17 @@ def train_one(
 ) -> list[Run]:
     """Train one arm, with one seed or all of the study's; nothing is scored or reported."""
     study, arms = load_study(path, overrides, tiny)
-    wanted = [c for a, s, c in jobs(study, arms) if a == arm and seed in (None, s)]
+    wanted = [(s, c) for a, s, c in jobs(study, arms) if a == arm and seed in (None, s)]
     if not wanted:
         raise ValueError(
             f"{path} has no arm {arm!r} with seed {seed}; it has arms {', '.join(arms)} with "
             f"seeds {', '.join(map(str, study.seeds))}"
         )
-    return [completed(train(config, say)) for config in wanted]
+    runs = []
+    for one, config in wanted:
+        with _recorded(config, arm, one):
+            runs.append(completed(train(config, say)))
+    return runs
 
 
 def jobs(study: Study, arms: dict[str, Config]) -> Iterator[tuple[str, int, Config]]:

@@ -1,23 +1,29 @@
-"""Models of diffusers inside ours: initial values by name, further input channels, zero outputs."""
+"""Models of libraries inside ours: initial values by name, further input channels, zero outputs."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
 
-def prepared(model: Any, checkpoint: bool) -> Any:
-    """Modules of the library that own parameters and cannot reset them learn to."""
+def resettable(model: Any, reset: Callable[[nn.Module], None]) -> Any:
+    """Modules of a library that own parameters and cannot reset them learn to."""
     for part in model.modules():
         own = any(True for _ in part.parameters(recurse=False))
         if own and not hasattr(part, "reset_parameters"):
-            part.reset_parameters = functools.partial(_reset_own, part)
+            part.reset_parameters = functools.partial(reset, part)
+    return model
+
+
+def prepared(model: Any, checkpoint: bool) -> Any:
+    """A model of diffusers that can be initialised, and recomputes activations if asked to."""
     if checkpoint:
         model.enable_gradient_checkpointing()
-    return model
+    return resettable(model, _reset_own)
 
 
 def _reset_own(part: nn.Module) -> None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+
+from unify.nn.flops import counted
 
 GROUPS = 8
 
@@ -110,6 +110,4 @@ def row_mean(values: Tensor) -> Tensor:
 
 def training_flops(forward: Callable[[Tensor], object], images: Tensor) -> float:
     """FLOPs of forward and backward over images [B 3 H W]: 3 times one row's forward, times B."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        forward(images[:1])
-    return 3.0 * counter.get_total_flops() * len(images)
+    return 3.0 * counted(lambda: forward(images[:1])) * len(images)

@@ -20,11 +20,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from unify.flow import TimeLaw, expand
 from unify.nn.adopt import WiderConv, ZeroConv, prepared
+from unify.nn.flops import counted
 from unify.nn.frozen import content_hash
 from unify.nn.layers import ZeroLinear
 
@@ -62,14 +61,11 @@ class Denoiser(nn.Module, ABC):
     def tokens(self, grid: tuple[int, int]) -> int:
         return grid[0] * grid[1] // self.patch**2
 
-    @torch.no_grad()
     def flops(self, grid: tuple[int, int], tokens: int) -> float:
         """Of a forward pass over one row with so many condition tokens, counted in a pass."""
         xt = next(self.parameters()).new_zeros(1, self.channels, *grid)
         condition = xt.new_zeros(1, tokens, self.condition_dim)
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            self.velocity(xt, xt.new_full((1,), 0.5), condition)
-        return float(counter.get_total_flops())
+        return counted(lambda: self.velocity(xt, xt.new_full((1,), 0.5), condition))
 
     def _input(self, xt: Tensor, source: Tensor | None) -> Tensor:
         if not self.source_channels:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence as Many
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,26 @@ class PrefixParadigm(Paradigm):
         """Append texts; returns where they lie, ids [B length] and valid [B length]."""
         ids, valid = (part.to(self.device) for part in self.text.encode(texts, length))
         return sequence.add(self.embed(ids), valid), ids, valid
+
+    def add_framed(
+        self,
+        sequence: Sequence,
+        tokens: Tensor,
+        ends: nn.Embedding,
+        present: Tensor | None = None,
+        isolated: bool = False,
+        **column: Any,
+    ) -> slice:
+        """Append tokens [B P D] between the last two entries of `ends`, boi and eoi."""
+        rows, last = len(tokens), ends.num_embeddings - 1
+        valid = torch.ones(rows, 1, dtype=torch.bool, device=tokens.device)
+        if present is not None:
+            valid = present[:, None]
+        ids = torch.full((rows, 1), last, device=tokens.device)
+        sequence.add(ends(ids - 1), valid, isolated=isolated)
+        where = sequence.add(tokens, valid.expand(tokens.shape[:2]), isolated=isolated, **column)
+        sequence.add(ends(ids), valid, isolated=isolated)
+        return where
 
     def drop_conditions(self, batch: Batch, noise: Noise) -> list[list[Text]]:
         """Text columns of the batch, conditions of an image made unconditional in some rows."""

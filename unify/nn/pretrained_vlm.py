@@ -17,11 +17,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from unify.batch import Text
 from unify.nn.attention import Cache
+from unify.nn.flops import counted
 from unify.nn.frozen import content_hash, freeze
 from unify.nn.language import Context, LanguageModel
 from unify.nn.pretrained import Past
@@ -219,12 +218,9 @@ class PretrainedVLM(LanguageModel):
         text = self._instructed(_wordy(length), length)
         return self._inputs([text], _blank(sizes))[1].shape[1]
 
-    @torch.no_grad()
     def flops_read(self, length: int, sizes: Sequence[tuple[int, int]] = ()) -> float:
         """Counted in a pass."""
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            self.read([_wordy(length)], _blank(sizes), length)
-        return float(counter.get_total_flops())
+        return counted(lambda: self.read([_wordy(length)], _blank(sizes), length))
 
     def flops_ask(self, context: int, queries: int) -> float:
         config = self.decoder.config

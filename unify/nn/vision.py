@@ -9,16 +9,15 @@ Ordinary sub-modules: they train with what they are part of, at a learning rate 
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from unify.nn.adopt import resettable
+from unify.nn.flops import counted
 from unify.nn.layers import Linear, patchify, sincos_2d
 from unify.nn.masks import Mask
 from unify.nn.trunk import Trunk
@@ -112,7 +111,7 @@ class TimmEncoder(VisionEncoder):
         described = model.feature_info[layer]
         self.dim, self.stride = described["num_chs"], described["reduction"]
         model.prune_intermediate_layers([self.layer], prune_norm=not self.last, prune_head=True)
-        self.model, self.pretrained = _resettable(model), bool(pretrained)
+        self.model, self.pretrained = resettable(model, _reset_own), bool(pretrained)
         for statistic in ("mean", "std"):
             value = torch.tensor(data[statistic]).view(3, 1, 1)
             self.register_buffer(statistic, value, persistent=False)
@@ -132,25 +131,14 @@ class TimmEncoder(VisionEncoder):
         )
         return features.flatten(2).transpose(1, 2)  # [B D h w] -> [B h*w D]
 
-    @torch.no_grad()
     def flops(self, height: int, width: int) -> float:
         """Counted in a pass; the model is in eval mode meanwhile, so that no statistic moves."""
         training = self.training
         self.eval()
         image = next(self.parameters()).new_zeros(1, 3, height, width)
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            self(image)
+        total = counted(lambda: self(image))
         self.train(training)
-        return float(counter.get_total_flops())
-
-
-def _resettable(model: nn.Module) -> nn.Module:
-    """Modules of the library that own parameters and cannot reset them learn to."""
-    for part in model.modules():
-        own = any(True for _ in part.parameters(recurse=False))
-        if own and not hasattr(part, "reset_parameters"):
-            part.reset_parameters = functools.partial(_reset_own, part)  # type: ignore[assignment]
-    return model
+        return total
 
 
 def _reset_own(part: nn.Module) -> None:
