@@ -83,15 +83,19 @@ class CrossFlow(LatentFlow):
         steps: int = 30,
         shift: float = 1.0,
         solver: str = "euler",
+        temperature: float = 1.0,
     ) -> Tensor:
-        """Encode the prompts, carry their latents over, decode."""
+        """Encode the prompts, carry their latents over, decode.
+
+        `temperature` scales the encoder's noise: at 0 a prompt's mean is where the flow starts.
+        """
         if prompts is None or sources or negative:
             raise ValueError(
                 "CrossFlow starts at a prompt and is guided by an indicator; give prompts, and "
                 "neither sources nor negative prompts"
             )
         eps = Noise.for_prompts(seed, prompts, self.device).normal("x0", self._shape(size))
-        z0 = self.source(prompts, eps)
+        z0 = self.source(prompts, temperature * eps)
         return self.image.decode(self.carry(z0, guidance, steps, shift, solver))
 
     @torch.no_grad()
@@ -101,11 +105,13 @@ class CrossFlow(LatentFlow):
         count: int = 1,
         size: tuple[int, int] | None = None,
         seed: int = 0,
+        temperature: float = 1.0,
         **sampling: Any,
     ) -> Tensor:
         """`count` images [N 3 H W] of a sum and difference of prompts, e.g. "A + B - C"."""
-        eps = Noise.for_prompts(seed, [expression] * count, self.device)
-        z0 = standardise(self.combine(parse(expression), eps.normal("x0", self._shape(size))))
+        noise = Noise.for_prompts(seed, [expression] * count, self.device)
+        eps = temperature * noise.normal("x0", self._shape(size))
+        z0 = standardise(self.combine(parse(expression), eps))
         return self.image.decode(self.carry(z0, **sampling))
 
     def combine(self, terms: Many[tuple[int, str]], eps: Tensor) -> Tensor:

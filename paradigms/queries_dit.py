@@ -37,6 +37,8 @@ Pass = tuple[Many[Text] | None, bool]  # of guidance: its prompts, and whether i
 class QueriesDiT(Paradigm):
     """Frozen language model, queries, connector, denoiser.
 
+    `query_std`: of queries at the start, None for D^-0.5 as in MetaQuery; OpenUni has 1. Best as
+    large as the language model's embeddings: then a query is still itself after the first layers.
     `conditioning`: learned queries, as many random ones that stay as they are, or the last layer's
     hidden states of the prefix instead. `tune_llm`: the language model is trained too, on the flow
     loss alone. `train_denoiser`: false in a first stage that trains queries and connector only.
@@ -60,6 +62,7 @@ class QueriesDiT(Paradigm):
         image: ContinuousTokenizer,
         time: TimeLaw,
         queries: int = 64,
+        query_std: float | None = None,
         conditioning: Literal["queries", "random_queries", "last_layer"] = "queries",
         tune_llm: bool = False,
         train_denoiser: bool = True,
@@ -77,6 +80,7 @@ class QueriesDiT(Paradigm):
         self.connector, self.image, self.time = connector, image, time
         self.tune_llm, self.train_denoiser, self.train_shift = tune_llm, train_denoiser, train_shift
         self.size, self.dropout, self.source_dropout = size, dropout, source_dropout
+        self.query_std = query_std or llm.dim**-0.5
         self.register_parameter("queries", None)
         if conditioning != "last_layer":
             self.queries = nn.Parameter(torch.empty(queries, llm.dim), conditioning == "queries")
@@ -84,7 +88,7 @@ class QueriesDiT(Paradigm):
 
     def reset_parameters(self) -> None:
         if self.queries is not None:
-            nn.init.normal_(self.queries, std=self.queries.shape[1] ** -0.5)
+            nn.init.normal_(self.queries, std=self.query_std)
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Velocity error on the target's latents, in rows that have one condition or several."""

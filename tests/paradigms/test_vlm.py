@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small import learn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -98,6 +99,15 @@ def test_gradient_reaches_the_encoder_from_every_text_task(reading, asking):
         term(model, batch).value.sum().backward()
         assert model.vision.inward.weight.grad.abs().max() > 0
         assert all(p.grad is not None for p in model.parameters())
+
+
+def test_answers_learned_by_heart_are_given(asking):
+    model = learn(make_vlm(), [asking], 40, {"text_ce"})
+    images, questions, answers = (column.data for column in asking.segments)
+    assert model.generate_text(images, questions) == answers
+    order = [1, 2, 0]
+    asked = [questions[i] for i in order]
+    assert model.generate_text(images[order], asked) == [answers[i] for i in order]
 
 
 @torch.no_grad()

@@ -79,9 +79,9 @@ class LatentFlow(Paradigm):
 
     def targets(self, z1: Tensor, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
         """What each row's source goes to [B C h w], and its indicator [B]: 0 in null rows, whose
-        target is another row's. A row without a mate is never null."""
+        target is another row's. A row without a mate is never null, and none is in eval mode."""
         other = mate(self.grouped(batch), noise.uniform("mate"))
-        null = noise.uniform("drop") < self.dropout
+        null = noise.uniform("drop") < (self.dropout if self.training else 0.0)
         null = null & (other != torch.arange(len(batch), device=other.device))
         return torch.where(expand(null, z1), z1[other], z1), (~null).long()
 

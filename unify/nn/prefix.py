@@ -82,8 +82,8 @@ class PrefixParadigm(Paradigm):
         return where
 
     def drop_conditions(self, batch: Batch, noise: Noise) -> list[list[Text]]:
-        """Text columns of the batch, conditions of an image made unconditional in some rows."""
-        generates = batch.segments[-1].kind == "image"
+        """Text columns of the batch; in training, some rows lose the conditions of an image."""
+        generates = self.training and batch.segments[-1].kind == "image"
         dropped = (noise.uniform("drop") < self.dropout).tolist()
         return [
             [None if drop else text for text, drop in zip(column.texts, dropped, strict=True)]
