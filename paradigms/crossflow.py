@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from unify.batch import Batch, Text
+from unify.flow import Solver
 from unify.nn.latent_flow import LatentFlow, target_name
 from unify.nn.prefix import MAX_PROMPT
 from unify.nn.text_latent import Regulariser, TextEncoder, check_fit
@@ -82,7 +83,7 @@ class CrossFlow(LatentFlow):
         guidance: float = 1.0,
         steps: int = 30,
         shift: float = 1.0,
-        solver: str = "euler",
+        solver: Solver = "euler",
         temperature: float = 1.0,
     ) -> Tensor:
         """Encode the prompts, carry their latents over, decode.
