@@ -128,7 +128,7 @@ class CrossFlow(LatentFlow):
         return len(batch) * (batch.segments[0].length + self.flow_tokens(self._grid(batch)))
 
     def flops(self, batch: Batch) -> float:
-        """Forward and backward of encoder, trunk and regulariser; patches are negligible."""
+        """Forward and backward of encoder, flow and regulariser."""
         grid, length = self._grid(batch), batch.segments[0].length
         row = self.encoder.flops(length, grid) + self.flow_flops(grid)
         kept = self.regulariser.flops(length, grid, batch.segments[1].images)

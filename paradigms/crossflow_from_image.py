@@ -75,7 +75,7 @@ class CrossFlowImages(LatentFlow):
         return len(batch) * self.flow_tokens(self._grid(batch))
 
     def flops(self, batch: Batch) -> float:
-        """Forward and backward of the trunk; patches are negligible."""
+        """Forward and backward of the flow."""
         return 3.0 * len(batch) * self.flow_flops(self._grid(batch))
 
     def _grid(self, batch: Batch) -> tuple[int, int]:
@@ -144,7 +144,7 @@ class CrossFlowCaption(LatentFlow):
         return len(batch) * (batch.segments[1].length + self.flow_tokens(self._grid(batch)))
 
     def flops(self, batch: Batch) -> float:
-        """Forward and backward of encoder, decoder and trunk; patches are negligible."""
+        """Forward and backward of encoder, decoder and flow."""
         grid, length = self._grid(batch), batch.segments[1].length
         texts = self.encoder.flops(length, grid) + self.decoder.flops(length - 1, grid)
         return 3.0 * len(batch) * (texts + self.flow_flops(grid))

@@ -127,9 +127,9 @@ class LatentFlow(Paradigm):
         return h * w + 1
 
     def flow_flops(self, grid: tuple[int, int]) -> float:
-        """Of the trunk's forward pass over one row."""
+        """Of a forward pass of patches and trunk over one row."""
         tokens = self.flow_tokens(grid)
-        return self.trunk.flops(tokens, tokens**2)
+        return self.trunk.flops(tokens, tokens**2) + self.patches.flops(grid)
 
 
 def target_name(batch: Batch) -> str:
