@@ -48,7 +48,7 @@ class QueriesDiT(Paradigm):
     the first source_channels / channels sources.
     """
 
-    tasks = frozenset({"text_to_image", "edit", "depth", "super_resolution", "image"})
+    tasks = frozenset({"text_to_image", "edit", "compose", "depth", "super_resolution", "image"})
     answers = frozenset({"caption", "vqa"})
     terms = frozenset({"image_flow"})
     likelihood = "none"
@@ -189,6 +189,7 @@ class QueriesDiT(Paradigm):
         negative: Many[Text] | None = None,
         size: tuple[int, int] | None = None,
         seed: int | Many[int] = 0,
+        present: Many[Tensor] | None = None,
         guidance: float = 1.0,
         image_guidance: float = 1.0,
         steps: int = 30,
@@ -209,7 +210,7 @@ class QueriesDiT(Paradigm):
         if shown and all(prompt is None for prompt in prompts or []):
             prompts = None  # image to image, as training lays it out
         passes, scales = _passes(prompts, bool(shown), negative, guidance, image_guidance)
-        asked, stacked = _stack(passes, shown)
+        asked, stacked = _stack(passes, shown, present)
         tokens, valid = self.condition(asked, stacked)
         source = self.source_latents(stacked, size)
 
@@ -274,13 +275,14 @@ def _passes(
     return [ladder[i] for i in kept], [scales[i] for i in kept[1:]]
 
 
-def _stack(passes: list[Pass], sources: list[Tensor]) -> tuple[list[Text] | None, list[Shown]]:
+def _stack(
+    passes: list[Pass], sources: list[Tensor], present: Many[Tensor] | None
+) -> tuple[list[Text] | None, list[Shown]]:
     """Passes one after another along B: prompts, and sources with the rows that see them."""
     prompts = [text for texts, _ in passes for text in texts or []] or None
     columns = []
-    for images in sources:
-        given = torch.tensor([shown for _, shown in passes], device=images.device)
-        rows = given.repeat_interleave(len(images))
+    for images, have in zip(sources, present or [torch.ones(len(s)) for s in sources], strict=True):
+        rows = torch.cat([have.bool() & shown for _, shown in passes]).to(images.device)
         columns.append((images.repeat(len(passes), 1, 1, 1), rows))
     return prompts, columns
 
