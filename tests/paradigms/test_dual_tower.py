@@ -193,6 +193,19 @@ def test_4_a_clean_copy_isolates_the_noised_image_and_has_its_positions(images):
     assert torch.equal(seen["positions"][0][noised], seen["positions"][0][clean])
 
 
+def test_4_what_the_encoder_sees_of_an_image_does_not_leak_into_its_noised_copy(images):
+    dual = awake(from_llm(condition_on="clean_copy", understand="vision"))
+    seen, depends = call(dual, story(images))
+    image, mask = seen["towers"] == IMAGE, seen["mask"]
+    noised, clean = mask.isolated[0] & image, (~mask.isolated[0] & image).nonzero().flatten()
+    features = slice(clean.max() + 3, clean.max() + 3 + 16)  # after eoi and boi
+    assert not depends[noised, features].any()
+    assert not depends[features][:, noised].any()
+    assert depends[features][:, clean].all()
+    later = torch.arange(features.stop + 1, len(image))
+    assert depends[later[mask.valid[0, later]], features].all()
+
+
 def test_the_encoder_sees_what_is_asked_about_alone_and_sources_beside_their_latents(images):
     dual = awake(from_llm(condition_on="clean_copy", understand="vision"))
     features, batches, calls = 16, layouts(images), []
