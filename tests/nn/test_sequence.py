@@ -83,3 +83,23 @@ def test_images_next_to_each_other_are_blocks_of_their_own():
     assert reads[other, other].all()
     assert reads[other, one].all()
     assert not reads[one, other].any()
+
+
+def test_a_noised_copy_reads_its_own_delimiters_and_nobody_else_reads_them():
+    sequence = Sequence(axes=1)
+    before = add_text(sequence, 2)
+    copies = []
+    for _ in range(2):
+        noised = add_image(sequence, True, isolated=True)
+        copies.append(slice(noised.start - 1, noised.stop + 1))  # with boi and eoi
+        clean = add_image(sequence, True)
+    after = add_text(sequence, 2)
+    reads = sequence.mask().dense()[0, 0]
+    for copy in copies:
+        assert reads[copy, before].all()
+        assert reads[copy.start + 1 : copy.stop, copy.start].all()  # boi
+        assert reads[copy.stop - 1, copy].all()  # eoi reads all of it
+        outside = torch.ones(len(reads), dtype=torch.bool)
+        outside[copy] = False
+        assert not reads[outside][:, copy].any()
+    assert reads[after, clean].all()

@@ -91,10 +91,10 @@ def test_noised_mode_lets_later_text_read_the_noised_image(images):
 
 def test_clean_copy_isolates_the_noised_image_and_later_text_reads_the_clean_one(images):
     mask, depends = call(awake(make_transfusion(condition_on="clean_copy")), story(images))
-    noised = mask.isolated[0] & (mask.segment[0] >= 0)
-    clean = ~mask.isolated[0] & (mask.segment[0] >= 0)
+    noised = (mask.isolated[0] >= 0) & (mask.segment[0] >= 0)
+    clean = (mask.isolated[0] < 0) & (mask.segment[0] >= 0)
     assert noised.sum() == clean.sum() == 4
-    others = ~mask.isolated[0] & mask.valid[0]
+    others = (mask.isolated[0] < 0) & mask.valid[0]
     assert not depends[others][:, noised].any(), "nothing outside depends on noise"
     assert not depends[noised][:, clean].any(), "the target does not leak into its noised copy"
     later = others & (torch.arange(len(others)) > clean.nonzero().max())
@@ -106,9 +106,22 @@ def test_both_copies_have_the_same_positions(images):
     model.trunk.register_forward_pre_hook(lambda m, a: positions.append((a[1], a[2])))
     terms(model, story(images))
     mask, place = positions[0]
-    noised = mask.isolated[0] & (mask.segment[0] >= 0)
-    clean = ~mask.isolated[0] & (mask.segment[0] >= 0)
+    noised = (mask.isolated[0] >= 0) & (mask.segment[0] >= 0)
+    clean = (mask.isolated[0] < 0) & (mask.segment[0] >= 0)
     assert torch.equal(place[0][noised], place[0][clean])
+
+
+def test_the_noised_copy_changes_no_text_and_is_what_an_image_drawn_last_is(images):
+    model, seen = awake(make_transfusion(condition_on="clean_copy")), []
+    model.trunk.register_forward_hook(lambda m, a, out: seen.append(out))
+    prompt, drawn, text = story(images).segments
+    read = Segment.image(images, "condition")
+    for columns in ([prompt, drawn, text], [prompt, drawn], [prompt, read, text]):
+        terms(model, Batch("story", columns, ["a", "b", "c"]))
+    both, last, clean = seen
+    copied = last.shape[1]  # the prompt and the noised image between its delimiters
+    torch.testing.assert_close(both[:, :copied], last)
+    torch.testing.assert_close(both[:, copied:], clean[:, 16:])
 
 
 @pytest.mark.parametrize("bound", [0.5, 0.8])
