@@ -11,8 +11,9 @@ from small import DIM, PROMPTS, SIDE, awake, confusion, learn
 from unify import cli
 from unify.batch import Batch
 from unify.flow import LogitNormalTime, SinCosPath, UniformTime
+from unify.nn.flops import counted
 from unify.nn.init import initialise
-from unify.nn.patches import LinearPatches
+from unify.nn.patches import ConvPatches, LinearPatches
 from unify.nn.text_latent import (
     Deterministic,
     ImageText,
@@ -255,6 +256,47 @@ def test_images_learned_by_heart_are_drawn():
     learn(model, [batch], 60, {"image_flow"})
     assert terms(model, batch)["image_flow"].value.max() < 0.01
     assert confusion(model.generate_image(PROMPTS, steps=10), images).max() < 0.1
+
+
+def unread(model):
+    """A list that fills with the FLOPs of pairs that a trunk's mask hides: torch counts them."""
+    found = []
+
+    def hook(trunk, args):
+        x, mask = args[:2]
+        hidden = len(x) * x.shape[1] ** 2 - mask.pairs()
+        found.append(4.0 * hidden * trunk.head_dim * trunk.heads * trunk.depth)
+
+    for part in model.modules():
+        if isinstance(part, Trunk):
+            part.register_forward_pre_hook(hook)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings"),
+    [
+        (CrossFlow, {}),
+        (CrossFlow, {"trunk": TimedTrunk(DIM, 2, 2), "patches": ConvPatches(3, DIM, 4, 8)}),
+        (CrossFlow, {"regulariser": TextText(encoder(Deterministic()))}),
+        (CrossFlow, {"regulariser": Reconstruction(decoder())}),
+        (CrossFlowImages, {}),
+        (CrossFlowCaption, {}),
+    ],
+    ids=["image", "timed", "text", "tokens", "images", "caption"],
+)
+def test_flops_are_those_that_torch_counts(cls, settings):
+    """Within 1%, in texts without padding; the contrast of a group is what is left out."""
+    model, images = make(cls, **settings), pictures(4)
+    texts, keys = [f"picture {row}" for row in range(4)], list("abcd")  # 11 tokens each
+    batch = {
+        CrossFlow: Batch.text_to_image(texts, images, keys, 11),
+        CrossFlowImages: Batch.image_to_image(images, images.flip(0), keys, "depth"),
+        CrossFlowCaption: Batch.image_to_text(images, texts, keys, lengths=(11, 11)),
+    }[cls]
+    hidden = unread(model)
+    total = counted(lambda: terms(model, batch))
+    assert model.flops(batch) / 3 == pytest.approx(total - sum(hidden), rel=0.01)
 
 
 # Guidance, oracle, inversion
