@@ -273,7 +273,7 @@ def test_a_state_without_the_frozen_language_model_draws_the_same_images():
 
 
 def test_queries_start_apart():
-    """Unlike copies of one mean embedding, which only their positions would tell apart."""
+    """At D^-0.5 (OpenUni), unlike copies of one mean row that only their positions tell apart."""
     model = QueriesDiT(
         make_llm(), Connector(DIM, OUT, PlainEncoder(DIM, 1, 2)), sana(), Pixels(), UniformTime()
     )
