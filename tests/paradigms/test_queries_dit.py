@@ -256,7 +256,8 @@ def test_a_prompt_that_is_too_long_is_cut_alike_in_training_and_sampling(images)
 
 
 def test_another_number_of_queries_does_not_load():
-    with pytest.raises(RuntimeError, match="size mismatch for queries"):
+    words = r"have queries of 4 x 32 instead of 5 x 32; build the model with the settings that they"
+    with pytest.raises(ValueError, match=words):
         load_kept(make(queries=N + 1), make().state_dict())
 
 
@@ -273,7 +274,7 @@ def test_a_state_without_the_frozen_language_model_draws_the_same_images():
 
 
 def test_queries_start_apart():
-    """Unlike copies of one mean embedding, which only their positions would tell apart."""
+    """At D^-0.5 (OpenUni), unlike copies of one mean row that only their positions tell apart."""
     model = QueriesDiT(
         make_llm(), Connector(DIM, OUT, PlainEncoder(DIM, 1, 2)), sana(), Pixels(), UniformTime()
     )
