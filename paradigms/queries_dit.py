@@ -25,20 +25,19 @@ from unify.flow import Solver, TimeLaw, guide, integrate, interpolate, shift_tim
 from unify.nn.connector import Connector
 from unify.nn.denoiser import Denoiser
 from unify.nn.frozen import freeze
+from unify.nn.guidance import Shown, guidance_passes, stack_passes
 from unify.nn.language import LanguageModel
 from unify.noise import Noise
 from unify.paradigm import Paradigm, Term, Terms
 from unify.tokenizer import ContinuousTokenizer, Tokenizer
 
-Shown = tuple[Tensor, Tensor]  # images [B 3 H W], and which rows have one [B]
-Pass = tuple[Many[Text] | None, bool]  # of guidance: its prompts, and whether it sees the sources
-
 
 class QueriesDiT(Paradigm):
     """Frozen language model, queries, connector, denoiser.
 
-    `query_std`: of queries at the start, None for D^-0.5 as in MetaQuery; OpenUni has 1. Best as
-    large as the language model's embeddings: then a query is still itself after the first layers.
+    `query_std`: of queries at the start, None for D^-0.5 as in OpenUni; BLIP3-o (arXiv:2505.09568)
+    has 1. MetaQuery's are new rows of the model's own embedding, each nearly the mean of the old
+    ones. Best as large as that embedding: then a query is still itself after the first layers.
     `conditioning`: learned queries, as many random ones that stay as they are, or the last layer's
     hidden states of the prefix instead. `tune_llm`: the language model is trained too, on the flow
     loss alone. `train_denoiser`: false in a first stage that trains queries and connector only.
@@ -209,8 +208,8 @@ class QueriesDiT(Paradigm):
         x0 = noise.normal("x0", (self.image.channels, *self.image.grid(*size)))
         if shown and all(prompt is None for prompt in prompts or []):
             prompts = None  # image to image, as training lays it out
-        passes, scales = _passes(prompts, bool(shown), negative, guidance, image_guidance)
-        asked, stacked = _stack(passes, shown, present)
+        passes, scales = guidance_passes(prompts, bool(shown), negative, guidance, image_guidance)
+        asked, stacked = stack_passes(passes, shown, present)
         tokens, valid = self.condition(asked, stacked)
         source = self.source_latents(stacked, size)
 
@@ -248,43 +247,6 @@ def _prefix(batch: Batch) -> tuple[int, list[tuple[int, int]]]:
     text, images = _columns(batch)
     sizes = [(column.images.shape[-2], column.images.shape[-1]) for column in images]
     return (text.length if text else 0), sizes
-
-
-def _passes(
-    prompts: Many[Text] | None,
-    shown: bool,
-    negative: Many[Text] | None,
-    guidance: float,
-    image_guidance: float,
-) -> tuple[list[Pass], list[float]]:
-    """Conditions of guidance from least to most, and a scale for each step up.
-
-    One whose weight in `guide`'s sum, s_i - s_{i+1} with s_0 = 1, is zero is left out.
-    """
-    nothing = None if prompts is None else list(negative or [None] * len(prompts))
-    ladder: list[Pass] = [(nothing, False)]
-    scales = [1.0]
-    if shown:
-        ladder.append((nothing, True))
-        scales.append(image_guidance)
-    if prompts is not None:
-        ladder.append((prompts, True))
-        scales.append(guidance)
-    last = len(ladder) - 1
-    kept = [i for i in range(last) if scales[i] != scales[i + 1]] + [last]
-    return [ladder[i] for i in kept], [scales[i] for i in kept[1:]]
-
-
-def _stack(
-    passes: list[Pass], sources: list[Tensor], present: Many[Tensor] | None
-) -> tuple[list[Text] | None, list[Shown]]:
-    """Passes one after another along B: prompts, and sources with the rows that see them."""
-    prompts = [text for texts, _ in passes for text in texts or []] or None
-    columns = []
-    for images, have in zip(sources, present or [torch.ones(len(s)) for s in sources], strict=True):
-        rows = torch.cat([have.bool() & shown for _, shown in passes]).to(images.device)
-        columns.append((images.repeat(len(passes), 1, 1, 1), rows))
-    return prompts, columns
 
 
 def _check(

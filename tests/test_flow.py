@@ -125,6 +125,7 @@ def test_shift_is_a_group_that_fixes_both_ends():
     torch.testing.assert_close(shift_time(shift_time(t, 3.0), 1 / 3), t)
     assert shift_time(t, 3.0)[[0, -1]].tolist() == [0, 1]
     assert (shift_time(t, 3.0)[1:-1] < t[1:-1]).all()  # towards the source
+    assert (shift_time(t, 3.0).diff() > 0).all()
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "rk4"])

@@ -1,6 +1,6 @@
-"""Variational autoencoder: diffusers' `AutoencoderKL`, trained here or pretrained.
+"""Variational autoencoder: diffusers' `AutoencoderKL`, trained here or pretrained; DC-AE.
 
-Kingma and Welling, arXiv:1312.6114; Rombach et al., arXiv:2112.10752.
+Kingma and Welling, arXiv:1312.6114; Rombach et al., arXiv:2112.10752; DC-AE: arXiv:2410.10733.
 
 B rows, C channels, H x W pixels, h x w grid.
 
@@ -134,6 +134,36 @@ class PretrainedVAE(VAE):
             shift = torch.tensor(config.latents_mean).flatten().float()
             scale = scale / torch.tensor(config.latents_std).flatten().float()
         self._adopt(net, shift, scale)
+
+
+class PretrainedDCAE(ContinuousTokenizer):
+    """An `AutoencoderDC` from a local folder or a repository id: Sana's latents.
+
+    A plain autoencoder: latent = encoder's output * the config's `scaling_factor`.
+    """
+
+    def __init__(self, name: str, subfolder: str | None = None, revision: str | None = None):
+        from diffusers import AutoencoderDC
+
+        super().__init__()
+        self.net: Any = AutoencoderDC.from_pretrained(
+            name, subfolder=subfolder, revision=revision, torch_dtype=torch.float32
+        )
+        config = self.net.config
+        self.channels, self.scale = config.latent_channels, config.scaling_factor
+        self.stride = 2 ** (len(config.encoder_block_out_channels) - 1)
+
+    def settings(self) -> dict[str, Any]:
+        return {"stride": self.stride, "scale": self.scale}
+
+    @inference
+    def encode(self, images: Tensor) -> Tensor:
+        self.grid(*images.shape[-2:])  # a checked image size
+        return self.net.encode(images).latent * self.scale
+
+    @inference
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.net.decode(latents / self.scale).sample.clamp(-1, 1)
 
 
 def per_channel(values: Tensor) -> Tensor:

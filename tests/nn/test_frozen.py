@@ -119,6 +119,7 @@ def test_24_what_was_kept_loads_strictly():
         (state | {"tail": torch.zeros(1)}, "have no place for tail"),
         (net.state_dict(), r"have no place for reader\.layer\.bias, "),
         ({}, r"lack head\.bias, head\.weight"),
+        (state | {"head.bias": torch.zeros(2)}, r"have head\.bias of 2 instead of 1 \(left out: r"),
     ):
         with pytest.raises(ValueError, match=words):
             load_kept(make_net(), wrong)

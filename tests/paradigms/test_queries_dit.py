@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 import torch
-from small import PROMPTS, SIDE, awake
+from small import PROMPTS, SIDE, awake, confusion, learn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -256,7 +256,8 @@ def test_a_prompt_that_is_too_long_is_cut_alike_in_training_and_sampling(images)
 
 
 def test_another_number_of_queries_does_not_load():
-    with pytest.raises(RuntimeError, match="size mismatch for queries"):
+    words = r"have queries of 4 x 32 instead of 5 x 32; build the model with the settings that they"
+    with pytest.raises(ValueError, match=words):
         load_kept(make(queries=N + 1), make().state_dict())
 
 
@@ -273,7 +274,7 @@ def test_a_state_without_the_frozen_language_model_draws_the_same_images():
 
 
 def test_queries_start_apart():
-    """Unlike copies of one mean embedding, which only their positions would tell apart."""
+    """At D^-0.5 (OpenUni), unlike copies of one mean row that only their positions tell apart."""
     model = QueriesDiT(
         make_llm(), Connector(DIM, OUT, PlainEncoder(DIM, 1, 2)), sana(), Pixels(), UniformTime()
     )
@@ -282,6 +283,14 @@ def test_queries_start_apart():
     assert model.queries.std().item() == pytest.approx(DIM**-0.5, rel=0.05)
     unit = torch.nn.functional.normalize(model.queries, dim=-1)
     assert (unit @ unit.T).fill_diagonal_(0).abs().max() < 0.8
+
+
+@pytest.mark.parametrize("std", [1.0, 0.3])
+def test_queries_start_as_large_as_asked(std):
+    connector = Connector(DIM, OUT, PlainEncoder(DIM, 1, 2))
+    model = QueriesDiT(make_llm(), connector, sana(), Pixels(), UniformTime(), query_std=std)
+    initialise(model, 0)
+    assert model.queries.std().item() == pytest.approx(std, rel=0.05)
 
 
 # The flow
@@ -481,6 +490,15 @@ def test_one_pair_is_overfitted_and_captions_stay_apart(images):
     assert losses[-1] < 0.1 * losses[0]
     one, other = tokens(model.eval(), PROMPTS[:2]).flatten(1)
     assert torch.cosine_similarity(one, other, dim=0) < 0.99
+
+
+def test_colours_learned_by_heart_are_drawn():
+    sizes = {"channels": 3, "condition_dim": OUT, "width": 16, "depth": 1, "heads": 2, "patch": 2}
+    model = make(denoiser=SanaDenoiser(**sizes, size=SIDE), dropout=0.0)
+    flat = (2 * torch.eye(3) - 1)[..., None, None].expand(3, 3, SIDE, SIDE)
+    batch = Batch.text_to_image(PROMPTS * 2, flat.repeat(2, 1, 1, 1), list("abcdef"), 16)
+    learn(model, [batch], 40, {"image_flow"})
+    assert confusion(model.generate_image(PROMPTS, steps=10), flat).max() < 0.5
 
 
 def test_swapped_captions_swap_conditions():

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from unify.batch import Batch
 from unify.noise import Noise
-from unify.tokenizers.vae import VAE, PretrainedVAE
+from unify.tokenizers.vae import VAE, PretrainedDCAE, PretrainedVAE
 
 
 @pytest.fixture(autouse=True)
@@ -172,3 +172,40 @@ def test_patches_are_folded_into_channels_and_back():
     assert torch.equal(model.encode(data), mean)
     assert torch.equal(model.decode(mean), copies.clamp(-1, 1))
     assert model.encode(data).shape == (4, 4, 4, 4)
+
+
+@pytest.fixture
+def dc_ae(tmp_path):
+    """A folder as Sana's pipeline has it, and the bare model."""
+    from diffusers import AutoencoderDC
+
+    ends = {"block_types": "ResBlock", "block_out_channels": (8, 16, 16)}
+    ends |= {"layers_per_block": (1, 1, 1), "qkv_multiscales": ((), (), ())}
+    both = {f"{side}_{name}": v for side in ("encoder", "decoder") for name, v in ends.items()}
+    net = AutoencoderDC(latent_channels=8, attention_head_dim=8, scaling_factor=0.41407, **both)
+    net.to(torch.bfloat16).save_pretrained(tmp_path / "sana" / "vae")
+    return str(tmp_path / "sana"), net.float().eval()
+
+
+def test_a_dc_ae_gives_its_own_latents_times_the_scaling_factor(dc_ae):
+    name, net = dc_ae
+    model, data = PretrainedDCAE(name, subfolder="vae").eval(), images()
+    with torch.no_grad():
+        latents = net.encode(data).latent
+        copies = net.decode(latents).sample.clamp(-1, 1)
+    torch.testing.assert_close(model.encode(data), 0.41407 * latents)
+    assert torch.equal(model.encode(data), model.encode(data))
+    torch.testing.assert_close(model.decode(model.encode(data)), copies, atol=1e-5, rtol=1e-5)
+    assert (model.channels, model.stride, model.grid(16, 8)) == (8, 4, (4, 2))
+    assert model.encode(images(1, 8)).shape == (1, 8, 2, 2)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_a_dc_ae_is_named_by_weights_and_scale_and_refuses_other_sizes(dc_ae):
+    name, _ = dc_ae
+    model, twin = (PretrainedDCAE(name, subfolder="vae") for _ in range(2))
+    assert model.content_hash() == twin.content_hash()
+    twin.scale = 1.0
+    assert model.content_hash() != twin.content_hash()
+    with pytest.raises(ValueError, match="multiple of 4"):
+        model.encode(torch.zeros(1, 3, 18, 16))

@@ -70,17 +70,21 @@ def load_kept(
     """Load what `kept_state` returned, strictly.
 
     `parts` are the `sources` of the model that the state was taken from (default: of this one).
-    ValueError unless this model has those parts from the same sources, and the missing keys are
-    exactly theirs. A part that is filled from `state` has no source of its own any more.
+    ValueError unless this model has those parts from the same sources, the missing keys are exactly
+    theirs, and all others have the same shapes. A part that is filled from `state` has no source of
+    its own any more.
     """
     parts = sources(model) if parts is None else parts
     _same_sources(model, parts)
-    wanted = {key for key in model.state_dict() if not _inside(key, parts)}
+    wanted = {k: v.shape for k, v in model.state_dict().items() if not _inside(k, parts)}
+    other = [k for k, shape in wanted.items() if k in state and state[k].shape != shape]
+    sizes = {f"{k} of {_size(state[k].shape)} instead of {_size(wanted[k])}" for k in other}
     problems = [
         f"{verb} {_some(keys)}"
         for verb, keys in (
-            ("lack", wanted - state.keys()),
-            ("have no place for", state.keys() - wanted),
+            ("lack", wanted.keys() - state.keys()),
+            ("have no place for", state.keys() - wanted.keys()),
+            ("have", sizes),
         )
         if keys
     ]
@@ -114,6 +118,10 @@ def _inside(name: str, parts: Iterable[str]) -> bool:
 def _some(keys: set[str]) -> str:
     more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
     return ", ".join(sorted(keys)[:NAMED]) + more
+
+
+def _size(shape: torch.Size) -> str:
+    return " x ".join(map(str, shape)) or "1"
 
 
 def content_hash(part: nn.Module, folder: str = "") -> str:
