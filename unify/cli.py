@@ -116,24 +116,26 @@ def study(
         runs = planned_jobs(parsed, arms)
         _emit([{"arm": a, "seed": s, "steps": c["steps"]} for a, s, c in runs])
         return 0
-    from unify.report.console import print_results
     from unify.study import run_study
-    from unify.tracking import store_uri
 
     outcome = run_study(
         str(file), overrides or [], lambda text: typer.echo(text, err=as_json), tiny, jobs
     )
-    machine = next(iter(arms.values()))["machine"]
-    if as_json:
-        _emit(outcome.rows)
-    else:
-        print_results(outcome.rows)
-        typer.echo(f"report:  {outcome.folder / 'report.html'}")
-        typer.echo(f"results: {outcome.folder / 'results.json'}")
-        typer.echo(f"MLflow:  {store_uri(machine['tracker'], machine['runs'])}")
+    _emit(outcome.rows) if as_json else _tell(outcome, next(iter(arms.values()))["machine"])
     for name, message in outcome.failed.items():
         typer.echo(f"failed: {name}: {message}", err=True)
     return 1 if outcome.failed else 0
+
+
+def _tell(outcome: Any, machine: dict[str, Any]) -> None:
+    """What a study found, and where it is written."""
+    from unify.report.console import print_results
+    from unify.tracking import store_uri
+
+    print_results(outcome.rows)
+    typer.echo(f"report:  {outcome.folder / 'report.html'}")
+    typer.echo(f"results: {outcome.folder / 'results.json'}")
+    typer.echo(f"MLflow:  {store_uri(machine['tracker'], machine['runs'])}")
 
 
 @app.command(name="eval")
@@ -158,41 +160,31 @@ def evaluate(
 @app.command()
 def sample(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="key=value of its sampler, e.g. guidance=3 steps=50")
+    ] = None,
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", "-p", help="May be given again.")
     ] = None,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(help="Picture to draw from; again: several.", exists=True, dir_okay=False),
+    ] = None,
+    negative: Annotated[str, typer.Option(help="What guidance moves away from.")] = "",
     arith: Annotated[
         str, typer.Option(help="Sum of prompts as latents instead: 'A + B - C'.")
     ] = "",
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("samples.png"),
     seed: int = 0,
-    count: Annotated[int, typer.Option(help="Images per prompt.")] = 1,
+    count: Annotated[int, typer.Option(min=1, help="Images per prompt.")] = 1,
 ) -> int:
-    """Draw images for prompts with a trained run."""
-    if bool(prompt) == bool(arith):
-        raise ValueError("give either --prompt or --arith")
-    import torch
-
+    """Draw images with a trained run: for prompts, from source images, or both."""
     from unify.grids import save_grid
-    from unify.metrics.metric import Grid
-    from unify.paradigm import Paradigm
-    from unify.runs import autocast
-    from unify.train import open_run
+    from unify.sample import Ask
+    from unify.sample import sample as draw
 
-    _, _, recipe = open_run(run, trusted_files=True)
-    model = recipe.model
-    if not isinstance(model, Paradigm):
-        raise ValueError(f"{run} is a {type(model).__name__}, which draws nothing from a prompt")
-    add = getattr(model, "generate_arithmetic", None)
-    if arith and add is None:
-        raise ValueError(f"{run} is a {type(model).__name__}, which has no text latents to add")
-    prompts = [text for text in prompt or [arith] for _ in range(count)]
-    with torch.no_grad(), autocast(recipe.machine.precision, model.device):
-        if add is not None and arith:
-            images = add(arith, count, seed=seed, **recipe.image_sampling)
-        else:
-            images = model.generate_image(prompts, seed=seed, **recipe.image_sampling)
-    save_grid(Grid("sample", images.cpu(), prompts, [None] * len(prompts)), out)
+    ask = Ask(prompt or [], source or [], negative, arith, settings or [], seed, count)
+    save_grid(draw(run, ask), out)
     typer.echo(str(out))
     return 0
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from unify.config.check import Completion
 from unify.config.classes import arguments_of, locate_class
-from unify.config.tree import Node, Problem, reference, suggest
+from unify.config.load import override
+from unify.config.tree import COMMAND_LINE, ConfigError, Node, Problem, reference, suggest
 from unify.data.source import TASKS
 from unify.paradigm import Fitted, Paradigm, Trainable
+from unify.recipe import Recipe
 
 
 def cross_checks(root: Node, completion: Completion) -> None:
@@ -66,17 +70,34 @@ def _tasks(root: Node, model: type, problems: list[Problem]) -> None:
 
 
 def _sampling(root: Node, model: type, kind: str, completion: Completion) -> None:
-    """Settings of `generate_image` or `generate_text` beyond what every paradigm takes."""
+    """`image_sampling` or `text_sampling`."""
     key = f"{kind}_sampling"
     node = root.get(key)
     if node is None or not isinstance(node.value, dict):
         return
-    contract = getattr(Paradigm, f"generate_{kind}")
-    method = getattr(model, f"generate_{kind}", contract)
     try:
-        known = {k: p for k, p in arguments_of(method).items() if k not in arguments_of(contract)}
+        root.value[key] = _settings(node, model, kind, completion, key)
     except ValueError as error:
         completion.problems.append(root.value["model"].problem("model", str(error)))
-        return
+
+
+def _settings(node: Node, model: type, kind: str, completion: Completion, key: str = "") -> Node:
+    """Settings of `generate_image` or `generate_text` beyond what every paradigm takes."""
+    contract = getattr(Paradigm, f"generate_{kind}")
+    method = getattr(model, f"generate_{kind}", contract)
+    known = {k: p for k, p in arguments_of(method).items() if k not in arguments_of(contract)}
     taker = f"{model.__name__}.generate_{kind}"
-    root.value[key] = replace(node, value=completion.arguments(node, node.value, known, taker, key))
+    return replace(node, value=completion.arguments(node, node.value, known, taker, key))
+
+
+def sampling_words(words: Sequence[str], model: type, kind: str) -> dict[str, Any]:
+    """`key=value` words as settings of a model's `generate_image` or `generate_text`.
+
+    ConfigError for what it does not take, with what it does.
+    """
+    problems: list[Problem] = []
+    said = override(Node({}, COMMAND_LINE), words, problems)
+    done = _settings(said, model, kind, Completion(problems, Recipe, trusted=False, tiny=False))
+    if problems:
+        raise ConfigError(problems)
+    return {key: done.value[key].plain() for key in said.value}
