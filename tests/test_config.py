@@ -246,6 +246,22 @@ def test_own_arguments_win_over_the_needed_run_and_another_class_drops_it(folder
     assert needed_runs(load_recipe(child)) == {}
 
 
+def test_a_part_of_a_needed_run_is_built_as_it_was_there(folder):
+    write(folder, "whole.yaml", GOOD.replace("./parts.py:Codec", "./parts.py:Codec, channels: 7"))
+    completed = load_recipe(needing(folder, "{run: whole.yaml, part: codec}"))
+    run, codec = str(folder / "whole.yaml"), completed["model"]["codec"]
+    assert (codec["channels"], codec["class"]) == (7, f"{folder}/parts.py:Codec")
+    assert codec["weights"] == {"run": run, "part": "codec"}
+    assert needed_runs(completed) == {run: False}
+    digest = config_hash(completed, {run: "0123456789"}, "data")
+    codec["weights"] = {"run": run}
+    assert config_hash(completed, {run: "0123456789"}, "data") != digest
+    wrong = message(needing(folder, "{run: whole.yaml, part: codex}"))
+    assert "the model has no part 'codex'; did you mean 'codec'?" in wrong
+    wrong = message(needing(folder, "{run: whole.yaml, part: trunk}"))
+    assert "Plain is not a Codec" in wrong
+
+
 def test_a_weights_folder_gives_class_and_arguments_of_unify_only(folder):
     saved = folder / "vq"
     saved.mkdir()
