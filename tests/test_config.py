@@ -244,6 +244,10 @@ def test_own_arguments_win_over_the_needed_run_and_another_class_drops_it(folder
     assert load_recipe(path, ["model.codec.channels=9"])["model"]["codec"]["channels"] == 9
     child = write(folder, "c.yaml", "base: needs.yaml\nmodel: {codec: {class: ./parts.py:Codec}}")
     assert needed_runs(load_recipe(child)) == {}
+    text = "model: {weights: {run: good.yaml}, head: {pair: [2, 3]}, trunk: {mode: exact}}"
+    model = load_recipe(write(folder, "d.yaml", f"base: good.yaml\n{text}"))["model"]
+    assert model["head"] == {"size": 5, "pair": [2, 3.0]}
+    assert (model["trunk"]["dim"], model["trunk"]["mode"]) == (16, "exact")
 
 
 def test_a_part_of_a_needed_run_is_built_as_it_was_there(folder):

@@ -50,6 +50,7 @@ def make(**settings):
         "size": SIDE,
     }
     model = QueriesDiT(**{**parts, **settings})
+    model.denoiser.pretrained = not model.train_denoiser  # stage 1 is onto one that has weights
     initialise(model, 0)
     return awake(model)
 
@@ -170,6 +171,18 @@ def test_every_query_gets_a_gradient_and_the_frozen_parts_none(drawing, train_de
     assert torch.isfinite(model.queries.grad).all()
     assert all(p.grad is None for p in model.llm.parameters())
     assert all((p.grad is not None) == train_denoiser for p in model.denoiser.parameters())
+
+
+@pytest.mark.parametrize("conditioning", ["queries", "last_layer"])
+def test_stage_1_onto_a_denoiser_without_weights_is_refused(conditioning):
+    """Its output layer is zero and would stay so: no gradient would reach the queries."""
+    parts = [make_llm(), Connector(DIM, OUT, PlainEncoder(DIM, 1, 2)), sana(), Pixels()]
+    model = QueriesDiT(*parts, UniformTime(), train_denoiser=False, conditioning=conditioning)
+    words = r"denoiser is frozen and has no weights: its model\.proj_out starts at zero .* train it"
+    with pytest.raises(ValueError, match=words):
+        initialise(model, 0)
+    model.pretrained = True  # a whole model's weights
+    initialise(model, 0)
 
 
 def test_what_is_trained_is_exactly_what_the_stage_says():

@@ -31,7 +31,7 @@ from unify.config.classes import (
     parameters,
     shape,
 )
-from unify.config.load import OVERLAYS, interpolate, references
+from unify.config.load import OVERLAYS, interpolate, merge, references
 from unify.config.tree import (
     BROKEN,
     Node,
@@ -178,7 +178,8 @@ class Completion:
             weights, base = weights_of(self, weights, says is None, join(key, "weights"))
             if base is not None:
                 says = weights.like(base.value["class"].value)
-                given = {k: v for k, v in base.value.items() if k not in RESERVED} | given
+                given = merge(base, replace(node, value=given)).value
+                given = {k: v for k, v in given.items() if k not in RESERVED}
         if len(self.problems) > first:
             return node
         implied = says is None
