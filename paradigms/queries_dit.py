@@ -75,6 +75,9 @@ class QueriesDiT(Paradigm):
         _check(llm, connector, denoiser, image)
         if tune_llm and not any(p.requires_grad for p in llm.parameters()):
             raise ValueError("tune_llm is true, but llm is frozen: build it with frozen: false")
+        if not llm.sees:
+            self.tasks, self.answers = frozenset({"text_to_image"}), frozenset()
+            self.lacks = f"its llm ({type(llm).__name__}) reads no images"
         self.llm = llm if tune_llm else freeze(llm)
         self.denoiser = denoiser if train_denoiser else freeze(denoiser)
         self.connector, self.image, self.time = connector, image, time

@@ -10,9 +10,19 @@ from tiny_llms import BLIND, save_tiny
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from unify.data.module import Data
+from unify.data.shapes import Shapes
+from unify.evaluate import measure
+from unify.flow import UniformTime
+from unify.metrics.shapes_texts import Captions, VisualQuestions
+from unify.nn.connector import Connector, PlainEncoder
+from unify.nn.denoiser import SanaDenoiser
 from unify.nn.masks import Mask
 from unify.nn.pretrained import PretrainedTrunk
 from unify.nn.pretrained_vlm import PretrainedVLM
+from unify.paradigms.queries_dit import QueriesDiT
+from unify.recipe import Recipe
+from unify.tokenizers.pixels import Pixels
 
 DIM, N = 32, 3
 PROMPTS = ["a red circle", None, "a blue square and a green triangle"]
@@ -122,3 +132,16 @@ def test_one_that_takes_no_positions_is_refused_as_a_trunk(tmp_path):
     folder = save_tiny("mpt", tmp_path)
     with pytest.raises(ValueError, match="a MptModel goes by masks or positions of its own"):
         PretrainedTrunk(folder)
+
+
+def test_queries_dit_asks_nothing_about_images_of_one_that_reads_none(pair):
+    llm, _ = pair
+    denoiser = SanaDenoiser(channels=3, condition_dim=8, width=8, depth=1, heads=2)
+    connector = Connector(DIM, 8, PlainEncoder(8, 1, 2))
+    model = QueriesDiT(llm, connector, denoiser, Pixels(), UniformTime(), queries=N)
+    scored = [Captions(images=2, heldout=2), VisualQuestions(questions=2, heldout=2)]
+    recipe = Recipe(model, Data(Shapes(), {"text_to_image": 2}), evaluation=scored)
+    assert measure(recipe, {"seed": 0, "weights": ""}) == ([], [])
+    words = r"edit: QueriesDiT does not learn it, because its llm \(PretrainedVLM\) reads no images"
+    with pytest.raises(ValueError, match=words):
+        Recipe(model, Data(Shapes(), {"edit": 2, "text_to_image": 2}))
