@@ -238,6 +238,15 @@ def test_a_tuned_language_model_gets_gradients_and_a_frozen_one_costs_none(drawi
     assert model.llm.embed.weight.grad.abs().max() > 0
 
 
+def test_one_that_reads_no_images_answers_nothing_about_them(drawing):
+    blind, seeing = make(llm=VLM(Trunk(DIM, 2, 2), Bytes())), make()
+    assert (blind.tasks, blind.answers) == ({"text_to_image"}, frozenset())
+    assert (seeing.tasks, seeing.answers) == (QueriesDiT.tasks, {"caption", "vqa"})
+    assert torch.isfinite(terms(blind, drawing).value).all()
+    assert blind.generate_image(PROMPTS, steps=1).shape == (3, 3, SIDE, SIDE)
+    assert len(blind.generate_text(None, QUESTIONS)) == 3
+
+
 # The layout of the sequence
 
 

@@ -1,9 +1,9 @@
 """Pretrained language models as trunks.
 
     PretrainedTrunk   the decoder of a transformers causal language model, as it is
-    load_llama        weights of Llama, Qwen2 or Qwen3 type into our own `Trunk`, with equal outputs
+    LlamaTrunk        our own `Trunk` with weights of Llama, Qwen2 or Qwen3 type: equal outputs
 
-B rows, S new tokens, D width, A position axes.
+B rows, S new tokens, D width, A position axes, V vocabulary.
 """
 
 from __future__ import annotations
@@ -242,3 +242,43 @@ def _their_names(name: str) -> list[str]:
         return [name]
     _, index, part = name.split(".", 2)
     return [f"layers.{index}.{theirs}" for theirs in NAMES[part]]
+
+
+class LlamaTrunk(Trunk):
+    """`source` is a folder or a name on the Hugging Face hub; `sections`, `checkpoint` as in Trunk.
+
+    `words` are the model's input embedding and head, [V D] each, until whoever embeds and predicts
+    has taken them (`take_words`).
+    """
+
+    pretrained = True
+
+    def __init__(self, source: str, sections: list[int] | None = None, checkpoint: bool = False):
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        settings = llama_settings(AutoConfig.from_pretrained(source))
+        super().__init__(**settings, sections=sections, checkpoint=checkpoint)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=torch.float32, trust_remote_code=False
+        )
+        outside = load_llama(self, model.state_dict())
+        self.words = [outside[f"{name}.weight"] for name in ("embed_tokens", "lm_head")]
+        self.source_hash = content_hash(self, source)
+
+    def take_words(self) -> list[Tensor]:
+        words, self.words = self.words, []
+        return words
+
+
+@torch.no_grad()
+def fill_rows(table: nn.Parameter, rows: Tensor, own: int) -> None:
+    """Rows of a pretrained table [V D], of the first `own` tokens, into ours, in place.
+
+    What our table has beyond is drawn around their mean, as widely as they are spread, and alike
+    every time: it is part of what is pretrained.
+    """
+    known = rows[:own]
+    new = table[len(known) :]
+    table[: len(known)] = known
+    noise = torch.randn(new.shape, generator=torch.Generator().manual_seed(0))
+    new.copy_(known.mean(0) + known.std(0) * noise)

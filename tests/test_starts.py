@@ -1,4 +1,4 @@
-"""The two stages of queries_dit as shipped, at tiny size: what each starts from and trains."""
+"""Shipped experiments that start from other runs, at tiny size: what each loads and trains."""
 
 from pathlib import Path
 
@@ -9,12 +9,13 @@ from safetensors.torch import load_file
 from unify.config import load_recipe
 from unify.train import open_run, train
 
-STAGES = Path(__file__).parents[1] / "experiments" / "queries_dit_stages"
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+STAGES = EXPERIMENTS / "queries_dit_stages"
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Trains a stage, and what it needs, in one runs folder."""
+    """Trains an experiment, and what it needs, in one runs folder."""
     runs = tmp_path_factory.mktemp("runs")
 
     def run(name, *words):
@@ -64,3 +65,25 @@ def test_stage_2_trains_the_denoiser_too_from_where_stage_1_ended(trained):
 def test_stage_1_without_weights_fails_before_its_first_step(trained):
     with pytest.raises(ValueError, match="denoiser is frozen and has no weights"):
         trained("../queries_dit.yaml", "model.train_denoiser=false")
+
+
+@pytest.mark.parametrize("text_tower", ["trained", "frozen"])
+def test_a_text_tower_starts_as_the_trained_language_model_and_so_does_its_copy(
+    trained, text_tower
+):
+    vlm = EXPERIMENTS / "vlm.yaml"
+    llm = f"model.llm={{weights: {{run: {vlm}}}}}"
+    words = [llm, f"model.text_tower={text_tower}"]
+    known = weights(trained(vlm))
+    still = trained(EXPERIMENTS / "dual_tower_llm.yaml", *words, "optimizer.lr=0.0")
+    model = open_run(still.folder)[2].model
+    for name, value in known.items():
+        if name.startswith("trunk."):
+            for tower in (model.trunk.text, model.trunk.image):
+                assert torch.equal(tower.get_parameter(name.removeprefix("trunk.")), value)
+        elif name.startswith(("embed.", "to_text.")):
+            assert torch.equal(model.get_parameter(name), value)
+    free = trained(EXPERIMENTS / "dual_tower_llm.yaml", *words, "optimizer.lr=0.1")
+    learned = {"trunk", "patches"} | ({"embed", "to_text"} if text_tower == "trained" else set())
+    assert moved(free, still) - {"delimiters"} == learned
+    assert any(k.startswith("trunk.text") for k in weights(free)) == (text_tower == "trained")
