@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from unify.batch import Batch, Text
+from unify.flow import Solver
 from unify.nn.latent_flow import LatentFlow, target_name
 from unify.nn.prefix import MAX_PROMPT
 from unify.nn.text_latent import Regulariser, TextEncoder, check_fit
@@ -82,7 +83,7 @@ class CrossFlow(LatentFlow):
         guidance: float = 1.0,
         steps: int = 30,
         shift: float = 1.0,
-        solver: str = "euler",
+        solver: Solver = "euler",
         temperature: float = 1.0,
     ) -> Tensor:
         """Encode the prompts, carry their latents over, decode.
@@ -127,7 +128,7 @@ class CrossFlow(LatentFlow):
         return len(batch) * (batch.segments[0].length + self.flow_tokens(self._grid(batch)))
 
     def flops(self, batch: Batch) -> float:
-        """Forward and backward of encoder, trunk and regulariser; patches are negligible."""
+        """Forward and backward of encoder, flow and regulariser."""
         grid, length = self._grid(batch), batch.segments[0].length
         row = self.encoder.flops(length, grid) + self.flow_flops(grid)
         kept = self.regulariser.flops(length, grid, batch.segments[1].images)

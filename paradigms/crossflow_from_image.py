@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unify.batch import Batch, Text
+from unify.flow import Solver
 from unify.nn.latent_flow import LatentFlow, target_name
 from unify.nn.text_latent import TextDecoder, TextEncoder, check_fit
 from unify.noise import Noise
@@ -58,7 +59,7 @@ class CrossFlowImages(LatentFlow):
         guidance: float = 1.0,
         steps: int = 30,
         shift: float = 1.0,
-        solver: str = "euler",
+        solver: Solver = "euler",
     ) -> Tensor:
         """Carry the source's latent over; there is no chance in it."""
         asked = [text for text in (*(prompts or ()), *(negative or ())) if text is not None]
@@ -74,7 +75,7 @@ class CrossFlowImages(LatentFlow):
         return len(batch) * self.flow_tokens(self._grid(batch))
 
     def flops(self, batch: Batch) -> float:
-        """Forward and backward of the trunk; patches are negligible."""
+        """Forward and backward of the flow."""
         return 3.0 * len(batch) * self.flow_flops(self._grid(batch))
 
     def _grid(self, batch: Batch) -> tuple[int, int]:
@@ -124,7 +125,7 @@ class CrossFlowCaption(LatentFlow):
         guidance: float = 1.0,
         steps: int = 30,
         shift: float = 1.0,
-        solver: str = "euler",
+        solver: Solver = "euler",
     ) -> list[str]:
         """Carry the images' latents over and decode all tokens at once; greedy by default."""
         if images is None or any(prompt is not None for prompt in prompts or ()):
@@ -143,7 +144,7 @@ class CrossFlowCaption(LatentFlow):
         return len(batch) * (batch.segments[1].length + self.flow_tokens(self._grid(batch)))
 
     def flops(self, batch: Batch) -> float:
-        """Forward and backward of encoder, decoder and trunk; patches are negligible."""
+        """Forward and backward of encoder, decoder and flow."""
         grid, length = self._grid(batch), batch.segments[1].length
         texts = self.encoder.flops(length, grid) + self.decoder.flops(length - 1, grid)
         return 3.0 * len(batch) * (texts + self.flow_flops(grid))

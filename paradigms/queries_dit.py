@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unify.batch import Batch, Segment, Text
-from unify.flow import TimeLaw, guide, integrate, interpolate, shift_time
+from unify.flow import Solver, TimeLaw, guide, integrate, interpolate, shift_time
 from unify.nn.connector import Connector
 from unify.nn.denoiser import Denoiser
 from unify.nn.frozen import freeze
@@ -196,7 +196,7 @@ class QueriesDiT(Paradigm):
         image_guidance: float = 1.0,
         steps: int = 30,
         shift: float = 1.0,
-        solver: str = "euler",
+        solver: Solver = "euler",
     ) -> Tensor:
         """Integrate v(0, 0) + g_I [v(I, 0) - v(0, 0)] + g_T [v(I, T) - v(I, 0)].
 

@@ -20,7 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from unify.batch import Batch, Segment, Text
-from unify.flow import Prediction, TimeLaw, VelocityPrediction, guide, integrate, interpolate
+from unify.flow import (
+    Prediction,
+    Solver,
+    TimeLaw,
+    VelocityPrediction,
+    guide,
+    integrate,
+    interpolate,
+)
 from unify.nn.attention import Cache
 from unify.nn.layers import Embedding, Linear
 from unify.nn.patches import Patches
@@ -207,7 +215,7 @@ class Transfusion(PrefixParadigm):
         guidance: float = 1.0,
         steps: int = 30,
         shift: float = 1.0,
-        solver: str = "euler",
+        solver: Solver = "euler",
     ) -> Tensor:
         """Integrate the velocity over a cached prefix; guidance s = 1 skips the second pass."""
         contexts = self.contexts(prompts, sources, negative, guidance)

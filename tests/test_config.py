@@ -391,9 +391,23 @@ def test_study_problems_name_study_arm_and_key(folder):
     assert f"{path}:7: optimizer.lrr: unknown key; did you mean 'lr'?" in str(problems[1])
 
 
-SHIPPED = sorted((Path(__file__).parents[1] / "experiments").rglob("*.yaml"))
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+SHIPPED = sorted(EXPERIMENTS.rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_file_is_right(path):
     assert [str(problem) for problem in check_file(path)] == []
+
+
+FLOWS = dict.fromkeys(["transfusion", "dual_tower", "queries_dit", "crossflow"], "image_sampling")
+FLOWS |= {"crossflow_depth": "image_sampling", "crossflow_caption": "text_sampling"}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_an_unknown_solver_is_refused_with_the_names(name):
+    path, key = EXPERIMENTS / f"{name}.yaml", f"{FLOWS[name]}.solver"
+    assert check_file(path, [f"{key}=rk4"]) == []
+    (problem,) = set(check_file(path, [f"{key}=foo"]))
+    assert problem.key == key
+    assert "one of 'euler', 'heun', 'rk4', not 'foo'" in problem.message

@@ -1,14 +1,17 @@
 """Identities of the flow: paths, time laws, integration, guidance."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from unify.flow import (
+    SOLVERS,
     LinearPath,
     LogitNormalTime,
     SinCosPath,
+    Solver,
     UniformTime,
     XPrediction,
     data_from_velocity,
@@ -122,6 +125,7 @@ def test_shift_is_a_group_that_fixes_both_ends():
     torch.testing.assert_close(shift_time(shift_time(t, 3.0), 1 / 3), t)
     assert shift_time(t, 3.0)[[0, -1]].tolist() == [0, 1]
     assert (shift_time(t, 3.0)[1:-1] < t[1:-1]).all()  # towards the source
+    assert (shift_time(t, 3.0).diff() > 0).all()
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "rk4"])
@@ -203,6 +207,7 @@ def test_guidance_identities():
 
 
 def test_unknown_solver_and_no_steps_are_named():
+    assert get_args(Solver) == tuple(SOLVERS)
     with pytest.raises(ValueError, match="choose one of euler, heun, rk4"):
         integrate(lambda x, t: x, torch.zeros(1, 1), 2, solver="midpoint")
     with pytest.raises(ValueError, match="at least 1"):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from unify.parallel import run_at_once, threads_of
+from unify.parallel import run_at_once, share, threads_of
 from unify.runs import Run
 
 WAITS = "import time; print('started', flush=True); time.sleep(60)"
@@ -34,6 +34,20 @@ def test_lines_come_under_their_names_and_failures_have_status_and_last_words():
     }
     assert run_at_once(commands, 2, said.append) == {"bad": (3, "no")}
     assert [line for line in said if line.startswith("good")] == ["good | one", "good | two"]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "shares"),
+    [(1, ["4,5,6,7"]), (2, ["4,6", "5,7"]), (3, ["4,7", "5", "6"]), (5, ["4", "5", "6", "7", "4"])],
+)
+def test_jobs_share_the_visible_accelerators(monkeypatch, jobs, shares):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    said: list[str] = []
+    assert run_at_once({"one": python(code)}, jobs, said.append) == {}
+    assert said == [f"one | {shares[0]}"]
+    given = [share(seat, jobs).get("CUDA_VISIBLE_DEVICES", "4,5,6,7") for seat in range(jobs)]
+    assert given == shares
 
 
 def test_at_most_so_many_run_at_a_time(tmp_path):

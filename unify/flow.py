@@ -13,6 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -179,6 +180,7 @@ def rk4(velocity: Velocity, x: Tensor, t: Tensor, dt: float) -> Tensor:
     return x + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
 
+Solver = Literal["euler", "heun", "rk4"]
 SOLVERS = {"euler": euler, "heun": heun, "rk4": rk4}
 
 
@@ -187,7 +189,7 @@ def integrate(
     x: Tensor,
     steps: int,
     shift: float = 1.0,
-    solver: str = "euler",
+    solver: Solver = "euler",
     reverse: bool = False,
 ) -> Tensor:
     """Carry x [B ...] along the velocity from t = 0 to t = 1; back to the source with `reverse`.

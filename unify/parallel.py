@@ -13,7 +13,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
+
+import torch
 
 STOP = (signal.SIGTERM, signal.SIGUSR1)  # passed on; Ctrl-C reaches the whole group by itself
 
@@ -26,44 +29,67 @@ def run_at_once(
     Returns exit status and last words of each that failed. SIGTERM and SIGUSR1 are passed on; what
     has not started then never does, and what has not ended well has status EX_TEMPFAIL.
     """
-    running: set[subprocess.Popen] = set()
-    stopped: list[int] = []
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads_of(jobs))}
+    crew = Crew(commands, jobs, say)
+    with ThreadPoolExecutor(jobs) as pool, _handled(crew.stop):
+        try:
+            ended = dict(zip(commands, pool.map(crew.run, commands), strict=True))
+        except KeyboardInterrupt:
+            crew.stopped.append(signal.SIGINT)
+            raise
+    return {name: (status, last) for name, (status, last) in ended.items() if status}
 
-    def run(name: str) -> tuple[int, str]:
-        if stopped:
+
+class Crew:
+    """Workers with a seat each: a share of the machine's cores and accelerators."""
+
+    def __init__(self, commands: dict[str, list[str]], jobs: int, say: Callable[[str], None]):
+        self.commands, self.jobs, self.say = commands, jobs, say
+        self.seats: SimpleQueue[int] = SimpleQueue()
+        for seat in range(jobs):
+            self.seats.put(seat)
+        self.running: set[subprocess.Popen] = set()
+        self.stopped: list[int] = []
+
+    def run(self, name: str) -> tuple[int, str]:
+        """Exit status and last line of one command."""
+        if self.stopped:
             return os.EX_TEMPFAIL, "stopped before it started"
+        seat = self.seats.get()
         process = subprocess.Popen(
-            commands[name],
+            self.commands[name],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=environment,
+            env=os.environ | share(seat, self.jobs),
         )
-        running.add(process)
-        if stopped:  # the signal came while the process was being started
-            process.send_signal(stopped[0])
+        self.running.add(process)
+        if self.stopped:  # the signal came while the process was being started
+            process.send_signal(self.stopped[0])
         last = ""
         assert process.stdout is not None
         for line in process.stdout:
             last = line.rstrip()
-            say(f"{name} | {last}")
-        running.discard(process)
+            self.say(f"{name} | {last}")
+        self.running.discard(process)
         status = process.wait()
-        return (os.EX_TEMPFAIL if status and stopped else status), last
+        self.seats.put(seat)
+        return (os.EX_TEMPFAIL if status and self.stopped else status), last
 
-    def stop(number: int, _: Any) -> None:
-        stopped.append(number)
-        for process in list(running):
+    def stop(self, number: int, _: Any) -> None:
+        self.stopped.append(number)
+        for process in list(self.running):
             process.send_signal(number)
 
-    with ThreadPoolExecutor(jobs) as pool, _handled(stop):
-        try:
-            ended = dict(zip(commands, pool.map(run, commands), strict=True))
-        except KeyboardInterrupt:
-            stopped.append(signal.SIGINT)
-            raise
-    return {name: (status, last) for name, (status, last) in ended.items() if status}
+
+def share(seat: int, jobs: int) -> dict[str, str]:
+    """The environment of one job of so many: its CPU threads, and its GPUs if there are several."""
+    threads = {"OMP_NUM_THREADS": str(threads_of(jobs))}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    known = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+    if jobs == 1 or len(known) < 2:
+        return threads
+    mine = known[seat::jobs] if seat < len(known) else [known[seat % len(known)]]
+    return threads | {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
 
 
 def threads_of(jobs: int) -> int:

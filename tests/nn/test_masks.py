@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unify.nn.masks import CAUSAL, Mask
+from unify.nn.masks import CAUSAL, SHARED, Mask
 
 COLUMN = st.tuples(
     st.integers(1, 4),  # tokens
@@ -23,7 +23,7 @@ def lay_out(columns) -> Mask:
         now = (document[-1] if document else 0) + begins
         document += [now] * (tokens + padding)
         segment += [CAUSAL if kind == "text" else place] * (tokens + padding)
-        isolated += [kind == "isolated"] * (tokens + padding)
+        isolated += [place if kind == "isolated" else SHARED] * (tokens + padding)
         valid += [True] * tokens + [False] * padding
     return Mask(*(torch.tensor([ids]) for ids in (document, segment, isolated, valid)))
 
@@ -35,10 +35,9 @@ def reference(mask: Mask, row: int, q: int, k: int) -> bool:
         return True
     if not valid[k] or document[q] != document[k]:
         return False
-    together = segment[q] == segment[k] and segment[k] != CAUSAL
-    if isolated[k] and not together:
+    if isolated[k] != SHARED and isolated[q] != isolated[k]:
         return False
-    return k < q or together
+    return k < q or (segment[q] == segment[k] and segment[k] != CAUSAL)
 
 
 def expanded(block, queries: int, keys: int) -> torch.Tensor:
@@ -133,10 +132,10 @@ def test_every_row_reads_itself_and_padding_is_read_by_nobody_else(columns):
 
 def test_columns_joined_one_by_one_are_the_whole_and_rows_can_be_picked():
     valid = torch.tensor([[True, True], [True, False]])
-    parts = [Mask.causal(valid), Mask.full(valid, segment=3), Mask.full(valid, 4, isolated=True)]
+    parts = [Mask.causal(valid), Mask.full(valid, segment=3), Mask.full(valid, 4, isolated=0)]
     mask = Mask.cat(parts)
     assert mask.segment[0].tolist() == [CAUSAL, CAUSAL, 3, 3, 4, 4]
-    assert mask.isolated[1].tolist() == [False] * 4 + [True] * 2
+    assert mask.isolated[1].tolist() == [SHARED] * 4 + [0] * 2
     swapped = mask.queries(2).rows(torch.tensor([1, 0, 1]))
     assert torch.equal(swapped.dense(), mask.queries(2).dense()[[1, 0, 1]])
 

@@ -262,12 +262,12 @@ def test_flops_count_the_pairs_that_the_mask_has(part):
     part.trunk.register_forward_pre_hook(lambda m, a: seen.append(a))
     if isinstance(part, TextEncoder):
         part(*(x[:1] for x in texts()), (4, 6))
-        head = 0.0
+        ends = part.head.weight.numel() * 2 * 3
     else:
         part(normal(1, CHANNELS, 4, 6), 6)
-        head = 2.0 * DIM * VOCAB * 6
+        ends = part.inward.weight.numel() * 2 * 3 + DIM * VOCAB * 6
     x, mask, _ = seen[0]
-    wanted = part.trunk.flops(x.shape[1], mask.pairs()) + head
+    wanted = part.trunk.flops(x.shape[1], mask.pairs()) + 2 * ends
     assert part.flops(6, (4, 6)) == pytest.approx(wanted)
 
 

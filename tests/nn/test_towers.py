@@ -284,7 +284,7 @@ def test_1_to_3_what_a_token_depends_on_is_what_the_mask_says():
 def test_4_an_isolated_copy_in_the_image_tower_is_read_by_no_one():
     ones = torch.ones(1, 4, dtype=torch.bool)
     layout = Mask.cat(
-        [Mask.causal(ones), Mask.full(ones, 0, True), Mask.full(ones, 1), Mask.causal(ones)]
+        [Mask.causal(ones), Mask.full(ones, 0, isolated=0), Mask.full(ones, 1), Mask.causal(ones)]
     )
     towers, trunk = ((TEXT, 4), (IMAGE, 8), (TEXT, 4)), dual()
     x, at = torch.randn(1, 16, 32), torch.arange(16).expand(1, 16)

@@ -146,6 +146,25 @@ def test_batch_mates_and_packed_neighbours_change_nothing():
     close(hidden.reshape(2, 13, 32), full[:2])
 
 
+def test_swapping_packed_documents_swaps_their_outputs():
+    trunk, x = build(), inputs(1)
+    ones = torch.ones(1, 5, dtype=torch.bool)
+    documents = [(x, mask(1)), (x[:, 3:8].flip(1), Mask.causal(ones))]
+
+    def packed(order: list[int]) -> list[torch.Tensor]:
+        chosen = [documents[i] for i in order]
+        whole = Mask.cat([ids for _, ids in chosen])
+        lengths = [tokens.shape[1] for tokens, _ in chosen]
+        whole.document[:] = torch.repeat_interleave(torch.tensor(order), torch.tensor(lengths))
+        at = torch.cat([torch.arange(n) for n in lengths])[None]
+        hidden = trunk(torch.cat([tokens for tokens, _ in chosen], 1), whole, at)
+        return list(hidden.split(lengths, 1))
+
+    (first, second), (after, before) = packed([0, 1]), packed([1, 0])
+    close(first, before)
+    close(second, after)
+
+
 def test_attention_with_qk_norm_ignores_the_scale_of_queries_and_keys():
     trunk = build(norm_eps=1e-12)
     plain = build(norm_eps=1e-12, qk_norm=False)
@@ -320,6 +339,12 @@ def test_sincos_tells_every_cell_apart_and_rows_from_columns():
     assert torch.equal(sincos_2d(7, 5, 32).reshape(7, 5, 32)[3, 2, :16], grid[3, 2, :16])
     with pytest.raises(ValueError, match="multiple of 4"):
         sincos_2d(2, 2, 6)
+
+
+def test_sincos_sets_the_places_of_a_small_grid_apart():
+    for side, share in ((4, 0.25), (8, 0.45), (16, 0.6)):
+        table = sincos_2d(side, side, 128)
+        assert table.var(0, correction=0).mean() > share * table.square().mean()
 
 
 def test_modulate_is_the_identity_at_zero():

@@ -7,6 +7,7 @@ from unify.flow import LogitNormalTime
 from unify.nn.init import initialise
 from unify.nn.patches import LinearPatches
 from unify.nn.trunk import Trunk
+from unify.noise import Noise
 from unify.paradigms.ar_vq import ArVQ
 from unify.paradigms.transfusion import Transfusion
 from unify.tokenizer import DiscreteTokenizer
@@ -40,6 +41,27 @@ def awake(model):
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     return model.eval()
+
+
+def learn(model, batches, steps, names):
+    """Some steps on these batches, with new noise each, by the terms of these names."""
+    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-2)
+    model.train()
+    for step in range(steps):
+        optimizer.zero_grad()
+        for batch in batches:
+            terms = model.loss(batch, Noise.for_batch(0, step, batch))
+            sum(term.value.mean() for name, term in terms.items() if name in names).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return model.eval()
+
+
+def confusion(drawn, wanted):
+    """How near each image is to its own target, as a share of how near to any other's, [B]."""
+    error = (drawn[:, None] - wanted).square().flatten(2).mean(2)  # [drawn wanted]
+    others = error.masked_fill(torch.eye(len(error)).bool(), torch.inf)
+    return error.diagonal() / others.amin(1)
 
 
 def make_transfusion(**settings):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small import PROMPTS, SIDE, awake, make_ar
+from small import PROMPTS, SIDE, awake, learn, make_ar
 
 from unify.flow import guide
 from unify.noise import Noise
@@ -58,6 +58,15 @@ def test_only_codes_carry_image_loss(drawing):
 
 def test_text_loss_is_over_letters_and_eos(reading):
     assert terms(make_ar(), reading)["text_ce"].count.tolist() == [4, 5, 3]
+
+
+def test_a_random_head_starts_near_the_uniform_loss(drawing, reading):
+    """Log of the vocabulary, and half of the logits' unit variance."""
+    model = make_ar()
+    wanted = torch.tensor(float(model.vocab_size)).log().item()
+    for batch, name in ((drawing, "image_ce"), (reading, "text_ce")):
+        value = terms(model, batch)[name].value.mean().item()
+        assert value == pytest.approx(wanted + 0.5, abs=1.0)
 
 
 def test_z_loss_is_the_squared_log_normaliser(drawing):
@@ -117,3 +126,10 @@ def test_likelihood_of_text_is_exact(reading):
             -chance[row, place - 1, ids[row, place]] for place in range(1, 8) if valid[row, place]
         ]
         torch.testing.assert_close(term.total[row], torch.stack(steps).sum())
+
+
+def test_pairs_learned_by_heart_are_drawn_and_read(drawing, reading, images):
+    model = learn(make_ar(dropout=0.0), [drawing, reading], 40, {"image_ce", "text_ce"})
+    wanted = model.image.decode(model.image.encode(images), (2, 2))
+    assert torch.equal(model.generate_image(PROMPTS, temperature=0.0), wanted)
+    assert model.generate_text(images) == reading.segments[1].texts

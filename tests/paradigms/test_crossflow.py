@@ -6,13 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from small import DIM, PROMPTS, SIDE, awake
+from small import DIM, PROMPTS, SIDE, awake, confusion, learn
 
 from unify import cli
 from unify.batch import Batch
 from unify.flow import LogitNormalTime, SinCosPath, UniformTime
+from unify.nn.flops import counted
 from unify.nn.init import initialise
-from unify.nn.patches import LinearPatches
+from unify.nn.patches import ConvPatches, LinearPatches
 from unify.nn.text_latent import (
     Deterministic,
     ImageText,
@@ -125,6 +126,13 @@ def test_a_row_alone_is_never_null():
     assert model.targets(pictures(1), batch_of(1), noise_of(batch_of(1)))[1].tolist() == [1]
 
 
+def test_no_row_is_null_in_eval_mode():
+    model, batch, z1 = make(dropout=1.0).eval(), batch_of(4), pictures(4)
+    target, shown = model.targets(z1, batch, noise_of(batch))
+    assert torch.equal(target, z1)
+    assert shown.all()
+
+
 def seen_by_velocity(model, batch):
     """(z0, target, t, indicator) of one loss: a straight path, read back from two of its facts."""
     seen = []
@@ -161,6 +169,18 @@ def test_at_initialisation_the_flow_loss_is_that_of_predicting_zero():
     z0, z1, _ = seen_by_velocity(model, batch)
     found = terms(make(dropout=0.0), batch)["image_flow"].value
     torch.testing.assert_close(found, (z1 - z0).square().flatten(1).mean(1))
+
+
+def test_time_and_noise_are_those_that_transfusion_draws():
+    """Of the same names: through this law's quantile, and as the encoder's sample."""
+    model, batch = make(), batch_of(4)
+    z0, _, t = seen_by_velocity(model, batch)
+    noise = noise_of(batch)
+    assert torch.equal(t, model.time.quantile(noise.uniform("image1/t")))
+    ids, valid = model.text.encode(batch.segments[0].texts, 16)
+    moments = model.encoder(ids, valid, (SIDE, SIDE))
+    eps = noise.normal("image1/x0", (3, SIDE, SIDE))
+    assert torch.equal(z0, model.encoder.posterior.sample(moments, eps))
 
 
 def test_every_term_teaches_the_encoder_and_a_frozen_one_learns_nothing():
@@ -209,11 +229,74 @@ def test_parts_can_be_changed(settings):
     assert model.generate_image(PROMPTS, steps=2, guidance=2.0).shape == (3, 3, SIDE, SIDE)
 
 
+def test_temperature_scales_what_the_encoder_samples_from_none_to_all(monkeypatch):
+    model, starts = awake(make()), []
+    monkeypatch.setattr(model, "carry", lambda z, *settings: starts.append(z) or z)
+    for temperature in (0.0, 0.5, 1.0):
+        model.generate_image(PROMPTS, seed=1, temperature=temperature)
+    model.generate_image(PROMPTS, seed=2, temperature=0.0)
+    mean, half, whole, other = starts
+    torch.testing.assert_close(half - mean, (whole - mean) / 2)
+    assert (whole - mean).abs().max() > 0.1
+    assert torch.equal(mean, model.source(PROMPTS, torch.zeros_like(mean)))
+    assert torch.equal(mean, other)
+
+
 def test_a_drawn_text_follows_its_seed_only_if_the_encoder_samples():
     for posterior, same in ((Deterministic(), True), (Variational(), False)):
         model = awake(make(encoder=encoder(posterior)))
         one, other = (model.generate_image(PROMPTS, seed=s, steps=2) for s in (0, 1))
         assert torch.equal(one, other) == same
+
+
+def test_images_learned_by_heart_are_drawn():
+    """From source to target without noise: the floor of the loss is zero."""
+    model, images = make(encoder=encoder(Deterministic()), dropout=0.0), pictures(3)
+    batch = Batch.text_to_image(PROMPTS, images, list("abc"), 16)
+    learn(model, [batch], 60, {"image_flow"})
+    assert terms(model, batch)["image_flow"].value.max() < 0.01
+    assert confusion(model.generate_image(PROMPTS, steps=10), images).max() < 0.1
+
+
+def unread(model):
+    """A list that fills with the FLOPs of pairs that a trunk's mask hides: torch counts them."""
+    found = []
+
+    def hook(trunk, args):
+        x, mask = args[:2]
+        hidden = len(x) * x.shape[1] ** 2 - mask.pairs()
+        found.append(4.0 * hidden * trunk.head_dim * trunk.heads * trunk.depth)
+
+    for part in model.modules():
+        if isinstance(part, Trunk):
+            part.register_forward_pre_hook(hook)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings"),
+    [
+        (CrossFlow, {}),
+        (CrossFlow, {"trunk": TimedTrunk(DIM, 2, 2), "patches": ConvPatches(3, DIM, 4, 8)}),
+        (CrossFlow, {"regulariser": TextText(encoder(Deterministic()))}),
+        (CrossFlow, {"regulariser": Reconstruction(decoder())}),
+        (CrossFlowImages, {}),
+        (CrossFlowCaption, {}),
+    ],
+    ids=["image", "timed", "text", "tokens", "images", "caption"],
+)
+def test_flops_are_those_that_torch_counts(cls, settings):
+    """Within 1%, in texts without padding; the contrast of a group is what is left out."""
+    model, images = make(cls, **settings), pictures(4)
+    texts, keys = [f"picture {row}" for row in range(4)], list("abcd")  # 11 tokens each
+    batch = {
+        CrossFlow: Batch.text_to_image(texts, images, keys, 11),
+        CrossFlowImages: Batch.image_to_image(images, images.flip(0), keys, "depth"),
+        CrossFlowCaption: Batch.image_to_text(images, texts, keys, lengths=(11, 11)),
+    }[cls]
+    hidden = unread(model)
+    total = counted(lambda: terms(model, batch))
+    assert model.flops(batch) / 3 == pytest.approx(total - sum(hidden), rel=0.01)
 
 
 # Guidance, oracle, inversion

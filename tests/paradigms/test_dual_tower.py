@@ -184,13 +184,29 @@ def test_1_to_5_what_depends_on_what_in_noised_mode(images):
 def test_4_a_clean_copy_isolates_the_noised_image_and_has_its_positions(images):
     seen, depends = call(awake(make_dual(condition_on="clean_copy")), story(images))
     image, mask = seen["towers"] == IMAGE, seen["mask"]
-    noised, clean = mask.isolated[0] & image, ~mask.isolated[0] & image
-    others = ~mask.isolated[0] & mask.valid[0]
+    noised, clean = (mask.isolated[0] >= 0) & image, (mask.isolated[0] < 0) & image
+    others = (mask.isolated[0] < 0) & mask.valid[0]
     assert not depends[others][:, noised].any()
     assert not depends[noised][:, clean].any(), "the target does not leak"
     later = others & (torch.arange(len(others)) > clean.nonzero().max())
     assert depends[later][:, clean].all()
     assert torch.equal(seen["positions"][0][noised], seen["positions"][0][clean])
+
+
+def test_4_what_the_encoder_sees_of_an_image_does_not_leak_into_its_noised_copy(images):
+    dual = awake(from_llm(condition_on="clean_copy", understand="vision"))
+    seen, depends = call(dual, story(images))
+    image, mask = seen["towers"] == IMAGE, seen["mask"]
+    noised, clean = (
+        (mask.isolated[0] >= 0) & image,
+        ((mask.isolated[0] < 0) & image).nonzero().flatten(),
+    )
+    features = slice(clean.max() + 3, clean.max() + 3 + 16)  # after eoi and boi
+    assert not depends[noised, features].any()
+    assert not depends[features][:, noised].any()
+    assert depends[features][:, clean].all()
+    later = torch.arange(features.stop + 1, len(image))
+    assert depends[later[mask.valid[0, later]], features].all()
 
 
 def test_the_encoder_sees_what_is_asked_about_alone_and_sources_beside_their_latents(images):

@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 import torch
-from small import PROMPTS, SIDE, awake
+from small import PROMPTS, SIDE, awake, confusion, learn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -307,6 +307,14 @@ def test_queries_start_apart():
     assert (unit @ unit.T).fill_diagonal_(0).abs().max() < 0.8
 
 
+@pytest.mark.parametrize("std", [1.0, 0.3])
+def test_queries_start_as_large_as_asked(std):
+    connector = Connector(DIM, OUT, PlainEncoder(DIM, 1, 2))
+    model = QueriesDiT(make_llm(), connector, sana(), Pixels(), UniformTime(), query_std=std)
+    initialise(model, 0)
+    assert model.queries.std().item() == pytest.approx(std, rel=0.05)
+
+
 # The flow
 
 
@@ -504,6 +512,15 @@ def test_one_pair_is_overfitted_and_captions_stay_apart(images):
     assert losses[-1] < 0.1 * losses[0]
     one, other = tokens(model.eval(), PROMPTS[:2]).flatten(1)
     assert torch.cosine_similarity(one, other, dim=0) < 0.99
+
+
+def test_colours_learned_by_heart_are_drawn():
+    sizes = {"channels": 3, "condition_dim": OUT, "width": 16, "depth": 1, "heads": 2, "patch": 2}
+    model = make(denoiser=SanaDenoiser(**sizes, size=SIDE), dropout=0.0)
+    flat = (2 * torch.eye(3) - 1)[..., None, None].expand(3, 3, SIDE, SIDE)
+    batch = Batch.text_to_image(PROMPTS * 2, flat.repeat(2, 1, 1, 1), list("abcdef"), 16)
+    learn(model, [batch], 40, {"image_flow"})
+    assert confusion(model.generate_image(PROMPTS, steps=10), flat).max() < 0.5
 
 
 def test_swapped_captions_swap_conditions():

@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from small import DIM, PROMPTS, SIDE, awake, make_transfusion
+from small import DIM, PROMPTS, SIDE, awake, confusion, learn, make_ar, make_transfusion
 
 from unify.batch import Batch, Segment
-from unify.flow import UniformTime, XPrediction
+from unify.flow import UniformTime, XPrediction, shift_time
 from unify.nn.patches import ConvPatches, LinearPatches
 from unify.nn.trunk import TimedTrunk, Trunk
 from unify.noise import Noise
@@ -60,6 +60,18 @@ def test_text_before_an_image_does_not_depend_on_it_and_the_image_does_on_the_te
     assert depends[patches][:, text & mask.valid[0]].all()
 
 
+@pytest.mark.parametrize("condition_on", ["noised", "clean_copy"])
+def test_a_later_image_reads_an_earlier_one_and_never_the_other_way(images, condition_on):
+    batch = Batch.edit([images], PROMPTS, images.flip(0), list("abc"), 16)
+    mask, depends = call(awake(make_transfusion(condition_on=condition_on)), batch)
+    source, target = slice(1, 5), slice(6 + 16 + 1, 6 + 16 + 5)  # each between boi and eoi
+    assert depends[source, source].all()
+    assert depends[target, source].all()
+    assert depends[target, 6:22][:, mask.valid[0, 6:22]].all()  # and the instruction
+    assert not depends[source, 5:].any()
+    assert not depends[target, target.stop :].any()
+
+
 def story(images):
     """An image that is drawn, then read: text, image target, text target."""
     columns = [
@@ -79,10 +91,10 @@ def test_noised_mode_lets_later_text_read_the_noised_image(images):
 
 def test_clean_copy_isolates_the_noised_image_and_later_text_reads_the_clean_one(images):
     mask, depends = call(awake(make_transfusion(condition_on="clean_copy")), story(images))
-    noised = mask.isolated[0] & (mask.segment[0] >= 0)
-    clean = ~mask.isolated[0] & (mask.segment[0] >= 0)
+    noised = (mask.isolated[0] >= 0) & (mask.segment[0] >= 0)
+    clean = (mask.isolated[0] < 0) & (mask.segment[0] >= 0)
     assert noised.sum() == clean.sum() == 4
-    others = ~mask.isolated[0] & mask.valid[0]
+    others = (mask.isolated[0] < 0) & mask.valid[0]
     assert not depends[others][:, noised].any(), "nothing outside depends on noise"
     assert not depends[noised][:, clean].any(), "the target does not leak into its noised copy"
     later = others & (torch.arange(len(others)) > clean.nonzero().max())
@@ -94,9 +106,22 @@ def test_both_copies_have_the_same_positions(images):
     model.trunk.register_forward_pre_hook(lambda m, a: positions.append((a[1], a[2])))
     terms(model, story(images))
     mask, place = positions[0]
-    noised = mask.isolated[0] & (mask.segment[0] >= 0)
-    clean = ~mask.isolated[0] & (mask.segment[0] >= 0)
+    noised = (mask.isolated[0] >= 0) & (mask.segment[0] >= 0)
+    clean = (mask.isolated[0] < 0) & (mask.segment[0] >= 0)
     assert torch.equal(place[0][noised], place[0][clean])
+
+
+def test_the_noised_copy_changes_no_text_and_is_what_an_image_drawn_last_is(images):
+    model, seen = awake(make_transfusion(condition_on="clean_copy")), []
+    model.trunk.register_forward_hook(lambda m, a, out: seen.append(out))
+    prompt, drawn, text = story(images).segments
+    read = Segment.image(images, "condition")
+    for columns in ([prompt, drawn, text], [prompt, drawn], [prompt, read, text]):
+        terms(model, Batch("story", columns, ["a", "b", "c"]))
+    both, last, clean = seen
+    copied = last.shape[1]  # the prompt and the noised image between its delimiters
+    torch.testing.assert_close(both[:, :copied], last)
+    torch.testing.assert_close(both[:, copied:], clean[:, 16:])
 
 
 @pytest.mark.parametrize("bound", [0.5, 0.8])
@@ -114,13 +139,35 @@ def test_clean_copy_draws_nothing_where_the_image_is_only_read(reading):
     assert both.keys() == {"text_ce", "image_flow"}
 
 
+def unlearned(batch, place):
+    """Loss of a zero velocity on the image in this place: mean |x1 - x0|^2, [B]."""
+    x0 = Noise.for_batch(0, 0, batch).normal(f"image{place}/x0", (3, SIDE, SIDE))
+    return (batch.segments[place].images - x0).square().flatten(1).mean(1)
+
+
+def test_a_clean_image_is_shown_at_time_1_and_carries_no_flow_loss(images, monkeypatch):
+    model, seen = make_transfusion(condition_on="clean_copy"), []
+    tokens = model.patches.tokens
+    monkeypatch.setattr(model.patches, "tokens", lambda x, t: seen.append(t) or tokens(x, t))
+    batch = Batch.edit([images], PROMPTS, images.flip(0), list("abc"), 16)
+    term, (source, target) = terms(model, batch)["image_flow"], seen
+    assert (source == 1).all()
+    assert torch.equal(target, term.t)
+    torch.testing.assert_close(term.value, unlearned(batch, 2))
+
+
+def test_the_flow_loss_of_a_row_is_the_mean_over_the_images_that_it_has(images):
+    there = torch.tensor([True, False, True])
+    batch = Batch.edit([images], PROMPTS, images.flip(0), list("abc"), 16, [there])
+    both = (unlearned(batch, 0) + unlearned(batch, 2)) / 2
+    value = terms(make_transfusion(condition_on="noised"), batch)["image_flow"].value
+    torch.testing.assert_close(value, torch.where(there, both, unlearned(batch, 2)))
+
+
 def test_at_initialisation_the_flow_loss_is_that_of_predicting_zero(drawing):
     """zero head: mean |x1 - x0|^2 = 1 + mean x1^2 for unit noise."""
-    model = make_transfusion()
-    value = terms(model, drawing)["image_flow"].value
-    x0 = Noise.for_batch(0, 0, drawing).normal("image1/x0", (3, SIDE, SIDE))
-    x1 = drawing.segments[1].images
-    torch.testing.assert_close(value, (x1 - x0).square().flatten(1).mean(1))
+    value = terms(make_transfusion(), drawing)["image_flow"].value
+    torch.testing.assert_close(value, unlearned(drawing, 1))
 
 
 def test_a_random_text_head_starts_near_the_uniform_loss(reading):
@@ -143,7 +190,7 @@ def test_the_image_weight_scales_exactly_the_image_gradient(reading):
 
 
 def test_only_prompts_of_images_are_dropped(drawing, reading):
-    never, always = (awake(make_transfusion(dropout=p)) for p in (0.0, 1.0))
+    never, always = (awake(make_transfusion(dropout=p)).train() for p in (0.0, 1.0))
     unconditional = copy.deepcopy(drawing)
     unconditional.segments[0].data = [None] * 3
     dropped = terms(always, drawing)["image_flow"].value
@@ -151,6 +198,35 @@ def test_only_prompts_of_images_are_dropped(drawing, reading):
     assert not torch.allclose(dropped, terms(never, drawing)["image_flow"].value)
     same = [terms(m, reading)["text_ce"].value for m in (never, always)]
     torch.testing.assert_close(*same)
+
+
+def test_dropout_has_its_rate_in_training_and_is_none_in_eval_mode(images):
+    """Within four standard deviations."""
+    rows, share, model = 3000, 0.3, make_transfusion(dropout=0.3)
+    keys = [f"row {row}" for row in range(rows)]
+    batch = Batch.text_to_image(["red"] * rows, images[:1].expand(rows, -1, -1, -1), keys, 16)
+    noise = Noise.for_batch(0, 0, batch)
+    (texts,) = model.train().drop_conditions(batch, noise)
+    assert abs(texts.count(None) - rows * share) < 4 * (rows * share * (1 - share)) ** 0.5
+    assert model.eval().drop_conditions(batch, noise) == [["red"] * rows]
+
+
+@pytest.mark.parametrize("make", [make_transfusion, make_ar])
+def test_the_unconditional_prefix_is_the_one_that_dropout_trains_on(make, drawing):
+    """Token for token and place for place; only the padding differs."""
+    model, seen = make(dropout=1.0).train(), []
+    model.trunk.register_forward_pre_hook(lambda module, args: seen.append(args))
+    terms(model, drawing)
+    model.prefix(model.contexts(PROMPTS, None, None, guidance=2.0)).run(model.trunk)
+    found = []
+    for x, mask, positions in seen:
+        text = mask.valid[:3, :16]  # of the training rows, of the unconditional rows
+        found.append((x[:3, :16][text], positions[:3, :16][text]))
+    (trained, places), (asked, at) = found
+    assert torch.equal(trained, asked)
+    assert torch.equal(places, at)
+    null = [model.text.bos, model.text.null, model.text.eos] * 3
+    assert torch.equal(asked, model.embed.weight[null])
 
 
 def test_an_absent_source_changes_nothing(images):
@@ -165,7 +241,7 @@ def test_an_absent_source_changes_nothing(images):
     assert torch.isfinite(model.loss(one, target)["image_flow"].value).all()
 
 
-@pytest.mark.parametrize(
+each_setting = pytest.mark.parametrize(
     "settings",
     [
         {},
@@ -176,6 +252,9 @@ def test_an_absent_source_changes_nothing(images):
     ],
     ids=["linear", "conv", "timed", "axes", "x"],
 )
+
+
+@each_setting
 def test_denoising_over_the_cached_prefix_equals_the_full_forward(images, settings):
     model = awake(make_transfusion(**settings))
     t = torch.tensor([0.2, 0.5, 0.9])
@@ -192,6 +271,35 @@ def test_denoising_over_the_cached_prefix_equals_the_full_forward(images, settin
     torch.testing.assert_close(cached, wanted, atol=2e-5, rtol=2e-5)
     assert torch.equal(cached, again)
     assert all(torch.equal(a, b) for a, b in zip(before, cache.keys, strict=True))
+
+
+@each_setting
+@torch.no_grad()
+def test_after_denoising_the_clean_image_is_kept_as_in_the_full_forward(images, settings):
+    """No noised state stays in the cache: what follows reads the image that was drawn."""
+    model = awake(make_transfusion(**settings))
+    prefix, cache = model.prefix([(PROMPTS, [images])]), model.trunk.cache()
+    prefix.run(model.trunk, cache)
+    for t in (0.2, 0.9):
+        model._denoise(prefix.branch(), cache.view(), images.flip(0), torch.full((3,), t))
+    model.add_image(prefix, images.flip(1))
+    prefix.run(model.trunk, cache)
+    _, _, valid = model.add_text(prefix, PROMPTS, 16)
+    cached = prefix.run(model.trunk, cache)
+    full = model.prefix([(PROMPTS, [images])])
+    model.add_image(full, images.flip(1))
+    where, _, _ = model.add_text(full, PROMPTS, 16)
+    wanted = full.run(model.trunk)[:, where]
+    torch.testing.assert_close(cached[valid], wanted[valid], atol=2e-5, rtol=2e-5)
+
+
+def test_sampling_asks_at_the_times_of_its_own_shifted_grid(monkeypatch):
+    model, seen = make_transfusion(), []
+    tokens = model.patches.tokens
+    monkeypatch.setattr(model.patches, "tokens", lambda x, t: seen.append(t) or tokens(x, t))
+    model.generate_image(PROMPTS, steps=4, shift=2.0, guidance=3.0)
+    wanted = shift_time(torch.arange(4) / 4, 2.0)
+    torch.testing.assert_close(torch.stack(seen), wanted[:, None].expand(4, 6))
 
 
 def test_time_changes_the_image_and_nothing_before_it(images):
@@ -224,3 +332,11 @@ def test_summed_text_loss_over_a_constant(reading):
     torch.testing.assert_close(other.value, one.total / 10)
     torch.testing.assert_close(one.value, one.total / one.count)
     assert one.count.tolist() == [4, 5, 3]  # letters and eos
+
+
+def test_images_learned_by_heart_are_drawn(images):
+    model = make_transfusion(prediction=XPrediction(), dropout=0.0)
+    keys = [f"row {row}" for row in range(12)]
+    batch = Batch.text_to_image(PROMPTS * 4, images.repeat(4, 1, 1, 1), keys, 16)
+    learn(model, [batch], 60, {"image_flow"})
+    assert confusion(model.generate_image(PROMPTS, steps=10), images).max() < 0.5

@@ -166,6 +166,24 @@ def test_an_ema_codebook_moves_in_training_and_revives_unused_codes(name):
     assert used > 0.9 * quantizer.vocab_size
 
 
+def test_only_a_code_that_too_few_vectors_choose_restarts():
+    """At a vector of the step; the others are what they would be without any restart."""
+    kept, revived = (
+        EMACodebook(size=3, dim=2, decay=0.5, cosine=False, revive_below=least)
+        for least in (0.0, 0.3)
+    )
+    start = torch.tensor([[0.0, 0.0], [10.0, 0.0], [100.0, 100.0]])
+    z = torch.tensor([[0.0, 1.0], [10.0, 1.0]])
+    for quantizer in (kept, revived):
+        quantizer.vq._codebook.embed.data.copy_(start)
+        quantizer.vq._codebook.embed_avg.data.copy_(start)
+        for _ in range(2):  # the third code's running count falls from 1 to 0.25
+            quantizer(z.T.reshape(1, 2, 1, 2).requires_grad_())  # [B C h w]
+    torch.testing.assert_close(codebook(kept)[2], start[2], atol=0.01, rtol=0)
+    assert (codebook(revived)[2] == z).all(1).any()
+    torch.testing.assert_close(codebook(revived)[:2], codebook(kept)[:2])
+
+
 def test_the_euclidean_codebook_is_the_running_mean_of_its_vectors():
     quantizer = EMACodebook(size=4, dim=2, decay=0.5, cosine=False, revive_below=0.0)
     z = vectors(quantizer, rows=4)

@@ -79,6 +79,7 @@ class SanaDenoiser(Denoiser):
     """diffusers' `SanaTransformer2DModel`: linear attention, cross-attention, convolutional MLP.
 
     `size` is the side of the latent grid that positions refer to; other sizes are scaled to it.
+    They are spread as if it had 32 tokens: the library's sines hardly tell 0 from 3.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class SanaDenoiser(Denoiser):
             mlp_ratio=mlp_ratio,
             sample_size=size,
             patch_size=patch,
-            interpolation_scale=1.0,
+            interpolation_scale=min(1.0, size / patch / 32),
         )
         model.proj_out = ZeroLinear(width, patch**2 * channels)
         self._adopt(model, source_channels, checkpoint)

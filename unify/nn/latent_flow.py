@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from unify.batch import Batch
-from unify.flow import LinearPath, Path, TimeLaw, expand, guide, integrate
+from unify.flow import LinearPath, Path, Solver, TimeLaw, expand, guide, integrate
 from unify.nn.conv import row_mean
 from unify.nn.layers import Embedding
 from unify.nn.masks import Mask
@@ -107,7 +107,7 @@ class LatentFlow(Paradigm):
         guidance: float = 1.0,
         steps: int = 30,
         shift: float = 1.0,
-        solver: str = "euler",
+        solver: Solver = "euler",
         reverse: bool = False,
     ) -> Tensor:
         """z [B C h w] from source to target, or back: both guided passes read the same state;
@@ -127,9 +127,9 @@ class LatentFlow(Paradigm):
         return h * w + 1
 
     def flow_flops(self, grid: tuple[int, int]) -> float:
-        """Of the trunk's forward pass over one row."""
+        """Of a forward pass of patches and trunk over one row."""
         tokens = self.flow_tokens(grid)
-        return self.trunk.flops(tokens, tokens**2)
+        return self.trunk.flops(tokens, tokens**2) + self.patches.flops(grid)
 
 
 def target_name(batch: Batch) -> str:

@@ -2,12 +2,12 @@
 
     q reads k  iff  same document, k valid,
                     k <= q or both in the same bidirectional segment,
-                    and not (k isolated and q outside k's segment);
+                    and not (k in an isolated copy and q outside it);
     every token reads itself, so that a padding row never gives NaN.
 
 With one segment per image this is Transfusion's mask (arXiv:2408.11039), with none it is causal,
 with one over everything it is full attention. A noised image with a clean copy after it is
-*isolated*: nothing outside it reads it (BAGEL, arXiv:2505.14683).
+an *isolated* copy, delimiters included: nothing outside it reads it (BAGEL, arXiv:2505.14683).
 
 B rows, S tokens (keys), Sq tokens from `start` on (queries), H heads.
 """
@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CAUSAL = -1  # the segment of a token that belongs to no bidirectional block
+SHARED = -1  # the copy of a token that belongs to no isolated copy
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Mask:
 
     document: Tensor  # [B S] long
     segment: Tensor  # [B S] long; CAUSAL, or k >= 0 = k-th bidirectional block
-    isolated: Tensor  # [B S] bool: a noised block with a clean copy after it
+    isolated: Tensor  # [B S] long; SHARED, or k >= 0 = k-th isolated copy
     valid: Tensor  # [B S] bool: a real token, not padding
     start: int = 0  # first query: with a cache, queries are start..S and keys 0..S
     built: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -40,13 +41,13 @@ class Mask:
     def causal(cls, valid: Tensor) -> Mask:
         """One document of causal tokens; `valid` [B S] bool."""
         zero = torch.zeros_like(valid, dtype=torch.long)
-        return cls(zero, zero + CAUSAL, torch.zeros_like(valid), valid)
+        return cls(zero, zero + CAUSAL, zero + SHARED, valid)
 
     @classmethod
-    def full(cls, valid: Tensor, segment: int = 0, isolated: bool = False) -> Mask:
+    def full(cls, valid: Tensor, segment: int = 0, isolated: int = SHARED) -> Mask:
         """One bidirectional block; `valid` [B S] bool."""
         zero = torch.zeros_like(valid, dtype=torch.long)
-        return cls(zero, zero + segment, torch.full_like(valid, isolated), valid)
+        return cls(zero, zero + segment, zero + isolated, valid)
 
     @classmethod
     def cat(cls, masks: Sequence[Mask]) -> Mask:
@@ -76,10 +77,10 @@ class Mask:
     def mod(self, b: Tensor, h: Tensor | int, q: Tensor, k: Tensor) -> Tensor:
         """The rule, as FlexAttention calls it; the indices may be of any shapes that broadcast."""
         q = q + self.start
-        same_segment = self.segment[b, q] == self.segment[b, k]
-        in_block = same_segment & (self.segment[b, k] >= 0)
+        in_block = (self.segment[b, q] == self.segment[b, k]) & (self.segment[b, k] >= 0)
         readable = self.valid[b, k] & (self.document[b, q] == self.document[b, k])
-        hidden = self.isolated[b, k] & ~same_segment
+        copy = self.isolated[b, k]
+        hidden = (copy >= 0) & (self.isolated[b, q] != copy)
         return (q == k) | (readable & ((k <= q) | in_block) & ~hidden)
 
     def dense(self) -> Tensor:

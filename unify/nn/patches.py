@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unify.nn.conv import Residual
+from unify.nn.flops import counted
 from unify.nn.layers import Linear, TimeEmbedding, ZeroLinear, patchify, sincos_2d, unpatchify
 
 
@@ -37,6 +38,17 @@ class Patches(nn.Module, ABC):
                 f"size, the tokenizer's stride or patches.patch"
             )
         return h // self.patch, w // self.patch
+
+    def flops(self, grid: tuple[int, int]) -> float:
+        """Of both ways for one latent with grid (h, w), the time embedding included."""
+        like = next(self.parameters())
+        latents, t = like.new_zeros(1, self.channels, *grid), like.new_zeros(1)
+
+        def there_and_back() -> Tensor:
+            tokens, _, skip = self.tokens(latents, t)
+            return self.latents(tokens, skip, grid)
+
+        return counted(there_and_back)
 
 
 class LinearPatches(Patches):

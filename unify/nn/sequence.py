@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from unify.nn.attention import Cache
-from unify.nn.masks import Mask
+from unify.nn.masks import CAUSAL, SHARED, Mask
 from unify.nn.trunk import Backbone
 
 
@@ -34,7 +34,7 @@ class Sequence:
     """Tokens in the order in which a trunk reads them."""
 
     def __init__(self, axes: int):
-        self.axes, self.length, self.blocks, self.done = axes, 0, 0, 0
+        self.axes, self.length, self.blocks, self.copies, self.done = axes, 0, 0, 0, 0
         self.columns: list[_Column] = []
         self.next: Tensor | None = None  # [B] position of the next token
         self.apart: Tensor | None = None  # [B] the same among the isolated columns being added
@@ -52,18 +52,20 @@ class Sequence:
         """Append x [B n D]; returns where it lies along S.
 
         `grid` (h, w) of image tokens in raster order; `block` makes the column bidirectional
-        inside; `isolated` hides it from all other columns (a noised copy). Isolated columns count
-        up among themselves and take no position from what follows, so that the clean copy after
-        them has the same ones. `tower`: whose weights they go through, where a trunk has several.
+        inside; `isolated` columns next to each other are a copy (a noised image) that all others
+        cannot read. They count up among themselves and take no position from what follows, so that
+        the clean copy after them has the same ones. `tower`: whose weights they go through, where a
+        trunk has several.
         """
         rows, n = x.shape[:2]
         if valid is None:
             valid = torch.ones(rows, n, dtype=torch.bool, device=x.device)
-        segment = torch.full((rows, n), self.blocks if block else -1, device=x.device)
+        segment = torch.full((rows, n), self.blocks if block else CAUSAL, device=x.device)
+        self.copies += isolated and self.apart is None
         mask = Mask(
             document=torch.zeros_like(segment),
             segment=segment,
-            isolated=torch.full_like(valid, isolated),
+            isolated=torch.full_like(segment, self.copies if isolated else SHARED),
             valid=valid,
         )
         self.blocks += block

@@ -115,8 +115,10 @@ class TextEncoder(nn.Module):
     def flops(self, length: int, grid: tuple[int, int]) -> float:
         """Of a forward pass over one row."""
         rows, columns = places(grid, self.patch)
-        total = length + rows * columns
-        return self.trunk.flops(total, length**2 + rows * columns * total)
+        shown = rows * columns
+        total = length + shown
+        head = 2.0 * self.head.weight.numel() * shown
+        return self.trunk.flops(total, length**2 + shown * total) + head
 
 
 class TextDecoder(nn.Module):
@@ -154,8 +156,8 @@ class TextDecoder(nn.Module):
         rows, columns = places(grid, self.patch)
         shown = rows * columns
         pairs = shown**2 + length * shown + length * (length + 1) // 2
-        head = 2.0 * self.trunk.dim * self.vocab_size * length
-        return self.trunk.flops(shown + length, pairs) + head
+        ends = self.inward.weight.numel() * shown + self.outward.weight.numel() * length
+        return self.trunk.flops(shown + length, pairs) + 2.0 * ends
 
 
 class Regulariser(nn.Module, ABC):
@@ -170,7 +172,10 @@ class Regulariser(nn.Module, ABC):
 
     @abstractmethod
     def flops(self, length: int, grid: tuple[int, int], images: Tensor) -> float:
-        """Of forward and backward over images [B 3 H W] and texts of `length` tokens."""
+        """Of forward and backward over images [B 3 H W] and texts of `length` tokens.
+
+        Comparing the rows of a group is negligible.
+        """
 
 
 class Contrast(nn.Module):
@@ -221,7 +226,8 @@ class ImageText(Regulariser):
         return self.contrast(z0.flatten(1), seen, same)
 
     def flops(self, length: int, grid: tuple[int, int], images: Tensor) -> float:
-        return 3.0 * len(images) * self.vision.flops(*images.shape[-2:])
+        seen = self.vision.flops(*images.shape[-2:]) + 2.0 * self.project.weight.numel()
+        return 3.0 * len(images) * seen
 
 
 class TextText(Regulariser):
