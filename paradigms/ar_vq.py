@@ -39,7 +39,7 @@ class ArVQ(PrefixParadigm):
     """
 
     tasks = frozenset(
-        {"text_to_image", "caption", "vqa", "edit", "depth", "super_resolution", "text"}
+        {"text_to_image", "caption", "vqa", "edit", "compose", "depth", "super_resolution", "text"}
     )
     terms = frozenset({"text_ce", "image_ce", "z_loss"})
 
@@ -120,6 +120,7 @@ class ArVQ(PrefixParadigm):
         negative: Many[Text] | None = None,
         size: tuple[int, int] | None = None,
         seed: int | Many[int] = 0,
+        present: Many[Tensor] | None = None,
         guidance: float = 1.0,
         temperature: float = 1.0,
         top_k: int = 0,
@@ -131,7 +132,8 @@ class ArVQ(PrefixParadigm):
         h, w = grid = self.image.grid(*(size or (self.size, self.size)))
         noise = Noise.for_prompts(seed, prompts or [None] * rows, self.device)
         uniforms = noise.uniform("codes", (h * w,))
-        sequence, cache, codes = self.prefix(contexts), self.trunk.cache(), []
+        sequence, cache = self.prefix(contexts, present=present), self.trunk.cache()
+        codes: list[Tensor] = []
         self.token(sequence, self.boi, rows * len(contexts))
         for place in range(h * w):
             hidden = sequence.run(self.trunk, cache)[:, -1]

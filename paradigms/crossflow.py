@@ -21,7 +21,7 @@ from torch import Tensor
 
 from unify.batch import Batch, Text
 from unify.flow import Solver
-from unify.nn.latent_flow import LatentFlow, target_name
+from unify.nn.latent_flow import FlowToImage, target_name
 from unify.nn.prefix import MAX_PROMPT
 from unify.nn.text_latent import Regulariser, TextEncoder, check_fit
 from unify.noise import Noise
@@ -29,8 +29,11 @@ from unify.paradigm import Term, Terms
 from unify.tokenizer import TextTokenizer
 
 
-class CrossFlow(LatentFlow):
-    """Text to image. `loss_weights.kl` is per number of the latent (see `Variational`)."""
+class CrossFlow(FlowToImage):
+    """Text to image. `loss_weights.kl` is per number of the latent (see `Variational`).
+
+    `invert` gives the latent that a text for an image would have had.
+    """
 
     tasks = frozenset({"text_to_image"})
     terms = frozenset({"image_flow", "kl", "regulariser"})

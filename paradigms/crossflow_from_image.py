@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unify.batch import Batch, Text
 from unify.flow import Solver
-from unify.nn.latent_flow import LatentFlow, target_name
+from unify.nn.latent_flow import FlowToImage, LatentFlow, target_name
 from unify.nn.text_latent import TextDecoder, TextEncoder, check_fit
 from unify.noise import Noise
 from unify.paradigm import Term, Terms
@@ -25,7 +25,7 @@ from unify.sampling import draw
 from unify.tokenizer import TextTokenizer
 
 
-class CrossFlowImages(LatentFlow):
+class CrossFlowImages(FlowToImage):
     """Image to image: the source's latent is where the flow starts.
 
     A smaller source (super-resolution) is first enlarged to the target's size. The paper's depth

@@ -48,7 +48,7 @@ class QueriesDiT(Paradigm):
     the first source_channels / channels sources.
     """
 
-    tasks = frozenset({"text_to_image", "edit", "depth", "super_resolution", "image"})
+    tasks = frozenset({"text_to_image", "edit", "compose", "depth", "super_resolution", "image"})
     answers = frozenset({"caption", "vqa"})
     terms = frozenset({"image_flow"})
     likelihood = "none"
@@ -192,6 +192,7 @@ class QueriesDiT(Paradigm):
         negative: Many[Text] | None = None,
         size: tuple[int, int] | None = None,
         seed: int | Many[int] = 0,
+        present: Many[Tensor] | None = None,
         guidance: float = 1.0,
         image_guidance: float = 1.0,
         steps: int = 30,
@@ -212,7 +213,7 @@ class QueriesDiT(Paradigm):
         if shown and all(prompt is None for prompt in prompts or []):
             prompts = None  # image to image, as training lays it out
         passes, scales = guidance_passes(prompts, bool(shown), negative, guidance, image_guidance)
-        asked, stacked = stack_passes(passes, shown)
+        asked, stacked = stack_passes(passes, shown, present)
         tokens, valid = self.condition(asked, stacked)
         source = self.source_latents(stacked, size)
 

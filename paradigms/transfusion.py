@@ -60,7 +60,7 @@ class Transfusion(PrefixParadigm):
     """
 
     tasks = frozenset(
-        {"text_to_image", "caption", "vqa", "edit", "depth", "super_resolution", "text"}
+        {"text_to_image", "caption", "vqa", "edit", "compose", "depth", "super_resolution", "text"}
     )
     terms = frozenset({"text_ce", "image_flow"})
     tower: ClassVar[int] = 0  # of the latent patches, where a trunk has several
@@ -212,6 +212,7 @@ class Transfusion(PrefixParadigm):
         negative: Many[Text] | None = None,
         size: tuple[int, int] | None = None,
         seed: int | Many[int] = 0,
+        present: Many[Tensor] | None = None,
         guidance: float = 1.0,
         steps: int = 30,
         shift: float = 1.0,
@@ -223,7 +224,7 @@ class Transfusion(PrefixParadigm):
         h, w = self.image.grid(*(size or (self.size, self.size)))
         noise = Noise.for_prompts(seed, prompts or [None] * rows, self.device)
         x0 = noise.normal("x0", (self.image.channels, h, w))
-        prefix, cache = self.prefix(contexts), self.trunk.cache()
+        prefix, cache = self.prefix(contexts, present=present), self.trunk.cache()
         prefix.run(self.trunk, cache)
         cache = cache.view()  # read by every step of the flow, never written
 

@@ -119,12 +119,15 @@ class Paradigm(Trainable):
         negative: Sequence[Text] | None = None,
         size: tuple[int, int] | None = None,
         seed: int | Sequence[int] = 0,
+        present: Sequence[Tensor] | None = None,
         **sampling: Any,
     ) -> Tensor:
         """B prompts, or 1..N source images [B 3 H W], or both -> images [B 3 H W] in [-1, 1].
 
         `negative` replaces the unconditional text of guidance; `size` (H, W) defaults to the
-        training size. The same seed and prompt give the same image whatever the batch mates.
+        training size. `present`: for each source the rows [B] that have it, where some lack one;
+        who learns from one source at most need not take it. The same seed and prompt give the same
+        image whatever the batch mates.
         """
         raise ValueError(f"{type(self).__name__} does not generate images")
 

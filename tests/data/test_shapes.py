@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,10 +17,10 @@ from scipy.stats import chisquare
 
 from unify.data.shapes import Shapes
 from unify.data.shapes_checker import Checker, Unreadable, blur, robustness
-from unify.data.shapes_language import RELATIONS, Spec, full, place
+from unify.data.shapes_language import ORDINALS, RELATIONS, Spec, at, full, place
 from unify.data.shapes_questions import EDITS
 from unify.data.shapes_scene import BACKGROUND, COLORS, SHAPES, SIZES, Pattern, Scene, Thing
-from unify.data.source import TASKS, collate, images, to_tensor
+from unify.data.source import TASKS, collate, images, sources, to_tensor
 
 WORLD = Shapes()
 HARD = Shapes(
@@ -44,6 +45,12 @@ def texts_of(record):
     return [value for value in record.fields.values() if isinstance(value, str)]
 
 
+def images_of(record):
+    """Every image of a record, those of a list too."""
+    values = [v if isinstance(v, list) else [v] for v in record.fields.values()]
+    return [image for some in values for image in some if isinstance(image, np.ndarray)]
+
+
 def names_heldout(world, text):
     words = re.findall(r"\w+", text)
     return any(pair in world.board.heldout for pair in pairwise(words))
@@ -61,12 +68,13 @@ def test_every_task_of_every_split_collates_to_its_batch(world):
             batch = collate(task, records)
             assert batch.keys == [f"{task}/{split}/{i}" for i in range(4)]
             for record in records:
-                for name, value in record.fields.items():
-                    if isinstance(value, np.ndarray):
-                        small = task == "super_resolution" and name == "source"
-                        side = world.low_resolution if small else world.board.pixels
-                        assert value.shape == (side, side, 3)
-                        assert value.dtype == np.uint8
+                sides = [world.board.pixels] * len(images_of(record))
+                if task == "super_resolution":
+                    sides[0] = world.low_resolution
+                assert sides or task == "text"
+                for image, side in zip(images_of(record), sides, strict=True):
+                    assert image.shape == (side, side, 3)
+                    assert image.dtype == np.uint8
 
 
 DIGEST = """
@@ -79,8 +87,10 @@ for world in (Shapes(), Shapes(scenes=50, completeness=0.7, caption_noise=0.2, s
         for split in ("train", "validation", "test", "heldout"):
             for index in (7, 3, 11):
                 record = world.record(task, split, index)
-                for name, value in record.fields.items():
-                    digest.update(value.encode() if isinstance(value, str) else value.tobytes())
+                for value in record.fields.values():
+                    for one in value if isinstance(value, list) else [value]:
+                        if one is not None:
+                            digest.update(one.encode() if isinstance(one, str) else one.tobytes())
     digest.update(world.prompts("color_attr", 3, 0)[2].text.encode())
 print(digest.hexdigest())
 """
@@ -118,9 +128,10 @@ def test_splits_are_different_streams():
         assert len(set(streams)) == 4
 
 
-def test_captions_images_depth_and_super_resolution_share_their_scenes():
+def test_captions_images_depth_super_resolution_and_compositions_share_their_scenes():
     for i in range(20):
         scene = WORLD.scene("train", i)
+        assert WORLD.record("compose", "train", i).meta["target"] == scene
         for task in ("caption", "depth", "super_resolution", "image"):
             assert WORLD.record(task, "train", i).meta["scene"] == scene
 
@@ -191,6 +202,13 @@ def scan(world, n):
                 if name in records[0].fields and (task, name) not in BLIND:
                     read = checker.read(images(records, name))
                     assert not any(world.board.has_heldout(scene) for scene in read)
+            if task == "compose":
+                columns, _ = sources(records)
+                read = checker.read(torch.cat(columns))
+                assert not any(isinstance(s, Scene) and world.board.has_heldout(s) for s in read)
+                assert sum(isinstance(s, Scene) for s in read) == sum(
+                    len(record.meta["sources"]) for record in records
+                )
 
 
 BLIND = {("depth", "image"), ("super_resolution", "source")}  # not readable; from scanned scenes
@@ -380,6 +398,7 @@ def test_scenes_is_the_number_of_distinct_training_scenes():
         assert len(seen) <= 25
         assert task == "vqa" or len(seen) == 25
     assert {world.edited("train", i).source for i in range(200)} <= set(world._pool)
+    assert {world.composed("train", i).target for i in range(400)} == set(world._pool)
     assert Shapes(scenes=50)._pool[:25] == world._pool
     assert len({world.scene("test", i) for i in range(400)}) > 100
     everything = Shapes(scenes=WORLD.distinct())
@@ -484,6 +503,42 @@ def followed(world, instruction, scene):
         )
     attribute = {"change": "color", "replace": "shape", "make": "size"}[verb]
     return scene.changing(thing, **{attribute: words[-1]})
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_composition_puts_what_each_source_shows_where_it_says(world):
+    """Read from pixels and words alone; neither a source's place nor its order is a hint."""
+    checker, (_, high) = Checker(world), world.board.objects
+    records = [world.record("compose", "train", i) for i in range(200)]
+    columns, present = sources(records)
+    shown = [checker.read(column) for column in columns]
+    moved, in_order = [], []
+    for row, target in enumerate(checker.read(images(records, "image"))):
+        scenes = [some[row] for some, there in zip(shown, present, strict=True) if there[row]]
+        assert all(len(scene) == 1 for scene in scenes)
+        things = [scene.things[0] for scene in scenes]
+        cells = told(world, records[row].fields["instruction"])
+        assert Scene.of(replace(t, cell=c) for t, c in zip(things, cells, strict=True)) == target
+        moved += [thing.cell != cell for thing, cell in zip(things, cells, strict=True)]
+        in_order += [cells == sorted(cells)] if len(cells) == 2 else []
+    assert {len(record.meta["sources"]) for record in records} == set(range(1, high + 1))
+    assert np.mean(moved) == pytest.approx(1 - 1 / len(world.board.cells), abs=0.1)
+    assert np.mean(in_order) == pytest.approx(0.5, abs=0.2)
+
+
+def told(world, instruction):
+    """The places of an instruction, in the order of the sources."""
+    parts = re.split(r", | and ", instruction.removeprefix("put "))
+    assert [part.split()[1] for part in parts] == list(ORDINALS[: len(parts)])
+    places = {at(world.board, cell): cell for cell in world.board.cells}
+    return [places[part.partition(" at ")[2]] for part in parts]
+
+
+def test_a_record_has_a_place_for_as_many_sources_as_a_scene_may_have_things():
+    for high in (1, 2, 4):
+        batch = collate("compose", [Shapes(objects=(1, high)).record("compose", "test", 0)])
+        kinds = [segment.kind for segment in batch.segments]
+        assert kinds == ["image"] * high + ["text", "image"]
 
 
 def test_depth_is_black_behind_and_brighter_towards_the_bottom():

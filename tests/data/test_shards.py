@@ -314,6 +314,100 @@ def test_questions_are_records_of_their_own(tmp_path):
     assert [r.meta["kind"] for r in records] == ["count", "open", "open"]
 
 
+def edits(n):
+    """Triples of a source, an instruction and what it made."""
+    out = []
+    for i in range(n):
+        out += [(f"{i}.png", picture(i, "PNG")), (f"{i}.source.jpg", picture(100 + i // 2))]
+        out += [(f"{i}.txt", f"do {i}".encode())]
+    return out
+
+
+def test_edits_are_a_source_an_instruction_and_an_image(tmp_path):
+    tar(tmp_path / "x.tar", [*edits(40), *pairs(2)])
+    assert index_folder(tmp_path).records == 42
+    source = Shards(str(tmp_path), size=16, validation=0, test=0)
+    assert {t: source.size(t, "train") for t in source.tasks} == {
+        "image": 42, "text_to_image": 2, "caption": 2, "text": 2, "edit": 40
+    }  # fmt: skip  # an instruction is no caption
+    for i in range(40):
+        record = source.record("edit", "train", i)
+        assert (record.key, record.fields["instruction"]) == (f"x/{i}", f"do {i}")
+        for name, n in (("image", i), ("source", 100 + i // 2)):
+            kind = "PNG" if name == "image" else "JPEG"
+            expected = np.asarray(Image.open(io.BytesIO(picture(n, kind))).crop((2, 0, 18, 16)))
+            assert np.array_equal(record.fields[name], expected)
+    (batches,) = Data(source, {"edit": 4}, {"instruction": 7}).train_batches(0, 1, 0, 1)
+    assert [s.kind for s in batches["edit"].segments] == ["image", "text", "image"]
+    assert batches["edit"].segments[1].length == 7
+    halves = Shards(str(tmp_path), size=16, validation=0.5, test=0)
+    parts = [
+        {halves.record("edit", split, i).fields["source"].tobytes() for i in range(size)}
+        for split in ("train", "validation")
+        if (size := halves.size("edit", split))
+    ]
+    assert len(parts) == 2
+    assert not parts[0] & parts[1]  # edits of one picture are in one split
+
+
+def test_an_edit_that_lacks_a_part_has_one_verdict(tmp_path):
+    instruction = b'{"instruction": "do it"}'
+    members = [
+        *edits(1),
+        ("json.jpg", picture(1)), ("json.source.webp", picture(2, "WEBP")),
+        ("json.json", instruction),
+        ("no_target.source.jpg", picture(3)), ("no_target.txt", b"do"),
+        ("no_text.jpg", picture(4)), ("no_text.source.jpg", picture(5)),
+        ("no_source.jpg", picture(6)), ("no_source.json", instruction),
+        ("cut.jpg", picture(7)), ("cut.source.jpg", picture(8)[:300]), ("cut.txt", b"do"),
+        ("blank.jpg", picture(7)), ("blank.source.jpg", picture(8)), ("blank.txt", b" "),
+        ("number.jpg", picture(7)), ("number.source.jpg", picture(8)),
+        ("number.json", b'{"instruction": 3}'),
+        ("two.jpg", picture(9)), ("two.source.jpg", picture(10)),
+        ("two.source.png", picture(11, "PNG")), ("two.txt", b"do"),
+        ("more.jpg", picture(12)), ("more.txt", b"a cat"), ("more.json", instruction),
+    ]  # fmt: skip
+    tar(tmp_path / "x.tar", members)
+    assert index_folder(tmp_path).records == 4
+    assert sorted(verdicts(tmp_path)) == [
+        ("blank", "empty_instruction"),
+        ("cut", "corrupt_image"),
+        ("no_source", "missing_source"),
+        ("no_target", "missing_image"),
+        ("no_text", "missing_instruction"),
+        ("number", "bad_instruction"),
+        ("two.source.png", "duplicate_key"),
+    ]
+    source = Shards(str(tmp_path), size=16, validation=0, test=0)
+    records = [source.record("edit", "train", i) for i in range(source.size("edit", "train"))]
+    assert [record.key for record in records] == ["x/0", "x/json", "x/two"]
+    assert source.record("caption", "train", 0).key == "x/more"
+
+
+def test_damage_to_a_source_is_found_named_and_left_out(tmp_path):
+    path = tar(tmp_path / "x.tar", edits(3))
+    index_folder(tmp_path)
+    source = Shards(str(tmp_path), size=16, validation=0, test=0)
+    data = bytearray(path.read_bytes())
+    data[source.row(1)["source"]["offset"] + 250] ^= 1
+    path.write_bytes(data)
+    assert source.record("image", "train", 1).key == "x/1"
+    with pytest.raises(Damaged, match=r"record 1 of .*x\.tar: its bytes changed"):
+        source.record("edit", "train", 1)
+    assert [v.key for v in check(tmp_path).damage] == ["", "1"]
+    assert check(tmp_path, repair=True).records == 2
+    assert Shards(str(tmp_path), validation=0, test=0).size("edit", "train") == 2
+
+
+def test_an_index_from_before_edits_is_read(folder):
+    with np.load(folder / "columns.npz") as columns:
+        older = {name: columns[name] for name in columns if name != "edit"}
+    np.savez(folder / "columns.npz", **older)
+    source = Shards(str(folder), size=16, validation=0, test=0)
+    assert source.tasks == {"text_to_image", "caption", "text", "image"}
+    assert source.size("edit", "train") == 0
+
+
 def test_splits_are_disjoint_by_picture_and_independent_of_the_shards(tmp_path):
     for name, order in (("one", range(60)), ("two", reversed(range(60)))):
         (tmp_path / name).mkdir()
@@ -571,6 +665,55 @@ def test_questions_come_from_jsonl_and_folders(tmp_path, pictures):
     (pictures / "a.json").write_text(json.dumps(rows[0]))
     import_images(pictures, tmp_path / "more")
     assert Shards(str(tmp_path / "more"), validation=0, test=0).size("vqa", "train") == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "csv", "jsonl", "tar"])
+def test_edits_are_imported_from_every_kind_of_source(tmp_path, kind):
+    import webdataset
+
+    base = tmp_path / "edits"
+    base.mkdir()
+    for name, data in edits(3):
+        (base / name).write_bytes(data)
+    rows = [{"image": f"{i}.png", "source_image": f"{i}.source.jpg"} for i in range(3)]
+    rows = [row | {"instruction": f"do {i}"} for i, row in enumerate(rows)]
+    lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+    (base / "x.csv").write_text("\n".join(lines))
+    (base / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tar(base / "x.tar", edits(3))
+    if kind == "folder":
+        (base / "x.tar").unlink()
+    report = import_images(base if kind == "folder" else base / f"x.{kind}", tmp_path / "out")
+    assert (report.records, dict(report.verdicts)) == (3, {})
+    source = Shards(str(tmp_path / "out"), size=16, validation=0, test=0)
+    told = [source.record("edit", "train", i).fields["instruction"] for i in range(3)]
+    assert told == ["do 0", "do 1", "do 2"]
+    assert check(tmp_path / "out").ok
+    shard = tmp_path / "out" / "shard-000000.tar"
+    first = next(iter(webdataset.WebDataset(str(shard), shardshuffle=False)))
+    assert first["__key__"] == "0"
+    assert first["png"] == picture(0, "PNG")
+    assert first["source.jpg"] == picture(100)
+    assert first["txt"] == b"do 0"
+
+
+def test_incomplete_edits_of_folders_and_tables_get_a_verdict_each(tmp_path):
+    base = tmp_path / "edits"
+    base.mkdir()
+    for name, data in [*edits(2), ("lone.source.jpg", picture(5)), ("0.source.png", picture(6))]:
+        (base / name).write_bytes(data)
+    report = import_images(base, tmp_path / "one")
+    assert (report.records, report.verdicts) == (2, {"missing_image": 1, "duplicate_key": 1})
+    rows = [
+        "image,source_image,instruction",
+        "0.png,0.source.jpg,do",
+        "0.png,,do",
+        "0.png,gone.jpg,do",
+        "0.png,0.source.jpg,",
+    ]
+    (base / "x.csv").write_text("\n".join(rows))
+    report = import_images(base / "x.csv", tmp_path / "two")
+    assert (report.records, report.verdicts) == (1, {"missing_source": 2, "empty_instruction": 1})
 
 
 def test_bad_rows_get_a_verdict_each(tmp_path, pictures):

@@ -1,6 +1,7 @@
 """Scores of the embedded world: 1 for an oracle, near 0 for a broken model, baselines where due."""
 
 import math
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -9,8 +10,11 @@ import torch
 
 from unify.data.shapes import Shapes
 from unify.data.shapes_checker import Checker
+from unify.data.shapes_language import ORDINALS, at
+from unify.data.shapes_scene import Scene
 from unify.data.source import images, to_tensor
 from unify.metrics.metric import Subject
+from unify.metrics.shapes_compositions import Compositions
 from unify.metrics.shapes_images import (
     Depths,
     Edits,
@@ -77,6 +81,24 @@ class Oracle(Paradigm):
         if prompts is None:
             return [self.world.caption(scene) + " " for scene in read]
         return [self.answers.get(key, "?") for key in zip(prompts, read, strict=True)]
+
+
+class Composer(Oracle):
+    """Reads the sources that a row has and puts what they show where the words say."""
+
+    def generate_image(self, prompts, sources=None, present=None, **others):
+        columns = [self.checker.read(column) for column in sources]
+        present = present or [torch.ones(len(prompts), dtype=torch.bool)] * len(columns)
+        places = {at(self.world.board, cell): cell for cell in self.world.board.cells}
+        drawn = []
+        for row, prompt in enumerate(prompts):
+            shown = [c[row] for c, there in zip(columns, present, strict=True) if there[row]]
+            asked = re.split(", | and ", prompt.removeprefix("put "))
+            goals = [places[words.partition(" at ")[2]] for words in asked]
+            pairs = zip(shown, goals, strict=True)
+            scene = Scene.of(replace(scene.things[0], cell=cell) for scene, cell in pairs)
+            drawn.append(to_tensor(self.world.render(scene)))
+        return torch.stack(drawn)
 
 
 class Broken(Oracle):
@@ -252,6 +274,46 @@ def test_an_edit_that_does_nothing_keeps_everything_and_changes_nothing():
     assert grids["edit"].verdicts[:2] == [None, False]
 
 
+@pytest.mark.parametrize(
+    "world", [pytest.param(WORLD, id="default"), pytest.param(HARD, id="hard")]
+)
+def test_who_puts_each_thing_where_the_words_say_composes_exactly(world):
+    scores, grids = measured(Compositions(40, heldout=10), Composer(world), world)
+    exact = scores.pop("compose/exact")
+    assert exact.n == 40
+    assert scores.pop("compose/exact/heldout").n == 10
+    assert list(scores) == [f"compose/exact/{name}" for name in world.complete]
+    assert sum(score.n for score in scores.values()) == 40
+    assert {score.value for score in [exact, *scores.values()]} == {1.0}
+    grid = grids["compose"]
+    ends = [i for i, verdict in enumerate(grid.verdicts) if verdict is not None]
+    assert all(grid.titles[i].startswith("put the first at") for i in ends)
+    assert grid.titles[: ends[0]] == list(ORDINALS[: ends[0]])
+    assert "compose/exact/heldout" not in measured(Compositions(4, 0), Composer(world), world)[0]
+
+
+def test_a_composition_is_wrong_with_the_sources_swapped_or_one_left_out():
+    class Swapped(Composer):
+        def generate_image(self, prompts, sources=None, present=None, **others):
+            both = present[0] & present[1]
+            order = [
+                torch.where(both[:, None, None, None], s, t)
+                for s, t in zip(sources[::-1], sources, strict=True)
+            ]
+            return super().generate_image(prompts, order, present)
+
+    class First(Composer):
+        def generate_image(self, prompts, sources=None, present=None, **others):
+            alone = [prompt.partition(" and ")[0] for prompt in prompts]
+            return super().generate_image(alone, sources[:1])
+
+    for model in (Swapped(WORLD), First(WORLD)):
+        scores, _ = measured(Compositions(60, heldout=0), model)
+        assert scores["compose/exact/one_object"].value == 1
+        assert scores["compose/exact/two_objects"].value < 0.1
+    assert measured(Compositions(20), Broken(WORLD))[0]["compose/exact"].value == 0
+
+
 def test_depth_error_is_zero_for_the_truth_and_the_mean_nearness_for_black():
     class Black(Oracle):
         def generate_image(self, prompts, sources=None, size=None, **others):
@@ -283,11 +345,12 @@ def test_another_source_is_refused_by_name():
 
 
 def test_metrics_say_what_a_run_must_have_trained_on():
-    assert [next(iter(metric.tasks)) for metric in (*ALL, Depths())] == [
+    assert [next(iter(metric.tasks)) for metric in (*ALL, Depths(), Compositions())] == [
         "text_to_image",
         "vqa",
         "caption",
         "edit",
         "super_resolution",
         "depth",
+        "compose",
     ]

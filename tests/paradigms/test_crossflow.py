@@ -342,6 +342,29 @@ def test_inversion_finds_the_source_of_an_image():
     assert errors[1] < min(1e-3, errors[0] / 8)
 
 
+@pytest.mark.parametrize(
+    ("cls", "solver", "guidance"),
+    [(CrossFlow, "heun", 1.0), (CrossFlow, "rk4", 2.0), (CrossFlowImages, "rk4", 1.0)],
+)
+def test_an_inverted_image_is_drawn_again(cls, solver, guidance):
+    model, images = awake(make(cls)), pictures(2)
+
+    def missed_by(**settings):
+        began = model.invert(images, guidance=guidance, **settings)
+        assert (began - images).abs().max() > 0.5
+        again = model.image.decode(model.carry(began, guidance=guidance, **settings))
+        return (again - images).abs().max().item()
+
+    few, many = (missed_by(steps=steps, solver=solver) for steps in (8, 32))
+    assert many < min(5e-3, few / 3)
+    assert missed_by(steps=8) > 5 * few  # by Euler
+
+
+def test_only_flows_to_images_are_inverted():
+    """From a caption there is no image to begin with."""
+    assert not hasattr(CrossFlowCaption, "invert")
+
+
 # Arithmetic
 
 

@@ -5,6 +5,8 @@
     JSONL     the same as one object per line; questions as in verdicts.py
     tar       one tar, or a folder of them: img2dataset and open_clip shards
 
+An edit has a source image too: a.source.jpg beside a.jpg, or a column `source_image`.
+
 Nothing is downloaded, unpacked to disk or executed; the image bytes are copied as they are. Bad
 inputs are left out and get a verdict each in `verdicts.jsonl`.
 """
@@ -23,19 +25,20 @@ from pathlib import Path
 from typing import Any
 
 from unify.data.index import Report, check, index_folder
-from unify.data.tar import IMAGES, read_parts, samples
+from unify.data.tar import SOURCE, TEXTS, read_parts, samples, split_name
 from unify.data.verdicts import MAX_TEXT, Bad, Verdict, judge
 
 __all__ = ["check", "import_images", "write_shards"]
 
 IMAGE_COLUMNS = ("image", "file", "file_name", "filename", "filepath", "path", "image_path")
 TEXT_COLUMNS = ("caption", "text", "title", "prompt")
+SOURCE_COLUMN = "source_image"
 PER_SHARD, SHARD_BYTES = 10_000, 512_000_000
 
 
 @dataclass
 class Found:
-    """One input: its parts (image, txt, json) or why it has none; `origin` is for verdicts."""
+    """One input: its parts (PARTS of tar.py) or why it has none; `origin` is for verdicts."""
 
     origin: str
     key: str
@@ -129,15 +132,20 @@ def _write(inputs: Iterator[Found], folder: Path, per_shard: int, shard_bytes: i
                 count = size = 0
                 while found and count < per_shard and size < shard_bytes:
                     parts = dict(found.parts)
-                    image = parts.pop("image")
-                    extension = next(name for magic, name in EXTENSIONS if image.startswith(magic))
-                    size += writer.write({"__key__": found.key, extension: image, **parts})
+                    for part, name in (("image", ""), ("source", f"{SOURCE[1:]}.")):
+                        if image := parts.pop(part, None):
+                            parts[name + _extension(image)] = image
+                    size += writer.write({"__key__": found.key, **parts})
                     count += 1
                     found = next(inputs, None)
             file.flush()
             os.fsync(file.fileno())
         total, shard = total + count, shard + 1
     return total
+
+
+def _extension(image: bytes) -> str:
+    return next(name for magic, name in EXTENSIONS if image.startswith(magic))
 
 
 # The kinds of sources
@@ -161,23 +169,31 @@ def _inputs(source: Path, image: str, text: str) -> Iterator[Found | Verdict]:
 
 
 def _from_folder(folder: Path) -> Iterator[Found | Verdict]:
-    for path in sorted(folder.rglob("*")):
-        if path.suffix[1:].lower() not in IMAGES or path.is_dir():
+    paths = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*"))}
+    named = [(name, *split_name(name)) for name, path in paths.items() if path.suffix]
+    edited = {key for _, key, part in named if part == "image"}
+    sources: dict[str, Path] = {}
+    for name, key, part in named:
+        if part == "source" and (key in sources or key not in edited):
+            yield Verdict(name, key, "duplicate_key" if key in sources else "missing_image")
+        elif part == "source":
+            sources[key] = paths[name]
+    for name, key, part in named:
+        if part != "image" or paths[name].is_dir():
             continue
-        name = str(path.relative_to(folder))
-        parts = {"image": path} | {part: path.with_suffix(f".{part}") for part in ("txt", "json")}
-        yield _read(name, name.removesuffix(path.suffix), parts)
+        parts = {"image": paths[name]} | {t: paths[name].with_suffix(f".{t}") for t in TEXTS}
+        yield _read(name, key, parts | ({"source": sources[key]} if key in sources else {}))
 
 
 def _read(origin: str, key: str, paths: dict[str, Path], **parts: bytes) -> Found:
     """Files -> parts; a text that is not there is judged later, an image that is not is bad."""
     try:
         for part, path in paths.items():
-            if part == "image" or path.is_file():
+            if part not in TEXTS or path.is_file():
                 with path.open("rb") as file:
-                    parts[part] = file.read() if part == "image" else file.read(MAX_TEXT + 1)
+                    parts[part] = file.read(MAX_TEXT + 1) if part in TEXTS else file.read()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        return Found(origin, key, {}, Bad("missing_image", str(error)))
+        return Found(origin, key, {}, Bad(f"missing_{part}", str(error)))
     return Found(origin, key, parts)
 
 
@@ -207,16 +223,20 @@ def _from_table(source: Path, rows: Iterator[Row], image: str, text: str) -> Ite
             yield Found(origin, "", {}, Bad("missing_image", "no file is named"))
             continue
         meta = {name: row[name] for name in QUESTIONS if name in row}
-        caption = _column(row, text, TEXT_COLUMNS, source, needed=not meta)
+        kinds = ("instruction", *TEXT_COLUMNS) if SOURCE_COLUMN in row else TEXT_COLUMNS
+        caption = _column(row, text, kinds, source, needed=not meta)
         parts: dict[str, bytes] = {}
         if isinstance(caption, str):
             parts = {"txt": caption.encode("utf-8", "surrogatepass")}
-        else:  # judged as the caption of a json would be: absent, or not a text
-            meta |= {"caption": caption}
+        else:  # judged as that of a json would be: absent, or not a text
+            meta |= {"instruction" if SOURCE_COLUMN in row else "caption": caption}
         if meta:
             parts["json"] = json.dumps(meta).encode()
         key = str(Path(file).with_suffix("")).lstrip("./")
-        yield _read(origin, key, {"image": source.parent / file}, **parts)
+        files = {"image": source.parent / file}
+        if SOURCE_COLUMN in row:
+            files["source"] = source.parent / str(row[SOURCE_COLUMN] or "")
+        yield _read(origin, key, files, **parts)
 
 
 def _column(

@@ -1,10 +1,12 @@
 """The index of a folder of tar shards: which records are good, where they lie, what is wrong.
 
-Written beside the shards (webdataset layout: `KEY.jpg|png|webp`, `KEY.txt`, `KEY.json`):
+Written beside the shards (webdataset layout: `KEY.jpg|png|webp`, `KEY.txt`, `KEY.json`; of an edit
+also `KEY.source.jpg|png|webp`):
 
     index.json      counts, size and sha256 of every shard and of records.jsonl
     records.jsonl   a line per good record: key, shard, offset, bytes, crc32, height, width, text
-    columns.npz     the same records as columns: where a line starts, split hash, has a text, turns
+    columns.npz     the same records as columns: where a line starts, split hash, has a text, turns,
+                    is an edit
     verdicts.jsonl  a line per record that is left out: shard, key, reason, detail
 
 Every record gets one verdict when the index is built: it is listed, or left out under a reason.
@@ -67,10 +69,13 @@ def _index_shard(path: Path, pixels: bool) -> tuple[list[dict[str, Any]], list[V
             except Bad as bad:
                 verdicts.append(Verdict(path.name, sample.key, bad.reason, bad.detail))
                 continue
-            image = sample.parts["image"]
-            place = {"offset": image.offset, "bytes": image.size}
-            crc = zlib.crc32(parts["image"])
-            rows.append({"key": sample.key, "shard": path.name, **place, "crc32": crc, **row})
+            places = {
+                part: {"offset": lies.offset, "bytes": lies.size, "crc32": zlib.crc32(parts[part])}
+                for part, lies in sample.parts.items()
+                if part in ("image", "source")
+            }
+            place = places.pop("image") | places  # of a source under its own name
+            rows.append({"key": sample.key, "shard": path.name, **place, **row})
     return rows, verdicts
 
 
@@ -132,6 +137,7 @@ def write_index(folder: Path, rows: list[dict[str, Any]], verdicts: list[Verdict
             hash=np.array([row["hash"] for row in rows], np.uint32),  # [N]
             text=np.array(["text" in row for row in rows], bool),  # [N]
             turns=np.array([len(row.get("turns", ())) for row in rows], np.int64),  # [N]
+            edit=np.array(["source" in row for row in rows], bool),  # [N]
         )
     _replace(folder / "index.json", json.dumps(summary, indent=1).encode())
     return Report(str(folder), len(rows), len(shards), left_out)
@@ -218,9 +224,11 @@ def _changed(path: Path, shard: dict[str, Any]) -> str:
 
 
 def _damaged(folder: Path, row: dict[str, Any]) -> str:
-    """What is wrong with the image of a record, or ""."""
+    """What is wrong with an image of a record, or ""."""
     try:
         read_image(folder, row)
+        if "source" in row:
+            read_image(folder, row, "source")
     except (OSError, Damaged) as error:
         return str(error)
     return ""
@@ -230,18 +238,19 @@ class Damaged(RuntimeError):
     """A record that was good when the index was built and is not any more."""
 
 
-def read_image(folder: Path, row: dict[str, Any]) -> bytes:
-    """The bytes of a record's image, or Damaged."""
+def read_image(folder: Path, row: dict[str, Any], part: str = "") -> bytes:
+    """The bytes of a record's image (of its `source` if that is the `part`), or Damaged."""
+    place = row[part] if part else row
     # Opened for each read: no limit on open files, and nothing shared with a forked process.
     try:
         file = os.open(folder / row["shard"], os.O_RDONLY)
     except FileNotFoundError as error:
         raise Damaged(_named(folder, row, "the shard is missing")) from error
     try:
-        data = os.pread(file, row["bytes"], row["offset"])
+        data = os.pread(file, place["bytes"], place["offset"])
     finally:
         os.close(file)
-    if zlib.crc32(data) != row["crc32"]:
+    if zlib.crc32(data) != place["crc32"]:
         raise Damaged(_named(folder, row, "its bytes changed since the index was built"))
     return data
 

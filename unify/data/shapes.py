@@ -4,9 +4,10 @@ H x W pixels of an image.
 
 Everything is generated, nothing is stored: `record(task, split, index)` depends on the world's
 arguments, the task, the split and the index alone. Train, validation, test and heldout are
-independent streams of scenes; caption, image, depth and super_resolution share one stream, and so
-does text_to_image where its prompt is a full caption. Held-out attribute pairs ("yellow triangle")
-occur in no image and no text of the first three; every scene of `heldout` has one at least.
+independent streams of scenes; caption, image, depth, super_resolution and the targets of compose
+share one stream, and so does text_to_image where its prompt is a full caption. Held-out attribute
+pairs ("yellow triangle") occur in no image and no text of the first three; every scene of `heldout`
+has one at least.
 The exact checker is in shapes_checker.py, the metrics in unify/metrics/shapes_*.py.
 """
 
@@ -33,7 +34,15 @@ from unify.data.shapes_language import (
     possible,
     wish,
 )
-from unify.data.shapes_questions import QUESTIONS, Edit, Question, edit, possible_edits
+from unify.data.shapes_questions import (
+    QUESTIONS,
+    Composition,
+    Edit,
+    Question,
+    compose,
+    edit,
+    possible_edits,
+)
 from unify.data.shapes_scene import Board, Pair, Pattern, Renderer, Scene
 from unify.data.source import TASKS, Record, Source, Split
 from unify.noise import stable_seed
@@ -52,9 +61,10 @@ class Shapes(Source):
     triangle", `questions` the kinds of question. Of training captions and prompts only:
     `completeness` is the probability that an attribute is mentioned, `caption_noise` that the text
     is another scene's, `prompt_mix` the share of prompts that leave something open. `scenes` is the
-    number of distinct training scenes (0: unlimited; targets of edits lie one edit outside them),
-    `records` the length of the train split for each task, `low_resolution` the pixels of the small
-    image of super_resolution. Raises ValueError for a world that cannot be drawn.
+    number of distinct training scenes (0: unlimited; targets of edits lie one edit outside them,
+    sources of compositions show one of their things), `records` the length of the train split for
+    each task, `low_resolution` the pixels of the small image of super_resolution. Raises ValueError
+    for a world that cannot be drawn.
     """
 
     def __init__(
@@ -312,6 +322,19 @@ class Shapes(Source):
         images = {"source": self.render(made.source), "image": self.render(made.target)}
         meta = {"kind": made.kind, "source": made.source, "target": made.target}
         return {**images, "instruction": made.instruction}, {**meta, "cells": list(made.cells)}
+
+    def composed(self, split: Split, index: int) -> Composition:
+        """The composition of a split at an index: all scenes and the instruction."""
+        return compose(self.board, self.scene(split, index), self._rng("compose", split, index))
+
+    def _compose(self, split: Split, index: int):
+        """As many sources as a scene may have things; those that this one lacks are None."""
+        made = self.composed(split, index)
+        shown = [self.render(scene) for scene in made.sources]
+        absent = [None] * (self.board.objects[1] - len(shown))
+        fields = {"sources": [*shown, *absent], "instruction": made.instruction}
+        meta = {"sources": list(made.sources), "target": made.target}
+        return {**fields, "image": self.render(made.target)}, meta
 
     def _depth(self, split: Split, index: int):
         scene = self.scene(split, index)

@@ -20,6 +20,7 @@ from itertools import permutations
 from unify.data.shapes_scene import Board, Cell, Pattern, Scene, Thing
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 ATTRIBUTES = ("shape", "color", "size", "cell")
 RELATIONS: dict[str, Callable[[Thing, Thing], bool]] = {
     "left of": lambda a, b: a.cell[1] < b.cell[1],
@@ -99,8 +100,12 @@ def phrase(board: Board, pattern: Pattern) -> str:
 
 
 def describe(board: Board, patterns: Sequence[Pattern]) -> str:
+    """`a circle, a square and a triangle`."""
+    return listed([phrase(board, pattern) for pattern in patterns])
+
+
+def listed(phrases: Sequence[str]) -> str:
     """`a, b and c`."""
-    phrases = [phrase(board, pattern) for pattern in patterns]
     return " and ".join(filter(None, [", ".join(phrases[:-1]), phrases[-1]]))
 
 

@@ -1,8 +1,9 @@
-"""What is asked about a scene of the embedded world: questions with answers, and edits.
+"""What is asked about a scene of the embedded world: questions with answers, edits, compositions.
 
 For a question the answer is chosen first, uniformly among the options of its kind, and then a scene
 that has this answer: so the answers of every kind are balanced. An edit asks for one change and
-leaves everything else as it is. Every random choice is made by the `rng` that is passed in.
+leaves everything else as it is. A composition shows things one by one, and says where each goes.
+Every random choice is made by the `rng` that is passed in.
 """
 
 from __future__ import annotations
@@ -11,7 +12,17 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from unify.data.shapes_language import NUMBERS, RELATIONS, at, full, phrase, place, plural
+from unify.data.shapes_language import (
+    NUMBERS,
+    ORDINALS,
+    RELATIONS,
+    at,
+    full,
+    listed,
+    phrase,
+    place,
+    plural,
+)
 from unify.data.shapes_scene import Board, Cell, Pair, Pattern, Scene, Thing
 
 
@@ -225,3 +236,21 @@ def edit(board: Board, kind: str, scene: Scene, rng: random.Random) -> Edit | No
     if not known or lacks.get(kind, False) or full_board:
         return None
     return EDITS[kind](board, scene, rng.choice(known), rng)
+
+
+@dataclass(frozen=True)
+class Composition:
+    """An instruction, scenes that each show one thing, and the scene that the things make."""
+
+    instruction: str
+    sources: tuple[Scene, ...]
+    target: Scene
+
+
+def compose(board: Board, target: Scene, rng: random.Random) -> Composition:
+    """The things of a scene in any order, each by itself at any place."""
+    things = rng.sample(target.things, len(target))
+    alone = [Scene((replace(thing, cell=rng.choice(board.cells)),)) for thing in things]
+    goals = zip(ORDINALS, things, strict=False)  # a scene has nine things at most
+    text = "put " + listed([f"the {name} at {at(board, thing.cell)}" for name, thing in goals])
+    return Composition(text, tuple(alone), target)

@@ -29,7 +29,8 @@ class Shards(Source):
     """A folder of indexed shards (see index.py), images cropped to `size` x `size`.
 
     `validation` and `test` are shares of the pictures. Tasks: image; text_to_image, caption and
-    text if there are captions; vqa (one record per question) if there are questions.
+    text if there are captions; vqa (one record per question) if there are questions; edit if there
+    are source images.
     """
 
     def __init__(self, path: str, size: int = 256, validation: float = 0.02, test: float = 0.02):
@@ -46,6 +47,7 @@ class Shards(Source):
         with np.load(self.path / "columns.npz") as columns:  # arrays only: no pickle is read
             self._start = columns["start"]  # [N + 1]
             has_text, turns, share = columns["text"], columns["turns"], columns["hash"] / 2**32
+            edits = columns.get("edit", np.zeros_like(has_text))  # none in an older index
         edges = [validation, validation + test]
         part = np.searchsorted(edges, share, side="right")  # [N], an index into SPLITS
         for number, split in enumerate(SPLITS):
@@ -55,6 +57,7 @@ class Shards(Source):
             self._turn[split] = np.arange(len(asked)) - first
             self._rows |= {("image", split): rows, ("vqa", split): asked}
             self._rows |= {(task, split): rows[has_text[rows]] for task in CAPTIONED}
+            self._rows["edit", split] = rows[edits[rows]]
 
     def __reduce__(self):
         return Shards, (str(self.path), self.image_size, self.validation, self.test)
@@ -75,6 +78,10 @@ class Shards(Source):
         image = decode(read_image(self.path, row), self.image_size)  # [S S 3]
         if task == "image":
             return Record(key, {"image": image})
+        if task == "edit":
+            source = decode(read_image(self.path, row, "source"), self.image_size)
+            fields = {"source": source, "instruction": row["instruction"], "image": image}
+            return Record(key, fields)
         if task == "vqa":
             number = int(self._turn[split][index])
             turn = row["turns"][number]

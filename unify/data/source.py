@@ -26,7 +26,10 @@ Split = Literal["train", "validation", "test", "heldout"]
 class Record:
     """One sample of one task. `fields` by the task's names (see TASKS): texts and images.
 
-    Images are uint8 [H W 3]; `meta` holds what scoring needs and no paradigm ever sees.
+    Images are uint8 [H W 3]; `meta` holds what scoring needs and no paradigm ever sees. Several
+    source images are a list `sources`. Its length is the source's choice and the same in every
+    record of a task, None standing for an image that a record lacks: so a batch has a fixed number
+    of columns, and a step's shapes are a constant of its config.
     """
 
     key: str
@@ -99,13 +102,15 @@ def _vqa(records: Sequence[Record], lengths: Lengths, task: str) -> Batch:
 
 
 def _edit(records: Sequence[Record], lengths: Lengths, task: str) -> Batch:
+    shown, present = sources(records)
     return Batch.edit(
-        [images(records, "source")],
+        shown,
         texts(records, "instruction"),
         images(records, "image"),
         keys(records),
         lengths.get("instruction", TEXT_LENGTH),
-        task=task,
+        present,
+        task,
     )
 
 
@@ -127,7 +132,8 @@ TASKS: dict[str, Callable[[Sequence[Record], Lengths, str], Batch]] = {
     "text_to_image": _text_to_image,  # fields: prompt, image
     "caption": _caption,  # image, caption
     "vqa": _vqa,  # image, question, answer; meta: kind (the question type)
-    "edit": _edit,  # source, instruction, image
+    "edit": _edit,  # source (or sources), instruction, image
+    "compose": _edit,  # sources (what each shows goes where the instruction says), the rest as edit
     "depth": _image_to_image,  # source, image
     "super_resolution": _image_to_image,  # source (smaller), image
     "text": _text,  # text
@@ -139,6 +145,7 @@ TEXT_FIELDS: dict[str, tuple[str, ...]] = {  # whose lengths in tokens `data.len
     "caption": ("caption",),
     "vqa": ("question", "answer"),
     "edit": ("instruction",),
+    "compose": ("instruction",),
     "text": ("text",),
 }
 
@@ -159,3 +166,28 @@ def texts(records: Sequence[Record], name: str) -> list[str]:
 def images(records: Sequence[Record], name: str) -> Tensor:
     """[B 3 H W] in [-1, 1]."""
     return torch.stack([to_tensor(record.fields[name]) for record in records])
+
+
+def sources(records: Sequence[Record]) -> tuple[list[Tensor], list[Tensor]]:
+    """The source images by column, [B 3 H W] each, 0 (gray) where a row has none; who has one [B].
+
+    ValueError for a record without any, or with fewer or more columns than the others.
+    """
+    rows = [record.fields.get("sources") or [record.fields["source"]] for record in records]
+    shown = [[image for image in row if image is not None] for row in rows]
+    for record, row, some in zip(records, rows, shown, strict=True):
+        if not some or len(row) != len(rows[0]):
+            raise ValueError(
+                f"record {record.key} has {len(some)} source images in {len(row)} places, and "
+                f"{records[0].key} has {len(rows[0])} places; a record needs one image at least, "
+                "and as many places as all others of its task: None for an image that it lacks"
+            )
+    absent = torch.zeros_like(to_tensor(shown[0][0]))
+    columns = list(zip(*rows, strict=True))
+    return (
+        [
+            torch.stack([absent if x is None else to_tensor(x) for x in column])
+            for column in columns
+        ],
+        [torch.tensor([image is not None for image in column]) for column in columns],
+    )

@@ -3,7 +3,8 @@
 Python's `tarfile` takes a damaged header for the end of the archive and a cut after a member for a
 complete one, so samples vanish without an error (as in POSIX.1-2001 ustar and pax, an archive ends
 with two blocks of zeros). Here both are faults, and reading goes on at the next intact header.
-Nothing is extracted. Members that share a name up to the last dot make a sample.
+Nothing is extracted. Members that share a name up to the last dot make a sample; `KEY.source.png`
+(or jpg, webp ...) is the image that `KEY.png` was made from, a part of KEY.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ ZEROS = bytes(BLOCK)
 IMAGES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "webp"}) | {  # judged by content
     *("gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "svg", "ico", "ppm")
 }
+TEXTS = ("txt", "json")
+PARTS = ("image", "source", *TEXTS)
+SOURCE = ".source"  # what a source image's name has before its extension
 MAX_NAME = 1 << 16  # bytes of a long name or of a pax header; more is a damaged size
 
 
@@ -141,7 +145,7 @@ def _read(file: BinaryIO, offset: int, size: int) -> bytes:
 
 @dataclass
 class Sample:
-    """Members of a shard that share a key, by part (image, txt, json)."""
+    """Members of a shard that share a key, by part (PARTS)."""
 
     key: str
     parts: dict[str, Member] = field(default_factory=dict)
@@ -164,8 +168,7 @@ def samples(path: Path) -> tuple[list[Sample], list[Verdict]]:
             if last:
                 doubtful[last.key] = broken
             continue
-        key, extension = split_name(item.name)
-        part = "image" if extension in IMAGES else extension
+        key, part = split_name(item.name)
         if reason := _refuse(item, part):
             verdicts.append(Verdict(path.name, item.name, reason))
             continue
@@ -182,9 +185,15 @@ def samples(path: Path) -> tuple[list[Sample], list[Verdict]]:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """`folder/a.b.JPG` -> (`folder/a.b`, `jpg`)."""
+    """Key and part: `folder/a.b.JPG` -> (`folder/a.b`, `image`), `a.source.png` -> (`a`, `source`).
+
+    What is no image is a part by its extension.
+    """
     stem, _, extension = name.rpartition(".")
-    return stem, extension.lower()
+    if extension.lower() not in IMAGES:
+        return stem, extension.lower()
+    key = stem.removesuffix(SOURCE)
+    return key, "image" if key == stem else "source"
 
 
 def _refuse(member: Member, part: str) -> str:
@@ -195,7 +204,7 @@ def _refuse(member: Member, part: str) -> str:
         return "unsafe_name"
     if not member.regular:
         return "not_a_file"
-    if part not in ("image", "txt", "json"):
+    if part not in PARTS:
         return "unsupported_member"
     return ""
 
@@ -204,7 +213,7 @@ def read_parts(file: int, sample: Sample) -> dict[str, bytes]:
     """The bytes of a sample's parts; texts far over the limit are read only so far."""
     return {
         part: os.pread(
-            file, member.size if part == "image" else min(member.size, MAX_TEXT + 1), member.offset
+            file, min(member.size, MAX_TEXT + 1) if part in TEXTS else member.size, member.offset
         )
         for part, member in sample.parts.items()
     }

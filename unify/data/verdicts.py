@@ -2,7 +2,9 @@
 
 A record is an image with a caption, with questions and answers, or with both. Captions come from
 `KEY.txt` or from "caption" in `KEY.json`; questions from the json: `{"question", "answer"}`, or a
-list of these under "turns". Whatever cannot be read as it was meant is left out under a reason.
+list of these under "turns". With a source image beside it, `KEY.source.png`, the image is what an
+edit made of that, and `KEY.txt`, or "instruction" in `KEY.json`, says how: all three are needed.
+Whatever cannot be read as it was meant is left out under a reason.
 """
 
 from __future__ import annotations
@@ -37,28 +39,37 @@ class Verdict:
 
 
 def judge(parts: dict[str, bytes], pixels: bool = True) -> dict[str, Any]:
-    """The parts of one sample by extension (image, txt, json) -> a row of the index, or Bad.
+    """The parts of one sample (image, source, txt, json) -> a row of the index, or Bad.
 
     `pixels`: decode the whole image, not only its header.
     """
     if "image" not in parts:
         raise Bad("missing_image")
     meta = _metadata(parts.get("json"))
-    turns = _turns(meta)
-    text = _caption(parts.get("txt"), meta, needed=not turns)
-    image = parts["image"]
-    try:
-        height, width = decode(image).shape[:2] if pixels else dimensions(image)
-    except BadImage as error:
-        raise Bad(error.reason, error.detail) from error
+    said: dict[str, Any]
+    if "source" in parts:
+        said = {"instruction": _text("instruction", parts.get("txt"), meta)}
+        _size(parts["source"], pixels, "source")
+    else:
+        turns = _turns(meta)
+        if "instruction" in meta and not (turns or "txt" in parts or "caption" in meta):
+            raise Bad("missing_source", "there is an instruction, and no image to follow it on")
+        said = {"text": _text("caption", parts.get("txt"), meta, needed=not turns), "turns": turns}
+    height, width = _size(parts["image"], pixels)
     row: dict[str, Any] = {"height": height, "width": width}
-    if text is not None:
-        row["text"] = text
-    if turns:
-        row["turns"] = turns
-    # Splits go by picture, so that copies of one under other keys never straddle them.
-    row["hash"] = int.from_bytes(hashlib.blake2b(image, digest_size=4).digest(), "big")
+    row |= {name: value for name, value in said.items() if value}
+    # Splits go by picture, so that copies of one under other keys, and edits of it, never straddle
+    # them.
+    known = parts.get("source", parts["image"])
+    row["hash"] = int.from_bytes(hashlib.blake2b(known, digest_size=4).digest(), "big")
     return row
+
+
+def _size(image: bytes, pixels: bool, name: str = "") -> tuple[int, int]:
+    try:
+        return decode(image).shape[:2] if pixels else dimensions(image)
+    except BadImage as error:
+        raise Bad(error.reason, f"{name}: {error.detail}" if name else error.detail) from error
 
 
 def clean_text(data: bytes | str, kind: str = "caption") -> str:
@@ -78,18 +89,18 @@ def clean_text(data: bytes | str, kind: str = "caption") -> str:
     return text
 
 
-def _caption(data: bytes | None, meta: dict[str, Any], needed: bool) -> str | None:
-    """`KEY.txt`, or "caption" of `KEY.json`; may be absent where there are questions."""
+def _text(kind: str, data: bytes | None, meta: dict[str, Any], needed: bool = True) -> str | None:
+    """`KEY.txt`, or what `KEY.json` says under `kind`; None if there is none and none `needed`."""
     if data is not None:
-        return clean_text(data)
-    caption = meta.get("caption")
-    if caption is None:
+        return clean_text(data, kind)
+    text = meta.get(kind)
+    if text is None:
         if needed:
-            raise Bad("missing_caption")
+            raise Bad(f"missing_{kind}")
         return None
-    if not isinstance(caption, str):
-        raise Bad("bad_caption", f"{type(caption).__name__} instead of a text")
-    return clean_text(caption)
+    if not isinstance(text, str):
+        raise Bad(f"bad_{kind}", f"{type(text).__name__} instead of a text")
+    return clean_text(text, kind)
 
 
 def _metadata(data: bytes | None) -> dict[str, Any]:

@@ -23,12 +23,12 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from unify.batch import Text
+from unify.batch import Segment, Text
 from unify.data.shapes import Shapes
 from unify.data.shapes_checker import VERSION, Checker, Unreadable
 from unify.data.shapes_language import Prompt
@@ -65,19 +65,22 @@ def passport(subject: Subject, asked: Sequence[object], sampling: dict) -> dict:
 
 
 def generate(
-    subject: Subject, what: str, prompts: Sequence[Text], sources: Tensor | None = None
+    subject: Subject, what: str, prompts: Sequence[Text], columns: Sequence[Segment] = ()
 ) -> Tensor:
-    """An image for each prompt (and source [B 3 h w]) -> [B 3 H W] on the CPU, in chunks."""
+    """An image for each prompt (and its source images) -> [B 3 H W] on the CPU, in chunks."""
     side, model, made = shapes_of(subject).board.pixels, subject.model, []
     assert isinstance(model, Paradigm)
     for start in range(0, len(prompts), subject.batch):
         rows = range(start, min(start + subject.batch, len(prompts)))
-        given = None if sources is None else [sources[start : rows.stop].to(model.device)]
+        given = [column.rows(slice(start, rows.stop)).to(model.device) for column in columns]
+        present: Any = [column.present for column in given]
+        ragged = not all(some.all() for some in present)
         chunk = model.generate_image(
             list(prompts[start : rows.stop]),
-            sources=given,
+            sources=[column.images for column in given] or None,
             size=(side, side),
             seed=[stable_seed(subject.seed, what, row) for row in rows],
+            **({"present": present} if ragged else {}),
             **subject.image_sampling,
         )
         made.append(chunk.float().cpu())
@@ -221,7 +224,7 @@ class Edits(Metric):
         records = records_of(world, "edit", self.split, self.n)
         asked = [record.fields["instruction"] for record in records]
         sources = images(records, "source")
-        made = generate(subject, f"edit/{self.split}", asked, sources)
+        made = generate(subject, f"edit/{self.split}", asked, [Segment.image(sources, "condition")])
         exact, changed, kept = [], [], []
         for record, places in zip(records, checker.places(made), strict=True):
             target, cells = record.meta["target"], record.meta["cells"]
@@ -248,8 +251,9 @@ class Depths(Metric):
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         records = records_of(shapes_of(subject), "depth", self.split, self.n)
-        sources, truth = images(records, "source"), images(records, "image")
-        made = generate(subject, f"depth/{self.split}", [None] * len(records), sources)
+        shown = [Segment.image(images(records, "source"), "condition")]
+        truth = images(records, "image")
+        made = generate(subject, f"depth/{self.split}", [None] * len(records), shown)
         error = (made - truth).abs().mean((1, 2, 3)) / 2  # [B], of [0, 1]
         stamp = passport(subject, [r.key for r in records], subject.image_sampling)
         grid = picture("depth", made, [r.key for r in records], [None] * len(records))
@@ -267,8 +271,9 @@ class SuperResolutions(Metric):
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         world = shapes_of(subject)
         records = records_of(world, "super_resolution", self.split, self.n)
-        sources, truth = images(records, "source"), images(records, "image")
-        made = generate(subject, f"super_resolution/{self.split}", [None] * len(records), sources)
+        shown = [Segment.image(images(records, "source"), "condition")]
+        truth = images(records, "image")
+        made = generate(subject, f"super_resolution/{self.split}", [None] * len(records), shown)
         error = (made - truth).square().mean((1, 2, 3)).clamp_min(1e-8)  # [B]
         psnr = (10 * torch.log10(4 / error)).tolist()
         read = Checker(world).read(made)

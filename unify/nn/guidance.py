@@ -44,13 +44,15 @@ def guidance_passes(
 
 
 def stack_passes(
-    passes: list[Pass], sources: list[Tensor]
+    passes: list[Pass], sources: list[Tensor], present: Many[Tensor] | None = None
 ) -> tuple[list[Text] | None, list[Shown]]:
-    """Passes one after another along B: prompts, and sources with the rows that see them."""
+    """Passes one after another along B: prompts, and sources with the rows that see them.
+
+    `present`: the rows [B] that have each source at all (None: all rows have all).
+    """
     prompts = [text for texts, _ in passes for text in texts or []] or None
     columns = []
-    for images in sources:
-        given = torch.tensor([shown for _, shown in passes], device=images.device)
-        rows = given.repeat_interleave(len(images))
+    for images, have in zip(sources, present or [torch.ones(len(s)) for s in sources], strict=True):
+        rows = torch.cat([have.bool() & shown for _, shown in passes]).to(images.device)
         columns.append((images.repeat(len(passes), 1, 1, 1), rows))
     return prompts, columns

@@ -13,7 +13,7 @@ B rows, C channels, h x w latent grid, P patches, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -130,6 +130,21 @@ class LatentFlow(Paradigm):
         """Of a forward pass of patches and trunk over one row."""
         tokens = self.flow_tokens(grid)
         return self.trunk.flops(tokens, tokens**2) + self.patches.flops(grid)
+
+
+class FlowToImage(LatentFlow):
+    """A flow whose target is the latent of an image, and which can therefore be inverted."""
+
+    @torch.no_grad()
+    def invert(self, images: Tensor, **sampling: Any) -> Tensor:
+        """Where the flow to images [B 3 H W] would have begun: [B C h w], by settings of `carry`,
+        which leads back to the images under the same ones.
+
+        How near it comes to them depends on steps and solver: `heun` and `rk4` are far nearer
+        than `euler`.
+        """
+        latents = self.image.encode(images.to(self.device))
+        return self.carry(latents, reverse=True, **sampling)
 
 
 def target_name(batch: Batch) -> str:

@@ -128,15 +128,18 @@ class PrefixParadigm(Paradigm):
             return [(prompts, shown)]
         return [(negative or [None] * len(prompts), shown), (prompts, shown)]
 
-    def prefix(self, contexts: list[Context], asked: bool = False) -> Sequence:
+    def prefix(
+        self, contexts: list[Context], asked: bool = False, present: Many[Tensor] | None = None
+    ) -> Sequence:
         """Sources, then text, as training lays them out; contexts are stacked along B.
 
-        `asked`: a text is to follow, not an image.
+        `asked`: a text is to follow, not an image. `present`: the rows [B] that have each source.
         """
         sequence, add = Sequence(self.trunk.axes), self.add_seen if asked else self.add_image
         for column in range(len(contexts[0][1])):
             stacked = torch.cat([shown[column] for _, shown in contexts])
-            add(sequence, stacked.to(self.device))
+            rows = None if present is None else present[column].repeat(len(contexts))
+            add(sequence, stacked.to(self.device), None if rows is None else rows.to(self.device))
         if contexts[0][0] is not None:
             prompts = [text for asked, _ in contexts for text in asked or []]
             used = int(self.text.encode(prompts, MAX_PROMPT)[1].sum(1).max())
