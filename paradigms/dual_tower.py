@@ -80,10 +80,11 @@ class DualTower(Transfusion):
                 f"dual_tower: text_tower {self.trunk.text_tower} keeps what a language model has "
                 "learned; give it as llm"
             )
-        if understand == "vision" and (llm is None or self.condition_on == "noised"):
+        blind = llm is None or not llm.sees
+        if understand == "vision" and (blind or self.condition_on == "noised"):
             raise ValueError(
                 "dual_tower: understand vision is by the encoder of an llm, beside clean latents; "
-                "give an llm and set condition_on to clean_copy"
+                "give an llm that has one and set condition_on to clean_copy"
             )
 
     def _adopt(self, llm: VLM, understand: Understand) -> None:
@@ -91,8 +92,8 @@ class DualTower(Transfusion):
         self.embed, self.to_text = llm.embed, llm.to_text
         parts: list[nn.Module] = [llm.embed, llm.to_text]
         if understand == "vision":
-            self.vision, self.project = llm.vision, llm.project
-            parts += [llm.vision, llm.project]
+            self.vision, self.project = llm.eyes()
+            parts += llm.eyes()
         if self.trunk.text_tower != "trained":
             parts = [freeze(part) for part in parts]
         if getattr(llm, "pretrained", False):
@@ -167,6 +168,6 @@ def _text_side(
     if not isinstance(llm.trunk, Trunk):
         raise ValueError(
             f"dual_tower: the llm's trunk is a {type(llm.trunk).__name__}, whose layers cannot be "
-            "told apart; use a Trunk (load_llama fills one with weights of Llama or Qwen type)"
+            "told apart; use a Trunk (LlamaVLM has one with weights of Llama or Qwen type)"
         )
     return llm.trunk, llm.text

@@ -40,8 +40,9 @@ class QueriesDiT(Paradigm):
     ones. Best as large as that embedding: then a query is still itself after the first layers.
     `conditioning`: learned queries, as many random ones that stay as they are, or the last layer's
     hidden states of the prefix instead. `tune_llm`: the language model is trained too, on the flow
-    loss alone. `train_denoiser`: false in a first stage that trains queries and connector only.
-    `train_shift` shifts the times of the `time` law; what sampling shifts is its own setting.
+    loss alone. `train_denoiser`: false in a first stage that trains queries and connector only; the
+    denoiser must have weights then. `train_shift` shifts the times of the `time` law; what sampling
+    shifts is its own setting.
     `dropout`: how often a row trains without its only condition; `source_dropout`: a row with text
     and images without its text, without both, without its images. The denoiser sees the latents of
     the first source_channels / channels sources.
@@ -74,6 +75,9 @@ class QueriesDiT(Paradigm):
         _check(llm, connector, denoiser, image)
         if tune_llm and not any(p.requires_grad for p in llm.parameters()):
             raise ValueError("tune_llm is true, but llm is frozen: build it with frozen: false")
+        if not llm.sees:
+            self.tasks, self.answers = frozenset({"text_to_image"}), frozenset()
+            self.lacks = f"its llm ({type(llm).__name__}) reads no images"
         self.llm = llm if tune_llm else freeze(llm)
         self.denoiser = denoiser if train_denoiser else freeze(denoiser)
         self.connector, self.image, self.time = connector, image, time

@@ -1,5 +1,8 @@
 """A language model that reads images and answers in text (LLaVA, arXiv:2304.08485), all trained.
 
+    VLM         from the parts that it is given
+    LlamaVLM    from a pretrained language model of Llama or Qwen type, in our own trunk
+
     L = CE(answer)        causal everywhere
 
     row = boi patches eoi | bos question eos | bos answer eos        or: bos text eos
@@ -15,6 +18,7 @@ B rows, P patches, N queries, S tokens of a context, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence as Many
+from typing import Any
 
 from torch import Tensor
 
@@ -22,16 +26,21 @@ from unify.batch import Batch, Segment, Text
 from unify.nn.language import Context, LanguageModel
 from unify.nn.layers import Embedding, Linear
 from unify.nn.prefix import MAX_PROMPT, PrefixParadigm
+from unify.nn.pretrained import LlamaTrunk, fill_rows
 from unify.nn.sequence import Sequence
 from unify.nn.trunk import Backbone
 from unify.nn.vision import VisionEncoder
 from unify.noise import Noise
 from unify.paradigm import Terms
 from unify.tokenizer import TextTokenizer
+from unify.tokenizers.text import PretrainedText
 
 
 class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampling settings
-    """Image features and text tokens in one causal trunk; `token_constant` as in `ArVQ`."""
+    """Image features and text tokens in one causal trunk; `token_constant` as in `ArVQ`.
+
+    Without a `vision` encoder it is a language model that learns from text alone.
+    """
 
     tasks = frozenset({"caption", "vqa", "text"})
     terms = frozenset({"text_ce"})
@@ -40,15 +49,17 @@ class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampl
         self,
         trunk: Backbone,
         text: TextTokenizer,
-        vision: VisionEncoder,
+        vision: VisionEncoder | None = None,
         token_constant: float | None = None,
     ):
         super().__init__()
         self.trunk, self.text, self.vision, self.dim = trunk, text, vision, trunk.dim
         self.token_constant = token_constant
         self.embed = Embedding(text.vocab_size + 2, trunk.dim)  # text, boi, eoi
-        self.project = Linear(vision.dim, trunk.dim)
+        self.project = Linear(vision.dim, trunk.dim) if vision is not None else None
         self.to_text = Linear(trunk.dim, text.vocab_size, bias=False)
+        if vision is None:
+            self.sees, self.tasks, self.lacks = False, frozenset({"text"}), "it has no vision"
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Next-token loss on the target, which is the last column; nothing is random."""
@@ -62,9 +73,15 @@ class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampl
         return {"text_ce": self.text_term(self.text_logits(hidden), ids, valid)}
 
     def add_image(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
-        features = self.project(self.vision(images))  # [B P D]
-        grid = self.vision.grid(*images.shape[-2:])
+        vision, project = self.eyes()
+        features, grid = project(vision(images)), vision.grid(*images.shape[-2:])  # [B P D]
         self.add_framed(sequence, features, self.embed, present, grid=grid)
+
+    def eyes(self) -> tuple[VisionEncoder, Linear]:
+        """Encoder and projection; ValueError without one."""
+        if self.vision is None or self.project is None:
+            raise ValueError(f"{type(self).__name__} reads no images: give it a vision encoder")
+        return self.vision, self.project
 
     def text_logits(self, hidden: Tensor) -> Tensor:
         return self.to_text(hidden)
@@ -74,7 +91,7 @@ class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampl
         return self._image_tokens(height, width)
 
     def _image_tokens(self, height: int, width: int) -> int:
-        h, w = self.vision.grid(height, width)
+        h, w = self.eyes()[0].grid(height, width)
         return h * w + 2
 
     def flops(self, batch: Batch) -> float:
@@ -86,8 +103,9 @@ class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampl
         return 3.0 * len(batch) * (self.flops_ask(0, length) + head + vision)
 
     def _flops_image(self, height: int, width: int) -> float:
-        h, w = self.vision.grid(height, width)
-        return self.vision.flops(height, width) + 2.0 * self.project.weight.numel() * h * w
+        vision, project = self.eyes()
+        h, w = vision.grid(height, width)
+        return vision.flops(height, width) + 2.0 * project.weight.numel() * h * w
 
     # As a language model that others condition on
 
@@ -121,3 +139,27 @@ class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampl
     def flops_ask(self, context: int, queries: int) -> float:
         pairs = queries * context + queries * (queries + 1) // 2
         return self.trunk.flops(queries, pairs)
+
+
+class LlamaVLM(VLM):
+    """A VLM whose trunk, embedding, head and tokenizer are a pretrained language model's.
+
+    `source` is a folder or a name on the Hugging Face hub, of a model of Llama, Qwen2 or Qwen3
+    type; `sections` and `checkpoint` as in `Trunk`. Tokens that its tokenizer lacks (bos and pad
+    perhaps, null, boi, eoi) have rows like an average token's.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        vision: VisionEncoder | None = None,
+        sections: list[int] | None = None,
+        checkpoint: bool = False,
+        token_constant: float | None = None,
+    ):
+        trunk, text = LlamaTrunk(source, sections, checkpoint), PretrainedText(source)
+        super().__init__(trunk, text, vision, token_constant)
+        tables: list[Any] = [self.embed, self.to_text]
+        for table, rows in zip(tables, trunk.take_words(), strict=True):
+            fill_rows(table.weight, rows, text.own)
+            table.pretrained, table.source_hash = True, trunk.source_hash

@@ -85,7 +85,8 @@ def test_print_config_is_complete_and_reads_back(tmp_path):
 
 def test_dry_run_lists_the_runs():
     done = unify("study", "experiments/studies/quickstart.yaml", "--dry-run")
-    assert {job["arm"] for job in json.loads(done.stdout)} == {"ar_vq", "transfusion"}
+    arms = [job["arm"] for job in json.loads(done.stdout)]
+    assert arms == ["ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow"]
 
 
 @pytest.fixture(scope="module")

@@ -244,6 +244,26 @@ def test_own_arguments_win_over_the_needed_run_and_another_class_drops_it(folder
     assert load_recipe(path, ["model.codec.channels=9"])["model"]["codec"]["channels"] == 9
     child = write(folder, "c.yaml", "base: needs.yaml\nmodel: {codec: {class: ./parts.py:Codec}}")
     assert needed_runs(load_recipe(child)) == {}
+    text = "model: {weights: {run: good.yaml}, head: {pair: [2, 3]}, trunk: {mode: exact}}"
+    model = load_recipe(write(folder, "d.yaml", f"base: good.yaml\n{text}"))["model"]
+    assert model["head"] == {"size": 5, "pair": [2, 3.0]}
+    assert (model["trunk"]["dim"], model["trunk"]["mode"]) == (16, "exact")
+
+
+def test_a_part_of_a_needed_run_is_built_as_it_was_there(folder):
+    write(folder, "whole.yaml", GOOD.replace("./parts.py:Codec", "./parts.py:Codec, channels: 7"))
+    completed = load_recipe(needing(folder, "{run: whole.yaml, part: codec}"))
+    run, codec = str(folder / "whole.yaml"), completed["model"]["codec"]
+    assert (codec["channels"], codec["class"]) == (7, f"{folder}/parts.py:Codec")
+    assert codec["weights"] == {"run": run, "part": "codec"}
+    assert needed_runs(completed) == {run: False}
+    digest = config_hash(completed, {run: "0123456789"}, "data")
+    codec["weights"] = {"run": run}
+    assert config_hash(completed, {run: "0123456789"}, "data") != digest
+    wrong = message(needing(folder, "{run: whole.yaml, part: codex}"))
+    assert "the model has no part 'codex'; did you mean 'codec'?" in wrong
+    wrong = message(needing(folder, "{run: whole.yaml, part: trunk}"))
+    assert "Plain is not a Codec" in wrong
 
 
 def test_a_weights_folder_gives_class_and_arguments_of_unify_only(folder):

@@ -50,6 +50,10 @@ def test_decay_acts_on_matrices_of_layers_and_on_no_other_table():
 def test_a_ratio_for_nothing_is_named():
     with pytest.raises(ValueError, match=r"lr_ratio.*towr"):
         parameter_groups(Net(), Optimizer(lr_ratio={"towr": 0.5}))
+    net = Net()
+    net.tower.requires_grad_(False)  # one switch freezes it, whatever its ratio
+    (*_, group) = parameter_groups(net, Optimizer(lr=1.0, lr_ratio={"tower": 0.5}))
+    assert group["lr"] == 1.0
 
 
 def test_schedule_warms_up_linearly_and_ends_where_it_says():

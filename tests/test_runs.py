@@ -8,6 +8,7 @@ import signal
 import pytest
 import torch
 
+from unify.nn.frozen import freeze
 from unify.nn.init import initialise
 from unify.runs import Run, hash_files, load_export, parameter_counts, save_export
 from unify.tokenizers.text import BPE
@@ -87,6 +88,22 @@ def test_weights_that_do_not_fit_or_were_changed_are_refused(tmp_path):
     path.write_bytes(bytes(data))
     with pytest.raises(ValueError, match="differ from the hash"):
         load_export(make(0), tmp_path)
+
+
+def test_a_part_of_an_export_is_loaded_by_its_name(tmp_path):
+    whole = torch.nn.ModuleDict({"read": make(0), "draw": make(1), "kept": make(2)})
+    freeze(whole["kept"]).source_hash = "0123456789ab"
+    digest = save_export(whole, NODE, tmp_path)
+    images, part = torch.rand(2, 3, 16, 16) * 2 - 1, make(3)
+    load_export(part, tmp_path, "draw")
+    assert torch.equal(part.encode(images), whole["draw"].encode(images))
+    assert part.pretrained
+    other = make(3)
+    load_export(other, tmp_path, "read")
+    assert len({digest, part.source_hash, other.source_hash}) == 3
+    for name in ("kept", "text"):
+        with pytest.raises(ValueError, match=f"holds no weights of {name}: a tokenizer, or what"):
+            load_export(make(0), tmp_path, name)
 
 
 def test_a_vocabulary_is_exported_too(tmp_path):

@@ -203,7 +203,8 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
     """Trainable parameters by learning-rate ratio and weight decay.
 
     Decay acts on the MATRICES of layers only. The longest matching prefix in
-    `lr_ratio` decides a parameter's ratio; a prefix that matches nothing is an error.
+    `lr_ratio` decides a parameter's ratio; a prefix that matches nothing is an error, one of frozen
+    parameters alone has no effect.
     """
     matrices = {
         id(getattr(part, name))
@@ -214,16 +215,16 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     matched: set[str] = set()
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
         prefixes = [p for p in settings.lr_ratio if name == p or name.startswith(f"{p}.")]
         matched.update(prefixes)
+        if not parameter.requires_grad:
+            continue
         ratio = settings.lr_ratio[max(prefixes, key=len)] if prefixes else 1.0
         decay = settings.weight_decay if id(parameter) in matrices else 0.0
         groups.setdefault((ratio, decay), []).append(parameter)
     if unknown := settings.lr_ratio.keys() - matched:
         raise ValueError(
-            f"optimizer.lr_ratio: no trainable parameter starts with {sorted(unknown)}"
+            f"optimizer.lr_ratio: no parameter of the model starts with {sorted(unknown)}"
         )
     return [
         {"params": parameters, "lr": settings.lr * ratio, "weight_decay": decay}

@@ -44,7 +44,8 @@ Terms = dict[str, Term]
 class Trainable(nn.Module, ABC):
     """Something with a loss over batches."""
 
-    tasks: ClassVar[frozenset[str]]  # what it can learn: names from unify/data/source.py
+    tasks: frozenset[str]  # what it can learn: names from unify/data/source.py
+    lacks: str = ""  # why an instance has fewer tasks than its class
     terms: ClassVar[frozenset[str]]  # every term that `loss` can return: the keys of loss_weights
     group: int = 1  # a row's loss depends on its group of so many consecutive draws (slots)
 
@@ -85,7 +86,7 @@ class Paradigm(Trainable):
     """A way to unify understanding and generation. Contract tests run by what it declares."""
 
     # tasks beyond `tasks` that a part of it answers untrained: evaluated, never trained on
-    answers: ClassVar[frozenset[str]] = frozenset()
+    answers: frozenset[str] = frozenset()
     causal_text: ClassVar[bool] = True  # text at i never depends on anything after i
     cached: ClassVar[bool] = True  # text is decoded with a KV cache, equal to the full forward
     likelihood: ClassVar[Literal["exact", "bound", "none"]] = "exact"  # what text terms mean

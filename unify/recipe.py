@@ -82,6 +82,19 @@ class Recipe:
     machine: Machine = field(default_factory=Machine)
     tiny: dict[str, Any] = field(default_factory=dict)  # what `--tiny` and contract tests merge
 
+    def __post_init__(self) -> None:
+        """ValueError for a task that the model's class learns, but not with the parts it has."""
+        model = self.model
+        if not isinstance(model, Trainable):
+            return
+        for task in self.data.tasks:
+            if task not in model.tasks:
+                raise ValueError(
+                    f"data.tasks.{task}: {type(model).__name__} does not learn it"
+                    f"{f', because {model.lacks}' if model.lacks else ''}; it learns "
+                    f"{', '.join(sorted(model.tasks))}"
+                )
+
 
 @dataclass
 class Study:

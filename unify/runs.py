@@ -109,28 +109,43 @@ def hash_files(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def load_export(part: Any, folder: Path) -> None:
+def load_export(part: Any, folder: Path, name: str = "") -> None:
     """Fill a freshly built part with exported weights; every key must be there and be used.
 
-    Its `source_hash` says from now on where they came from.
+    `name`: with what the exported model has under it, which must be neither a tokenizer nor left
+    out. Its `source_hash` says from now on where they came from.
     """
     described = json.loads((Path(folder) / "config.json").read_text())
     if hash_files(Path(folder)) != described["hash"]:
         raise ValueError(
             f"{folder}: weights differ from the hash in config.json; export them again"
         )
-    if isinstance(part, Fitted):
+    if isinstance(part, Fitted) and not name:
         part.load(folder)
         return
-    from safetensors import safe_open
-    from safetensors.torch import load_file
-
-    path = Path(folder) / "model.safetensors"
-    with safe_open(path, "pt") as file:
-        gone = json.loads((file.metadata() or {}).get(LEFT_OUT, "{}"))
-    load_kept(part, load_file(path), gone)
+    state, gone, source = *_exported(Path(folder), name), described["hash"]
+    if name:
+        if not state:
+            raise ValueError(
+                f"{folder} holds no weights of {name}: a tokenizer, or what was frozen there, has "
+                "a source of its own; name that one"
+            )
+        source = hashlib.sha256(f"{source} {name}".encode()).hexdigest()[:12]
+    load_kept(part, state, gone)
     part.pretrained = True  # initialise() leaves it alone
-    part.source_hash = described["hash"]
+    part.source_hash = source
+
+
+def _exported(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The state that an export has under a name, and the parts left out there, by names in it."""
+    from safetensors import safe_open
+
+    start = f"{name}." if name else ""
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        keys = [key for key in file.keys() if key.startswith(start)]  # noqa: SIM118 (no mapping)
+        gone = json.loads((file.metadata() or {}).get(LEFT_OUT, "{}"))
+        state = {key.removeprefix(start): file.get_tensor(key) for key in keys}
+    return state, {k.removeprefix(start): v for k, v in gone.items() if k.startswith(start)}
 
 
 def parameter_counts(model: Any) -> dict[str, int]:

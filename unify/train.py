@@ -20,15 +20,7 @@ import torch
 
 from unify.callbacks import Health, Recorder, SampleGrids
 from unify.checkpoint import STATE, Checkpoints, DirectIO, latest_valid
-from unify.config import (
-    build,
-    build_recipe,
-    config_hash,
-    load_recipe,
-    needed_runs,
-    read,
-    save,
-)
+from unify.config import build, build_recipe, config_hash, load_recipe, needed_runs, read, save
 from unify.data.module import Data
 from unify.environment import environment, git_diff
 from unify.evaluate import preview, subject_of
@@ -84,8 +76,9 @@ def assemble(config: Config, needed: dict[str, Run]) -> Recipe:
     torch.manual_seed(config["seeds"]["init"])
 
     def load_weights(part: Any, weights: Any) -> None:
-        path = weights["run"] if isinstance(weights, dict) else None
-        load_export(part, needed[path].folder / "export" if path else Path(weights))
+        said = weights if isinstance(weights, dict) else {}
+        folder = needed[said["run"]].folder / "export" if said else Path(weights)
+        load_export(part, folder, said.get("part", ""))
 
     return build_recipe(config, load_weights)
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from unify.nn.init import initialise
-from unify.nn.layers import Linear
+from unify.nn.layers import Linear, ZeroLinear
 from unify.nn.trunk import TimedTrunk, Trunk
 
 
@@ -54,6 +54,19 @@ def test_the_global_generator_is_left_as_it_was():
     torch.manual_seed(3)
     initialise(model, 9)
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_a_frozen_part_that_starts_at_zero_is_refused_unless_it_has_weights():
+    """Nothing before it would ever get a gradient."""
+    model = nn.ModuleDict(
+        {"head": nn.Sequential(Linear(8, 8), ZeroLinear(8, 8)).requires_grad_(False)}
+    )
+    words = "head is frozen and has no weights: its 1 starts at zero .* give head weights"
+    with pytest.raises(ValueError, match=words):
+        initialise(model, 0)
+    model["head"].pretrained = True
+    initialise(model, 0)
+    assert model["head"][1].weight.abs().max() == 0
 
 
 def test_a_pretrained_sub_tree_keeps_its_weights():

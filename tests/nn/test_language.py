@@ -23,8 +23,9 @@ DIM, N = 32, 5
 PROMPTS = ["a red circle", None, "a blue square and a green triangle"]
 
 
-def make_ours(**settings):
-    model = VLM(Trunk(DIM, 2, 2, **settings), Bytes(), PatchEncoder(DIM, 1, 2, patch=8))
+def make_ours(blind=False, **settings):
+    vision = None if blind else PatchEncoder(DIM, 1, 2, patch=8)
+    model = VLM(Trunk(DIM, 2, 2, **settings), Bytes(), vision)
     initialise(model, 0)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -40,11 +41,11 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(folders):
-    built = {"ours": make_ours(), "axes": make_ours(sections=[2, 1, 1])}
+    built = {"ours": make_ours(), "axes": make_ours(sections=[2, 1, 1]), "blind": make_ours(True)}
     return built | {family: PretrainedVLM(folder) for family, folder in folders.items()}
 
 
-@pytest.fixture(params=["ours", "axes", *FAMILIES])
+@pytest.fixture(params=["ours", "axes", "blind", *FAMILIES])
 def llm(request, models):
     return models[request.param]
 
@@ -55,7 +56,7 @@ def picture(rows=3, seed=0):
 
 def shown(llm, rows=3, seed=0):
     """One image per row where the model reads images."""
-    return [picture(rows, seed)] if getattr(llm, "sees", True) else []
+    return [picture(rows, seed)] if llm.sees else []
 
 
 def make_queries(n=N, seed=1):
@@ -237,7 +238,7 @@ def test_hidden_states_end_with_the_final_norm_and_fit_the_head(llm):
 
 @torch.no_grad()
 def test_tokens_and_flops_are_those_of_a_pass(llm):
-    sizes = [(SIDE, SIDE)] if getattr(llm, "sees", True) else []
+    sizes = [(SIDE, SIDE)] if llm.sees else []
     length = 6
     context = llm.read(["a red circle and a blue square"], shown(llm, 1), length)
     tokens = llm.context_tokens(length, sizes)
@@ -254,7 +255,7 @@ def test_tokens_and_flops_are_those_of_a_pass(llm):
     assert llm.flops_ask(tokens, N) == pytest.approx(measured - unread)
     measured = counted(lambda: llm.read(["a red circle and a blue square"], shown(llm, 1), length))
     assert llm.flops_read(length, sizes) == pytest.approx(measured, rel=0.1)
-    assert llm.flops_read(length, sizes) > llm.flops_ask(0, length)
+    assert llm.flops_read(length, sizes) >= llm.flops_ask(0, length)
 
 
 def test_reading_nothing_is_named(llm):

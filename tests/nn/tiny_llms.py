@@ -15,6 +15,7 @@ IMAGE = {  # what the chat template writes for an image
 }
 FAMILIES = list(IMAGE)
 SEEING = FAMILIES[1:]
+BLIND = ["gpt2", "falcon", "gemma2", "bloom"]  # each with names and attention of its own
 SIDE = 16  # pixels of an image
 TEMPLATE = (
     "{%% for m in messages %%}<|im_start|>{{ m['role'] }}\n"
@@ -65,7 +66,7 @@ def make_tokenizer(family: str) -> Any:
         tokenizer_object=backend,
         pad_token="<|pad|>",
         eos_token="<|im_end|>",
-        chat_template=TEMPLATE % IMAGE[family],
+        chat_template=TEMPLATE % IMAGE.get(family, ""),
         **({"extra_special_tokens": named} if named else {}),
     )
 
@@ -91,6 +92,10 @@ def make_model(family: str, tokenizer: Any) -> tuple[Any, Any]:
     text = text_settings(tokenizer)
     if family == "qwen2":
         return hf.Qwen2ForCausalLM(hf.Qwen2Config(**text)), tokenizer
+    if family not in SEEING:
+        own = {"head_dim": 8} if family == "gemma2" else {}
+        config = hf.AutoConfig.for_model(family, **text, **own)
+        return hf.AutoModelForCausalLM.from_config(config), tokenizer
     return {"qwen2_5_vl": _qwen, "llava_onevision": _llava, "internvl": _internvl}[family](
         hf, tokenizer, text
     )

@@ -454,8 +454,9 @@ def test_wrong_settings_are_refused_with_a_remedy():
         make_dual(text_tower="frozen")
     with pytest.raises(ValueError, match="set condition_on to clean_copy"):
         from_llm(understand="vision", condition_on="noised")
-    with pytest.raises(ValueError, match="understand vision is by the encoder of an llm"):
-        make_dual(understand="vision", condition_on="clean_copy")
+    for blind in ({}, {"llm": VLM(Trunk(DIM, 2, 2), Bytes())}):
+        with pytest.raises(ValueError, match="understand vision is by the encoder of an llm"):
+            make_dual(understand="vision", condition_on="clean_copy", **blind)
 
 
 def test_a_trunk_whose_layers_are_not_ours_is_refused(monkeypatch):

@@ -50,6 +50,7 @@ def make(**settings):
         "size": SIDE,
     }
     model = QueriesDiT(**{**parts, **settings})
+    model.denoiser.pretrained = not model.train_denoiser  # stage 1 is onto one that has weights
     initialise(model, 0)
     return awake(model)
 
@@ -172,6 +173,18 @@ def test_every_query_gets_a_gradient_and_the_frozen_parts_none(drawing, train_de
     assert all((p.grad is not None) == train_denoiser for p in model.denoiser.parameters())
 
 
+@pytest.mark.parametrize("conditioning", ["queries", "last_layer"])
+def test_stage_1_onto_a_denoiser_without_weights_is_refused(conditioning):
+    """Its output layer is zero and would stay so: no gradient would reach the queries."""
+    parts = [make_llm(), Connector(DIM, OUT, PlainEncoder(DIM, 1, 2)), sana(), Pixels()]
+    model = QueriesDiT(*parts, UniformTime(), train_denoiser=False, conditioning=conditioning)
+    words = r"denoiser is frozen and has no weights: its model\.proj_out starts at zero .* train it"
+    with pytest.raises(ValueError, match=words):
+        initialise(model, 0)
+    model.pretrained = True  # a whole model's weights
+    initialise(model, 0)
+
+
 def test_what_is_trained_is_exactly_what_the_stage_says():
     def trained(**settings):
         return sum(p.numel() for p in make(**settings).parameters() if p.requires_grad)
@@ -223,6 +236,15 @@ def test_a_tuned_language_model_gets_gradients_and_a_frozen_one_costs_none(drawi
     terms(model, drawing).value.mean().backward()
     assert all((p.grad.abs() > 0).any() for p in model.llm.trunk.parameters())
     assert model.llm.embed.weight.grad.abs().max() > 0
+
+
+def test_one_that_reads_no_images_answers_nothing_about_them(drawing):
+    blind, seeing = make(llm=VLM(Trunk(DIM, 2, 2), Bytes())), make()
+    assert (blind.tasks, blind.answers) == ({"text_to_image"}, frozenset())
+    assert (seeing.tasks, seeing.answers) == (QueriesDiT.tasks, {"caption", "vqa"})
+    assert torch.isfinite(terms(blind, drawing).value).all()
+    assert blind.generate_image(PROMPTS, steps=1).shape == (3, 3, SIDE, SIDE)
+    assert len(blind.generate_text(None, QUESTIONS)) == 3
 
 
 # The layout of the sequence

@@ -196,7 +196,8 @@ def config_hash(
             out["class"] = os.path.basename(value["class"])
             weights = value.get("weights")
             if isinstance(weights, dict):
-                out["weights"] = needed_hashes[weights["run"]]
+                named = [weights["part"]] if "part" in weights else []
+                out["weights"] = " ".join([needed_hashes[weights["run"]], *named])
             elif weights is not None:
                 saved = json.loads((Path(weights) / "config.json").read_text(encoding="utf-8"))
                 out["weights"] = saved["hash"]
@@ -213,8 +214,8 @@ def build(value: Any, load_weights: LoadWeights | None = None, expect: Any = obj
     """The objects that a completed node describes, parts before what they are part of.
 
     `expect` is the contract of the place. `load_weights(part, weights)` is called on every part
-    whose node names weights, right after it was constructed; weights are `{"run": path}` or the
-    path of a folder. Raises what the constructors raise.
+    whose node names weights, right after it was constructed; weights are `{"run": path}`, with
+    the name of a `part` or not, or the path of a folder. Raises what the constructors raise.
     """
     parts = contracts(expect)
     if isinstance(value, dict) and parts and ("class" in value or is_dataclass(parts[0])):

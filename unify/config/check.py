@@ -1,8 +1,7 @@
 """Completing a tree against constructor signatures, and every check that needs no built object.
 
     {class: unify.x.Y, width: 64}     to be built as Y(width=64, and every default)
-    {weights: {run: other.yaml}}      the `model` of another experiment, to get its trained weights
-    {weights: folder}                 an exported part, as the folder's config.json describes it
+    {weights: ...}                    as another experiment or an export has it (weights.py)
 
 Nothing is instantiated here: classes are located, compared with the contract that their place
 expects (its annotation), and asked for their signatures. Every problem is collected.
@@ -12,8 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
@@ -34,10 +31,9 @@ from unify.config.classes import (
     parameters,
     shape,
 )
-from unify.config.load import OVERLAYS, interpolate, load, references
+from unify.config.load import OVERLAYS, interpolate, merge, references
 from unify.config.tree import (
     BROKEN,
-    ConfigError,
     Node,
     Problem,
     is_reference,
@@ -45,7 +41,7 @@ from unify.config.tree import (
     reference,
     suggest,
 )
-from unify.paradigm import Fitted, Trainable
+from unify.config.weights import weights_of
 
 RESERVED = ("class", "weights")
 
@@ -179,10 +175,11 @@ class Completion:
         says, weights = node.get("class"), node.get("weights")
         first = len(self.problems)
         if weights is not None:
-            weights, base = self.weights(weights, says is None, join(key, "weights"))
+            weights, base = weights_of(self, weights, says is None, join(key, "weights"))
             if base is not None:
                 says = weights.like(base.value["class"].value)
-                given = {k: v for k, v in base.value.items() if k not in RESERVED} | given
+                given = merge(base, replace(node, value=given)).value
+                given = {k: v for k, v in given.items() if k not in RESERVED}
         if len(self.problems) > first:
             return node
         implied = says is None
@@ -235,64 +232,3 @@ class Completion:
             self.problems.append(says.problem(join(key, "class"), message))
             return None
         return found
-
-    def weights(self, node: Node, classless: bool, key: str) -> tuple[Node, Node | None]:
-        """`{run: file}` or a folder, its path made absolute; the part it holds if asked for."""
-        run = node.get("run") if isinstance(node.value, dict) else node
-        if run is None or not isinstance(run.value, str):
-            message = "expected {run: experiment.yaml} or a folder with config.json"
-            self.problems.append(node.problem(key, message))
-            return node, None
-        path = os.path.abspath(run.folder / run.value)
-        if run is node:
-            base = self.from_folder(node, path, key) if classless else None
-            return node.like(path), base
-        for name, child in node.value.items():
-            if name not in ("run", "tiny"):
-                message = f"unknown key{suggest(name, ('run', 'tiny'))}; weights takes run, tiny"
-                self.problems.append(child.problem(join(key, name), message))
-        small = node.get("tiny")
-        tiny = self.tiny or (
-            small is not None and self.value(small, bool, join(key, "tiny")).value is True
-        )
-        base = self.from_run(run, path, tiny, join(key, "run")) if classless else None
-        return node.like({"run": path, **({"tiny": True} if tiny else {})}), base
-
-    def from_run(self, node: Node, path: str, tiny: bool, key: str) -> Node | None:
-        """The completed `model` of another experiment."""
-        if path in self.inside:
-            circle = " -> ".join(Path(p).name for p in (*self.inside, path))
-            message = f"runs need each other in a circle: {circle}; remove one"
-            self.problems.append(node.problem(key, message))
-            return None
-        try:
-            tree = load(path, (), tiny, self.trusted)
-        except ConfigError as error:
-            reasons = [p.message for p in error.problems if p.file == "command line"]
-            self.problems += [node.problem(key, reason) for reason in reasons]
-            self.problems += [p for p in error.problems if p.file != "command line"]
-            return None
-        self.problems += tree.problems
-        inner = replace(self, tiny=tiny, inside=(*self.inside, path))
-        model = inner.resolve(tree.root).get("model")
-        if model is None or not isinstance(model.value, dict):
-            message = f"{path} has no `model`; name an experiment that trains one"
-            self.problems.append(node.problem(key, message))
-            return None
-        done = inner.part(model, (Trainable, Fitted), "model")
-        return done if done.get("class") is not None else None
-
-    def from_folder(self, node: Node, path: str, key: str) -> Node | None:
-        """What config.json of an exported part says; only classes of `unify` itself."""
-        file = Path(path) / "config.json"
-        try:
-            saved = json.loads(file.read_text(encoding="utf-8"))
-            name, arguments = saved["class"], saved["args"]
-            if not name.startswith("unify."):
-                raise ValueError(f"{name!r} is no class of unify: say `class:` beside `weights:`")
-            locate_class(name, trusted=False)
-        except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
-            message = f"{file} does not describe a part ({error}); name a folder that was exported"
-            self.problems.append(node.problem(key, message))
-            return None
-        return Node({}, str(file)).like({**arguments, "class": name})

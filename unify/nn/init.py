@@ -19,7 +19,7 @@ def initialise(module: nn.Module, seed: int) -> None:
     """Call `reset_parameters` of every sub-module that owns parameters, in place, on the CPU.
 
     A sub-tree whose root has a true attribute `pretrained` keeps its weights. ValueError names a
-    module that owns parameters and cannot reset them.
+    module that owns parameters and cannot reset them, or that is frozen and starts at zero.
     """
     with torch.random.fork_rng(devices=[]):
         for name, part in _parts(module, ""):
@@ -37,6 +37,19 @@ def initialise(module: nn.Module, seed: int) -> None:
                 )
             torch.default_generator.manual_seed(stable_seed(seed, name))
             reset()
+            _check_alive(name, part)
+
+
+def _check_alive(name: str, part: nn.Module) -> None:
+    """ValueError for a frozen matrix of zeros: it would stay so, and what is before it as it is."""
+    for parameter in part.parameters(recurse=False):
+        if parameter.ndim > 1 and not parameter.requires_grad and not parameter.any():
+            whole, _, inside = name.partition(".")
+            raise ValueError(
+                f"{whole} is frozen and has no weights: its {inside or 'matrix'} starts at zero "
+                f"and stays there, and nothing before it would learn; give {whole} weights (of a "
+                "run, a folder, a pretrained class) or train it"
+            )
 
 
 def _parts(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:

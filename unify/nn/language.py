@@ -40,6 +40,7 @@ class LanguageModel(nn.Module, ABC):
     """What `queries_dit` needs of a (multimodal) language model."""
 
     dim: int
+    sees: bool = True  # whether it reads images
 
     @abstractmethod
     def read(

@@ -1,14 +1,14 @@
 """Pretrained language models as trunks.
 
-    PretrainedTrunk   the decoder of any transformers causal language model, as it is
-    load_llama        weights of Llama, Qwen2 or Qwen3 type into our own `Trunk`, with equal outputs
+    PretrainedTrunk   the decoder of a transformers causal language model, as it is
+    LlamaTrunk        our own `Trunk` with weights of Llama, Qwen2 or Qwen3 type: equal outputs
 
-B rows, S new tokens, D width, A position axes.
+B rows, S new tokens, D width, A position axes, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,12 +19,18 @@ from unify.nn.frozen import content_hash, freeze
 from unify.nn.masks import Mask
 from unify.nn.trunk import Backbone, Hidden, Runs, Trunk, check_mask
 
+UNUSABLE = (
+    "cannot be read and then asked: not all that it has read is in a key-value cache of attention; "
+    "choose a model whose layers are all attention, of Llama or Qwen type for example"
+)
+
 
 class PretrainedTrunk(Backbone):
     """The decoder of a causal language model; `embedding` is its own table of input embeddings.
 
     `source` is a folder or a name on the Hugging Face hub. A frozen one is without gradient and in
-    eval mode, whatever its parent does.
+    eval mode, whatever its parent does. Three tokens are read at first: ValueError for a model that
+    keeps what it has read elsewhere than in keys and values, or takes no masks or positions.
     """
 
     pretrained = True
@@ -33,20 +39,15 @@ class PretrainedTrunk(Backbone):
         from transformers import AutoModel
 
         super().__init__()
-        model = AutoModel.from_pretrained(
-            source, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False
-        )
-        if not hasattr(model, "layers"):
-            raise ValueError(
-                f"{source}: {type(model).__name__} is not the decoder of a language model"
-            )
+        model = AutoModel.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)
         config = model.config
-        self.dim, self.depth = config.hidden_size, config.num_hidden_layers
-        self.heads, self.axes = config.num_attention_heads, 1
-        self.head_dim = getattr(config, "head_dim", None) or self.dim // self.heads
+        self.dim, self.depth, self.axes = config.hidden_size, config.num_hidden_layers, 1
         self.embedding: nn.Module = model.get_input_embeddings()
         model.set_input_embeddings(nn.Identity())  # held once, under the name above
         self.model = model
+        self._check(source)
+        self.heads = config.num_attention_heads
+        self.head_dim = getattr(config, "head_dim", None) or self.dim // self.heads
         self.source_hash = content_hash(self, source)
         if frozen:
             freeze(self)
@@ -55,7 +56,23 @@ class PretrainedTrunk(Backbone):
 
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]
-        return self.model.layers
+        return layers_of(self.model)
+
+    @torch.no_grad()
+    def _check(self, source: str) -> None:
+        x, places = self.embedding(torch.arange(1, 4))[None], torch.arange(3)[None]
+        valid = torch.ones(1, 3, dtype=torch.bool)
+        name, causal = f"{source}: a {type(self.model).__name__}", Mask.causal(valid)
+
+        def read(part: slice, cache: Cache) -> Any:
+            mask = Mask.causal(valid[:, : part.stop]).queries(part.start)
+            return self(x[:, part], mask, places[:, part], cache)
+
+        check_cached(name, read, self.depth)
+        plain = self(x, causal, places)
+        for other in (self(x, Mask.full(valid), places), self(x, causal, places**2)):
+            if torch.equal(plain, other):
+                raise ValueError(f"{name} goes by masks or positions of its own: use another model")
 
     def forward(
         self,
@@ -69,7 +86,9 @@ class PretrainedTrunk(Backbone):
         towers: Runs = (),
     ) -> Hidden:
         check_mask(x, mask, cache)
-        chosen = {0: x} if 0 in layers else {}
+        chosen, allowed = {0: x} if 0 in layers else {}, mask.dense()
+        if self.model.config._attn_implementation == "eager":  # which adds it to the scores
+            allowed = torch.where(allowed, 0.0, torch.finfo(x.dtype).min)
         hooks = [
             self.blocks[count - 1].register_forward_hook(_keep(chosen, count))
             for count in layers
@@ -78,7 +97,7 @@ class PretrainedTrunk(Backbone):
         try:
             hidden = self.model(
                 inputs_embeds=x,
-                attention_mask=mask.dense(),
+                attention_mask=allowed,
                 position_ids=positions.reshape(*positions.shape[:2]),
                 past_key_values=Past(cache) if cache is not None else None,
                 use_cache=cache is not None,
@@ -94,6 +113,32 @@ def _keep(chosen: dict[int, Tensor], count: int):
         chosen[count] = output[0] if isinstance(output, tuple) else output
 
     return hook
+
+
+def layers_of(decoder: Any) -> nn.ModuleList:
+    """Its blocks, whatever the library calls them. ValueError if it has none."""
+    depth = getattr(decoder.config, "num_hidden_layers", None)
+    for part in decoder.modules():
+        if isinstance(part, nn.ModuleList) and len(part) == depth:
+            return part
+    raise ValueError(
+        f"{type(decoder).__name__} has no layers: it is not a language model's decoder"
+    )
+
+
+def check_cached(name: str, read: Callable[[slice, Cache], Tensor], depth: int) -> None:
+    """ValueError unless three tokens, read in two pieces over a cache, are what they are in one.
+
+    `read` takes those of a slice, after what the cache holds, to hidden states [1 n D].
+    """
+    try:
+        whole, cache = read(slice(0, 3), Cache(depth)), Cache(depth)
+        pieces = torch.cat([read(slice(0, 2), cache), read(slice(2, 3), cache)], 1)
+        wrong = (pieces - whole).abs().max() > 1e-3 * whole.abs().max()
+    except Exception as error:
+        raise ValueError(f"{name} {UNUSABLE} ({error})") from error
+    if wrong:
+        raise ValueError(f"{name} {UNUSABLE}")
 
 
 class Past:
@@ -197,3 +242,43 @@ def _their_names(name: str) -> list[str]:
         return [name]
     _, index, part = name.split(".", 2)
     return [f"layers.{index}.{theirs}" for theirs in NAMES[part]]
+
+
+class LlamaTrunk(Trunk):
+    """`source` is a folder or a name on the Hugging Face hub; `sections`, `checkpoint` as in Trunk.
+
+    `words` are the model's input embedding and head, [V D] each, until whoever embeds and predicts
+    has taken them (`take_words`).
+    """
+
+    pretrained = True
+
+    def __init__(self, source: str, sections: list[int] | None = None, checkpoint: bool = False):
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        settings = llama_settings(AutoConfig.from_pretrained(source))
+        super().__init__(**settings, sections=sections, checkpoint=checkpoint)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=torch.float32, trust_remote_code=False
+        )
+        outside = load_llama(self, model.state_dict())
+        self.words = [outside[f"{name}.weight"] for name in ("embed_tokens", "lm_head")]
+        self.source_hash = content_hash(self, source)
+
+    def take_words(self) -> list[Tensor]:
+        words, self.words = self.words, []
+        return words
+
+
+@torch.no_grad()
+def fill_rows(table: nn.Parameter, rows: Tensor, own: int) -> None:
+    """Rows of a pretrained table [V D], of the first `own` tokens, into ours, in place.
+
+    What our table has beyond is drawn around their mean, as widely as they are spread, and alike
+    every time: it is part of what is pretrained.
+    """
+    known = rows[:own]
+    new = table[len(known) :]
+    table[: len(known)] = known
+    noise = torch.randn(new.shape, generator=torch.Generator().manual_seed(0))
+    new.copy_(known.mean(0) + known.std(0) * noise)

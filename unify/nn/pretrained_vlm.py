@@ -1,4 +1,4 @@
-"""Any language or vision-language model of transformers, read once and asked (see language.py).
+"""Language and vision-language models of transformers, read once and asked (see language.py).
 
     row = template( images, instruction with the prompt in it )        then queries, or the answer
 
@@ -23,7 +23,7 @@ from unify.nn.attention import Cache
 from unify.nn.flops import counted
 from unify.nn.frozen import content_hash, freeze
 from unify.nn.language import Context, LanguageModel
-from unify.nn.pretrained import Past
+from unify.nn.pretrained import UNUSABLE, Past, check_cached, layers_of
 from unify.noise import Noise
 from unify.sampling import decode_text
 
@@ -35,7 +35,8 @@ class PretrainedVLM(LanguageModel):
 
     `instruction` is what the template says where the model is read to be asked, `{}` in it the
     prompt (empty for the unconditional one). A `frozen` model has no gradient and stays in eval
-    mode. Special tokens that somebody wrote into a prompt are taken out.
+    mode. Special tokens that somebody wrote into a prompt are taken out. Any architecture will do
+    whose layers are all attention; ValueError for one that keeps what it has read elsewhere.
     """
 
     pretrained = True
@@ -50,13 +51,12 @@ class PretrainedVLM(LanguageModel):
             raise ValueError(f"instruction {instruction!r} has no {{}}, where the prompt belongs")
         self.sees = hasattr(hf.AutoConfig.from_pretrained(source), "vision_config")
         kind: Any = hf.AutoModelForImageTextToText if self.sees else hf.AutoModelForCausalLM
-        self.model: Any = kind.from_pretrained(
-            source, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False
-        )
+        self.model: Any = kind.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)
         reader: Any = hf.AutoProcessor if self.sees else hf.AutoTokenizer
         self.processor: Any = reader.from_pretrained(source)
         self.tokenizer: Any = self.processor.tokenizer if self.sees else self.processor
         self.instruction = instruction
+        self.depth = getattr(self.decoder.config, "num_hidden_layers", 0)
         self._check(source)
         self.dim = self.decoder.config.hidden_size
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
@@ -69,15 +69,22 @@ class PretrainedVLM(LanguageModel):
             self.train()  # the library hands it out in eval mode
 
     def _check(self, source: str) -> None:
+        name = f"{source}: a {type(self.model).__name__}"
         known = {"full_attention", "sliding_attention"}
         if strange := set(getattr(self.decoder.config, "layer_types", None) or ()) - known:
-            raise ValueError(
-                f"{source} has layers of {', '.join(strange)}, which are not supported"
-            )
+            raise ValueError(f"{name} {UNUSABLE} (it has layers of {', '.join(strange)})")
         if self.sees and self.processor.chat_template is None:
             raise ValueError(
                 f"{source} has no chat template; choose a model that is tuned on instructions"
             )
+        ids = torch.arange(1, 4)[None]
+
+        def read(part: slice, cache: Cache) -> Any:
+            valid, places = torch.ones(1, part.stop), torch.arange(part.start, part.stop)[None]
+            return self._run(self.decoder, {"input_ids": ids[:, part]}, valid, places, cache)[0]
+
+        with torch.no_grad():
+            check_cached(name, read, self.depth)
 
     @property
     def decoder(self) -> Any:
@@ -99,7 +106,7 @@ class PretrainedVLM(LanguageModel):
         rows = [None] * len(images[0]) if prompts is None else prompts
         texts = [self._instructed(text, length) for text in rows]
         inputs, valid, positions = self._inputs(texts, images)
-        cache = Cache(len(self.decoder.layers))
+        cache = Cache(self.depth)
         hidden = self._run(self.model.base_model, inputs, valid, positions, cache)[0]
         return Context(cache, hidden, valid, _next(positions, valid))
 
@@ -189,7 +196,7 @@ class PretrainedVLM(LanguageModel):
         rows = len(images) if images is not None else len(prompts or [])
         asked = [self._plain(text) for text in prompts or [DESCRIBE] * rows]
         inputs, valid, positions = self._inputs(asked, [] if images is None else [images])
-        cache, place = Cache(len(self.decoder.layers)), _next(positions, valid)
+        cache, place = Cache(self.depth), _next(positions, valid)
         inputs["logits_to_keep"] = 1
         first = self._run(self.model, inputs, valid, positions, cache).logits[:, -1]  # [B V]
 
@@ -226,9 +233,9 @@ class PretrainedVLM(LanguageModel):
         config = self.decoder.config
         heads = config.num_attention_heads
         width = heads * (getattr(config, "head_dim", None) or self.dim // heads)
-        weights = sum(p.numel() for p in self.decoder.layers.parameters() if p.ndim == 2)
+        weights = sum(p.numel() for p in layers_of(self.decoder).parameters() if p.ndim == 2)
         pairs = queries * context + queries * (queries + 1) // 2
-        return 2.0 * weights * queries + 4.0 * pairs * width * len(self.decoder.layers)
+        return 2.0 * weights * queries + 4.0 * pairs * width * self.depth
 
 
 def _next(positions: Tensor, valid: Tensor) -> Tensor:
