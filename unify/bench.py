@@ -2,6 +2,7 @@
 
     step        the trainer's whole step against forward + backward + optimizer inside it
     trunk       our Transfusion step against a plain dense transformer of the same width and depth
+    towers      a step of two towers against one of the same width, depth and FLOPs
     help        `unify --help` as a process
     shards      reading shards against bare Pillow decoding of the same bytes
 
@@ -28,7 +29,7 @@ import torch
 from lightning.pytorch import Callback
 from PIL import Image
 
-from unify.bench_models import plain_step, transfusion_step
+from unify.bench_models import plain_step, towers_step, transfusion_step
 from unify.config import load_recipe
 from unify.data.importer import import_images
 from unify.data.shards import Shards
@@ -37,6 +38,8 @@ from unify.runs import autocast
 from unify.train import train
 
 Figures = dict[str, Any]
+Step = Callable[[], None]
+Model = Callable[[torch.device, int], Step]  # the step of so many rows
 WARM_UP = 5  # steps that are not counted
 
 
@@ -46,7 +49,9 @@ def bench(file: str | None, overrides: list[str], steps: int) -> Figures:
     if file is not None:
         figures["step"] = step_figures(file, overrides, steps)
         return figures
-    figures["trunk"] = {p: trunk_figures(p, steps) for p in ("32-true", "bf16-mixed")}
+    precisions = ("32-true", "bf16-mixed")
+    figures["trunk"] = {p: trunk_figures(p, steps) for p in precisions}
+    figures["towers"] = {p: towers_figures(p, steps) for p in precisions}
     figures["shards"] = shard_figures()
     return figures
 
@@ -181,9 +186,21 @@ def alternate(
 
 def trunk_figures(precision: str, steps: int) -> Figures:
     """Forward, backward, AdamW of 16 rows of 80 tokens at width 256, depth 6, 4 heads."""
+    ours, plain = alternate(*pair(precision, 16, transfusion_step, plain_step), steps)
+    return {"transfusion_ms": 1000 * ours, "plain_ms": 1000 * plain, "ratio": ours / plain}
+
+
+def towers_figures(precision: str, steps: int) -> Figures:
+    """The same of 64 rows, as the shipped experiments have: AdamW reads twice the weights."""
+    two, one = alternate(*pair(precision, 64, towers_step, transfusion_step), steps)
+    return {"two_ms": 1000 * two, "one_ms": 1000 * one, "ratio": two / one}
+
+
+def pair(precision: str, rows: int, one: Model, other: Model) -> tuple[Step, Step]:
+    """Steps of so many rows on this machine's device, that return when all is computed."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def timed(step: Callable[[], None]) -> Callable[[], None]:
+    def whole(step: Step) -> Step:
         def run() -> None:
             with autocast(precision, device):
                 step()
@@ -192,8 +209,7 @@ def trunk_figures(precision: str, steps: int) -> Figures:
 
         return run
 
-    ours, plain = alternate(timed(transfusion_step(device)), timed(plain_step(device)), steps)
-    return {"transfusion_ms": 1000 * ours, "plain_ms": 1000 * plain, "ratio": ours / plain}
+    return whole(one(device, rows)), whole(other(device, rows))
 
 
 def lines(figures: Figures, indent: str = "") -> list[str]:

@@ -1,6 +1,6 @@
-"""The two models that `unify bench` compares: a Transfusion step and a plain dense transformer's.
+"""The models that `unify bench` compares: Transfusion, two towers, a plain transformer.
 
-B = 16 rows, 80 tokens (14 of a prompt, 64 latents, boi and eoi), width D = 256, 6 layers, 4 heads.
+80 tokens (14 of a prompt, 64 latents, boi and eoi), width D = 256, 6 layers, 4 heads.
 """
 
 from __future__ import annotations
@@ -16,30 +16,33 @@ from unify.nn.init import initialise
 from unify.nn.patches import LinearPatches
 from unify.nn.trunk import Trunk
 from unify.noise import Noise
+from unify.paradigms.dual_tower import DualTower
 from unify.paradigms.transfusion import Transfusion
 from unify.tokenizers.pixels import Pixels
 from unify.tokenizers.text import Bytes
 
-ROWS, TEXT, LATENTS, WIDTH, DEPTH, HEADS, PATCH = 16, 14, 64, 256, 6, 4, 4
+TEXT, LATENTS, WIDTH, DEPTH, HEADS, PATCH = 14, 64, 256, 6, 4, 4
 LENGTH = TEXT + LATENTS + 2
 SIDE = 8 * PATCH  # 64 patches of PATCH x PATCH pixels
 
 
-def transfusion_step(device: torch.device) -> Callable[[], None]:
-    """Forward with its noise, backward, AdamW of `Transfusion` on pixels."""
-    model = Transfusion(
-        Trunk(WIDTH, DEPTH, HEADS),
-        Bytes(),
-        Pixels(),
-        LinearPatches(3, WIDTH, PATCH),
-        LogitNormalTime(),
+def transfusion_step(
+    device: torch.device, rows: int, kind: type[Transfusion] = Transfusion
+) -> Callable[[], None]:
+    """Forward with its noise, backward, AdamW of `Transfusion`, or a `kind` of it, on pixels."""
+    model = kind(
+        trunk=Trunk(WIDTH, DEPTH, HEADS),
+        text=Bytes(),
+        image=Pixels(),
+        patches=LinearPatches(3, WIDTH, PATCH),
+        time=LogitNormalTime(),
         size=SIDE,
     )
     initialise(model, 0)
     model.to(device)
-    images = torch.rand(ROWS, 3, SIDE, SIDE) * 2 - 1
-    prompts = ["a red circle"] * ROWS
-    batch = Batch.text_to_image(prompts, images, [str(i) for i in range(ROWS)], TEXT).to(device)
+    images = torch.rand(rows, 3, SIDE, SIDE) * 2 - 1
+    prompts, keys = ["a red circle"] * rows, [str(i) for i in range(rows)]
+    batch = Batch.text_to_image(prompts, images, keys, TEXT).to(device)
 
     def loss() -> torch.Tensor:
         noise = Noise.for_batch(0, 0, batch, device)
@@ -48,14 +51,19 @@ def transfusion_step(device: torch.device) -> Callable[[], None]:
     return _step(model, loss)
 
 
-def plain_step(device: torch.device) -> Callable[[], None]:
+def towers_step(device: torch.device, rows: int) -> Callable[[], None]:
+    """The same with weights of their own for text tokens and image tokens."""
+    return transfusion_step(device, rows, DualTower)
+
+
+def plain_step(device: torch.device, rows: int) -> Callable[[], None]:
     """The same for torch's own pre-norm encoder layers with a causal mask, embeddings given."""
     layer = nn.TransformerEncoderLayer(
         WIDTH, HEADS, 4 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     )
     model = nn.TransformerEncoder(layer, DEPTH, nn.LayerNorm(WIDTH), enable_nested_tensor=False)
     model.to(device)
-    x = torch.randn(ROWS, LENGTH, WIDTH, device=device)
+    x = torch.randn(rows, LENGTH, WIDTH, device=device)
     mask = nn.Transformer.generate_square_subsequent_mask(LENGTH, device=device)
     return _step(model, lambda: model(x, mask=mask, is_causal=True).float().square().mean())
 

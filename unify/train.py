@@ -160,7 +160,7 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
 def _fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> bool:
     """Gradient training, from the newest valid checkpoint if there is one; whether it is done."""
     assert isinstance(recipe.model, Trainable)
-    machine, every = recipe.machine, recipe.logging
+    machine = recipe.machine
     if machine.threads:
         torch.set_num_threads(machine.threads)
     set_backend(machine.attention)
@@ -169,20 +169,7 @@ def _fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> 
         recipe.model, recipe.loss_weights, recipe.optimizer, recipe.steps, recipe.ema, recipe.seeds
     )
     recipe.data.prepare(recipe.seeds.data, machine.workers)
-    journal = Journal(run.folder)
-    subject = subject_of(recipe, recipe.seeds.init)
-    callbacks = [
-        *watchers,
-        Health(journal, every.metrics_every, say),
-        Recorder(journal, every.metrics_every),
-        SampleGrids(
-            run.folder / "samples",
-            every.samples_every,
-            lambda step: preview(subject, machine.precision),
-            experiment.averaged,
-        ),
-        Checkpoints(run.folder / "checkpoints", every.checkpoint_every, every.keep_checkpoints),
-    ]
+    callbacks = [*watchers, *_callbacks(run, recipe, experiment, say)]
     trainer = _trainer(machine, recipe, callbacks, run.folder)
     newest = latest_valid(run.folder / "checkpoints")
     if newest is not None:
@@ -204,6 +191,23 @@ def _fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> 
         batch = recipe.data.batch("image", "validation", range(min(there, CALIBRATION_IMAGES)))
         recipe.model.calibrate(batch.segments[0].images)
     return True
+
+
+def _callbacks(run: Run, recipe: Recipe, experiment: Experiment, say: Say) -> list[L.Callback]:
+    """What watches, records, draws and saves while a run trains."""
+    journal, every = Journal(run.folder), recipe.logging
+    subject = subject_of(recipe, recipe.seeds.init)
+    return [
+        Health(journal, every.metrics_every, say),
+        Recorder(journal, every.metrics_every),
+        SampleGrids(
+            run.folder / "samples",
+            every.samples_every,
+            lambda step: preview(subject, recipe.machine.precision),
+            experiment.averaged,
+        ),
+        Checkpoints(run.folder / "checkpoints", every.checkpoint_every, every.keep_checkpoints),
+    ]
 
 
 def _count_cuts(run: Run, recipe: Recipe, say: Say) -> None:

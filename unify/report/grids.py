@@ -126,7 +126,7 @@ def _block(study: Study, name: str, grids: Sequence[Shown]) -> Html:
             _card([(g.run.arm, g.pictures[i]) for g in grids], study.arms)
             for i in range(len(first.pictures))
         ]
-        body = tag("div", *cards, class_=f"cards of-{min(len(grids), 4)}")
+        body = tag("div", *cards, class_=f"cards of-{min(len(grids), 6)}")
     else:
         body = join(_alone(study, grid, len(grids) > 1) for grid in grids)
     left = max(len(g.titles) for g in grids) - MOST_PICTURES

@@ -221,24 +221,13 @@ def _matched(study: Study) -> Html:
         )
     rows += [["Machine", *(provenance.machine(study.runs_of(a)) for a in study.arms), ""]]
     table = facts(["", *study.arms, ""], rows, "budget")
-    pairs: list[list[Html | str]] = [
-        [
-            f"{p.first} – {p.second}",
-            tag("span", p.kind, class_=f"badge {'done' if p.kind == 'identical' else 'open'}"),
-            p.text,
-            sentence([str(s) for s in p.seeds]),
-        ]
-        for p in compare.same_data(study)
-    ]
     unmatched = compare.not_matched(study)
     differing = compare.config_differences(study)
     parts: list[Node] = [
         table,
         tag("p", MATCHED, class_="quiet"),
         tag("h3", "Same data?"),
-        facts(["arms", "", "rolling hash of the samples consumed", "seeds"], pairs)
-        if pairs
-        else tag("p", "Fewer than two arms have a run under the same seed.", class_="quiet"),
+        _same_data(study),
         tag("h3", "What was not matched"),
         tag("ul", *(tag("li", text) for text in unmatched), class_="unmatched")
         if unmatched
@@ -251,6 +240,21 @@ def _matched(study: Study) -> Html:
         listing = facts(["setting", *study.arms], written, "settings")
         parts.append(fold(f"All {len(differing)} settings that differ", listing))
     return join(parts)
+
+
+def _same_data(study: Study) -> Html:
+    pairs: list[list[Html | str]] = [
+        [
+            f"{p.first} – {p.second}",
+            tag("span", p.kind, class_=f"badge {'done' if p.kind == 'identical' else 'open'}"),
+            p.text,
+            sentence([str(s) for s in p.seeds]),
+        ]
+        for p in compare.same_data(study)
+    ]
+    if not pairs:
+        return tag("p", "Fewer than two arms have a run under the same seed.", class_="quiet")
+    return facts(["arms", "", "rolling hash of the samples consumed", "seeds"], pairs)
 
 
 def _results(study: Study, found: Sequence[Line]) -> Html:

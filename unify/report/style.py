@@ -5,13 +5,13 @@ ARMS_LIGHT = [
     "#c4540a",
     "#137a55",
     "#9c3587",
-    "#6b4fc9",
     "#8a6a00",
+    "#6b4fc9",
     "#0a7183",
     "#5b6068",
 ]
-ARMS_DARK = ["#7fb2ff", "#ffa45c", "#5fd3a5", "#f090d0", "#b7a4ff", "#e3c04c", "#62cfdf", "#aab0b8"]
-DASHES = ["none", "7 3", "2 2.5", "9 3 2 3", "none", "7 3", "2 2.5", "9 3 2 3"]
+ARMS_DARK = ["#7fb2ff", "#ffa45c", "#5fd3a5", "#f090d0", "#e3c04c", "#b7a4ff", "#62cfdf", "#aab0b8"]
+DASHES = ["none", "7 3", "2 2.5", "9 3 2 3", "13 3", "4 4", "9 2 2 2 2 2", "1 4"]
 
 
 def _names(colours: list[str]) -> str:
@@ -123,6 +123,8 @@ tbody th{font-weight:400}
 .results .why td{border-bottom:0;padding-bottom:0}
 .results{width:100%}
 .results .num{white-space:nowrap}
+.results.many .num{white-space:normal}
+.results.many th,.results.many td{padding-right:14px}
 .results .task th{font-weight:600;padding-top:26px;font-size:1rem;border-bottom-color:var(--soft)}
 .results tbody th{max-width:30em}
 .results .category th{padding-left:18px}
@@ -146,6 +148,8 @@ svg.intervals{display:block}
 .of-2{grid-template-columns:repeat(auto-fill,minmax(206px,1fr))}
 .of-3{grid-template-columns:repeat(auto-fill,minmax(300px,1fr))}
 .of-4{grid-template-columns:repeat(auto-fill,minmax(320px,1fr))}
+.of-5{grid-template-columns:repeat(auto-fill,minmax(min(400px,100%),1fr))}
+.of-6{grid-template-columns:repeat(auto-fill,minmax(min(480px,100%),1fr))}
 figure{margin:0;min-width:0}
 .card{display:flex;flex-direction:column}
 .shots{display:grid;grid-template-columns:repeat(auto-fit,minmax(72px,1fr));gap:6px}

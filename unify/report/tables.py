@@ -18,6 +18,7 @@ from unify.report.load import Row
 from unify.report.plots import interval_plot
 
 CONFIRMATORY_SEEDS = 8  # fewer seeds per arm: "exploratory"
+ROOMY = 4  # arms: with more, the numbers of a cell take two lines
 REFERENCES = ("chance", "majority", "blind")  # rows that belong beside vqa/accuracy
 LOWER_IS_BETTER = ("perplexity", "frechet", "bits_per_byte")
 WEIGHTS = {"weights", "run", "checkpoint", "step", "seed"}  # differ between runs of one arm too
@@ -204,11 +205,9 @@ def results_table(
             note = tag("div", why, line.note, class_="note")
             body.append(tag("tr", tag("td", note, colspan=len(arms) + 2), class_="why"))
         body.append(_row(line, arms, seeds, line.metric in primary))
-    return tag(
-        "div",
-        tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body), class_="results"),
-        class_="scroll",
-    )
+    kind = "results many" if len(arms) > ROOMY else "results"
+    table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body), class_=kind)
+    return tag("div", table, class_="scroll")
 
 
 def _row(line: Line, arms: Sequence[str], seeds: Sequence[int], primary: bool) -> Html:
@@ -241,6 +240,7 @@ def _cell(cell: Cell | None, seeds: Sequence[int], absent: str) -> Html:
         detail.insert(0, f"{low}–{high}" if len(cell.rows) > 1 else f"[{low}, {high}]")
     if len(cell.values) < len(seeds) and len(seeds) > 1:
         detail.append(f"{len(cell.values)} of {len(seeds)} seeds")
+    detail = [part.replace(" ", "\N{NO-BREAK SPACE}") for part in detail]  # lines break between
     parts.append(tag("span", " · ".join(detail), class_="interval"))
     return tag("td", *parts, class_="num")
 
