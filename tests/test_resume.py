@@ -28,8 +28,14 @@ def processes():
     return context
 
 
+DRAWS_ONLY = ("queries_dit", "crossflow")
+
+
 def start(processes, folder, paradigm, workers, accumulation, steps):
     rows = 2 * accumulation
+    tasks = f"text_to_image: {3 * rows}, caption: null, vqa: null"
+    if paradigm not in DRAWS_ONLY:
+        tasks = f"text_to_image: {rows}, caption: {rows}, vqa: {rows}"
     overrides = [
         f"machine.runs={folder}",
         f"machine.workers={workers}",
@@ -40,7 +46,7 @@ def start(processes, folder, paradigm, workers, accumulation, steps):
         "optimizer.warmup=5",
         "logging.metrics_every=1",
         "logging.checkpoint_every=1",
-        f"data.tasks={{text_to_image: {rows}, caption: {rows}, vqa: {rows}}}",
+        f"data.tasks={{{tasks}}}",
     ]
     path = str(ROOT / "experiments" / f"{paradigm}.yaml")
     process = processes.Process(target=resume_child.run, args=(path, overrides))
@@ -104,6 +110,11 @@ CASES = pytest.mark.parametrize(
 @CASES
 def test_three_kills_leave_no_trace(processes, tmp_path, paradigm, workers, accumulation):
     drill(processes, tmp_path, paradigm, workers, accumulation, 3)
+
+
+@pytest.mark.parametrize("paradigm", ["dual_tower", "queries_dit", "crossflow"])
+def test_kills_leave_no_trace_in_any_paradigm(processes, tmp_path, paradigm):
+    drill(processes, tmp_path, paradigm, workers=2, accumulation=2, kills=2)
 
 
 @pytest.mark.slow
