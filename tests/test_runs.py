@@ -18,6 +18,7 @@ from unify.tokenizers.vq import VQ, FSQCodes, RotationCodebook
 def hold(folder, ready, fork_a_child):
     with Run(folder).writing():
         if fork_a_child and os.fork() == 0:
+            signal.alarm(60)  # it outlives its parent, but not the tests
             signal.pause()
         ready.set()
         signal.pause()
