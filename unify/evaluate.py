@@ -1,19 +1,23 @@
 """`unify eval RUN`: a trained run -> scores with counts, intervals and passports.
 
-Scores go to `<run>/eval/scores.json`, grids beside them, both to MLflow. The exported (averaged)
+Scores go to `<run>/eval/scores.json`, the outcome of every trial to `outcomes.npz`, grids beside
+them, to MLflow too. The exported (averaged)
 weights of the last step are used, never the best on what is evaluated.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from typing import Any
 
+import numpy as np
 import torch
 
 from unify import __version__
 from unify.data.source import Source, images
+from unify.files import write_atomically
 from unify.grids import save_grid
 from unify.metrics.metric import Grid, Score, Subject
 from unify.metrics.reconstruction import reconstruct
@@ -29,8 +33,8 @@ def evaluate(run: Run, recipe: Recipe, config: dict[str, Any], again: bool = Fal
     """Scores of a finished run, measured once per (weights, evaluation settings, version)."""
     folder = run.folder / "eval"
     asked = _identity(run, config)
-    stored = folder / "scores.json"
-    if stored.exists() and not again:
+    stored, outcomes = folder / "scores.json", folder / "outcomes.npz"
+    if stored.exists() and outcomes.exists() and not again:
         known = json.loads(stored.read_text())
         if known["asked"] == asked:
             return known["rows"]
@@ -42,8 +46,16 @@ def evaluate(run: Run, recipe: Recipe, config: dict[str, Any], again: bool = Fal
     ]
     for grid in grids:
         save_grid(grid, folder / f"{grid.name.replace('/', '-')}.png")
+    write_atomically(outcomes, _packed(scores))
     write_json(stored, {"asked": asked, "rows": rows})
     return rows
+
+
+def _packed(scores: list[Score]) -> bytes:
+    """Outcomes by metric, as numpy's npz."""
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **{s.metric: np.asarray(s.outcomes, float) for s in scores})
+    return packed.getvalue()
 
 
 def _identity(run: Run, config: dict[str, Any]) -> str:

@@ -107,3 +107,4 @@ class Study:
     question: str = ""  # what the study is to answer
     set: dict[str, Any] = field(default_factory=dict)  # merged into every arm
     primary: list[str] = field(default_factory=list)  # metric names fixed before the run
+    baseline: str = ""  # the arm that all others are compared with; empty: every pair is

@@ -48,6 +48,11 @@ class Difference:
     between_seeds: float | None = None
 
     @property
+    def prompt_variance(self) -> float:
+        """Of the mean, by which prompts they were: more seeds do not lessen it."""
+        return self.parts[1][0] if len(self.parts) > 1 else 0.0
+
+    @property
     def method(self) -> str:
         if not self.parts:
             return "one seed: nothing is known of how seeds differ"
@@ -177,10 +182,25 @@ def seeds_needed(effect: float, deviation: float, prompt_variance: float = 0.0) 
     return high
 
 
+def detectable(deviation: float, seeds: int, prompt_variance: float = 0.0) -> float | None:
+    """The smallest true difference that so many seeds find with probability 0.8."""
+    spread = math.sqrt(deviation**2 / seeds + prompt_variance)
+    if seeds < 2 or spread == 0:
+        return None
+
+    def excess(effect: float) -> float:
+        return power(effect, deviation, seeds, prompt_variance) - POWER
+
+    high = spread
+    while excess(high) < 0:
+        high *= 2
+    return float(optimize.brentq(excess, 0.0, high))
+
+
 def verdict(difference: Difference, adjusted: float | None) -> str:
-    """In words: `higher`, `lower`, `not distinguishable`, or that one seed cannot tell."""
+    """`higher`, `lower`, `not distinguishable at this budget`, or that one seed cannot tell."""
     if adjusted is None:
         return "one seed cannot tell"
     if adjusted > 1 - LEVEL:
-        return "not distinguishable"
+        return "not distinguishable at this budget"
     return "higher" if difference.mean > 0 else "lower"

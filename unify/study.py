@@ -156,6 +156,7 @@ def _describe(study: Study, arms: dict[str, Config], path: str, folder: Path) ->
             "title": study.title or study.name,
             "question": study.question,
             "primary": study.primary,
+            "baseline": study.baseline,
             "seeds": study.seeds,
             "arms": described,
             "file": path,

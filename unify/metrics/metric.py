@@ -19,6 +19,7 @@ class Score:
     """One measured number: `n` trials, a 95% interval [low, high] where one is defined.
 
     `passport` says how it was measured; scores with unlike passports are never put in one column.
+    `outcomes` has each trial's in the order of its prompt set, which is what two arms share.
     """
 
     metric: str
@@ -27,9 +28,13 @@ class Score:
     low: float | None = None
     high: float | None = None
     passport: dict[str, Any] = field(default_factory=dict)
+    outcomes: Sequence[float] = field(default=(), repr=False)
 
     def row(self) -> dict[str, Any]:
-        return asdict(self)
+        """All but the outcomes."""
+        found = asdict(self)
+        del found["outcomes"]
+        return found
 
 
 @dataclass
@@ -74,7 +79,8 @@ def proportion(metric: str, hits: Sequence[bool], passport: dict[str, Any] | Non
     p, z = k / n, 1.959964
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Score(metric, p, n, max(0.0, centre - half), min(1.0, centre + half), passport or {})
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return Score(metric, p, n, low, high, passport or {}, [float(hit) for hit in hits])
 
 
 def average(metric: str, values: Sequence[float], passport: dict[str, Any] | None = None) -> Score:
@@ -84,9 +90,9 @@ def average(metric: str, values: Sequence[float], passport: dict[str, Any] | Non
         return Score(metric, math.nan, 0, None, None, passport or {})
     mean = math.fsum(values) / n
     if n == 1:
-        return Score(metric, mean, 1, None, None, passport or {})
+        return Score(metric, mean, 1, None, None, passport or {}, values)
     from scipy.stats import t as student
 
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
     half = float(student.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
-    return Score(metric, mean, n, mean - half, mean + half, passport or {})
+    return Score(metric, mean, n, mean - half, mean + half, passport or {}, values)

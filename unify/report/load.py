@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from glob import escape
+from itertools import combinations
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 import yaml
 
 Row = dict[str, Any]  # {arm, paradigm, seed, metric, value, n, low, high, passport}
@@ -84,6 +87,15 @@ class Run:
         """Rolling hash of what was consumed, by step."""
         return {r["step"]: r["data"] for r in self.train if r.get("data")}
 
+    @cached_property
+    def outcomes(self) -> dict[str, np.ndarray]:
+        """Of every trial, by metric; empty where they were not kept or cannot be read."""
+        try:
+            with np.load(self.folder / "eval" / "outcomes.npz", allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        except (OSError, ValueError, BadZipFile):
+            return {}
+
     def pictures(self, folder: str) -> list[Path]:
         return sorted((self.folder / folder).glob("*.png"), key=_natural)
 
@@ -109,6 +121,14 @@ class Study:
     @property
     def primary(self) -> list[str]:
         return list(self.info.get("primary") or [])
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """(A, B) of every comparison A - B: with the baseline, if there is one."""
+        baseline = self.info.get("baseline")
+        if baseline:
+            return [(arm, baseline) for arm in self.arms if arm != baseline]
+        return list(combinations(self.arms, 2))
 
     def runs_of(self, arm: str) -> list[Run]:
         return [run for run in self.runs if run.arm == arm]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unify.report import compare, curves, grids, provenance
+from unify.report import compare, curves, differences, grids, provenance
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Run, Study, load_study
 from unify.report.style import CSS
@@ -54,6 +54,7 @@ def render(study: Study) -> str:
         ("compared", "What was compared", _compared(study, found)),
         ("matched", "Budget and data", _matched(study)),
         ("results", "Results", _results(study, found)),
+        ("differences", "Differences", differences.section(study, found)),
         ("samples", "Samples", _samples(study)),
         ("curves", "Learning curves", curves.learning_curves(study)),
         ("reproduce", "How to reproduce", provenance.reproduce(study)),
@@ -116,10 +117,13 @@ def summary(study: Study, found: Sequence[Line]) -> str:
         if line.metric in study.primary and not line.note:
             values = [f"{a} {number(c.value)}" for a, c in line.cells.items()]
             parts.append(f"{line.metric}: {', '.join(values)}.")
+    parts += differences.sentences(study, found)
     if len(study.seeds) < CONFIRMATORY_SEEDS:
+        few = plural(len(study.seeds), "seed")
         parts.append(
-            f"Exploratory: {plural(len(study.seeds), 'seed')} per arm cannot tell a difference of "
-            "arms from chance in training."
+            f"Exploratory: {few} per arm cannot tell a difference of arms from chance in training."
+            if len(study.seeds) == 1
+            else f"Exploratory: {few} per arm find large differences only."
         )
     return " ".join(parts)
 
@@ -270,7 +274,7 @@ def _results(study: Study, found: Sequence[Line]) -> Html:
     if count < CONFIRMATORY_SEEDS:
         said = (
             f" {plural(count, 'seed')} per arm; fewer than {CONFIRMATORY_SEEDS} say how these runs "
-            "did, not how the arms differ."
+            "did, and of how the arms differ only what is large."
         )
         parts.append(tag("p", tag("span", "exploratory", class_="badge open"), said))
     if any(line.note for line in found):

@@ -1,0 +1,94 @@
+"""The report's table of differences: paired by seed and prompt, corrected, put into words."""
+
+import json
+
+import numpy as np
+import pytest
+from report_study import scores, write_results, write_study
+
+from unify.evaluate import _packed
+from unify.metrics.metric import average, proportion
+from unify.report import differences
+from unify.report.load import load_study
+from unify.report.page import render
+from unify.report.tables import lines
+from unify.statistics import crossed, holm, paired
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory):
+    return write_study(tmp_path_factory.mktemp("runs") / "eight", seeds=tuple(range(8)), steps=20)
+
+
+def found(folder):
+    study = load_study(folder)
+    return study, *differences.comparisons(study, lines(study.rows))
+
+
+def test_outcomes_are_kept_trial_by_trial(tmp_path):
+    kept = [proportion("a/b", [True, False, True]), average("c", [0.5, 2.0])]
+    (tmp_path / "outcomes.npz").write_bytes(_packed(kept))
+    with np.load(tmp_path / "outcomes.npz") as stored:
+        assert stored["a/b"].tolist() == [1, 0, 1]
+        assert stored["c"].tolist() == [0.5, 2]
+    assert "outcomes" not in kept[0].row()
+
+
+def test_primary_outcomes_are_paired_by_seed_and_prompt_and_corrected_together(eight):
+    study, primary, _ = found(eight)
+    assert [c.line.metric for c in primary] == ["text_to_image/exact", "vqa/accuracy"]
+    runs = {(run.arm, run.seed): run.outcomes for run in study.runs}
+    by_hand = [
+        crossed(*(np.stack([runs[arm, s][metric] for s in range(8)]) for arm in study.arms))
+        for metric in ("text_to_image/exact", "vqa/accuracy")
+    ]
+    assert [c.difference.mean for c in primary] == [d.mean for d in by_hand]
+    assert [c.adjusted for c in primary] == holm([d.p for d in by_hand])
+    assert primary[0].words == "higher"
+    assert primary[1].words == "not distinguishable at this budget"
+
+
+def test_the_first_paragraph_says_which_arm_is_higher_and_what_cannot_be_told(eight):
+    page = render(load_study(eight))
+    assert "text_to_image/exact: ar_vq is higher than transfusion by 0.1" in page
+    assert "vqa/accuracy: no pair of arms is distinguishable at this budget." in page
+    assert "Exploratory" not in page
+
+
+def test_without_outcomes_seeds_alone_are_compared(eight, tmp_path):
+    folder = write_study(tmp_path / "three", seeds=(0, 1, 2), steps=20)
+    for path in folder.glob("*/eval/outcomes.npz"):
+        path.write_bytes(b"damaged")
+    study, primary, _ = found(folder)
+    line = primary[0].line
+    a, b = ([line.cells[arm].rows[s]["value"] for s in range(3)] for arm in study.arms)
+    assert primary[0].difference == paired(a, b)
+    assert "Exploratory: 3 seeds per arm find large differences only." in render(study)
+
+
+def test_one_seed_gets_no_table(tmp_path):
+    folder = write_study(tmp_path / "one", steps=20)
+    assert "nothing is known of how seeds differ" in render(load_study(folder))
+
+
+def test_only_seeds_that_both_arms_have_are_compared(tmp_path):
+    folder = write_study(tmp_path / "gap", seeds=(0, 1, 2), steps=20)
+    rows = [r for arm in ("ar_vq", "transfusion") for s in range(3) for r in scores(arm, s)]
+    write_results(folder, [r for r in rows if (r["arm"], r["seed"]) != ("ar_vq", 1)])
+    _, primary, _ = found(folder)
+    assert primary[0].difference.seeds == 2
+
+
+def test_a_baseline_is_what_all_others_are_compared_with(tmp_path):
+    folder = write_study(tmp_path / "base", seeds=(0, 1), steps=20)
+    info = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps(info | {"baseline": "ar_vq"}))
+    _, primary, others = found(folder)
+    assert {(c.first, c.second) for c in [*primary, *others]} == {("transfusion", "ar_vq")}
+
+
+def test_ceilings_speed_and_references_are_not_compared(eight):
+    _, primary, others = found(eight)
+    tasks = {c.line.metric.split("/")[0] for c in [*primary, *others]}
+    assert tasks.isdisjoint({"tokenizer", "generate"})
+    assert not any(c.line.reference for c in others)

@@ -1,0 +1,175 @@
+"""Which arm is better, and whether the seeds and prompts at hand can tell (unify/statistics.py).
+
+Primary outcomes are those that the study named before it ran; their p are corrected together
+(Holm), and only they get a verdict. All other differences are shown with their intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unify.report.html import Html, Node, fold, join, tag
+from unify.report.load import Study
+from unify.report.tables import Line, number, plural, swatch
+from unify.statistics import (
+    Difference,
+    crossed,
+    detectable,
+    holm,
+    paired,
+    seeds_needed,
+    verdict,
+)
+
+NOT_COMPARED = ("tokenizer", "generate")  # ceilings and speed
+READING = (
+    "Difference of two arms trained under the same seeds and scored on the same prompts, with its "
+    "95% interval; p is corrected (Holm) for all rows of this table. Detectable: the smallest true "
+    "difference that these seeds and prompts find with probability 0.8. Seeds needed: to find, "
+    "with that probability, a true difference as large as the one observed."
+)
+OTHERS = "All other measurements: intervals alone, as the study did not name them before it ran."
+
+
+@dataclass
+class Comparison:
+    """A - B on one line."""
+
+    line: Line
+    first: str
+    second: str
+    difference: Difference
+    adjusted: float | None = None  # p; None where there is none
+
+    @property
+    def words(self) -> str:
+        return verdict(self.difference, self.adjusted)
+
+
+def comparisons(study: Study, found: Sequence[Line]) -> tuple[list[Comparison], list[Comparison]]:
+    """Of the primary outcomes, corrected together; and of all else."""
+    primary: list[Comparison] = []
+    others: list[Comparison] = []
+    for line in found:
+        named = line.metric in study.primary
+        if named or not (line.reference or line.task in NOT_COMPARED):
+            (primary if named else others).extend(_of(study, line))
+    for one, p in zip(primary, holm([c.difference.p for c in primary]), strict=True):
+        one.adjusted = p
+    return primary, others
+
+
+def _of(study: Study, line: Line) -> list[Comparison]:
+    made = []
+    for first, second in study.pairs:
+        if first in line.cells and second in line.cells:
+            difference = _difference(study, line, first, second)
+            if difference is not None:
+                made.append(Comparison(line, first, second, difference))
+    return made
+
+
+def _difference(study: Study, line: Line, first: str, second: str) -> Difference | None:
+    """Over the seeds that both have; trial by trial where every run kept its outcomes."""
+    one, other = line.cells[first].rows, line.cells[second].rows
+    seeds = [s for s in one if s in other and None not in (one[s]["value"], other[s]["value"])]
+    if not seeds:
+        return None
+    by_seed = {(run.arm, run.seed): run for run in study.runs}
+    trials: list[np.ndarray] = []
+    for arm in (first, second):
+        rows = [by_seed[arm, s].outcomes.get(line.metric) for s in seeds if (arm, s) in by_seed]
+        kept = [row for row in rows if row is not None and row.size > 1]
+        if len(kept) < len(seeds) or len({len(row) for row in kept}) > 1:
+            break
+        trials.append(np.stack(kept))
+    if len(trials) == 2 and trials[0].shape == trials[1].shape:
+        return crossed(*trials)
+    return paired([one[s]["value"] for s in seeds], [other[s]["value"] for s in seeds])
+
+
+def section(study: Study, found: Sequence[Line]) -> Html:
+    """The table of primary outcomes, and all else folded away."""
+    if len(study.arms) < 2:
+        return tag("p", "One arm: nothing to compare.", class_="quiet")
+    primary, others = comparisons(study, found)
+    if not any(c.difference.parts for c in [*primary, *others]):
+        return tag("p", "One seed per arm: nothing is known of how seeds differ.")
+    parts: list[Node] = []
+    if primary:
+        parts += [tag("p", READING, class_="quiet"), _table(study, primary, judged=True)]
+    else:
+        parts.append(tag("p", "The study named no primary outcome before it ran.", class_="quiet"))
+    if others:
+        listing = join([tag("p", OTHERS, class_="quiet"), _table(study, others, judged=False)])
+        parts.append(fold(f"{plural(len(others), 'other difference')}", listing))
+    return join(parts)
+
+
+def _table(study: Study, found: Sequence[Comparison], judged: bool) -> Html:
+    names = ["Metric", "Difference", "", "95% interval"]
+    names += ["In words", "p", "d_z", "Detectable", "Seeds needed"] if judged else []
+    head = tag("tr", *(tag("th", name, scope="col") for name in names))
+    body = [tag("tr", *_cells(study, c, judged)) for c in found]
+    table = tag("table", tag("thead", head), tag("tbody", *body), class_="numbers differences")
+    return tag("div", table, class_="scroll")
+
+
+def _cells(study: Study, one: Comparison, judged: bool) -> list[Html]:
+    d = one.difference
+    arms = [swatch(study.arms.index(one.first)), one.first, " − "]
+    arms += [swatch(study.arms.index(one.second)), one.second]
+    span = "not known" if d.interval is None else " to ".join(map(signed, d.interval))
+    cells = [
+        tag("th", one.line.metric, scope="row"),
+        tag("td", *arms),
+        tag("td", signed(d.mean)),
+        tag("td", span, title=d.method),
+    ]
+    if judged:
+        cells += [tag("td", text) for text in (one.words, *_figures(one))]
+    return cells
+
+
+def _figures(one: Comparison) -> tuple[str, str, str, str]:
+    """Corrected p, d_z, smallest detectable difference, seeds needed."""
+    d = one.difference
+    if not d.parts or d.between_seeds is None or one.adjusted is None:
+        return "–", "–", "–", "–"
+    p = "< 0.001" if one.adjusted < 0.001 else number(one.adjusted)
+    size = d.standardised
+    smallest = detectable(d.between_seeds, d.seeds, d.prompt_variance)
+    seeds = seeds_needed(d.mean, d.between_seeds, d.prompt_variance)
+    return (
+        p,
+        "–" if size is None else f"{size[0]:.2f} [{size[1]:.2f}, {size[2]:.2f}]",
+        "–" if smallest is None else number(smallest),
+        "more prompts" if seeds is None else str(seeds),
+    )
+
+
+def signed(value: float) -> str:
+    return f"{'−' if value < 0 else '+'}{number(abs(value))}"
+
+
+def sentences(study: Study, found: Sequence[Line]) -> list[str]:
+    """The answer to each primary outcome, for the page's first paragraph."""
+    primary, _ = comparisons(study, found)
+    said = []
+    for metric in dict.fromkeys(c.line.metric for c in primary if c.difference.parts):
+        its = [c for c in primary if c.line.metric == metric]
+        clear = [c for c in its if c.words in ("higher", "lower")]
+        parts = [
+            f"{c.first} is {c.words} than {c.second} by {number(abs(c.difference.mean))}"
+            for c in clear
+        ]
+        rest = len(its) - len(clear)
+        if rest:
+            who = plural(rest, "other pair") if clear else "no pair of arms"
+            verb = "is" if not clear else "is not" if rest == 1 else "are not"
+            parts.append(f"{who} {verb} distinguishable at this budget")
+        said.append(f"{metric}: {'; '.join(parts)}.")
+    return said
