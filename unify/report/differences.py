@@ -110,7 +110,7 @@ def section(study: Study, found: Sequence[Line]) -> Html:
 
 
 def _table(study: Study, found: Sequence[Comparison], judged: bool) -> Html:
-    names = ["Metric", "Difference", "", "95% interval"]
+    names = ["Metric", "Arms", "Difference"]
     names += ["In words", "p", "d_z", "Detectable", "Seeds needed"] if judged else []
     head = tag("tr", *(tag("th", name, scope="col") for name in names))
     body = [tag("tr", *_cells(study, c, judged)) for c in found]
@@ -122,12 +122,11 @@ def _cells(study: Study, one: Comparison, judged: bool) -> list[Html]:
     d = one.difference
     arms = [swatch(study.arms.index(one.first)), one.first, " − "]
     arms += [swatch(study.arms.index(one.second)), one.second]
-    span = "not known" if d.interval is None else " to ".join(map(signed, d.interval))
+    span = "" if d.interval is None else f" [{', '.join(map(signed, d.interval))}]"
     cells = [
         tag("th", one.line.metric, scope="row"),
         tag("td", *arms),
-        tag("td", signed(d.mean)),
-        tag("td", span, title=d.method),
+        tag("td", signed(d.mean), tag("span", span, class_="quiet"), title=d.method),
     ]
     if judged:
         cells += [tag("td", text) for text in (one.words, *_figures(one))]
@@ -145,7 +144,7 @@ def _figures(one: Comparison) -> tuple[str, str, str, str]:
     seeds = seeds_needed(d.mean, d.between_seeds, d.prompt_variance)
     return (
         p,
-        "–" if size is None else f"{size[0]:.2f} [{size[1]:.2f}, {size[2]:.2f}]",
+        "–" if size is None else "{:.2f} [{:.2f}, {:.2f}]".format(*size).replace("-", "−"),
         "–" if smallest is None else number(smallest),
         "more prompts" if seeds is None else str(seeds),
     )

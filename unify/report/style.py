@@ -118,7 +118,10 @@ tbody th{font-weight:400}
 .facts tbody th{white-space:nowrap;color:var(--soft)}
 .settings tbody th{white-space:normal;overflow-wrap:anywhere;min-width:150px}
 .numbers{font-size:.84rem}.numbers td,.numbers th{padding-top:3px;padding-bottom:3px}
-.numbers td:nth-child(n+3){white-space:nowrap}
+.numbers td:nth-child(n+2){white-space:nowrap}
+.differences th,.differences td{padding-right:14px}
+.differences .quiet{font-size:inherit}
+.differences td:nth-child(4){white-space:normal;min-width:9em}
 .budget{min-width:620px}.budget td{overflow-wrap:normal;min-width:5.2em}
 .results .why td{border-bottom:0;padding-bottom:0}
 .results{width:100%}
