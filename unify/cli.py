@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from unify.data.commands import data_app
+
 app = typer.Typer(
     help="Controlled comparison of the ways to unify multimodal understanding and generation.",
     no_args_is_help=True,
@@ -18,7 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Make and check data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 EX_TEMPFAIL = 75  # a signal stopped the run; the same command resumes it
@@ -101,15 +102,15 @@ def study(
     as_json: Json = False,
 ) -> int:
     """Train what is missing, evaluate, compare, report."""
-    from unify.config import load_study
-
     if arm:
         from unify.study import train_one
 
         for run in train_one(str(file), overrides or [], arm, seed, typer.echo, tiny):
             typer.echo(f"run: {run.folder}")
         return 0
-    parsed, arms = load_study(str(file), overrides or [], tiny)
+    from unify.plan import budgeted
+
+    parsed, arms = budgeted(str(file), overrides or [], tiny)
     if dry_run:
         from unify.study import jobs as planned_jobs
 
@@ -136,6 +137,22 @@ def _tell(outcome: Any, machine: dict[str, Any]) -> None:
     typer.echo(f"report:  {outcome.folder / 'report.html'}")
     typer.echo(f"results: {outcome.folder / 'results.json'}")
     typer.echo(f"MLflow:  {store_uri(machine['tracker'], machine['runs'])}")
+
+
+@app.command()
+def plan(
+    file: Annotated[Path, typer.Argument(help="Study or experiment YAML.")],
+    overrides: Overrides = None,
+    tiny: Tiny = False,
+    as_json: Json = False,
+) -> int:
+    """Show what would be trained, what each part costs, and what is there; train nothing."""
+    from unify.plan import as_data, lines
+    from unify.plan import plan as make_plan
+
+    planned = make_plan(str(file), overrides or [], tiny)
+    _emit(as_data(planned)) if as_json else typer.echo("\n".join(lines(planned)))
+    return 0
 
 
 @app.command(name="eval")
@@ -243,46 +260,6 @@ def sync(run: Annotated[Path, typer.Argument(help="Run folder.")], uri: str = ""
 
     facts = Run(run).info
     typer.echo(f"{send(run, uri)} records sent of {facts['name']}")
-    return 0
-
-
-@data_app.command("import")
-def import_images(
-    source: Annotated[Path, typer.Argument(help="Folder, CSV, JSONL, or tars.")],
-    out: Annotated[Path, typer.Argument(help="New folder of shards.")],
-    image: Annotated[str, typer.Option(help="Column of the image's path or name.")] = "",
-    text: Annotated[str, typer.Option(help="Column of the caption.")] = "",
-) -> int:
-    """Images with captions -> indexed tar shards; every bad record gets a verdict."""
-    from unify.data.importer import import_images as run_import
-
-    typer.echo("\n".join(run_import(source, out, image=image, text=text).lines()))
-    return 0
-
-
-@data_app.command("check")
-def check_data(
-    path: Annotated[Path, typer.Argument(help="Folder of shards.")],
-    repair: Annotated[bool, typer.Option("--repair", help="List good records only.")] = False,
-) -> int:
-    """Verify shards against their index."""
-    from unify.data.importer import check as run_check
-
-    verdict = run_check(path, repair)
-    typer.echo("\n".join(verdict.lines()))
-    return 0 if verdict.ok or repair else 1
-
-
-@data_app.command("emoji")
-def emoji(
-    out: Annotated[Path, typer.Argument(help="New folder of shards.")],
-    size: Annotated[int, typer.Option(help="Side in pixels.")] = 64,
-    font: Annotated[Path | None, typer.Option(help="Font file; default: where installed.")] = None,
-) -> int:
-    """Render the installed colour-emoji font to image-name pairs in shards."""
-    from unify.data.emoji import make_emoji
-
-    typer.echo("\n".join(make_emoji(out, size, font).lines()))
     return 0
 
 

@@ -97,6 +97,38 @@ class Recipe:
 
 
 @dataclass
+class Budget:
+    """What every arm may spend: one of these. Steps follow from it (unify/budget.py).
+
+    `charge`: what FLOPs are spent on besides training the arm itself: `encoding` by its frozen
+    tokenizers, and the runs `needed` before it.
+    """
+
+    steps: int = 0
+    samples: float = 0
+    tokens: float = 0
+    flops: float = 0
+    charge: list[Literal["encoding", "needed"]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if len(self._set) != 1:
+            named = ", ".join(self._set) or "none of them"
+            raise ValueError(f"budget: say one of steps, samples, tokens and flops, not {named}")
+        if self.charge and not self.flops:
+            raise ValueError("budget.charge is of FLOPs; say budget.flops")
+
+    @property
+    def _set(self) -> dict[str, float]:
+        names = ("steps", "samples", "tokens", "flops")
+        return {name: float(getattr(self, name)) for name in names if getattr(self, name)}
+
+    @property
+    def stated(self) -> tuple[str, float]:
+        """(quantity, amount)."""
+        return next(iter(self._set.items()))
+
+
+@dataclass
 class Study:
     """Arms to be trained, evaluated and reported together."""
 
@@ -107,4 +139,5 @@ class Study:
     question: str = ""  # what the study is to answer
     set: dict[str, Any] = field(default_factory=dict)  # merged into every arm
     primary: list[str] = field(default_factory=list)  # metric names fixed before the run
+    budget: Budget | None = None  # of every arm; None: each has the steps that it says
     baseline: str = ""  # the arm that all others are compared with; empty: every pair is

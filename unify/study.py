@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unify.config import load_study
 from unify.evaluate import Row, evaluate
 from unify.parallel import run_at_once
+from unify.plan import budgeted
 from unify.recipe import Study
 from unify.runs import Run, write_json
 from unify.tracking import ship_scores
@@ -46,7 +46,7 @@ def run_study(
     """
     from unify.report.page import write_report
 
-    study, arms = load_study(path, overrides, tiny)
+    study, arms = budgeted(path, overrides, tiny)
     runs_folder = Path(next(iter(arms.values()))["machine"]["runs"])
     folder = runs_folder / study.name
     _describe(study, arms, path, folder)
@@ -104,7 +104,7 @@ def train_one(
     path: str, overrides: list[str], arm: str, seed: int | None, say: Say, tiny: bool
 ) -> list[Run]:
     """Train one arm, with one seed or all of the study's; nothing is scored or reported."""
-    study, arms = load_study(path, overrides, tiny)
+    study, arms = budgeted(path, overrides, tiny)
     wanted = [(s, c) for a, s, c in jobs(study, arms) if a == arm and seed in (None, s)]
     if not wanted:
         raise ValueError(

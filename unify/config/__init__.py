@@ -113,7 +113,7 @@ def load_study(
             problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
     if problems:
         raise ConfigError(problems)
-    return Study(**study), arms
+    return build(study, expect=Study), arms
 
 
 def _arm(

@@ -1,0 +1,137 @@
+"""What a run costs, known before it runs; and the steps that a budget buys.
+
+    steps = round((budget - charged) / cost of a step)
+
+A step's cost is a constant of the configuration: texts are padded or cut to a length per task, so
+nothing about it is left to chance and a run ends on its budget without a second rule. FLOPs are
+counted by each paradigm's own formulas (frozen parts forward only, attention over the pairs of its
+mask), those of the frozen tokenizers that encode its batches beside them, never within.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from unify.batch import Batch
+from unify.config import build_recipe
+from unify.nn.flops import counted
+from unify.paradigm import Fitted, Paradigm, Trainable
+from unify.recipe import Budget, Recipe
+from unify.tokenizer import ImageTokenizer
+
+Config = dict[str, Any]
+
+
+@dataclass
+class TaskCost:
+    """Of one task in one optimizer step."""
+
+    rows: int
+    tokens: int
+    training: float  # FLOPs of what is trained, and of what it is trained through
+    encoding: float  # FLOPs of frozen tokenizers
+
+
+@dataclass
+class Cost:
+    """Of a run: what a step takes of each task, and what had to be trained before."""
+
+    steps: int
+    tasks: dict[str, TaskCost]
+    parameters: dict[str, int]
+    needed: dict[str, Cost] = field(default_factory=dict)  # by name; each charged once
+
+    @property
+    def rows(self) -> int:
+        return sum(task.rows for task in self.tasks.values())
+
+    @property
+    def tokens(self) -> int:
+        return sum(task.tokens for task in self.tasks.values())
+
+    @property
+    def training(self) -> float:
+        return sum(task.training for task in self.tasks.values())
+
+    @property
+    def encoding(self) -> float:
+        return sum(task.encoding for task in self.tasks.values())
+
+    @property
+    def before(self) -> float:
+        """FLOPs of all that had to be trained first, theirs included."""
+        return sum(run.steps * (run.training + run.encoding) for run in self.needed.values())
+
+    def total(self, quantity: str, charge: tuple[str, ...] = ()) -> float:
+        """Of the whole run; FLOPs with what else is charged."""
+        return self.steps * self.step(quantity, charge) + ("needed" in charge) * self.before
+
+    def step(self, quantity: str, charge: tuple[str, ...] = ()) -> float:
+        each = {
+            "steps": 1.0,
+            "samples": float(self.rows),
+            "tokens": float(self.tokens),
+            "flops": self.training + ("encoding" in charge) * self.encoding,
+        }
+        return each[quantity]
+
+
+def cost_of(config: Config, needed: Mapping[str, Cost] | None = None) -> Cost:
+    """Of a completed configuration; its parts are built, and nothing is trained or loaded."""
+    recipe = build_recipe(config, lambda part, weights: None)
+    model, tasks = recipe.model, {}
+    if isinstance(model, Trainable):
+        for task, batch in _batches(recipe):
+            flops = float(model.flops(batch))
+            tasks[task] = TaskCost(len(batch), model.tokens(batch), flops, _encoding(model, batch))
+    return Cost(recipe.steps, tasks, _parameters(model), dict(needed or {}))
+
+
+def _batches(recipe: Recipe) -> Iterator[tuple[str, Batch]]:
+    """The first rows of every task, as many as a step has."""
+    for task, rows in recipe.data.tasks.items():
+        there = recipe.data.source.size(task, "train")
+        yield task, recipe.data.batch(task, "train", [index % there for index in range(rows)])
+
+
+@torch.no_grad()
+def _encoding(model: Trainable, batch: Batch) -> float:
+    """FLOPs of the frozen image tokenizers over the batch, counted in a pass over one row."""
+    if not isinstance(model, Paradigm):
+        return 0.0
+    total = 0.0
+    for part in model.tokenizers().values():
+        if isinstance(part, ImageTokenizer):
+            for column in batch.segments:
+                if column.kind == "image":
+                    row = column.images[:1].to(model.device)
+                    total += counted(lambda part=part, row=row: part.encode(row)) * len(batch)
+    return total
+
+
+def _parameters(model: Trainable | Fitted) -> dict[str, int]:
+    if not isinstance(model, nn.Module):
+        return {"total": 0, "trainable": 0}
+    return {
+        "total": sum(p.numel() for p in model.parameters()),
+        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
+
+
+def steps_for(budget: Budget, cost: Cost) -> int:
+    """Optimizer steps that spend the budget. ValueError where it does not reach for one."""
+    (quantity, amount), charge = budget.stated, tuple(budget.charge)
+    left = amount - ("needed" in charge) * cost.before
+    steps = round(left / cost.step(quantity, charge)) if cost.step(quantity, charge) else 0
+    if steps < 1:
+        raise ValueError(
+            f"budget.{quantity}: {amount:.3g} does not reach for one step of "
+            f"{cost.step(quantity, charge):.3g}"
+            + (f" after {cost.before:.3g} of what is trained first" if "needed" in charge else "")
+        )
+    return steps

@@ -1,0 +1,175 @@
+"""`unify plan F`: what a study or an experiment will train, what each part costs, what is there.
+
+Nothing is trained. With a `budget` in the study, this is where steps are solved from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unify.budget import Config, Cost, cost_of, steps_for
+from unify.config import build, config_hash, load_recipe, load_study
+from unify.recipe import Study
+from unify.report.compare import si
+from unify.runs import Run
+from unify.train import needed_configs
+
+QUANTITIES = ("steps", "samples", "tokens", "flops")
+TOLERANCE = 0.01  # arms whose quantity differs by less are matched
+
+
+@dataclass
+class Plan:
+    """Arms with their steps solved, and what each costs."""
+
+    study: Study
+    arms: dict[str, Config]
+    costs: dict[str, Cost]
+
+    def spread(self, quantity: str) -> float:
+        """By how much of the largest the arms differ."""
+        charge = tuple(self.study.budget.charge) if self.study.budget else ()
+        each = [cost.total(quantity, charge) for cost in self.costs.values()]
+        return (max(each) - min(each)) / max(each) if max(each) else 0.0
+
+    def states(self, arm: str) -> dict[int, str]:
+        """`finished`, `stopped` ... or `missing`, by seed."""
+        states = {}
+        for seed in self.study.seeds:
+            seeds = {"init": seed, "data": seed, "noise": seed}
+            run = found({**self.arms[arm], "seeds": seeds})
+            states[seed] = "missing" if run is None else run.info["state"]
+        return states
+
+
+def budgeted(
+    path: str, overrides: list[str], tiny: bool = False
+) -> tuple[Study, dict[str, Config]]:
+    """A study's arms with the steps that its budget buys; what is without one is not measured."""
+    study, arms = load_study(path, overrides, tiny)
+    return (study, arms) if study.budget is None else (study, _planned(study, arms).arms)
+
+
+def plan(path: str, overrides: list[str], tiny: bool = False) -> Plan:
+    """Of a study, or of an experiment as a study of one arm."""
+    from unify.config.load import load
+
+    if "arms" in load(path, overrides, tiny).root.value:
+        return _planned(*load_study(path, overrides, tiny))
+    config = load_recipe(path, overrides, tiny)
+    name = config["name"]
+    return _planned(Study(config["study"], {name: path}), {name: config})
+
+
+def _planned(study: Study, arms: dict[str, Config]) -> Plan:
+    known: dict[str, Cost] = {}  # of needed runs, by path: arms share them
+    costs, solved = {}, {}
+    for arm, config in arms.items():
+        parts = needed_configs(config)
+        for path, part in parts.items():
+            if path not in known:
+                known[path] = cost_of(part)
+        cost = cost_of(config, {part["name"]: known[path] for path, part in parts.items()})
+        if study.budget is not None:
+            try:
+                cost.steps = steps_for(study.budget, cost)
+            except ValueError as error:
+                raise ValueError(f"{arm}: {error}") from error
+        costs[arm], solved[arm] = cost, {**config, "steps": cost.steps}
+    return Plan(study, solved, costs)
+
+
+def found(config: Config) -> Run | None:
+    """The run of a configuration, if its folder is there; nothing is trained."""
+    hashes: dict[str, str] = {}
+    for path, part in needed_configs(config).items():
+        run = found(part)
+        if run is None or not run.finished:
+            return None
+        hashes[path] = run.info["weights"]
+    digest = config_hash(config, hashes, build(config["data"]).fingerprint())
+    name = f"{config['name']}-s{config['seeds']['init']}-{digest}"
+    run = Run(Path(config["machine"]["runs"]) / config["study"] / name)
+    return run if (run.folder / "run.json").is_file() else None
+
+
+def as_data(planned: Plan) -> dict[str, Any]:
+    """Plain data: every arm's totals, per task and per stage; what is there of its seeds."""
+    return {
+        "study": planned.study.name,
+        "budget": planned.study.budget and vars(planned.study.budget),
+        "arms": {
+            arm: {**_entry(c), "runs": planned.states(arm)} for arm, c in planned.costs.items()
+        },
+        "spread": {name: planned.spread(name) for name in QUANTITIES},
+    }
+
+
+def _entry(cost: Cost) -> dict[str, Any]:
+    n = cost.steps
+    return {
+        "steps": n,
+        "samples": n * cost.rows,
+        "tokens": n * cost.tokens,
+        "parameters": cost.parameters["total"],
+        "trainable": cost.parameters["trainable"],
+        "flops": {
+            "training": n * cost.training,
+            "encoding": n * cost.encoding,
+            "trained before": cost.before,
+        },
+        "tasks": {
+            task: {
+                "samples": n * each.rows,
+                "tokens": n * each.tokens,
+                "training": n * each.training,
+                "encoding": n * each.encoding,
+            }
+            for task, each in cost.tasks.items()
+        },
+        "needed": {
+            name: run.steps * (run.training + run.encoding) for name, run in cost.needed.items()
+        },
+    }
+
+
+def lines(planned: Plan) -> list[str]:
+    """The ledger in columns, arms across; then what is matched."""
+    entries = as_data(planned)["arms"]
+    rows = [["", *entries]]
+    for name in ("steps", "samples", "tokens"):
+        rows.append([name, *(f"{e[name]:,}" for e in entries.values())])
+    for name in ("training", "encoding", "trained before"):
+        rows.append([f"FLOPs, {name}", *(si(e["flops"][name]) for e in entries.values())])
+    for task in dict.fromkeys(task for e in entries.values() for task in e["tasks"]):
+        each = [e["tasks"].get(task) for e in entries.values()]
+        shown = [f"{e['samples']:,} / {si(e['training'])}" if e else "n/a" for e in each]
+        rows.append([f"  {task}, samples / FLOPs", *shown])
+    for name in dict.fromkeys(name for e in entries.values() for name in e["needed"]):
+        each = [e["needed"].get(name) for e in entries.values()]
+        rows.append([f"  {name}, FLOPs", *("n/a" if e is None else si(e) for e in each)])
+    for name in ("parameters", "trainable"):
+        rows.append([name, *(si(e[name]) for e in entries.values())])
+    rows.append(["runs", *(_summed(e["runs"]) for e in entries.values())])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    columns = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
+    return [*columns, *(_matching(planned) if len(planned.arms) > 1 else [])]
+
+
+def _summed(states: dict[int, str]) -> str:
+    """`3 finished, 5 missing`."""
+    kinds = list(states.values())
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+
+
+def _matching(planned: Plan) -> list[str]:
+    out = []
+    for name in QUANTITIES:
+        spread = planned.spread(name)
+        said = "matched" if spread <= TOLERANCE else "not matched"
+        out.append(f"{name}: {said} (within {spread:.1%})")
+    return out
