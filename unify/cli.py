@@ -97,30 +97,31 @@ def study(
     jobs: Annotated[
         int, typer.Option(min=1, help="Runs trained at once, each with its share of the cores.")
     ] = 1,
+    only: Annotated[str, typer.Option(help="Arms like this, e.g. 'ar_vq*'; others stay.")] = "*",
+    seeds: Annotated[int, typer.Option(min=0, help="So many seeds, from 0 on; 0: the file's.")] = 0,
     arm: Annotated[str, typer.Option(help="Train this arm, and neither score nor report.")] = "",
     seed: Annotated[int | None, typer.Option(help="With --arm: this seed alone.")] = None,
     as_json: Json = False,
 ) -> int:
     """Train what is missing, evaluate, compare, report."""
+    words = [*(overrides or []), *([f"seeds={list(range(seeds))}"] if seeds else [])]
     if arm:
         from unify.study import train_one
 
-        for run in train_one(str(file), overrides or [], arm, seed, typer.echo, tiny):
+        for run in train_one(str(file), words, arm, seed, typer.echo, tiny):
             typer.echo(f"run: {run.folder}")
         return 0
     from unify.plan import budgeted
+    from unify.study import jobs as planned_jobs
+    from unify.study import run_study
 
-    parsed, arms = budgeted(str(file), overrides or [], tiny)
+    parsed, arms = budgeted(str(file), words, tiny)
     if dry_run:
-        from unify.study import jobs as planned_jobs
-
         runs = planned_jobs(parsed, arms)
         _emit([{"arm": a, "seed": s, "steps": c["steps"]} for a, s, c in runs])
         return 0
-    from unify.study import run_study
-
     outcome = run_study(
-        str(file), overrides or [], lambda text: typer.echo(text, err=as_json), tiny, jobs
+        str(file), words, lambda text: typer.echo(text, err=as_json), tiny, jobs, only
     )
     _emit(outcome.rows) if as_json else _tell(outcome, next(iter(arms.values()))["machine"])
     for name, message in outcome.failed.items():

@@ -138,6 +138,8 @@ class Study:
     title: str = ""
     question: str = ""  # what the study is to answer
     set: dict[str, Any] = field(default_factory=dict)  # merged into every arm
+    # dotted key -> values, all combinations; or a list of points: of each arm one for each
+    grid: dict[str, list[Any]] | list[dict[str, Any]] = field(default_factory=dict)
     primary: list[str] = field(default_factory=list)  # metric names fixed before the run
     budget: Budget | None = None  # of every arm; None: each has the steps that it says
     baseline: str = ""  # the arm that all others are compared with; empty: every pair is

@@ -6,7 +6,9 @@ runs/<study>/{study.json, results.json, report.html, <arm>-s<seed>-<hash>/ ...}
 from __future__ import annotations
 
 import datetime
+import fnmatch
 import inspect
+import json
 import os
 import sys
 import traceback
@@ -18,7 +20,7 @@ from typing import Any
 
 from unify.evaluate import Row, evaluate
 from unify.parallel import run_at_once
-from unify.plan import budgeted
+from unify.plan import budgeted, found
 from unify.recipe import Study
 from unify.runs import Run, write_json
 from unify.tracking import ship_scores
@@ -38,11 +40,17 @@ class Outcome:
 
 
 def run_study(
-    path: str, overrides: list[str], say: Say = print, tiny: bool = False, at_once: int = 1
+    path: str,
+    overrides: list[str],
+    say: Say = print,
+    tiny: bool = False,
+    at_once: int = 1,
+    only: str = "*",
 ) -> Outcome:
     """Train what is missing, evaluate, report. An arm that fails does not lose the others.
 
-    Runs are trained `at_once` in processes of their own, and scored one by one.
+    Runs are trained `at_once` in processes of their own, and scored one by one. Arms that `only`
+    (a pattern of the shell) does not name are left as they are; the scores they have count.
     """
     from unify.report.page import write_report
 
@@ -50,26 +58,44 @@ def run_study(
     runs_folder = Path(next(iter(arms.values()))["machine"]["runs"])
     folder = runs_folder / study.name
     _describe(study, arms, path, folder)
-    rows: list[Row] = []
+    wanted = set(fnmatch.filter(arms, only))
+    if not wanted:
+        raise ValueError(f"{path} has no arm like {only!r}; it has {', '.join(arms)}")
+    planned = list(jobs(study, arms))
     failed: dict[str, str] = {}
     if at_once > 1:
         options = [path, *overrides, *(["--tiny"] if tiny else [])]
-        failed = _train_at_once(jobs(study, arms), options, say, at_once)
-    for arm, seed, config in jobs(study, arms):
-        if f"{arm} seed {seed}" in failed:
-            continue
-        say(f"== {arm}, seed {seed}")
-        try:
-            with _recorded(config, arm, seed):
-                rows += finish_run(config, say)
-        except Stopped:
-            raise
-        except Exception as error:
-            failed[f"{arm} seed {seed}"] = f"{type(error).__name__}: {error}"
-            say(f"{arm}, seed {seed} failed: {error}")
+        failed = _train_at_once([j for j in planned if j[0] in wanted], options, say, at_once)
+    rows: list[Row] = []
+    for arm, seed, config in planned:
+        if arm not in wanted:
+            rows += _stored(config)
+        elif f"{arm} seed {seed}" not in failed:
+            rows += _scored(arm, seed, config, failed, say)
         write_json(folder / "results.json", rows)
     write_report(folder)
     return Outcome(folder, rows, failed)
+
+
+def _scored(arm: str, seed: int, config: Config, failed: dict[str, str], say: Say) -> list[Row]:
+    """The scores of one run, trained if needed; none if it failed, which is written down."""
+    say(f"== {arm}, seed {seed}")
+    try:
+        with _recorded(config, arm, seed):
+            return finish_run(config, say)
+    except Stopped:
+        raise
+    except Exception as error:
+        failed[f"{arm} seed {seed}"] = f"{type(error).__name__}: {error}"
+        say(f"{arm}, seed {seed} failed: {error}")
+        return []
+
+
+def _stored(config: Config) -> list[Row]:
+    """The scores that a run has."""
+    run = found(config)
+    path = run.folder / "eval" / "scores.json" if run and run.finished else None
+    return json.loads(path.read_text())["rows"] if path and path.is_file() else []
 
 
 @contextmanager

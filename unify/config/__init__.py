@@ -23,6 +23,7 @@ from typing import Any, get_origin
 from unify.config.check import Completion
 from unify.config.classes import contracts, locate_class, names, options, parameters, shape
 from unify.config.cross import cross_checks
+from unify.config.grid import named, points, words
 from unify.config.load import OVERLAYS, Tree, arm, finish, load
 from unify.config.tree import ConfigError, Node, Problem, dump, parse
 from unify.recipe import Recipe, Study
@@ -94,7 +95,7 @@ def load_study(
     """A study and its arms, completed: file < the study's `set` < the arm's own keys < overrides.
 
     An override whose first word is a key of Study (`seeds`, `name`, ...) changes the study, any
-    other every arm.
+    other every arm. With a `grid`, each of its points makes an arm of every one.
     """
     own = {field.name for field in fields(Study)}
     ours: list[str] = []
@@ -106,13 +107,19 @@ def load_study(
     study = complete(tree, Study)
     arms: dict[str, Completed] = {}
     problems: list[Problem] = []
-    for name, node in tree.root.value["arms"].value.items():
-        try:
-            arms[name] = _arm(name, node, tree, study["name"], theirs, tiny)
-        except ConfigError as error:
-            problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
+    grid = points(tree.root.get("grid"), problems)
+    said: dict[str, Any] = {}
+    for base, node in tree.root.value["arms"].value.items():
+        for point in grid:
+            name = named(base, point, grid)
+            said[name] = study["arms"][base]
+            try:
+                arms[name] = _arm(name, node, tree, study["name"], [*words(point), *theirs], tiny)
+            except ConfigError as error:
+                problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
     if problems:
         raise ConfigError(problems)
+    study["arms"] = said
     return build(study, expect=Study), arms
 
 
