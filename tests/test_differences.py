@@ -92,3 +92,25 @@ def test_ceilings_speed_and_references_are_not_compared(eight):
     tasks = {c.line.metric.split("/")[0] for c in [*primary, *others]}
     assert tasks.isdisjoint({"tokenizer", "generate"})
     assert not any(c.line.reference for c in others)
+
+
+def test_claims_get_a_verdict_each(eight):
+    info = json.loads((eight / "study.json").read_text())
+    claim = {"paper": "A et al. <b>", "says": "codes draw better", "higher": "ar_vq",
+             "lower": "transfusion", "metric": "text_to_image/exact"}  # fmt: skip
+    turned = {**claim, "higher": "transfusion", "lower": "ar_vq"}
+    info["claims"] = [
+        claim,
+        turned,
+        {**claim, "metric": "vqa/accuracy"},
+        {**claim, "metric": "nothing"},
+    ]
+    (eight / "study.json").write_text(json.dumps(info))
+    study = load_study(eight)
+    found = differences.claims(study, lines(study.rows))
+    assert [differences.judgement(one) for _, one in found] == [
+        "agrees", "disagrees", "not distinguishable at this budget", "not measured",
+    ]  # fmt: skip
+    page = render(study)
+    assert "A et al. &lt;b&gt;: codes draw better" in page
+    assert page.count("agrees</b>") == 2

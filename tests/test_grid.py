@@ -81,3 +81,10 @@ def test_only_some_arms_are_trained_and_the_scores_of_others_stay(study, tmp_pat
     assert [r for r in stored if r["arm"] == "transfusion"] == first.rows
     with pytest.raises(ValueError, match="no arm like 'x'; it has ar_vq, transfusion"):
         run_study(path, said, lambda text: None, tiny=True, only="x")
+
+
+def test_a_claim_about_an_unknown_arm_is_named(study):
+    claim = {"paper": "p", "says": "s", "metric": "m", "higher": "ar_vq", "lower": "transfuson"}
+    with pytest.raises(ConfigError, match=r"claims.0.lower.*did you mean 'transfusion'"):
+        load_study(study(claims=[claim]))
+    assert load_study(study(claims=[{**claim, "lower": "transfusion"}]))[0].claims[0].paper == "p"

@@ -129,6 +129,17 @@ class Budget:
 
 
 @dataclass
+class Claim:
+    """A finding to be tried, written down before the run: `higher` scores more than `lower`."""
+
+    paper: str  # with its identifier and table
+    says: str
+    metric: str
+    higher: str  # arm
+    lower: str  # arm
+
+
+@dataclass
 class Study:
     """Arms to be trained, evaluated and reported together."""
 
@@ -142,4 +153,5 @@ class Study:
     grid: dict[str, list[Any]] | list[dict[str, Any]] = field(default_factory=dict)
     primary: list[str] = field(default_factory=list)  # metric names fixed before the run
     budget: Budget | None = None  # of every arm; None: each has the steps that it says
+    claims: list[Claim] = field(default_factory=list)  # each gets a verdict in the report
     baseline: str = ""  # the arm that all others are compared with; empty: every pair is

@@ -183,6 +183,7 @@ def _describe(study: Study, arms: dict[str, Config], path: str, folder: Path) ->
             "question": study.question,
             "primary": study.primary,
             "baseline": study.baseline,
+            "claims": [vars(claim) for claim in study.claims],
             "seeds": study.seeds,
             "arms": described,
             "file": path,

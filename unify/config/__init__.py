@@ -25,7 +25,7 @@ from unify.config.classes import contracts, locate_class, names, options, parame
 from unify.config.cross import cross_checks
 from unify.config.grid import named, points, words
 from unify.config.load import OVERLAYS, Tree, arm, finish, load
-from unify.config.tree import ConfigError, Node, Problem, dump, parse
+from unify.config.tree import ConfigError, Node, Problem, dump, parse, suggest
 from unify.recipe import Recipe, Study
 
 __all__ = [
@@ -117,6 +117,12 @@ def load_study(
                 arms[name] = _arm(name, node, tree, study["name"], [*words(point), *theirs], tiny)
             except ConfigError as error:
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
+    for index, claim in enumerate(study["claims"]):
+        for role in ("higher", "lower"):
+            if claim[role] not in arms:
+                where = tree.root.value["claims"].value[index].value[role]
+                message = f"no arm {claim[role]!r}{suggest(claim[role], arms)}"
+                problems.append(where.problem(f"claims.{index}.{role}", message))
     if problems:
         raise ConfigError(problems)
     study["arms"] = said

@@ -54,6 +54,7 @@ def render(study: Study) -> str:
         ("compared", "What was compared", _compared(study, found)),
         ("matched", "Budget and data", _matched(study)),
         ("results", "Results", _results(study, found)),
+        ("claims", "Claims", differences.claims_section(study, found)),
         ("differences", "Differences", differences.section(study, found)),
         ("samples", "Samples", _samples(study)),
         ("curves", "Learning curves", curves.learning_curves(study)),
@@ -61,6 +62,7 @@ def render(study: Study) -> str:
         ("environment", "Environment", provenance.environment(study)),
         ("measured", "How each number was measured", provenance.measured(study)),
     ]
+    sections = [section for section in sections if section[2] is not None]
     title = study.info.get("title") or study.info.get("name") or study.folder.name
     head = tag(
         "head",
