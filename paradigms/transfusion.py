@@ -56,7 +56,8 @@ class Transfusion(PrefixParadigm):
     """Text tokens and latent patches in one trunk; lambda is `loss_weights.image_flow`.
 
     `time` is the law of training times; `condition_time` bounds t from below for an image that is
-    noised and read; `size`, `dropout`, `token_constant` as in `ArVQ`.
+    noised and read; `size`, `dropout`, `token_constant` as in `ArVQ`. `image_attention`: among an
+    image's own tokens; causal is an ablation of the paper, and known to be worse.
     """
 
     tasks = frozenset(
@@ -75,6 +76,7 @@ class Transfusion(PrefixParadigm):
         prediction: Prediction | None = None,
         condition_on: Literal["noised", "clean_copy"] = "noised",
         condition_time: float = 0.5,
+        image_attention: Literal["bidirectional", "causal"] = "bidirectional",
         size: int = 32,
         dropout: float = 0.1,
         token_constant: float | None = None,
@@ -88,6 +90,7 @@ class Transfusion(PrefixParadigm):
         self.trunk, self.text, self.image, self.patches = trunk, text, image, patches
         self.time, self.prediction = time, prediction or VelocityPrediction()
         self.condition_on, self.condition_time = condition_on, condition_time
+        self.bidirectional = image_attention == "bidirectional"
         self.size, self.dropout, self.token_constant = size, dropout, token_constant
         self.embed = Embedding(text.vocab_size + 2, trunk.dim)  # text, boi, eoi
         self.to_text = Linear(trunk.dim, text.vocab_size, bias=False)
@@ -148,7 +151,7 @@ class Transfusion(PrefixParadigm):
             present,
             isolated,
             grid=self.patches.grid(*latents.shape[-2:]),
-            block=True,
+            block=self.bidirectional,
             time=time,
             tower=self.tower,
         )
@@ -192,7 +195,7 @@ class Transfusion(PrefixParadigm):
         """Forward and backward (three forwards) of trunk and text head; patches are negligible."""
         length = self.tokens(batch) // len(batch)
         inside = sum(self.latent_tokens(c) ** 2 // 2 for c in self.latent_columns(batch))
-        pairs = length * (length + 1) // 2 + inside
+        pairs = length * (length + 1) // 2 + self.bidirectional * inside
         return 3.0 * len(batch) * (self.trunk.flops(length, pairs) + self.head_flops(batch))
 
     def head_flops(self, batch: Batch) -> int:

@@ -81,6 +81,13 @@ def test_all_five_paradigms_match_a_budget_within_1_percent(study, quantity):
         assert planned.arms[arm]["steps"] == cost.steps
 
 
+def test_what_is_charged_is_charged_in_flops_alone():
+    charge = ("encoding", "needed")
+    assert COST.total("flops", charge) == 3 * 50 + 1200
+    assert COST.total("flops") == 3 * 40
+    assert COST.total("steps", charge) == 3
+
+
 def test_encoding_is_what_the_frozen_tokenizers_compute(study):
     planned = plan(study(), [], tiny=True)
     assert all(cost.encoding > 0 for cost in planned.costs.values())
@@ -111,7 +118,7 @@ def test_a_study_trains_the_steps_that_its_budget_buys(study, tmp_path):
 def test_the_plan_is_shown_in_columns_and_as_data(study):
     planned = plan(study(budget={"steps": 3}), [], tiny=True)
     text = "\n".join(lines(planned))
-    assert "steps: matched (within 0.0%)" in text
+    assert "steps: matched, within 0.0%" in text
     assert "flops: not matched" in text
     assert set(as_data(planned)["arms"]) == set(FIVE)
     json.dumps(as_data(planned))

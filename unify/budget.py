@@ -69,7 +69,8 @@ class Cost:
 
     def total(self, quantity: str, charge: tuple[str, ...] = ()) -> float:
         """Of the whole run; FLOPs with what else is charged."""
-        return self.steps * self.step(quantity, charge) + ("needed" in charge) * self.before
+        before = self.before if quantity == "flops" and "needed" in charge else 0.0
+        return self.steps * self.step(quantity, charge) + before
 
     def step(self, quantity: str, charge: tuple[str, ...] = ()) -> float:
         each = {

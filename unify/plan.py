@@ -170,6 +170,6 @@ def _matching(planned: Plan) -> list[str]:
     out = []
     for name in QUANTITIES:
         spread = planned.spread(name)
-        said = "matched" if spread <= TOLERANCE else "not matched"
-        out.append(f"{name}: {said} (within {spread:.1%})")
+        said = "matched, within" if spread <= TOLERANCE else "not matched, they differ by"
+        out.append(f"{name}: {said} {spread:.1%}")
     return out

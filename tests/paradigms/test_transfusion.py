@@ -52,6 +52,17 @@ def test_patches_see_each_other_in_both_directions(drawing):
     assert depends[inside][:, inside].all()
 
 
+def test_with_causal_image_attention_a_patch_sees_those_before_it_alone(drawing):
+    model = awake(make_transfusion(image_attention="causal"))
+    _, depends = call(model, drawing)
+    assert not depends.triu(1).any()
+    both_ways = make_transfusion()
+    patches = (SIDE // 4) ** 2
+    spared = both_ways.flops(drawing) - model.flops(drawing)
+    ends = patches + 2
+    assert spared == 3 * len(drawing) * both_ways.trunk.flops(0, ends**2 // 2)
+
+
 def test_text_before_an_image_does_not_depend_on_it_and_the_image_does_on_the_text(drawing):
     mask, depends = call(awake(make_transfusion()), drawing)
     patches = mask.segment[0] >= 0
