@@ -8,7 +8,7 @@ from report_study import scores, write_results, write_study
 
 from unify.evaluate import _packed
 from unify.metrics.metric import average, proportion
-from unify.report import differences
+from unify.report import claims, differences
 from unify.report.load import load_study
 from unify.report.page import render
 from unify.report.tables import lines
@@ -107,10 +107,26 @@ def test_claims_get_a_verdict_each(eight):
     ]
     (eight / "study.json").write_text(json.dumps(info))
     study = load_study(eight)
-    found = differences.claims(study, lines(study.rows))
-    assert [differences.judgement(one) for _, one in found] == [
+    found = claims.claims(study, lines(study.rows))
+    assert [claims.judgement(one) for _, one in found] == [
         "agrees", "disagrees", "not distinguishable at this budget", "not measured",
     ]  # fmt: skip
     page = render(study)
     assert "A et al. &lt;b&gt;: codes draw better" in page
     assert page.count("agrees</b>") == 2
+
+
+def test_controls_come_out_or_the_page_says_that_the_study_is_blind(eight):
+    info = json.loads((eight / "study.json").read_text())
+    apart = {"arm": "transfusion", "expect": "worse", "than": "ar_vq"}
+    (eight / "study.json").write_text(json.dumps(info | {"controls": [apart]}))
+    study = load_study(eight)
+    assert study.pairs == [], "a control is compared with no other arm"
+    came_out = [(c.line.metric, good) for _, c, good in claims.controls(study, lines(study.rows))]
+    assert came_out == [("text_to_image/exact", True), ("vqa/accuracy", False)]
+    assert "(vqa/accuracy: transfusion should be worse than ar_vq)" in render(study)
+    same = {**apart, "expect": "same"}
+    (eight / "study.json").write_text(json.dumps(info | {"controls": [same]}))
+    study = load_study(eight)
+    found = [good for _, _, good in claims.controls(study, lines(study.rows))]
+    assert found == [False, True]

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from unify.config import ConfigError, load_study
+from unify.report.load import load_study as load_report
 from unify.study import run_study
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -81,6 +82,18 @@ def test_only_some_arms_are_trained_and_the_scores_of_others_stay(study, tmp_pat
     assert [r for r in stored if r["arm"] == "transfusion"] == first.rows
     with pytest.raises(ValueError, match="no arm like 'x'; it has ar_vq, transfusion"):
         run_study(path, said, lambda text: None, tiny=True, only="x")
+
+
+def test_an_arm_of_other_seeds_is_paired_by_the_seed_of_the_study(study, tmp_path):
+    said = [f"machine.runs={tmp_path / 'runs'}", "machine.tracker=none", "evaluation=[]"]
+    file = str(EXPERIMENTS / "transfusion.yaml")
+    arms = {"one": file, "again": {"base": file, "seeds": {"init": 10, "data": 20, "noise": 30}}}
+    made = run_study(study(arms=arms, seeds=[0, 1]), said, lambda text: None, tiny=True)
+    runs = sorted((run.arm, run.seed) for run in load_report(made.folder).runs)
+    assert runs == [("again", 0), ("again", 1), ("one", 0), ("one", 1)]
+    assert sorted(path.name[:9] for path in made.folder.glob("again-s*")) == [
+        "again-s10", "again-s11",
+    ]  # fmt: skip
 
 
 def test_a_claim_about_an_unknown_arm_is_named(study):

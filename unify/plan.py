@@ -38,8 +38,7 @@ class Plan:
         """`finished`, `stopped` ... or `missing`, by seed."""
         states = {}
         for seed in self.study.seeds:
-            seeds = {"init": seed, "data": seed, "noise": seed}
-            run = found({**self.arms[arm], "seeds": seeds})
+            run = found(replicate(self.arms[arm], seed))
             states[seed] = "missing" if run is None else run.info["state"]
         return states
 
@@ -79,6 +78,12 @@ def _planned(study: Study, arms: dict[str, Config]) -> Plan:
                 raise ValueError(f"{arm}: {error}") from error
         costs[arm], solved[arm] = cost, {**config, "steps": cost.steps}
     return Plan(study, solved, costs)
+
+
+def replicate(config: Config, seed: int) -> Config:
+    """An arm under one of its study's seeds."""
+    seeds = {name: own + seed for name, own in config["seeds"].items()}
+    return {**config, "seeds": seeds, "replicate": seed}
 
 
 def found(config: Config) -> Run | None:

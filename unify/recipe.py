@@ -75,6 +75,7 @@ class Recipe:
     optimizer: Optimizer = field(default_factory=Optimizer)
     ema: float = 0.999  # decay of the weights' average that is sampled and exported; 0: none
     seeds: Seeds = field(default_factory=Seeds)
+    replicate: int | None = None  # the study's seed, by which arms are paired; None: seeds.init
     image_sampling: dict[str, Any] = field(default_factory=dict)
     text_sampling: dict[str, Any] = field(default_factory=dict)
     evaluation: list[Metric] = field(default_factory=list)
@@ -140,8 +141,21 @@ class Claim:
 
 
 @dataclass
+class Control:
+    """What must come out, or the study could not tell arms apart: `arm` is the `same` as `than`
+    (its experiment under other seeds), or known to be `worse`."""
+
+    arm: str
+    expect: Literal["same", "worse"]
+    than: str
+
+
+@dataclass
 class Study:
-    """Arms to be trained, evaluated and reported together."""
+    """Arms to be trained, evaluated and reported together.
+
+    A seed of the study is added to the three that an arm says for itself (0 if it says none).
+    """
 
     name: str
     arms: dict[str, Any]  # arm -> experiment file, or {base: file, key: value ...}
@@ -154,4 +168,5 @@ class Study:
     primary: list[str] = field(default_factory=list)  # metric names fixed before the run
     budget: Budget | None = None  # of every arm; None: each has the steps that it says
     claims: list[Claim] = field(default_factory=list)  # each gets a verdict in the report
+    controls: list[Control] = field(default_factory=list)  # arms that are compared with no other
     baseline: str = ""  # the arm that all others are compared with; empty: every pair is

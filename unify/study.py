@@ -20,7 +20,7 @@ from typing import Any
 
 from unify.evaluate import Row, evaluate
 from unify.parallel import run_at_once
-from unify.plan import budgeted, found
+from unify.plan import budgeted, found, replicate
 from unify.recipe import Study
 from unify.runs import Run, write_json
 from unify.tracking import ship_scores
@@ -145,10 +145,10 @@ def train_one(
 
 
 def jobs(study: Study, arms: dict[str, Config]) -> Iterator[tuple[str, int, Config]]:
-    """Every (arm, seed) with its configuration; a study's seed sets all seeds of the run."""
+    """Every (arm, seed) with its configuration; the study's seed is added to the arm's own."""
     for seed in study.seeds:
         for arm, config in arms.items():
-            yield arm, seed, {**config, "seeds": {"init": seed, "data": seed, "noise": seed}}
+            yield arm, seed, replicate(config, seed)
 
 
 def finish_run(config: Config, say: Say = print, again: bool = False) -> list[Row]:
@@ -184,6 +184,7 @@ def _describe(study: Study, arms: dict[str, Config], path: str, folder: Path) ->
             "primary": study.primary,
             "baseline": study.baseline,
             "claims": [vars(claim) for claim in study.claims],
+            "controls": [vars(control) for control in study.controls],
             "seeds": study.seeds,
             "arms": described,
             "file": path,

@@ -141,7 +141,7 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
         study=config["study"],
         arm=config["name"],
         paradigm=type(recipe.model).__name__,
-        seed=config["seeds"]["init"],
+        seed=config["seeds"]["init"] if recipe.replicate is None else recipe.replicate,
         hash=run.folder.name.rsplit("-", 1)[1],
         state="running",
         steps=recipe.steps,

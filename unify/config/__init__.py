@@ -50,6 +50,8 @@ __all__ = [
 Completed = dict[str, Any]
 LoadWeights = Callable[[Any, Any], None]
 
+NAMING_ARMS = {"claims": ("higher", "lower"), "controls": ("arm", "than")}
+
 # What a run was trained on and with is its identity; where it ran and how it is scored is not.
 OUTSIDE_HASH = (
     "machine",
@@ -57,6 +59,7 @@ OUTSIDE_HASH = (
     "tiny",
     "study",
     "name",
+    "replicate",
     "evaluation",
     "image_sampling",
     "text_sampling",
@@ -117,12 +120,13 @@ def load_study(
                 arms[name] = _arm(name, node, tree, study["name"], [*words(point), *theirs], tiny)
             except ConfigError as error:
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
-    for index, claim in enumerate(study["claims"]):
-        for role in ("higher", "lower"):
-            if claim[role] not in arms:
-                where = tree.root.value["claims"].value[index].value[role]
-                message = f"no arm {claim[role]!r}{suggest(claim[role], arms)}"
-                problems.append(where.problem(f"claims.{index}.{role}", message))
+    for part, roles in NAMING_ARMS.items():
+        for index, item in enumerate(study[part]):
+            for role in roles:
+                if item[role] not in arms:
+                    where = tree.root.value[part].value[index].value[role]
+                    message = f"no arm {item[role]!r}{suggest(item[role], arms)}"
+                    problems.append(where.problem(f"{part}.{index}.{role}", message))
     if problems:
         raise ConfigError(problems)
     study["arms"] = said

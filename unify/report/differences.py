@@ -66,13 +66,13 @@ def _of(study: Study, line: Line) -> list[Comparison]:
     made = []
     for first, second in study.pairs:
         if first in line.cells and second in line.cells:
-            difference = _difference(study, line, first, second)
+            difference = compare(study, line, first, second)
             if difference is not None:
                 made.append(Comparison(line, first, second, difference))
     return made
 
 
-def _difference(study: Study, line: Line, first: str, second: str) -> Difference | None:
+def compare(study: Study, line: Line, first: str, second: str) -> Difference | None:
     """Over the seeds that both have; trial by trial where every run kept its outcomes."""
     one, other = line.cells[first].rows, line.cells[second].rows
     seeds = [s for s in one if s in other and None not in (one[s]["value"], other[s]["value"])]
@@ -91,60 +91,10 @@ def _difference(study: Study, line: Line, first: str, second: str) -> Difference
     return paired([one[s]["value"] for s in seeds], [other[s]["value"] for s in seeds])
 
 
-CLAIMS = (
-    "Written down before the runs: who said it, and which arm should score more. Agrees or "
-    "disagrees only where the difference can be told at 5% (Holm, over these rows)."
-)
-
-
-def claims(study: Study, found: Sequence[Line]) -> list[tuple[dict[str, str], Comparison | None]]:
-    """Each claim of the study and the comparison that tries it; None where nothing was measured."""
-    made: list[tuple[dict[str, str], Comparison | None]] = []
-    for claim in study.info.get("claims") or []:
-        first, second = claim["higher"], claim["lower"]
-        line = next((x for x in found if x.metric == claim["metric"] and not x.note), None)
-        there = line is not None and first in line.cells and second in line.cells
-        difference = _difference(study, line, first, second) if line and there else None
-        one = Comparison(line, first, second, difference) if line and difference else None
-        made.append((claim, one))
-    tried = [one for _, one in made if one is not None]
-    for one, p in zip(tried, holm([one.difference.p for one in tried]), strict=True):
-        one.adjusted = p
-    return made
-
-
-def judgement(one: Comparison | None) -> str:
-    """agrees | disagrees | not distinguishable at this budget | not measured ..."""
-    if one is None:
-        return "not measured"
-    return {"higher": "agrees", "lower": "disagrees"}.get(one.words, one.words)
-
-
-def claims_section(study: Study, found: Sequence[Line]) -> Html | None:
-    """One row for each claim; None where the study has none."""
-    rows = []
-    for claim, one in claims(study, found):
-        arms = [claim["higher"], " − ", claim["lower"], tag("br"), tag("code", claim["metric"])]
-        shown = [tag("td", f"{claim['paper']}: {claim['says']}", class_="claim"), tag("td", *arms)]
-        measured = _measured(one) if one is not None else tag("td", "–")
-        rows.append(tag("tr", *shown, measured, tag("td", tag("b", judgement(one)))))
-    if not rows:
-        return None
-    head = tag("tr", *(tag("th", n) for n in ("Claim", "Arms", "Difference", "Here")))
-    table = tag("table", tag("thead", head), tag("tbody", *rows), class_="claims")
-    return join([tag("p", CLAIMS, class_="quiet"), tag("div", table, class_="scroll")])
-
-
-def _measured(one: Comparison) -> Html:
-    d = one.difference
-    span = "" if d.interval is None else f" [{', '.join(map(signed, d.interval))}]"
-    return tag("td", signed(d.mean), tag("span", span, class_="quiet"), title=d.method)
-
-
 def section(study: Study, found: Sequence[Line]) -> Html:
     """The table of primary outcomes, and all else folded away."""
-    if len(study.arms) < 2:
-        return tag("p", "One arm: nothing to compare.", class_="quiet")
+    if not study.pairs:
+        return tag("p", "No two arms to compare.", class_="quiet")
     primary, others = comparisons(study, found)
     if not any(c.difference.parts for c in [*primary, *others]):
         return tag("p", "One seed per arm: nothing is known of how seeds differ.")
@@ -171,10 +121,17 @@ def _table(study: Study, found: Sequence[Comparison], judged: bool) -> Html:
 def _cells(study: Study, one: Comparison, judged: bool) -> list[Html]:
     arms = [swatch(study.arms.index(one.first)), one.first, " − "]
     arms += [swatch(study.arms.index(one.second)), one.second]
-    cells = [tag("th", one.line.metric, scope="row"), tag("td", *arms), _measured(one)]
+    cells = [tag("th", one.line.metric, scope="row"), tag("td", *arms), measured(one)]
     if judged:
         cells += [tag("td", text) for text in (one.words, *_figures(one))]
     return cells
+
+
+def measured(one: Comparison) -> Html:
+    """The difference and its interval, in a cell."""
+    d = one.difference
+    span = "" if d.interval is None else f" [{', '.join(map(signed, d.interval))}]"
+    return tag("td", signed(d.mean), tag("span", span, class_="quiet"), title=d.method)
 
 
 def _figures(one: Comparison) -> tuple[str, str, str, str]:

@@ -124,11 +124,13 @@ class Study:
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """(A, B) of every comparison A - B: with the baseline, if there is one."""
+        """(A, B) of every comparison A - B: with the baseline, if there is one; no controls."""
+        controls = {control["arm"] for control in self.info.get("controls") or []}
+        arms = [arm for arm in self.arms if arm not in controls]
         baseline = self.info.get("baseline")
         if baseline:
-            return [(arm, baseline) for arm in self.arms if arm != baseline]
-        return list(combinations(self.arms, 2))
+            return [(arm, baseline) for arm in arms if arm != baseline]
+        return list(combinations(arms, 2))
 
     def runs_of(self, arm: str) -> list[Run]:
         return [run for run in self.runs if run.arm == arm]

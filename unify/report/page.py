@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unify.report import compare, curves, differences, grids, provenance
+from unify.report import claims, compare, curves, differences, grids, provenance
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Run, Study, load_study
 from unify.report.style import CSS
@@ -54,8 +54,9 @@ def render(study: Study) -> str:
         ("compared", "What was compared", _compared(study, found)),
         ("matched", "Budget and data", _matched(study)),
         ("results", "Results", _results(study, found)),
-        ("claims", "Claims", differences.claims_section(study, found)),
+        ("claims", "Claims", claims.claims_section(study, found)),
         ("differences", "Differences", differences.section(study, found)),
+        ("controls", "Controls", claims.controls_section(study, found)),
         ("samples", "Samples", _samples(study)),
         ("curves", "Learning curves", curves.learning_curves(study)),
         ("reproduce", "How to reproduce", provenance.reproduce(study)),
@@ -119,7 +120,7 @@ def summary(study: Study, found: Sequence[Line]) -> str:
         if line.metric in study.primary and not line.note:
             values = [f"{a} {number(c.value)}" for a, c in line.cells.items()]
             parts.append(f"{line.metric}: {', '.join(values)}.")
-    parts += differences.sentences(study, found)
+    parts += [*differences.sentences(study, found), *claims.failed_controls(study, found)]
     if len(study.seeds) < CONFIRMATORY_SEEDS:
         few = plural(len(study.seeds), "seed")
         parts.append(

@@ -1,0 +1,118 @@
+"""What a study wrote down before it ran: claims of papers, and controls that must come out.
+
+Controls: an arm that is another under other seeds must not differ from it, and arms known to be
+worse must lose; where one fails, the study could not tell arms apart, and the report says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unify.report.differences import Comparison, compare, measured
+from unify.report.html import Html, Node, join, tag
+from unify.report.load import Study
+from unify.report.tables import Line
+from unify.statistics import holm
+
+CLAIMS = (
+    "Written down before the runs: who said it, and which arm should score more. Agrees or "
+    "disagrees only where the difference can be told at 5% (Holm, over these rows)."
+)
+
+
+def claims(study: Study, found: Sequence[Line]) -> list[tuple[dict[str, str], Comparison | None]]:
+    """Each claim of the study and the comparison that tries it; None where nothing was measured."""
+    made: list[tuple[dict[str, str], Comparison | None]] = []
+    for claim in study.info.get("claims") or []:
+        first, second = claim["higher"], claim["lower"]
+        line = next((x for x in found if x.metric == claim["metric"] and not x.note), None)
+        there = line is not None and first in line.cells and second in line.cells
+        difference = compare(study, line, first, second) if line and there else None
+        one = Comparison(line, first, second, difference) if line and difference else None
+        made.append((claim, one))
+    tried = [one for _, one in made if one is not None]
+    for one, p in zip(tried, holm([one.difference.p for one in tried]), strict=True):
+        one.adjusted = p
+    return made
+
+
+def judgement(one: Comparison | None) -> str:
+    """agrees | disagrees | not distinguishable at this budget | not measured ..."""
+    if one is None:
+        return "not measured"
+    return {"higher": "agrees", "lower": "disagrees"}.get(one.words, one.words)
+
+
+def claims_section(study: Study, found: Sequence[Line]) -> Html | None:
+    """One row for each claim; None where the study has none."""
+    rows = []
+    for claim, one in claims(study, found):
+        arms = [claim["higher"], " − ", claim["lower"], tag("br"), tag("code", claim["metric"])]
+        shown = [tag("td", f"{claim['paper']}: {claim['says']}", class_="claim"), tag("td", *arms)]
+        figures = measured(one) if one is not None else tag("td", "–")
+        rows.append(tag("tr", *shown, figures, tag("td", tag("b", judgement(one)))))
+    if not rows:
+        return None
+    head = tag("tr", *(tag("th", n) for n in ("Claim", "Arms", "Difference", "Here")))
+    table = tag("table", tag("thead", head), tag("tbody", *rows), class_="claims")
+    return join([tag("p", CLAIMS, class_="quiet"), tag("div", table, class_="scroll")])
+
+
+CONTROLS = "What had to come out for this study to be able to tell arms apart."
+
+
+def controls(study: Study, found: Sequence[Line]) -> list[tuple[dict[str, str], Comparison, bool]]:
+    """Each control on each primary outcome, and whether it came out (at 5%, each by itself)."""
+    made = []
+    for control in study.info.get("controls") or []:
+        for line in found:
+            if line.metric not in study.primary or line.note:
+                continue
+            if control["arm"] in line.cells and control["than"] in line.cells:
+                difference = compare(study, line, control["arm"], control["than"])
+                if difference is not None:
+                    one = Comparison(line, control["arm"], control["than"], difference)
+                    one.adjusted = difference.p
+                    wanted = ("lower",) if control["expect"] == "worse" else SAME
+                    made.append((control, one, one.words in wanted))
+    return made
+
+
+SAME = ("not distinguishable at this budget",)
+
+
+def controls_section(study: Study, found: Sequence[Line]) -> Html | None:
+    """One row for each control and primary outcome; None where the study has no controls."""
+    tried = controls(study, found)
+    if not tried:
+        return None
+    rows = []
+    for control, one, came_out in tried:
+        wanted = f"{control['arm']}: {control['expect']} {AS[control['expect']]} {control['than']}"
+        badge = tag("span", "as expected" if came_out else "failed", class_=KINDS[came_out])
+        cells = [tag("td", wanted), tag("td", one.line.metric), measured(one), tag("td", badge)]
+        rows.append(tag("tr", *cells))
+    head = tag("tr", *(tag("th", n) for n in ("Control", "Metric", "Difference", "")))
+    table = tag("table", tag("thead", head), tag("tbody", *rows), class_="claims")
+    parts: list[Node] = [tag("p", CONTROLS, class_="quiet"), tag("div", table, class_="scroll")]
+    if not all(came_out for _, _, came_out in tried):
+        parts.insert(0, tag("p", FAILED, class_="note"))
+    return join(parts)
+
+
+AS = {"same": "as", "worse": "than"}
+KINDS = {True: "badge done", False: "badge open"}
+FAILED = (
+    "A control did not come out: this study could not tell arms apart on that outcome, and its "
+    "other comparisons there mean little."
+)
+
+
+def failed_controls(study: Study, found: Sequence[Line]) -> list[str]:
+    """A sentence on each that failed, for the page's first paragraph."""
+    return [
+        f"A control failed ({one.line.metric}: {one.first} should be {control['expect']} "
+        f"{AS[control['expect']]} {one.second}): the study could not tell arms apart there."
+        for control, one, came_out in controls(study, found)
+        if not came_out
+    ]
