@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from unify.report import claims, compare, curves, differences, grids, provenance
+from unify.report.export import write_tables
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Run, Study, load_study
 from unify.report.style import CSS
+from unify.report.summary import summary
 from unify.report.tables import (
     CONFIRMATORY_SEEDS,
     Line,
@@ -41,10 +43,14 @@ SPLIT = "Some scores were not measured alike: they stand on rows of their own, w
 
 
 def write_report(study_folder: Path | str) -> Path:
-    """Writes <study_folder>/report.html from what the study left there; returns its path."""
-    folder = Path(study_folder)
-    path = folder / "report.html"
-    path.write_bytes(render(load_study(folder)).encode("utf-8", "replace"))
+    """Writes <study_folder>/report.html from what the study left there; returns its path.
+
+    Beside it go report.md, results.csv and table.tex.
+    """
+    study = load_study(Path(study_folder))
+    write_tables(study, summary(study, lines(study.rows)))
+    path = study.folder / "report.html"
+    path.write_bytes(render(study).encode("utf-8", "replace"))
     return path
 
 
@@ -96,39 +102,6 @@ def _header(study: Study, title: str, found: Sequence[Line]) -> Html:
     cards = [_headline(study, line) for line in found if line.metric in study.primary]
     parts.append(tag("div", *cards, class_="headlines") if cards else None)
     return tag("header", *parts)
-
-
-def summary(study: Study, found: Sequence[Line]) -> str:
-    """What was done and measured, in sentences without a verdict."""
-    seeds = sorted({run.seed for run in study.runs})
-    parts = [
-        f"{plural(len(study.arms), 'arm')} ({sentence(study.arms)}), "
-        f"{plural(len(seeds) or len(study.seeds), 'seed')} each."
-    ]
-    for quantity in compare.budget(study):
-        if quantity.name == "Samples seen":
-            each = [f"{quantity.text(a)} ({a})" for a in quantity.values]
-            same = quantity.text(next(iter(quantity.values)))
-            parts.append(
-                f"Samples seen: {f'{same} per run' if quantity.matched else sentence(each)}."
-            )
-    kinds = {pair.kind for pair in compare.same_data(study)}
-    if kinds:
-        words = "identical for every pair of arms" if kinds == {"identical"} else "not identical"
-        parts.append(f"Training data: {words}.")
-    for line in found:
-        if line.metric in study.primary and not line.note:
-            values = [f"{a} {number(c.value)}" for a, c in line.cells.items()]
-            parts.append(f"{line.metric}: {', '.join(values)}.")
-    parts += [*differences.sentences(study, found), *claims.failed_controls(study, found)]
-    if len(study.seeds) < CONFIRMATORY_SEEDS:
-        few = plural(len(study.seeds), "seed")
-        parts.append(
-            f"Exploratory: {few} per arm cannot tell a difference of arms from chance in training."
-            if len(study.seeds) == 1
-            else f"Exploratory: {few} per arm find large differences only."
-        )
-    return " ".join(parts)
 
 
 def _headline(study: Study, line: Line) -> Html:

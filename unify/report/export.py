@@ -1,0 +1,136 @@
+"""The report for other programs: report.md, results.csv, table.tex, beside report.html."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from unify.files import write_atomically
+from unify.report import claims, differences
+from unify.report.load import Study
+from unify.report.tables import Cell, Line, lines, number
+
+COLUMNS = ("arm", "paradigm", "seed", "metric", "value", "low", "high", "n")
+SPECIAL = re.compile(r"([&%$#_{}])")
+
+
+def write_tables(study: Study, summary: str) -> list[Path]:
+    """Paths of what was written; equal input gives equal bytes."""
+    found = lines(study.rows)
+    written = {
+        "results.csv": as_csv(study),
+        "report.md": markdown(study, found, summary),
+        "table.tex": latex(study, found),
+    }
+    for name, text in written.items():
+        write_atomically(study.folder / name, text)
+    return [study.folder / name for name in written]
+
+
+def as_csv(study: Study) -> str:
+    """One row per arm, seed and metric."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(study.rows)
+    return out.getvalue()
+
+
+def cell_text(cell: Cell | None) -> str:
+    """`0.973 [0.955, 0.985]`, or the mean with the range over seeds."""
+    if cell is None:
+        return "n/a"
+    if cell.span is None:
+        return number(cell.value)
+    low, high = map(number, cell.span)
+    return f"{number(cell.value)} [{low}, {high}]"
+
+
+def markdown(study: Study, found: Sequence[Line], summary: str) -> str:
+    """What the page says, without its pictures."""
+    title = study.info.get("title") or study.info.get("name") or study.folder.name
+    said = [f"# {_plain(title)}", _plain(study.info.get("question") or ""), _plain(summary)]
+    heads = ["metric", *study.arms]
+    rows = [[_name(line), *(cell_text(line.cells.get(a)) for a in study.arms)] for line in found]
+    seeds = len(study.seeds)
+    what = "mean and range over seeds" if seeds > 1 else "95% intervals"
+    said += [f"## Results\n\n{seeds} seed{'s' * (seeds > 1)} per arm; {what}.", _rows(heads, rows)]
+    primary, _ = differences.comparisons(study, found)
+    told = [c for c in primary if c.difference.parts]
+    if told:
+        heads = ["metric", "arms", "difference", "in words", "p (Holm)"]
+        said += ["## Differences", _rows(heads, [_difference(c) for c in told])]
+    tried = claims.claims(study, found)
+    if tried:
+        heads = ["claim", "arms", "metric", "difference", "here"]
+        said += ["## Claims", _rows(heads, [_claim(claim, one) for claim, one in tried])]
+    return "\n\n".join(part for part in said if part) + "\n"
+
+
+def _difference(one: differences.Comparison) -> list[str]:
+    d = one.difference
+    span = "" if d.interval is None else f" [{', '.join(map(differences.signed, d.interval))}]"
+    p = "n/a" if one.adjusted is None else number(one.adjusted)
+    arms = f"{one.first} − {one.second}"
+    return [one.line.metric, arms, differences.signed(d.mean) + span, one.words, p]
+
+
+def _claim(claim: dict[str, str], one: differences.Comparison | None) -> list[str]:
+    figures = "n/a" if one is None else _difference(one)[2]
+    arms = f"{claim['higher']} − {claim['lower']}"
+    said = f"{claim['paper']}: {claim['says']}"
+    return [said, arms, claim["metric"], figures, claims.judgement(one)]
+
+
+def _name(line: Line) -> str:
+    return f"{line.metric} ({line.note})" if line.note else line.metric
+
+
+def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    every = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(_plain(c) for c in row) + " |" for row in every)
+
+
+def _plain(text: str) -> str:
+    """On one line, and nothing in it is markup."""
+    return re.sub(r"([\\`*<>|])", r"\\\1", " ".join(str(text).split()))
+
+
+def latex(study: Study, found: Sequence[Line]) -> str:
+    """A booktabs table of the primary outcomes, or of all where none was named."""
+    chosen = [line for line in found if line.metric in study.primary] or list(found)
+    head = " & ".join(["", *map(_tex, study.arms)])
+    body = [
+        " & ".join([_tex(_name(line)), *(_tex_cell(line.cells.get(a)) for a in study.arms)])
+        for line in chosen
+    ]
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            f"\\begin{{tabular}}{{l{'r' * len(study.arms)}}}",
+            "\\toprule",
+            head + r" \\",
+            "\\midrule",
+            *(row + r" \\" for row in body),
+            "\\bottomrule",
+            "\\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _tex(text: str) -> str:
+    escaped = SPECIAL.sub(r"\\\1", text.replace("\\", "/"))
+    return escaped.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
+
+
+def _tex_cell(cell: Cell | None) -> str:
+    if cell is None:
+        return "n/a"
+    if cell.span is None:
+        return number(cell.value)
+    low, high = map(number, cell.span)
+    return f"{number(cell.value)} {{\\footnotesize [{low}, {high}]}}"

@@ -1,0 +1,42 @@
+"""The page's first paragraph: what was done, what came out, and what cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unify.report import claims, compare, differences
+from unify.report.load import Study
+from unify.report.tables import CONFIRMATORY_SEEDS, Line, number, plural, sentence
+
+
+def summary(study: Study, found: Sequence[Line]) -> str:
+    """What was done and measured, in sentences."""
+    seeds = sorted({run.seed for run in study.runs})
+    parts = [
+        f"{plural(len(study.arms), 'arm')} ({sentence(study.arms)}), "
+        f"{plural(len(seeds) or len(study.seeds), 'seed')} each."
+    ]
+    for quantity in compare.budget(study):
+        if quantity.name == "Samples seen":
+            each = [f"{quantity.text(a)} ({a})" for a in quantity.values]
+            same = quantity.text(next(iter(quantity.values)))
+            parts.append(
+                f"Samples seen: {f'{same} per run' if quantity.matched else sentence(each)}."
+            )
+    kinds = {pair.kind for pair in compare.same_data(study)}
+    if kinds:
+        words = "identical for every pair of arms" if kinds == {"identical"} else "not identical"
+        parts.append(f"Training data: {words}.")
+    for line in found:
+        if line.metric in study.primary and not line.note:
+            values = [f"{a} {number(c.value)}" for a, c in line.cells.items()]
+            parts.append(f"{line.metric}: {', '.join(values)}.")
+    parts += [*differences.sentences(study, found), *claims.failed_controls(study, found)]
+    if len(study.seeds) < CONFIRMATORY_SEEDS:
+        few = plural(len(study.seeds), "seed")
+        parts.append(
+            f"Exploratory: {few} per arm cannot tell a difference of arms from chance in training."
+            if len(study.seeds) == 1
+            else f"Exploratory: {few} per arm find large differences only."
+        )
+    return " ".join(parts)
