@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unify.report import claims, compare, curves, differences, grids, provenance
+from unify.report import claims, compare, curves, differences, figures, grids, provenance
 from unify.report.export import write_tables
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Run, Study, load_study
@@ -45,10 +45,11 @@ SPLIT = "Some scores were not measured alike: they stand on rows of their own, w
 def write_report(study_folder: Path | str) -> Path:
     """Writes <study_folder>/report.html from what the study left there; returns its path.
 
-    Beside it go report.md, results.csv and table.tex.
+    Beside it go report.md, results.csv, table.tex and figures/.
     """
     study = load_study(Path(study_folder))
     write_tables(study, summary(study, lines(study.rows)))
+    figures.write_figures(study, figures.figures(study))
     path = study.folder / "report.html"
     path.write_bytes(render(study).encode("utf-8", "replace"))
     return path
@@ -63,6 +64,7 @@ def render(study: Study) -> str:
         ("claims", "Claims", claims.claims_section(study, found)),
         ("differences", "Differences", differences.section(study, found)),
         ("controls", "Controls", claims.controls_section(study, found)),
+        ("figures", "Figures", figures.section(figures.figures(study))),
         ("samples", "Samples", _samples(study)),
         ("curves", "Learning curves", curves.learning_curves(study)),
         ("reproduce", "How to reproduce", provenance.reproduce(study)),

@@ -119,6 +119,8 @@ tbody th{font-weight:400}
 .settings tbody th{white-space:normal;overflow-wrap:anywhere;min-width:150px}
 .numbers{font-size:.84rem}.numbers td,.numbers th{padding-top:3px;padding-bottom:3px}
 .numbers td:nth-child(n+2){white-space:nowrap}
+.plots{display:flex;flex-wrap:wrap;gap:16px}.plots img{max-width:100%;height:auto;background:#fff;
+  border-radius:8px}
 .claims{font-size:.88rem}.claims .claim{min-width:18em}.claims .quiet{font-size:inherit}
 .claims td:nth-child(3){white-space:nowrap}
 .differences th,.differences td{padding-right:14px}
