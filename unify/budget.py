@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -105,14 +106,14 @@ def _encoding(model: Trainable, batch: Batch) -> float:
     """FLOPs of the frozen image tokenizers over the batch, counted in a pass over one row."""
     if not isinstance(model, Paradigm):
         return 0.0
-    total = 0.0
-    for part in model.tokenizers().values():
-        if isinstance(part, ImageTokenizer):
-            for column in batch.segments:
-                if column.kind == "image":
-                    row = column.images[:1].to(model.device)
-                    total += counted(lambda part=part, row=row: part.encode(row)) * len(batch)
-    return total
+    parts: list[Any] = [t for t in model.tokenizers().values() if isinstance(t, ImageTokenizer)]
+    columns = [column for column in batch.segments if column.kind == "image"]
+    each = [
+        counted(partial(part.encode, column.images[:1].to(model.device)))
+        for part in parts
+        for column in columns
+    ]
+    return sum(each) * len(batch)
 
 
 def _parameters(model: Trainable | Fitted) -> dict[str, int]:

@@ -54,7 +54,8 @@ def evaluate(run: Run, recipe: Recipe, config: dict[str, Any], again: bool = Fal
 def _packed(scores: list[Score]) -> bytes:
     """Outcomes by metric, as numpy's npz."""
     packed = io.BytesIO()
-    np.savez_compressed(packed, **{s.metric: np.asarray(s.outcomes, float) for s in scores})
+    arrays: dict[str, Any] = {s.metric: np.asarray(s.outcomes, float) for s in scores}
+    np.savez_compressed(packed, **arrays)
     return packed.getvalue()
 
 

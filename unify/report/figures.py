@@ -22,7 +22,7 @@ from unify.report.style import ARMS_LIGHT
 from unify.report.tables import Cell, Line, lines
 
 MARKERS = "osD^vPX*"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "unify",
     "svg.fonttype": "none",
     "pdf.compression": 6,
@@ -75,7 +75,7 @@ def _bars(study: Study, name: str, group: Sequence[Line]) -> Figure:
         kept = [cell for cell in cells if cell is not None and _known(cell)]
         if not kept:
             continue
-        heights = [cell.value for cell in kept]
+        heights = [cell.value or 0.0 for cell in kept]
         axes.bar(places, heights, width * 0.92, color=_colour(index), label=arm)
         for place, cell in zip(places, kept, strict=True):
             if cell.span is not None:
