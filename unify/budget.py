@@ -86,12 +86,17 @@ class Cost:
 def cost_of(config: Config, needed: Mapping[str, Cost] | None = None) -> Cost:
     """Of a completed configuration; its parts are built, and nothing is trained or loaded."""
     recipe = build_recipe(config, lambda part, weights: None)
+    return Cost(recipe.steps, tasks_of(recipe), _parameters(recipe.model), dict(needed or {}))
+
+
+def tasks_of(recipe: Recipe) -> dict[str, TaskCost]:
+    """Of one optimizer step."""
     model, tasks = recipe.model, {}
     if isinstance(model, Trainable):
         for task, batch in _batches(recipe):
             flops = float(model.flops(batch))
             tasks[task] = TaskCost(len(batch), model.tokens(batch), flops, _encoding(model, batch))
-    return Cost(recipe.steps, tasks, _parameters(model), dict(needed or {}))
+    return tasks
 
 
 def _batches(recipe: Recipe) -> Iterator[tuple[str, Batch]]:

@@ -1,7 +1,7 @@
 """`unify eval RUN`: a trained run -> scores with counts, intervals and passports.
 
-Scores go to `<run>/eval/scores.json`, the outcome of every trial to `outcomes.npz`, grids beside
-them, to MLflow too. The exported (averaged)
+Scores go to `<run>/eval/scores.json`, the outcome of every trial to `outcomes.npz`, what the
+paradigm is to `card.json`, grids beside them; to MLflow too. The exported (averaged)
 weights of the last step are used, never the best on what is evaluated.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from unify import __version__
+from unify.card import card
 from unify.data.source import Source, images
 from unify.files import write_atomically
 from unify.grids import save_grid
@@ -47,6 +48,8 @@ def evaluate(run: Run, recipe: Recipe, config: dict[str, Any], again: bool = Fal
     for grid in grids:
         save_grid(grid, folder / f"{grid.name.replace('/', '-')}.png")
     write_atomically(outcomes, _packed(scores))
+    if isinstance(recipe.model, Paradigm):
+        write_json(folder / "card.json", card(recipe))
     write_json(stored, {"asked": asked, "rows": rows})
     return rows
 

@@ -282,7 +282,7 @@ def open_run(folder: Path, trusted_files: bool = False) -> tuple[Run, Config, Re
     if run.info["state"] != "finished":
         raise ValueError(f"{folder} is {run.info['state']}; finish it with `unify train` first")
     config = read(run.folder / "config.yaml", trusted=trusted_files)
-    needed = {path: Run(Path(known["folder"])) for path, known in run.info["needed"].items()}
+    needed = {path: _needed_by(run, known["folder"]) for path, known in run.info["needed"].items()}
     recipe = assemble(config, needed)
     load_export(recipe.model, run.folder / "export")
     if isinstance(recipe.model, Trainable):
@@ -293,6 +293,18 @@ def open_run(folder: Path, trusted_files: bool = False) -> tuple[Run, Config, Re
                 if isinstance(tokenizer, torch.nn.Module):
                     tokenizer.to(device)
     return run, config, recipe
+
+
+def _needed_by(run: Run, folder: str) -> Run:
+    """A run that this one started from: where it was, or beside this one if all were moved."""
+    places = [Path(folder), run.folder.parent.parent / Path(*Path(folder).parts[-2:])]
+    for place in places:
+        if (place / "export").is_dir():
+            return Run(place)
+    raise ValueError(
+        f"{run.folder} needs {folder}, which is neither there nor in {places[1].parent}; keep the "
+        "folders of a study and of the runs that it needs together"
+    )
 
 
 def _now() -> str:

@@ -96,6 +96,12 @@ class Run:
         except (OSError, ValueError, BadZipFile):
             return {}
 
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """What its paradigm is (unify/card.py); empty where that was not kept."""
+        path = self.folder / "eval" / "card.json"
+        return _json(path) if path.is_file() else {}
+
     def pictures(self, folder: str) -> list[Path]:
         return sorted((self.folder / folder).glob("*.png"), key=_natural)
 

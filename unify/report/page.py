@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unify.report import claims, compare, curves, differences, figures, grids, provenance
+from unify.report import cards, claims, compare, curves, differences, figures, grids, provenance
 from unify.report.export import write_tables
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Run, Study, load_study
@@ -170,6 +170,7 @@ def _arm(study: Study, index: int, found: Sequence[Line]) -> Html:
         tag("p", study.paradigm(arm), class_="paradigm"),
         tag("p", doc) if doc else None,
         tag("dl", terms),
+        cards.card(runs[0] if runs else None),
     )
 
 

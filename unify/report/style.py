@@ -119,6 +119,13 @@ tbody th{font-weight:400}
 .settings tbody th{white-space:normal;overflow-wrap:anywhere;min-width:150px}
 .numbers{font-size:.84rem}.numbers td,.numbers th{padding-top:3px;padding-bottom:3px}
 .numbers td:nth-child(n+2){white-space:nowrap}
+.shares{list-style:none;padding:0;margin:0 0 10px;font-size:.82rem}
+.shares li{display:grid;grid-template-columns:7em 1fr 8.5em;gap:8px;align-items:center}
+.share{display:flex;height:9px;background:var(--faint);border-radius:3px;overflow:hidden}
+.share .solid{background:var(--soft)}.share .faint{background:var(--rule)}
+.masks{display:flex;flex-wrap:wrap;gap:12px;margin-bottom:8px}
+.masks figure{width:132px;font-size:.74rem;line-height:1.3;color:var(--soft)}
+.masks img{image-rendering:pixelated;border-radius:4px;display:block;margin-bottom:3px}
 .plots{display:flex;flex-wrap:wrap;gap:16px}.plots img{max-width:100%;height:auto;background:#fff;
   border-radius:8px}
 .claims{font-size:.88rem}.claims .claim{min-width:18em}.claims .quiet{font-size:inherit}
