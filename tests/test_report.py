@@ -118,7 +118,8 @@ def test_page_is_self_contained_and_has_no_script(finished):
     for _, key, value in page.attributes:
         assert not key.startswith("on")
         if key in ("src", "href"):
-            assert value.startswith(("data:image/png;base64,", "#"))
+            kinds = ("data:image/png;base64,", "data:image/svg+xml;base64,")
+            assert value.startswith((*kinds, "#"))
     (policy,) = [v for n, k, v in page.attributes if n == "meta" and v.startswith("default-src")]
     assert "default-src 'none'" in policy
     assert "script" not in policy

@@ -53,7 +53,8 @@ def _bars(title: str, shares: dict[str, tuple[float, float]]) -> Html:
         faint = tag("span", style=f"width:{100 * (total - trained) / whole:.2f}%", class_="faint")
         bar = tag("span", solid, faint, class_="share")
         figure = f"{si(total)}, {total / whole:.0%}" + ("" if trained else ", frozen")
-        rows.append(tag("li", tag("span", name.replace("_", " ")), bar, tag("span", figure, class_="quiet")))
+        names = tag("span", name.replace("_", " "))
+        rows.append(tag("li", names, bar, tag("span", figure, class_="quiet")))
     return join([tag("p", title, class_="quiet"), tag("ul", *rows, class_="shares")])
 
 
