@@ -8,7 +8,10 @@ import yaml
 
 from unify.config import ConfigError, load_study
 from unify.report.load import load_study as load_report
+from unify.shipment import connect
 from unify.study import run_study
+from unify.study_shipment import send_study
+from unify.tracking import store_uri
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -101,3 +104,24 @@ def test_a_claim_about_an_unknown_arm_is_named(study):
     with pytest.raises(ConfigError, match=r"claims.0.lower.*did you mean 'transfusion'"):
         load_study(study(claims=[claim]))
     assert load_study(study(claims=[{**claim, "lower": "transfusion"}]))[0].claims[0].paper == "p"
+
+
+def test_mlflow_has_the_study_above_its_runs(study, tmp_path):
+    runs = tmp_path / "runs"
+    metric = "generate/images_per_s"
+    said = [f"machine.runs={runs}"]
+    said.append("evaluation=[{class: unify.metrics.speed.Speed, rows: 1, repeats: 1}]")
+    path = study(grid={"optimizer.lr": [1e-3]}, primary=[metric])
+    made = run_study(path, said, lambda text: None, tiny=True, only="trans*")
+    uri = store_uri("", runs)
+    client = connect(uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "s"]
+    found = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    parent = found.pop("study s")
+    (child,) = found.values()
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert child.inputs.dataset_inputs[0].dataset.name == "Shapes"
+    assert parent.data.metrics[f"{metric}/transfusion lr 0.001"] == made.rows[0]["value"]
+    names = {item.path for item in client.list_artifacts(parent.info.run_id)}
+    assert names >= {"report.html", "report.md", "results.csv", "table.tex"}
+    assert send_study(made.folder, uri) == parent.info.run_id, "sent again, the same run"

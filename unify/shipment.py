@@ -72,6 +72,7 @@ class Shipment:
             run = client.create_run(experiment, run_name=self.folder.name, tags=tags_of(facts))
             self.state["run_id"] = run.info.run_id
             self._remember()
+            self._name_data(client, facts)
         if "params" not in self.state:  # MLflow refuses another value, as a resumed run may have
             flat = flatten(read_settings(self.folder))
             params = [Param(_name(key), value[:VALUE_LENGTH]) for key, value in flat]
@@ -79,6 +80,16 @@ class Shipment:
                 client.log_batch(self.state["run_id"], params=params[start : start + PARAMS])
             self.state["params"] = True
             self._remember()
+
+    def _name_data(self, client: Any, facts: Mapping[str, Any]) -> None:
+        """The data as MLflow's dataset input, by its fingerprint."""
+        from mlflow.entities import Dataset, DatasetInput
+
+        source = read_settings(self.folder).get("data", {}).get("source", {})
+        name = str(source.get("class", "data")).rpartition(".")[2]
+        digest, written = str(facts.get("data", ""))[:36], json.dumps(source, default=str)
+        data = Dataset(name=name, digest=digest, source_type="unify", source=written)
+        client.log_inputs(self.state["run_id"], datasets=[DatasetInput(data)])
 
     def _send_records(self) -> int:
         from mlflow.entities import Metric

@@ -53,6 +53,7 @@ def run_study(
     (a pattern of the shell) does not name are left as they are; the scores they have count.
     """
     from unify.report.page import write_report
+    from unify.study_shipment import ship_study
 
     study, arms = budgeted(path, overrides, tiny)
     runs_folder = Path(next(iter(arms.values()))["machine"]["runs"])
@@ -74,6 +75,8 @@ def run_study(
             rows += _scored(arm, seed, config, failed, say)
         write_json(folder / "results.json", rows)
     write_report(folder)
+    machine = planned[0][2]["machine"]
+    ship_study(folder, machine["tracker"], machine["runs"])
     return Outcome(folder, rows, failed)
 
 
