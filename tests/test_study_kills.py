@@ -1,0 +1,59 @@
+"""A study killed again and again ends with the table that an undisturbed one has."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+KILLS = 5
+
+
+def begin(study, runs):
+    command = [sys.executable, "-m", "unify.cli", "study", str(study), "--tiny", "--jobs", "2"]
+    said = [f"machine.runs={runs}", "machine.tracker=none", "steps=12", "machine.threads=1"]
+    said += ["logging.checkpoint_every=1", "logging.metrics_every=1"]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen([*command, *said], start_new_session=True, stdout=quiet, stderr=quiet)
+
+
+def table(runs):
+    """Every score but those of speed, which is the machine's."""
+    rows = json.loads((runs / "kills" / "results.json").read_text())
+    return [row for row in rows if not row["metric"].startswith("generate/")]
+
+
+@pytest.mark.slow
+def test_five_kills_leave_the_same_table(tmp_path):
+    study = tmp_path / "study.yaml"
+    arms = {name: str(EXPERIMENTS / f"{name}.yaml") for name in ("ar_vq", "transfusion")}
+    images = {"class": "unify.metrics.shapes_images.TextToImage", "prompts": 8, "heldout": 4}
+    speed = {"class": "unify.metrics.speed.Speed", "rows": 1, "repeats": 1}
+    scores = [{**images, "geneval": 0}, speed]
+    said = {"name": "kills", "arms": arms, "seeds": [0], "set": {"evaluation": scores}}
+    study.write_text(yaml.safe_dump(said))
+    calm, rough = tmp_path / "calm", tmp_path / "rough"
+    start = time.monotonic()
+    assert begin(study, calm).wait(600) == 0
+    whole, chance, killed = time.monotonic() - start, random.Random(0), 0
+    while killed < KILLS:
+        process = begin(study, rough)
+        try:
+            process.wait(chance.uniform(0.2, 0.6) * whole)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
+            continue
+        break
+    finished = begin(study, rough)
+    assert finished.wait(600) == 0
+    assert killed >= 2, "killed before it ended"
+    assert table(rough) == table(calm)
+    assert (rough / "kills" / "report.html").stat().st_size > 0
