@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unify.report.filters import filters, verdict_classes
 from unify.report.html import Html, join, tag
 from unify.report.load import Run, Study
 from unify.report.tables import TASKS, swatch
@@ -61,8 +62,11 @@ def sample_grids(study: Study) -> Html:
             shown = read_grid(runs[0], path)
             found.setdefault(shown.name, []).append(shown)
     order = [name for task in TASKS for name in found if name.split("/")[0].startswith(task)]
-    names = dict.fromkeys([*order, *found])
-    return join(_block(study, name, found[name]) for name in names)
+    names = list(dict.fromkeys([*order, *found]))
+    if not names:
+        return Html("")
+    blocks = [_block(study, name, found[name], f"g-{i}") for i, name in enumerate(names)]
+    return join([filters(names), tag("div", *blocks, class_="filtered")])
 
 
 def read_grid(run: Run, path: Path, most: int = MOST_PICTURES) -> Shown:
@@ -112,7 +116,7 @@ def data_uri(image: Image, factor: int = 1, most: int = MOST_SIDE) -> str:
     return "data:image/png;base64," + b64encode(buffer.getvalue()).decode()
 
 
-def _block(study: Study, name: str, grids: Sequence[Shown]) -> Html:
+def _block(study: Study, name: str, grids: Sequence[Shown], place: str) -> Html:
     scores = []
     for grid in grids:
         judged = [v for v in grid.verdicts if v is not None]
@@ -133,7 +137,7 @@ def _block(study: Study, name: str, grids: Sequence[Shown]) -> Html:
     more = tag("p", f"The first {MOST_PICTURES}; {left} more in the run folder.", class_="quiet")
     title = tag("h3", name.replace("_", " ").replace("/", " · "))
     key = tag("ul", *scores, class_="key")
-    return tag("section", title, key, body, more if left > 0 else None, class_="grid")
+    return tag("section", title, key, body, more if left > 0 else None, class_=f"grid {place}")
 
 
 def _alone(study: Study, grid: Shown, named: bool) -> Html:
@@ -163,7 +167,8 @@ def _card(pictures: Sequence[tuple[str, Picture]], arms: Sequence[str], judge: b
         said = tag("div", who, mark(picture.verdict), class_="said") if judge else None
         shots.append(tag("div", image, said, class_="shot"))
     caption = tag("figcaption", title)
-    return tag("figure", tag("div", *shots, class_="shots"), caption, class_="card")
+    kinds = ["card", *verdict_classes([picture.verdict for _, picture in pictures])]
+    return tag("figure", tag("div", *shots, class_="shots"), caption, class_=" ".join(kinds))
 
 
 def mark(verdict: bool | None) -> Html:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape as escape_text
 
-VOID = {"meta", "img", "br", "line", "path", "circle", "rect", "link"}
+OPEN = ("meta", "img", "br", "input")  # void in HTML; the others are SVG's
+VOID = {"meta", "img", "br", "input", "line", "path", "circle", "rect", "link"}
 
 
 class Html(str):
@@ -39,7 +40,9 @@ def tag(name: str, /, *children: Node, **attributes: str | float | int | bool | 
         written += f" {key}" if value is True else f' {key}="{escape_text(str(value))}"'
     if name in VOID and not children:
         return Html(
-            f"<{name}{written}>" if name in ("meta", "img", "br") else f"<{name}{written}/>"
+            f"<{name}{written}>"
+            if name in ("meta", "img", "br", "input")
+            else f"<{name}{written}/>"
         )
     return Html(f"<{name}{written}>{join(children)}</{name}>")
 

@@ -157,6 +157,9 @@ svg.intervals{display:block}
 
 .key{list-style:none;display:flex;flex-wrap:wrap;gap:4px 24px;padding:0;margin:0 0 14px;
   font-size:.9rem}
+.choices{border:0;padding:0;margin:0 0 8px;display:flex;flex-wrap:wrap;gap:4px 16px;
+  font-size:.86rem}
+.choices legend{float:left;width:5.2em;color:var(--soft)}.choices label{white-space:nowrap}
 .cards{display:grid;gap:16px;margin-bottom:12px}
 .of-1{grid-template-columns:repeat(auto-fill,minmax(116px,1fr))}
 .of-2{grid-template-columns:repeat(auto-fill,minmax(206px,1fr))}
