@@ -25,7 +25,7 @@ from unify.report.page import write_report
 from unify.report.plots import Curve, mean_curve, panel, smooth, thin, ticks
 from unify.report.tables import Cell, lines, number
 
-VOID = {"meta", "img", "br", "line", "path", "circle"}
+VOID = {"meta", "img", "br", "input", "line", "path", "circle"}
 EVIL = '<script>alert("x")</script>"\'><img src=x onerror=alert(1)>'
 
 
