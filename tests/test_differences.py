@@ -66,6 +66,18 @@ def test_without_outcomes_seeds_alone_are_compared(eight, tmp_path):
     assert "Exploratory: 3 seeds per arm find large differences only." in render(study)
 
 
+def test_a_seed_without_a_finite_score_is_left_out(tmp_path):
+    folder = write_study(tmp_path / "nan", seeds=(0, 1, 2), steps=20)
+    rows = json.loads((folder / "results.json").read_text())
+    for row in rows:
+        if (row["metric"], row["seed"]) == ("vqa/accuracy", 1):
+            row["value"] = float("nan")
+    write_results(folder, rows)
+    study, primary, _ = found(folder)
+    assert [c.difference.seeds for c in primary] == [3, 2]
+    render(study)
+
+
 def test_one_seed_gets_no_table(tmp_path):
     folder = write_study(tmp_path / "one", steps=20)
     assert "nothing is known of how seeds differ" in render(load_study(folder))

@@ -46,7 +46,12 @@ def test_each_primary_outcome_is_drawn_against_both_costs(study):
 
 def test_files_are_readable_and_equal_again(study):
     made = figures(study)
-    paths = write_figures(study, made)
+    paths = write_figures(study)
+    assert {p.stem for p in paths} == set(made)
+    (study.folder / "figures" / "gone.svg").write_text("of arms that the study no longer has")
+    assert {p.name for p in (study.folder / "figures").iterdir()} - {p.name for p in paths}
+    write_figures(study)
+    assert set((study.folder / "figures").iterdir()) == set(paths)
     assert {p.suffix for p in paths} == {".svg", ".pdf"}
     for path in paths:
         if path.suffix == ".svg":

@@ -121,7 +121,7 @@ def test_mlflow_has_the_study_above_its_runs(study, tmp_path):
     (child,) = found.values()
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.inputs.dataset_inputs[0].dataset.name == "Shapes"
-    assert parent.data.metrics[f"{metric}/transfusion lr 0.001"] == made.rows[0]["value"]
+    assert parent.data.metrics[f"{metric}/transfusion_lr_0.001"] == made.rows[0]["value"]
     names = {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert names >= {"report.html", "report.md", "results.csv", "table.tex"}
     assert send_study(made.folder, uri) == parent.info.run_id, "sent again, the same run"

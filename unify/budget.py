@@ -10,19 +10,19 @@ mask), those of the frozen tokenizers that encode its batches beside them, never
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 
 from unify.batch import Batch
 from unify.config import build_recipe
 from unify.nn.flops import counted
-from unify.paradigm import Fitted, Paradigm, Trainable
+from unify.paradigm import Paradigm, Trainable
 from unify.recipe import Budget, Recipe
+from unify.runs import parameter_counts
 from unify.tokenizer import ImageTokenizer
 
 Config = dict[str, Any]
@@ -86,24 +86,26 @@ class Cost:
 def cost_of(config: Config, needed: Mapping[str, Cost] | None = None) -> Cost:
     """Of a completed configuration; its parts are built, and nothing is trained or loaded."""
     recipe = build_recipe(config, lambda part, weights: None)
-    return Cost(recipe.steps, tasks_of(recipe), _parameters(recipe.model), dict(needed or {}))
+    return Cost(recipe.steps, tasks_of(recipe), parameter_counts(recipe.model), dict(needed or {}))
 
 
 def tasks_of(recipe: Recipe) -> dict[str, TaskCost]:
     """Of one optimizer step."""
     model, tasks = recipe.model, {}
     if isinstance(model, Trainable):
-        for task, batch in _batches(recipe):
+        for task, rows in recipe.data.tasks.items():
+            batch = first_rows(recipe, task, rows)
             flops = float(model.flops(batch))
-            tasks[task] = TaskCost(len(batch), model.tokens(batch), flops, _encoding(model, batch))
+            tasks[task] = TaskCost(rows, model.tokens(batch), flops, _encoding(model, batch))
     return tasks
 
 
-def _batches(recipe: Recipe) -> Iterator[tuple[str, Batch]]:
-    """The first rows of every task, as many as a step has."""
-    for task, rows in recipe.data.tasks.items():
-        there = recipe.data.source.size(task, "train")
-        yield task, recipe.data.batch(task, "train", [index % there for index in range(rows)])
+def first_rows(recipe: Recipe, task: str, rows: int) -> Batch:
+    """Of the training split, on the model's device."""
+    assert isinstance(recipe.model, Trainable)
+    there = recipe.data.source.size(task, "train")
+    batch = recipe.data.batch(task, "train", [index % there for index in range(rows)])
+    return batch.to(next(recipe.model.parameters()).device)
 
 
 @torch.no_grad()
@@ -114,20 +116,9 @@ def _encoding(model: Trainable, batch: Batch) -> float:
     parts: list[Any] = [t for t in model.tokenizers().values() if isinstance(t, ImageTokenizer)]
     columns = [column for column in batch.segments if column.kind == "image"]
     each = [
-        counted(partial(part.encode, column.images[:1].to(model.device)))
-        for part in parts
-        for column in columns
+        counted(partial(part.encode, column.images[:1])) for part in parts for column in columns
     ]
     return sum(each) * len(batch)
-
-
-def _parameters(model: Trainable | Fitted) -> dict[str, int]:
-    if not isinstance(model, nn.Module):
-        return {"total": 0, "trainable": 0}
-    return {
-        "total": sum(p.numel() for p in model.parameters()),
-        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
-    }
 
 
 def steps_for(budget: Budget, cost: Cost) -> int:

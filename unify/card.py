@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unify.budget import tasks_of
+from unify.budget import first_rows, tasks_of
 from unify.nn.masks import Mask
 from unify.nn.trunk import Backbone
 from unify.noise import Noise
@@ -37,7 +37,7 @@ def card(recipe: Recipe) -> dict[str, Any]:
                 "tokens": costs[task].tokens // costs[task].rows,
                 "flops": costs[task].training,
                 "encoding": costs[task].encoding,
-                "columns": [[s.kind, s.role] for s in _batch(recipe, task).segments],
+                "columns": [[s.kind, s.role] for s in first_rows(recipe, task, 1).segments],
                 "masks": _masks(recipe, task),
             }
             for task in recipe.data.tasks
@@ -55,18 +55,12 @@ def _parts(model: nn.Module) -> dict[str, dict[str, int]]:
     return parts
 
 
-def _batch(recipe: Recipe, task: str) -> Any:
-    rows = max(1, recipe.model.group)  # type: ignore[union-attr]
-    there = recipe.data.source.size(task, "train")
-    return recipe.data.batch(task, "train", [i % there for i in range(rows)])
-
-
 @torch.no_grad()
 def _masks(recipe: Recipe, task: str) -> dict[str, dict[str, Any]]:
     """By backbone: who reads whom in the first row, and what each token is."""
     model = recipe.model
     assert isinstance(model, Paradigm)
-    batch = _batch(recipe, task).to(model.device)
+    batch = first_rows(recipe, task, model.group)
     training = model.training
     with _seen(model.eval()) as seen:
         model.loss(batch, Noise.for_batch(0, 0, batch, model.device))

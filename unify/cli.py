@@ -111,33 +111,32 @@ def study(
         for run in train_one(str(file), words, arm, seed, typer.echo, tiny):
             typer.echo(f"run: {run.folder}")
         return 0
-    from unify.plan import budgeted
-    from unify.study import jobs as planned_jobs
-    from unify.study import run_study
-
-    parsed, arms = budgeted(str(file), words, tiny)
     if dry_run:
-        runs = planned_jobs(parsed, arms)
+        from unify.plan import budgeted
+        from unify.study import jobs as planned_jobs
+
+        runs = planned_jobs(*budgeted(str(file), words, tiny))
         _emit([{"arm": a, "seed": s, "steps": c["steps"]} for a, s, c in runs])
         return 0
+    from unify.study import run_study
+
     outcome = run_study(
         str(file), words, lambda text: typer.echo(text, err=as_json), tiny, jobs, only
     )
-    _emit(outcome.rows) if as_json else _tell(outcome, next(iter(arms.values()))["machine"])
+    _emit(outcome.rows) if as_json else _tell(outcome)
     for name, message in outcome.failed.items():
         typer.echo(f"failed: {name}: {message}", err=True)
     return 1 if outcome.failed else 0
 
 
-def _tell(outcome: Any, machine: dict[str, Any]) -> None:
+def _tell(outcome: Any) -> None:
     """What a study found, and where it is written."""
     from unify.report.console import print_results
-    from unify.tracking import store_uri
 
     print_results(outcome.rows)
     typer.echo(f"report:  {outcome.folder / 'report.html'}")
     typer.echo(f"results: {outcome.folder / 'results.json'}")
-    typer.echo(f"MLflow:  {store_uri(machine['tracker'], machine['runs'])}")
+    typer.echo(f"MLflow:  {outcome.mlflow}")
 
 
 @app.command()

@@ -39,6 +39,8 @@ def evaluate(run: Run, recipe: Recipe, config: dict[str, Any], again: bool = Fal
         known = json.loads(stored.read_text())
         if known["asked"] == asked:
             return known["rows"]
+    if isinstance(recipe.model, Paradigm):
+        write_json(folder / "card.json", card(recipe))
     scores, grids = measure(recipe, run.info)
     facts = run.info
     rows = [
@@ -48,8 +50,6 @@ def evaluate(run: Run, recipe: Recipe, config: dict[str, Any], again: bool = Fal
     for grid in grids:
         save_grid(grid, folder / f"{grid.name.replace('/', '-')}.png")
     write_atomically(outcomes, _packed(scores))
-    if isinstance(recipe.model, Paradigm):
-        write_json(folder / "card.json", card(recipe))
     write_json(stored, {"asked": asked, "rows": rows})
     return rows
 

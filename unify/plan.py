@@ -6,18 +6,16 @@ Nothing is trained. With a `budget` in the study, this is where steps are solved
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from unify.budget import Config, Cost, cost_of, steps_for
-from unify.config import build, config_hash, load_recipe, load_study
+from unify.config import load_recipe, load_study
 from unify.recipe import Study
-from unify.report.compare import si
+from unify.report.compare import TOLERANCE, si
 from unify.runs import Run
-from unify.train import needed_configs
+from unify.train import needed_configs, run_of
 
 QUANTITIES = ("steps", "samples", "tokens", "flops")
-TOLERANCE = 0.01  # arms whose quantity differs by less are matched
 
 
 @dataclass
@@ -94,9 +92,7 @@ def found(config: Config) -> Run | None:
         if run is None or not run.finished:
             return None
         hashes[path] = run.info["weights"]
-    digest = config_hash(config, hashes, build(config["data"]).fingerprint())
-    name = f"{config['name']}-s{config['seeds']['init']}-{digest}"
-    run = Run(Path(config["machine"]["runs"]) / config["study"] / name)
+    run = run_of(config, hashes)
     return run if (run.folder / "run.json").is_file() else None
 
 

@@ -75,7 +75,7 @@ class Shipment:
             self._name_data(client, facts)
         if "params" not in self.state:  # MLflow refuses another value, as a resumed run may have
             flat = flatten(read_settings(self.folder))
-            params = [Param(_name(key), value[:VALUE_LENGTH]) for key, value in flat]
+            params = [Param(mlflow_name(key), value[:VALUE_LENGTH]) for key, value in flat]
             for start in range(0, len(params), PARAMS):
                 client.log_batch(self.state["run_id"], params=params[start : start + PARAMS])
             self.state["params"] = True
@@ -155,7 +155,7 @@ def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a record by MLflow name; `health/` before those that are not results."""
     prefix = "health/" if record["kind"] == "health" else ""
     return {
-        _name(prefix + name): float(value)
+        mlflow_name(prefix + name): float(value)
         for name, value in record.items()
         if name not in ("step", "time") and isinstance(value, int | float)
     }
@@ -246,7 +246,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
 
 
-def _name(name: str) -> str:
+def mlflow_name(name: str) -> str:
     """A name that MLflow accepts."""
     return re.sub(r"[^\w\-. /]", "_", name)[:250]
 

@@ -159,12 +159,14 @@ def power(effect: float, deviation: float, seeds: int, prompt_variance: float = 
     """Probability that a true difference of `effect` is found at 5% with so many seeds."""
     if seeds < 2:
         return 0.0
+    if not effect:
+        return 2 * TAIL
     spread = math.sqrt(deviation**2 / seeds + prompt_variance)
     if spread == 0:
-        return 1.0 if effect else 0.05
-    df, shift = seeds - 1, abs(effect) / spread
-    beyond = float(stats.t.isf(TAIL, df))
-    return float(stats.nct.sf(beyond, df, shift) + stats.nct.cdf(-beyond, df, shift))
+        return 1.0
+    df = seeds - 1
+    beyond = float(stats.t.isf(TAIL, df))  # t^2 is a non-central F: its tail has no gaps
+    return float(stats.ncf.sf(beyond**2, 1, df, (effect / spread) ** 2))
 
 
 def seeds_needed(effect: float, deviation: float, prompt_variance: float = 0.0) -> int | None:

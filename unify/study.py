@@ -23,7 +23,7 @@ from unify.parallel import run_at_once
 from unify.plan import budgeted, found, replicate
 from unify.recipe import Study
 from unify.runs import Run, write_json
-from unify.tracking import ship_scores
+from unify.tracking import ship_scores, store_uri
 from unify.train import Stopped, completed, needed_configs, open_run, train
 
 Config = dict[str, Any]
@@ -37,6 +37,7 @@ class Outcome:
     folder: Path
     rows: list[Row]
     failed: dict[str, str]  # "arm seed" -> message
+    mlflow: str  # where its runs are
 
 
 def run_study(
@@ -56,12 +57,12 @@ def run_study(
     from unify.study_shipment import ship_study
 
     study, arms = budgeted(path, overrides, tiny)
-    runs_folder = Path(next(iter(arms.values()))["machine"]["runs"])
-    folder = runs_folder / study.name
-    _describe(study, arms, path, folder)
+    machine = next(iter(arms.values()))["machine"]
+    folder = Path(machine["runs"]) / study.name
     wanted = set(fnmatch.filter(arms, only))
     if not wanted:
         raise ValueError(f"{path} has no arm like {only!r}; it has {', '.join(arms)}")
+    _describe(study, arms, path, folder)
     planned = list(jobs(study, arms))
     failed: dict[str, str] = {}
     if at_once > 1:
@@ -75,9 +76,8 @@ def run_study(
             rows += _scored(arm, seed, config, failed, say)
         write_json(folder / "results.json", rows)
     write_report(folder)
-    machine = planned[0][2]["machine"]
     ship_study(folder, machine["tracker"], machine["runs"])
-    return Outcome(folder, rows, failed)
+    return Outcome(folder, rows, failed, store_uri(machine["tracker"], machine["runs"]))
 
 
 def _scored(arm: str, seed: int, config: Config, failed: dict[str, str], say: Say) -> list[Row]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
 from unify.files import write_atomically
 from unify.report.load import Study, load_study
 from unify.report.tables import lines
-from unify.shipment import SHIPPED, connect, find_experiment, without_password
-from unify.tracking import store_uri
+from unify.shipment import SHIPPED, connect, find_experiment, mlflow_name, without_password
+from unify.tracking import store_uri, warned
 
 FILES = ("report.html", "report.md", "results.json", "results.csv", "table.tex", "study.json")
 
@@ -19,16 +18,9 @@ FILES = ("report.html", "report.md", "results.json", "results.csv", "table.tex",
 def ship_study(folder: Path, setting: str, runs: Path | str) -> None:
     """Send what a study left, unless nothing is tracked. An MLflow that cannot be reached costs a
     warning: everything is in the study's folder."""
-    if setting == "none":
-        return
-    try:
-        send_study(folder, store_uri(setting, runs))
-    except Exception as error:
-        warnings.warn(
-            f"MLflow did not take the study {folder.name}; `unify study` sends it again "
-            f"({without_password(str(error))})",
-            stacklevel=2,
-        )
+    if setting != "none":
+        with warned(f"the study {folder.name}; `unify study` sends it again"):
+            send_study(folder, store_uri(setting, runs))
 
 
 def send_study(folder: Path, uri: str) -> str:
@@ -39,7 +31,7 @@ def send_study(folder: Path, uri: str) -> str:
         if line.metric in study.primary and not line.note:
             for arm, cell in line.cells.items():
                 if cell.value is not None:
-                    client.log_metric(parent, f"{line.metric}/{_name(arm)}", cell.value)
+                    client.log_metric(parent, mlflow_name(f"{line.metric}/{arm}"), cell.value)
     for path in [folder / name for name in FILES] + sorted((folder / "figures").glob("*")):
         if path.is_file():
             client.log_artifact(parent, str(path), "figures" if path.parent != folder else None)
@@ -51,11 +43,6 @@ def send_study(folder: Path, uri: str) -> str:
     return parent
 
 
-def _name(arm: str) -> str:
-    """MLflow's names of metrics have no commas or equals signs."""
-    return arm.replace(",", " ").replace("=", " ")
-
-
 def _parent(study: Study, client: Any, uri: str) -> str:
     known = _sent(study.folder, uri)
     if known:
@@ -63,13 +50,16 @@ def _parent(study: Study, client: Any, uri: str) -> str:
     experiment = find_experiment(client, uri, study.info["name"])
     tags = {"study": study.info["name"], "file": str(study.info.get("file") or "")}
     made = client.create_run(experiment, run_name=f"study {study.info['name']}", tags=tags)
-    state = {without_password(uri): {"run_id": made.info.run_id}}
+    state = {**_shipped(study.folder), without_password(uri): {"run_id": made.info.run_id}}
     write_atomically(study.folder / SHIPPED, json.dumps(state))
     return made.info.run_id
 
 
 def _sent(folder: Path, uri: str) -> str | None:
     """The MLflow run of a folder at this URI."""
+    return _shipped(folder).get(without_password(uri), {}).get("run_id")
+
+
+def _shipped(folder: Path) -> dict[str, Any]:
     path = folder / SHIPPED
-    said = json.loads(path.read_text()) if path.is_file() else {}
-    return said.get(without_password(uri), {}).get("run_id")
+    return json.loads(path.read_text()) if path.is_file() else {}

@@ -109,14 +109,18 @@ def ship_scores(folder: Path, setting: str, runs: Path | str) -> None:
     if record not in journal.records("eval")[-1:]:
         journal.write(record["step"], "eval", record)
     if setting != "none":
-        try:
+        with warned(f"the scores of {folder.name}; send them with: unify sync {folder}"):
             sync(folder, store_uri(setting, runs))
-        except Exception as error:
-            warnings.warn(
-                f"MLflow did not take the scores of {folder.name}; send them with: unify sync "
-                f"{folder} ({without_password(str(error))})",
-                stacklevel=2,
-            )
+
+
+@contextmanager
+def warned(what: str) -> Iterator[None]:
+    """An MLflow that cannot be reached costs a warning: all of it is in files."""
+    try:
+        yield
+    except Exception as error:
+        message = f"MLflow did not take {what} ({without_password(str(error))})"
+        warnings.warn(message, stacklevel=3)
 
 
 @contextmanager

@@ -45,12 +45,16 @@ def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
     """
     parts = needed_configs(config)
     needed = {path: completed(train(part, say, wait=True)) for path, part in parts.items()}
-    hashes = {path: run.info["weights"] for path, run in needed.items()}
+    return run_of(config, {path: run.info["weights"] for path, run in needed.items()}), needed
+
+
+def run_of(config: Config, weights: dict[str, str]) -> Run:
+    """The run folder of a configuration, by the hashes of the weights that it starts from."""
     data = build(config["data"])
     assert isinstance(data, Data)
-    digest = config_hash(config, hashes, data.fingerprint())
+    digest = config_hash(config, weights, data.fingerprint())
     name = f"{config['name']}-s{config['seeds']['init']}-{digest}"
-    return Run(Path(config["machine"]["runs"]) / config["study"] / name), needed
+    return Run(Path(config["machine"]["runs"]) / config["study"] / name)
 
 
 def needed_configs(parent: Config) -> dict[str, Config]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from unify.report.load import Row
-from unify.report.tables import Cell, lines, number
+from unify.report.tables import cell_text, lines
 
+FORM = "{} ({} to {})"
 PLAIN_WIDTH = 10_000  # no wrapping in a file: one line per metric
 
 
@@ -33,15 +34,6 @@ def print_results(rows: Sequence[Row], file: TextIO | None = None) -> None:
         task = line.task
         name = f"{line.metric} ({line.note})" if line.note else line.metric
         style = "dim" if line.reference else None
-        table.add_row(escape(name), *(cell_text(line.cells.get(a)) for a in arms), style=style)
+        cells = [cell_text(line.cells.get(arm), FORM) for arm in arms]
+        table.add_row(escape(name), *cells, style=style)
     console.print(table)
-
-
-def cell_text(cell: Cell | None) -> str:
-    """0.973 (0.955 to 0.985)."""
-    if cell is None:
-        return "n/a"
-    if cell.span is None:
-        return number(cell.value)
-    low, high = map(number, cell.span)
-    return f"{number(cell.value)} ({low} to {high})"

@@ -6,13 +6,14 @@ Primary outcomes are those that the study named before it ran; their p are corre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from unify.report.html import Html, Node, fold, join, tag
-from unify.report.load import Study
+from unify.report.load import Row, Study
 from unify.report.tables import Line, number, plural, swatch
 from unify.statistics import (
     Difference,
@@ -48,6 +49,16 @@ class Comparison:
     def words(self) -> str:
         return verdict(self.difference, self.adjusted)
 
+    @property
+    def figure(self) -> str:
+        return signed(self.difference.mean)
+
+    @property
+    def span(self) -> str:
+        """` [+0.132, +0.157]`; empty where nothing is known of it."""
+        ends = self.difference.interval
+        return "" if ends is None else f" [{', '.join(map(signed, ends))}]"
+
 
 def comparisons(study: Study, found: Sequence[Line]) -> tuple[list[Comparison], list[Comparison]]:
     """Of the primary outcomes, corrected together; and of all else."""
@@ -75,7 +86,7 @@ def _of(study: Study, line: Line) -> list[Comparison]:
 def compare(study: Study, line: Line, first: str, second: str) -> Difference | None:
     """Over the seeds that both have; trial by trial where every run kept its outcomes."""
     one, other = line.cells[first].rows, line.cells[second].rows
-    seeds = [s for s in one if s in other and None not in (one[s]["value"], other[s]["value"])]
+    seeds = [s for s in one if s in other and _known(one[s]) and _known(other[s])]
     if not seeds:
         return None
     by_seed = {(run.arm, run.seed): run for run in study.runs}
@@ -89,6 +100,10 @@ def compare(study: Study, line: Line, first: str, second: str) -> Difference | N
     if len(trials) == 2 and trials[0].shape == trials[1].shape:
         return crossed(*trials)
     return paired([one[s]["value"] for s in seeds], [other[s]["value"] for s in seeds])
+
+
+def _known(row: Row) -> bool:
+    return row["value"] is not None and math.isfinite(row["value"])
 
 
 def section(study: Study, found: Sequence[Line]) -> Html:
@@ -129,9 +144,8 @@ def _cells(study: Study, one: Comparison, judged: bool) -> list[Html]:
 
 def measured(one: Comparison) -> Html:
     """The difference and its interval, in a cell."""
-    d = one.difference
-    span = "" if d.interval is None else f" [{', '.join(map(signed, d.interval))}]"
-    return tag("td", signed(d.mean), tag("span", span, class_="quiet"), title=d.method)
+    span = tag("span", one.span, class_="quiet")
+    return tag("td", one.figure, span, title=one.difference.method)
 
 
 def _figures(one: Comparison) -> tuple[str, str, str, str]:

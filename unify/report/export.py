@@ -11,9 +11,10 @@ from pathlib import Path
 from unify.files import write_atomically
 from unify.report import claims, differences
 from unify.report.load import Study
-from unify.report.tables import Cell, Line, lines, number
+from unify.report.tables import Line, cell_text, lines, number
 
 COLUMNS = ("arm", "paradigm", "seed", "metric", "value", "low", "high", "n")
+TEX = r"{} {{\footnotesize [{}, {}]}}"
 SPECIAL = re.compile(r"([&%$#_{}])")
 
 
@@ -39,16 +40,6 @@ def as_csv(study: Study) -> str:
     return out.getvalue()
 
 
-def cell_text(cell: Cell | None) -> str:
-    """`0.973 [0.955, 0.985]`, or the mean with the range over seeds."""
-    if cell is None:
-        return "n/a"
-    if cell.span is None:
-        return number(cell.value)
-    low, high = map(number, cell.span)
-    return f"{number(cell.value)} [{low}, {high}]"
-
-
 def markdown(study: Study, found: Sequence[Line], summary: str) -> str:
     """What the page says, without its pictures."""
     title = study.info.get("title") or study.info.get("name") or study.folder.name
@@ -71,11 +62,8 @@ def markdown(study: Study, found: Sequence[Line], summary: str) -> str:
 
 
 def _difference(one: differences.Comparison) -> list[str]:
-    d = one.difference
-    span = "" if d.interval is None else f" [{', '.join(map(differences.signed, d.interval))}]"
     p = "n/a" if one.adjusted is None else number(one.adjusted)
-    arms = f"{one.first} − {one.second}"
-    return [one.line.metric, arms, differences.signed(d.mean) + span, one.words, p]
+    return [one.line.metric, f"{one.first} − {one.second}", one.figure + one.span, one.words, p]
 
 
 def _claim(claim: dict[str, str], one: differences.Comparison | None) -> list[str]:
@@ -104,7 +92,7 @@ def latex(study: Study, found: Sequence[Line]) -> str:
     chosen = [line for line in found if line.metric in study.primary] or list(found)
     head = " & ".join(["", *map(_tex, study.arms)])
     body = [
-        " & ".join([_tex(_name(line)), *(_tex_cell(line.cells.get(a)) for a in study.arms)])
+        " & ".join([_tex(_name(line)), *(cell_text(line.cells.get(a), TEX) for a in study.arms)])
         for line in chosen
     ]
     return "\n".join(
@@ -125,12 +113,3 @@ def latex(study: Study, found: Sequence[Line]) -> str:
 def _tex(text: str) -> str:
     escaped = SPECIAL.sub(r"\\\1", text.replace("\\", "/"))
     return escaped.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
-
-
-def _tex_cell(cell: Cell | None) -> str:
-    if cell is None:
-        return "n/a"
-    if cell.span is None:
-        return number(cell.value)
-    low, high = map(number, cell.span)
-    return f"{number(cell.value)} {{\\footnotesize [{low}, {high}]}}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -175,24 +174,24 @@ def drawn(figure: Figure, kind: str) -> bytes:
     return out.getvalue()
 
 
-def write_figures(study: Study, made: dict[str, Figure]) -> list[Path]:
-    """figures/<name>.svg and .pdf in the study's folder."""
-    paths = []
-    for name, figure in made.items():
+def write_figures(study: Study) -> list[Path]:
+    """figures/<name>.svg and .pdf in the study's folder, and no others."""
+    paths: list[Path] = []
+    for name, figure in figures(study).items():
         for kind in ("svg", "pdf"):
-            path = study.folder / "figures" / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}.{kind}"
+            path = study.folder / "figures" / f"{name}.{kind}"
             write_atomically(path, drawn(figure, kind))
             paths.append(path)
+    for old in set((study.folder / "figures").glob("*.*")) - set(paths):
+        old.unlink()
     return paths
 
 
-def section(made: dict[str, Figure]) -> Html | None:
-    """The figures as images within the page; None without any."""
-    if not made:
-        return None
+def section(study: Study) -> Html | None:
+    """The figures that were written, as images within the page; None without any."""
     shown = []
-    for name, figure in made.items():
-        data = base64.b64encode(drawn(figure, "svg")).decode()
-        image = tag("img", src=f"data:image/svg+xml;base64,{data}", alt=name.replace("-", " "))
+    for path in sorted((study.folder / "figures").glob("*.svg")):
+        data = base64.b64encode(path.read_bytes()).decode()
+        image = tag("img", src=f"data:image/svg+xml;base64,{data}", alt=path.stem.replace("-", " "))
         shown.append(tag("figure", image))
-    return tag("div", join(shown), class_="plots")
+    return tag("div", join(shown), class_="plots") if shown else None

@@ -49,7 +49,7 @@ def write_report(study_folder: Path | str) -> Path:
     """
     study = load_study(Path(study_folder))
     write_tables(study, summary(study, lines(study.rows)))
-    figures.write_figures(study, figures.figures(study))
+    figures.write_figures(study)
     path = study.folder / "report.html"
     path.write_bytes(render(study).encode("utf-8", "replace"))
     return path
@@ -64,7 +64,7 @@ def render(study: Study) -> str:
         ("claims", "Claims", claims.claims_section(study, found)),
         ("differences", "Differences", differences.section(study, found)),
         ("controls", "Controls", claims.controls_section(study, found)),
-        ("figures", "Figures", figures.section(figures.figures(study))),
+        ("figures", "Figures", figures.section(study)),
         ("samples", "Samples", _samples(study)),
         ("curves", "Learning curves", curves.learning_curves(study)),
         ("reproduce", "How to reproduce", provenance.reproduce(study)),

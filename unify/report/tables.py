@@ -171,6 +171,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
+def cell_text(cell: Cell | None, form: str = "{} [{}, {}]") -> str:
+    """Value with its interval, or mean with the range over seeds: `0.973 [0.955, 0.985]`."""
+    if cell is None:
+        return "n/a"
+    if cell.span is None:
+        return number(cell.value)
+    return form.format(*map(number, (cell.value, *cell.span)))
+
+
 def number(value: float | None) -> str:
     """Four significant figures or so; a proportion gets three decimals."""
     if value is None or not math.isfinite(value):
