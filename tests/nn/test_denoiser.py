@@ -13,9 +13,12 @@ from unify.nn.init import initialise
 
 SMALL = {"condition_dim": 16}
 SANA = functools.partial(SanaDenoiser, **SMALL, width=16, depth=2, heads=2, size=4)
+SANA15 = functools.partial(SANA, qk_norm=True, xavier=True)
 UNET = functools.partial(UNetDenoiser, **SMALL, widths=(16, 16), heads=2, norm_groups=4)
 VUNET = functools.partial(UNET, prediction="v_prediction")
-each_model = pytest.mark.parametrize("build", [SANA, UNET, VUNET], ids=["sana", "unet", "v"])
+each_model = pytest.mark.parametrize(
+    "build", [SANA, SANA15, UNET, VUNET], ids=["sana", "sana15", "unet", "v"]
+)
 each_unet = pytest.mark.parametrize("build", [UNET, VUNET], ids=["epsilon", "v"])
 
 
@@ -243,6 +246,32 @@ def test_sanas_tables_of_gates_are_drawn_as_the_library_draws_them():
     ours = denoiser.model.transformer_blocks[0].scale_shift_table.std().item()
     assert ours == pytest.approx(theirs, rel=0.1)
     assert torch.equal(denoiser.model.caption_norm.weight, torch.ones(512))
+
+
+def test_xavier_starts_linear_layers_as_sanas_own_code_does():
+    denoiser = SanaDenoiser(width=512, depth=1, heads=4, xavier=True)
+    initialise(denoiser, 0)
+    attention = denoiser.model.transformer_blocks[0].attn2
+    assert attention.to_q.weight.std().item() == pytest.approx((2 / 1024) ** 0.5, rel=0.01)
+    assert not attention.to_q.bias.any()
+    assert not denoiser.model.proj_out.weight.any(), "the last layer still starts at zero"
+
+
+def test_norms_of_queries_and_keys_bound_the_attention_to_conditions(given):
+    xt, t, condition = given
+    denoiser = SANA(qk_norm=True)
+    initialise(denoiser, 0)
+    seen = {}
+    attention = denoiser.model.transformer_blocks[0].attn2
+    for name in ("norm_q", "norm_k"):
+        part = getattr(attention, name)
+        part.register_forward_hook(lambda m, i, o, name=name: seen.__setitem__(name, o))
+    denoiser.velocity(xt, t, condition)
+    for out in seen.values():
+        torch.testing.assert_close(
+            out.square().mean(-1), torch.ones(out.shape[:-1]), atol=1e-3, rtol=0
+        )
+    assert len(seen) == 2
 
 
 @each_model

@@ -35,6 +35,19 @@ def _reset_own(part: nn.Module) -> None:
             (nn.init.zeros_ if name == "bias" else nn.init.ones_)(parameter)
 
 
+def start_by_xavier(model: nn.Module) -> None:
+    """Linear layers start Xavier uniform (Glorot and Bengio 2010) with zero biases."""
+    for part in model.modules():
+        if isinstance(part, nn.Linear):
+            part.reset_parameters = functools.partial(_xavier, part)  # type: ignore[method-assign]
+
+
+def _xavier(part: nn.Linear) -> None:
+    nn.init.xavier_uniform_(part.weight)
+    if part.bias is not None:
+        nn.init.zeros_(part.bias)
+
+
 class WiderConv(nn.Conv2d):
     """A convolution that reads `extra` further channels, whose weights start at zero."""
 

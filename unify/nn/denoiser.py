@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from unify.flow import TimeLaw, expand
-from unify.nn.adopt import WiderConv, ZeroConv, prepared
+from unify.nn.adopt import WiderConv, ZeroConv, prepared, start_by_xavier
 from unify.nn.flops import counted
 from unify.nn.frozen import content_hash
 from unify.nn.layers import ZeroLinear
@@ -80,6 +80,9 @@ class SanaDenoiser(Denoiser):
 
     `size` is the side of the latent grid that positions refer to; other sizes are scaled to it.
     They are spread as if it had 32 tokens: the library's sines hardly tell 0 from 3.
+    `qk_norm`: norms of queries and keys, as Sana 1.5 (arXiv:2501.18427) has. `xavier`: linear
+    layers start as in Sana's own code, 3^.5 times what the library leaves them at. With both,
+    attention to the conditions is sharper from the start.
     """
 
     def __init__(
@@ -93,6 +96,8 @@ class SanaDenoiser(Denoiser):
         size: int = 8,
         mlp_ratio: float = 2.5,
         source_channels: int = 0,
+        qk_norm: bool = False,
+        xavier: bool = False,
         checkpoint: bool = False,
     ):
         from diffusers import SanaTransformer2DModel
@@ -113,7 +118,10 @@ class SanaDenoiser(Denoiser):
             sample_size=size,
             patch_size=patch,
             interpolation_scale=min(1.0, size / patch / 32),
+            qk_norm="rms_norm_across_heads" if qk_norm else None,
         )
+        if xavier:
+            start_by_xavier(model)
         model.proj_out = ZeroLinear(width, patch**2 * channels)
         self._adopt(model, source_channels, checkpoint)
 
