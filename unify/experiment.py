@@ -79,6 +79,21 @@ class Experiment(L.LightningModule):
         self._reseed(micro)
         if self.rows_per_step == 0:
             self._measure(batch, accumulation)
+        total, metrics = weighted(self._terms(batch), self.loss_weights)
+        self._micro.append(metrics)
+        self._ids += [key for task in sorted(batch) for key in batch[task].keys]
+        return total
+
+    def losses(self, batch: dict[str, Batch]) -> dict[str, Tensor]:
+        """Each term as it is weighted in training; those of weight 0 left out."""
+        return {
+            name: self.loss_weights[name] * torch.cat([term.value for term in terms]).mean()
+            for name, terms in self._terms(batch).items()
+            if self.loss_weights.get(name)
+        }
+
+    def _terms(self, batch: dict[str, Batch]) -> dict[str, list[Term]]:
+        """Of all tasks, by name."""
         rows: dict[str, list[Term]] = {}
         for task in sorted(batch):
             noise = Noise.for_batch(self.seeds.noise, self.global_step, batch[task], self.device)
@@ -86,10 +101,7 @@ class Experiment(L.LightningModule):
             check_terms(terms, batch[task].keys)
             for name, term in terms.items():
                 rows.setdefault(name, []).append(term)
-            self._ids += batch[task].keys
-        total, metrics = weighted(rows, self.loss_weights)
-        self._micro.append(metrics)
-        return total
+        return rows
 
     def _reseed(self, micro: int) -> None:
         """What cannot be keyed (a library's dropout, a codebook's k-means) draws from here."""

@@ -3,9 +3,9 @@
     {"step": 200, "kind": "train", "loss": 1.25, "loss/text": 0.5, ..., "data": "9f0c..."}
 
 `step` counts optimizer steps. Kinds: `train` holds what the seeds determine, so the train records
-of a resumed run equal those of an uninterrupted one, bit by bit; `health` holds what the machine
-determines (time, rates); `eval` holds scores; `note` holds words. Everything else (MLflow, the
-report) is made from this file.
+of a resumed run equal those of an uninterrupted one, bit by bit, and so do `gradients` records;
+`health` holds what the machine determines (time, rates); `eval` holds scores; `note` holds words.
+Everything else (MLflow, the report) is made from this file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from unify.files import flush_to_disk, write_atomically
 
-Kind = Literal["train", "health", "eval", "note"]
+Kind = Literal["train", "health", "gradients", "eval", "note"]
 FILE = "journal.jsonl"
 
 

@@ -43,6 +43,7 @@ class Logging:
 
     metrics_every: int = 20
     samples_every: int = 0
+    gradients_every: int = 0  # cosines between the losses' gradients, block by block
     checkpoint_every: int = 0
     keep_checkpoints: int = 2
 

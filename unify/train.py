@@ -25,6 +25,7 @@ from unify.data.module import Data
 from unify.environment import environment, git_diff
 from unify.evaluate import preview, subject_of
 from unify.experiment import Experiment
+from unify.gradients import Gradients
 from unify.journal import Journal
 from unify.nn.attention import set_backend
 from unify.nn.init import initialise
@@ -204,6 +205,7 @@ def _callbacks(run: Run, recipe: Recipe, experiment: Experiment, say: Say) -> li
     return [
         Health(journal, every.metrics_every, say),
         Recorder(journal, every.metrics_every),
+        Gradients(journal, every.gradients_every),
         SampleGrids(
             run.folder / "samples",
             every.samples_every,

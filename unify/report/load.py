@@ -34,6 +34,7 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)
     train: list[dict[str, Any]] = field(default_factory=list)  # journal records by kind
     health: list[dict[str, Any]] = field(default_factory=list)
+    gradients: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def state(self) -> str:
@@ -192,8 +193,8 @@ def load_run(folder: Path) -> Run:
         config=(yaml.safe_load(config.read_text()) or {}) if config.is_file() else {},
     )
     for record in _journal(folder / "journal.jsonl"):
-        if record.get("kind") in ("train", "health"):
-            (run.train if record["kind"] == "train" else run.health).append(record)
+        if record.get("kind") in ("train", "health", "gradients"):
+            getattr(run, record["kind"]).append(record)
     return run
 
 

@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unify.report import cards, claims, compare, curves, differences, figures, grids, provenance
+from unify.report import (
+    cards,
+    claims,
+    compare,
+    curves,
+    differences,
+    figures,
+    gradients,
+    grids,
+    provenance,
+)
 from unify.report.export import write_tables
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Run, Study, load_study
@@ -67,6 +77,7 @@ def render(study: Study) -> str:
         ("figures", "Figures", figures.section(study)),
         ("samples", "Samples", _samples(study)),
         ("curves", "Learning curves", curves.learning_curves(study)),
+        ("gradients", "Gradients", gradients.section(study)),
         ("reproduce", "How to reproduce", provenance.reproduce(study)),
         ("environment", "Environment", provenance.environment(study)),
         ("measured", "How each number was measured", provenance.measured(study)),
