@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from unify.budget import Config, Cost, cost_of, steps_for
-from unify.config import load_recipe, load_study
+from unify.config import load_recipe
 from unify.recipe import Study
 from unify.report.compare import TOLERANCE, si
 from unify.runs import Run
 from unify.train import needed_configs, run_of
+from unify.widths import study_and_arms
 
 QUANTITIES = ("steps", "samples", "tokens", "flops")
 
 
 @dataclass
 class Plan:
-    """Arms with their steps solved, and what each costs."""
+    """Arms with their widths and steps solved, and what each costs."""
 
     study: Study
     arms: dict[str, Config]
@@ -45,7 +46,7 @@ def budgeted(
     path: str, overrides: list[str], tiny: bool = False
 ) -> tuple[Study, dict[str, Config]]:
     """A study's arms with the steps that its budget buys; what is without one is not measured."""
-    study, arms = load_study(path, overrides, tiny)
+    study, arms = study_and_arms(path, overrides, tiny)
     return (study, arms) if study.budget is None else (study, _planned(study, arms).arms)
 
 
@@ -54,7 +55,7 @@ def plan(path: str, overrides: list[str], tiny: bool = False) -> Plan:
     from unify.config.load import load
 
     if "arms" in load(path, overrides, tiny).root.value:
-        return _planned(*load_study(path, overrides, tiny))
+        return _planned(*study_and_arms(path, overrides, tiny))
     config = load_recipe(path, overrides, tiny)
     name = config["name"]
     return _planned(Study(config["study"], {name: path}), {name: config})

@@ -131,6 +131,21 @@ class Budget:
 
 
 @dataclass
+class Width:
+    """Solved so that an arm trains as many parameters as said (unify/widths.py): those of another
+    arm, or a number."""
+
+    like: str = ""  # arm
+    parameters: float = 0
+    key: str = "model.trunk.dim"
+    multiple: int = 16  # of which the width is one
+
+    def __post_init__(self) -> None:
+        if bool(self.like) == bool(self.parameters):
+            raise ValueError("widths: say one of `like`, an arm, and `parameters`, a number")
+
+
+@dataclass
 class Claim:
     """A finding to be tried, written down before the run: `higher` scores more than `lower`."""
 
@@ -167,7 +182,12 @@ class Study:
     # dotted key -> values, all combinations; or a list of points: of each arm one for each
     grid: dict[str, list[Any]] | list[dict[str, Any]] = field(default_factory=dict)
     primary: list[str] = field(default_factory=list)  # metric names fixed before the run
+    widths: dict[str, Width] = field(default_factory=dict)  # arm -> what its width follows from
     budget: Budget | None = None  # of every arm; None: each has the steps that it says
     claims: list[Claim] = field(default_factory=list)  # each gets a verdict in the report
     controls: list[Control] = field(default_factory=list)  # arms that are compared with no other
     baseline: str = ""  # the arm that all others are compared with; empty: every pair is
+
+    def __post_init__(self) -> None:
+        if self.widths and self.grid:
+            raise ValueError("widths and grid are not solved together; write the arms out instead")

@@ -93,12 +93,16 @@ def load_recipe(
 
 
 def load_study(
-    path: str | Path, overrides: Sequence[str] = (), tiny: bool = False
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    tiny: bool = False,
+    one_arm: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Study, dict[str, Completed]]:
     """A study and its arms, completed: file < the study's `set` < the arm's own keys < overrides.
 
     An override whose first word is a key of Study (`seeds`, `name`, ...) changes the study, any
-    other every arm. With a `grid`, each of its points makes an arm of every one.
+    other every arm; those of `one_arm` change that arm alone. With a `grid`, each of its points
+    makes an arm of every one.
     """
     own = {field.name for field in fields(Study)}
     ours: list[str] = []
@@ -117,7 +121,8 @@ def load_study(
             name = named(base, point, grid)
             said[name] = study["arms"][base]
             try:
-                arms[name] = _arm(name, node, tree, study["name"], [*words(point), *theirs], tiny)
+                changes = [*words(point), *theirs, *(one_arm or {}).get(base, ())]
+                arms[name] = _arm(name, node, tree, study["name"], changes, tiny)
             except ConfigError as error:
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
     for part, roles in NAMING_ARMS.items():
@@ -127,6 +132,11 @@ def load_study(
                     where = tree.root.value[part].value[index].value[role]
                     message = f"no arm {item[role]!r}{suggest(item[role], arms)}"
                     problems.append(where.problem(f"{part}.{index}.{role}", message))
+    for base, width in study["widths"].items():
+        for role, arm_ in (("", base), (".like", width["like"])):
+            if arm_ and arm_ not in arms:
+                where = tree.root.value["widths"].value[base]
+                problems.append(where.problem(f"widths.{base}{role}", f"no arm {arm_!r}"))
     if problems:
         raise ConfigError(problems)
     study["arms"] = said

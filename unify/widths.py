@@ -1,0 +1,63 @@
+"""Widths solved to a number of parameters: what an arm would be, were it as large as another.
+
+    widths: {wide: {like: dual_tower}}                            trainable parameters, as that arm
+    widths: {wide: {parameters: 2.0e6, key: model.trunk.dim}}     this number
+
+Parameters grow with a width, so it is found by bisection over multiples, on built models that are
+never trained. What comes nearest is taken; `unify plan` shows how near that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from unify.config import build_recipe, load_study
+from unify.recipe import Study, Width
+from unify.runs import parameter_counts
+
+Config = dict[str, Any]
+MOST = 1 << 20  # multiples: a width beyond them is a key that changes nothing
+
+
+def study_and_arms(
+    path: str, overrides: list[str], tiny: bool = False
+) -> tuple[Study, dict[str, Config]]:
+    """A study and its completed arms, at the widths that it asks for."""
+    study, arms = load_study(path, overrides, tiny)
+    if not study.widths:
+        return study, arms
+    words = {}
+    for arm, width in study.widths.items():
+        target = width.parameters or trainable(arms[width.like])
+
+        def count(value: int, arm: str = arm, key: str = width.key) -> int:
+            return trainable(load_study(path, overrides, tiny, {arm: [f"{key}={value}"]})[1][arm])
+
+        try:
+            words[arm] = [f"{width.key}={solved(target, width, count)}"]
+        except ValueError as error:
+            raise ValueError(f"widths.{arm}: {error}") from error
+    return load_study(path, overrides, tiny, words)
+
+
+def trainable(config: Config) -> int:
+    """Parameters that an arm trains; it is built, and nothing is loaded."""
+    return parameter_counts(build_recipe(config, lambda part, weights: None).model)["trainable"]
+
+
+def solved(target: float, width: Width, count: Callable[[int], int]) -> int:
+    """The multiple of `width.multiple` at which `count` is nearest to `target`."""
+    size = cache(lambda n: count(n * width.multiple))
+    high = 1
+    while size(high) < target:
+        high *= 2
+        if high > MOST:
+            raise ValueError(f"{width.key} does not change the number of trainable parameters")
+    low = high // 2  # size(low) < target <= size(high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if size(middle) < target else (low, middle)
+    nearest = min((n for n in (low, high) if n), key=lambda n: abs(size(n) - target))
+    return nearest * width.multiple
