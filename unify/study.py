@@ -186,6 +186,7 @@ def _describe(study: Study, arms: dict[str, Config], path: str, folder: Path) ->
             "question": study.question,
             "primary": study.primary,
             "baseline": study.baseline,
+            "grid": bool(study.grid),
             "claims": [vars(claim) for claim in study.claims],
             "controls": [vars(control) for control in study.controls],
             "seeds": study.seeds,

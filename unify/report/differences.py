@@ -86,7 +86,7 @@ def _of(study: Study, line: Line) -> list[Comparison]:
 def compare(study: Study, line: Line, first: str, second: str) -> Difference | None:
     """Over the seeds that both have; trial by trial where every run kept its outcomes."""
     one, other = line.cells[first].rows, line.cells[second].rows
-    seeds = [s for s in one if s in other and _known(one[s]) and _known(other[s])]
+    seeds = [s for s in one if s in other and is_known(one[s]) and is_known(other[s])]
     if not seeds:
         return None
     by_seed = {(run.arm, run.seed): run for run in study.runs}
@@ -102,7 +102,8 @@ def compare(study: Study, line: Line, first: str, second: str) -> Difference | N
     return paired([one[s]["value"] for s in seeds], [other[s]["value"] for s in seeds])
 
 
-def _known(row: Row) -> bool:
+def is_known(row: Row) -> bool:
+    """Whether it holds a finite score."""
     return row["value"] is not None and math.isfinite(row["value"])
 
 

@@ -131,13 +131,27 @@ class Study:
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """(A, B) of every comparison A - B: with the baseline, if there is one; no controls."""
+        """(A, B) of every comparison A - B: with the baseline, if there is one; no controls. In a
+        grid, those that differ in the arm alone or in the point alone."""
         controls = {control["arm"] for control in self.info.get("controls") or []}
         arms = [arm for arm in self.arms if arm not in controls]
         baseline = self.info.get("baseline")
         if baseline:
             return [(arm, baseline) for arm in arms if arm != baseline]
-        return list(combinations(arms, 2))
+        places = self.factors
+        return [
+            (a, b)
+            for a, b in combinations(arms, 2)
+            if any(one == other for one, other in zip(places[a], places[b], strict=True))
+        ]
+
+    @property
+    def factors(self) -> dict[str, tuple[str, str]]:
+        """Of each arm: the arm that the study names, and the point of the grid that it is at."""
+        if not self.info.get("grid"):
+            return {arm: (arm, "") for arm in self.arms}
+        split = {arm: arm.partition(",") for arm in self.arms}
+        return {arm: (base, point) for arm, (base, _, point) in split.items()}
 
     def runs_of(self, arm: str) -> list[Run]:
         return [run for run in self.runs if run.arm == arm]

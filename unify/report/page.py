@@ -19,6 +19,7 @@ from unify.report import (
     figures,
     gradients,
     grids,
+    interaction,
     provenance,
 )
 from unify.report.export import write_tables
@@ -73,6 +74,7 @@ def render(study: Study) -> str:
         ("results", "Results", _results(study, found)),
         ("claims", "Claims", claims.claims_section(study, found)),
         ("differences", "Differences", differences.section(study, found)),
+        ("interaction", "Arms and conditions", interaction.section(study, found)),
         ("controls", "Controls", claims.controls_section(study, found)),
         ("figures", "Figures", figures.section(study)),
         ("samples", "Samples", _samples(study)),
