@@ -26,7 +26,7 @@ def study(tmp_path):
     def write(**more):
         path = tmp_path / "study.yaml"
         arms = {name: str(EXPERIMENTS / f"{name}.yaml") for name in FIVE}
-        path.write_text(yaml.safe_dump({"name": "s", "arms": arms, **more}))
+        path.write_text(yaml.safe_dump({"name": "s", "arms": arms} | more))
         return str(path)
 
     return write
@@ -130,3 +130,19 @@ def test_an_experiment_is_planned_alone_and_what_it_needs_is_named(tmp_path):
     assert planned.costs["queries_dit"].before > planned.costs["queries_dit"].needed["vlm"].training
     assert found(planned.arms["queries_dit"]) is None
     assert not any(tmp_path.iterdir()), "nothing was made"
+
+
+def test_time_left_is_what_a_run_took_or_a_few_steps_take(study, tmp_path):
+    path = study(arms={"transfusion": str(EXPERIMENTS / "transfusion.yaml")}, seeds=[0, 1])
+    words = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", "evaluation=[]"]
+    unknown = plan(path, words, tiny=True)
+    assert unknown.left("transfusion") is None
+    assert "unknown" in lines(unknown)[-1]
+    timed = plan(path, words, tiny=True, measure=True)
+    assert timed.left("transfusion") == 2 * timed.seconds["transfusion"] > 0
+    run_study(path, [*words, "seeds=[0]"], lambda _: None, tiny=True)
+    planned = plan(path, words, tiny=True)
+    (info,) = (json.loads(p.read_text()) for p in (tmp_path / "runs").glob("s/*/run.json"))
+    assert planned.left("transfusion") == info["train_seconds"], "one of two is there"
+    run_study(path, words, lambda _: None, tiny=True)
+    assert plan(path, words, tiny=True).left("transfusion") == 0

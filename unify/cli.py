@@ -144,13 +144,14 @@ def plan(
     file: Annotated[Path, typer.Argument(help="Study or experiment YAML.")],
     overrides: Overrides = None,
     tiny: Tiny = False,
+    measure: Annotated[bool, typer.Option(help="Time a few steps of every arm.")] = False,
     as_json: Json = False,
 ) -> int:
     """Show what would be trained, what each part costs, and what is there; train nothing."""
     from unify.plan import as_data, lines
     from unify.plan import plan as make_plan
 
-    planned = make_plan(str(file), overrides or [], tiny)
+    planned = make_plan(str(file), overrides or [], tiny, measure)
     _emit(as_data(planned)) if as_json else typer.echo("\n".join(lines(planned)))
     return 0
 

@@ -5,11 +5,13 @@ Nothing is trained. With a `budget` in the study, this is where steps are solved
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from unify.budget import Config, Cost, cost_of, steps_for
 from unify.config import load_recipe
+from unify.duration import measured, spent
 from unify.recipe import Study
 from unify.report.compare import TOLERANCE, si
 from unify.runs import Run
@@ -26,6 +28,7 @@ class Plan:
     study: Study
     arms: dict[str, Config]
     costs: dict[str, Cost]
+    seconds: dict[str, float] = field(default_factory=dict)  # of a run, by arm, as measured now
 
     def spread(self, quantity: str) -> float:
         """By how much of the largest the arms differ."""
@@ -33,13 +36,21 @@ class Plan:
         each = [cost.total(quantity, charge) for cost in self.costs.values()]
         return (max(each) - min(each)) / max(each) if max(each) else 0.0
 
+    def runs(self, arm: str) -> dict[int, Run | None]:
+        """What is there, by seed."""
+        return {seed: found(replicate(self.arms[arm], seed)) for seed in self.study.seeds}
+
     def states(self, arm: str) -> dict[int, str]:
         """`finished`, `stopped` ... or `missing`, by seed."""
-        states = {}
-        for seed in self.study.seeds:
-            run = found(replicate(self.arms[arm], seed))
-            states[seed] = "missing" if run is None else run.info["state"]
-        return states
+        return {s: run.info["state"] if run else "missing" for s, run in self.runs(arm).items()}
+
+    def left(self, arm: str) -> float | None:
+        """Seconds of training that its unfinished runs take from their start, one after the other
+        on this machine; None where nothing is known of it."""
+        runs = list(self.runs(arm).values())
+        missing = sum(run is None or not run.finished for run in runs)
+        each = self.seconds.get(arm) or spent(run for run in runs if run)
+        return 0.0 if not missing else None if each is None else missing * each
 
 
 def budgeted(
@@ -50,8 +61,18 @@ def budgeted(
     return (study, arms) if study.budget is None else (study, _planned(study, arms).arms)
 
 
-def plan(path: str, overrides: list[str], tiny: bool = False) -> Plan:
-    """Of a study, or of an experiment as a study of one arm."""
+def plan(path: str, overrides: list[str], tiny: bool = False, measure: bool = False) -> Plan:
+    """Of a study, or of an experiment as a study of one arm. `measure` times a few steps of every
+    arm whose needed runs are there."""
+    planned = _plan(path, overrides, tiny)
+    for arm, config in planned.arms.items() if measure else ():
+        needed = needed_by(config)
+        if needed is not None:
+            planned.seconds[arm] = measured(config, needed)
+    return planned
+
+
+def _plan(path: str, overrides: list[str], tiny: bool) -> Plan:
     from unify.config.load import load
 
     if "arms" in load(path, overrides, tiny).root.value:
@@ -87,14 +108,22 @@ def replicate(config: Config, seed: int) -> Config:
 
 def found(config: Config) -> Run | None:
     """The run of a configuration, if its folder is there; nothing is trained."""
-    hashes: dict[str, str] = {}
+    needed = needed_by(config)
+    if needed is None:
+        return None
+    run = run_of(config, {path: part.info["weights"] for path, part in needed.items()})
+    return run if (run.folder / "run.json").is_file() else None
+
+
+def needed_by(config: Config) -> dict[str, Run] | None:
+    """The finished runs that a configuration starts from, by path; None if one is missing."""
+    needed = {}
     for path, part in needed_configs(config).items():
         run = found(part)
         if run is None or not run.finished:
             return None
-        hashes[path] = run.info["weights"]
-    run = run_of(config, hashes)
-    return run if (run.folder / "run.json").is_file() else None
+        needed[path] = run
+    return needed
 
 
 def as_data(planned: Plan) -> dict[str, Any]:
@@ -103,7 +132,8 @@ def as_data(planned: Plan) -> dict[str, Any]:
         "study": planned.study.name,
         "budget": planned.study.budget and vars(planned.study.budget),
         "arms": {
-            arm: {**_entry(c), "runs": planned.states(arm)} for arm, c in planned.costs.items()
+            arm: {**_entry(c), "runs": planned.states(arm), "seconds_left": planned.left(arm)}
+            for arm, c in planned.costs.items()
         },
         "spread": {name: planned.spread(name) for name in QUANTITIES},
     }
@@ -155,6 +185,7 @@ def lines(planned: Plan) -> list[str]:
     for name in ("parameters", "trainable"):
         rows.append([name, *(si(e[name]) for e in entries.values())])
     rows.append(["runs", *(_summed(e["runs"]) for e in entries.values())])
+    rows.append(["time left", *(_clock(e["seconds_left"]) for e in entries.values())])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     columns = [
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
@@ -166,6 +197,10 @@ def _summed(states: dict[int, str]) -> str:
     """`3 finished, 5 missing`."""
     kinds = list(states.values())
     return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+
+
+def _clock(seconds: float | None) -> str:
+    return "unknown" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
 def _matching(planned: Plan) -> list[str]:
