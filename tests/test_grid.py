@@ -8,9 +8,10 @@ import yaml
 
 from unify.config import ConfigError, load_study
 from unify.report.load import load_study as load_report
+from unify.report.page import render
 from unify.shipment import connect
 from unify.study import run_study
-from unify.study_shipment import send_study
+from unify.study_shipment import fetch_study, send_study
 from unify.tracking import store_uri
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -125,3 +126,14 @@ def test_mlflow_has_the_study_above_its_runs(study, tmp_path):
     names = {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert names >= {"report.html", "report.md", "results.csv", "table.tex"}
     assert send_study(made.folder, uri) == parent.info.run_id, "sent again, the same run"
+    elsewhere = fetch_study(uri, "s", tmp_path / "elsewhere")
+    first, second = (load_report(folder) for folder in (made.folder, elsewhere))
+    assert second.rows == first.rows
+    assert [run.train for run in second.runs] == [run.train for run in first.runs]
+    assert first.runs[0].train, "the journal came too"
+    page = render(second).replace("elsewhere/s", "runs/s")
+    assert page == render(first), "the same page, but for where its folder is"
+    with pytest.raises(ValueError, match="is there already"):
+        fetch_study(uri, "s", tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="has no study 'x'; it has s"):
+        fetch_study(uri, "x", tmp_path / "more")

@@ -229,10 +229,15 @@ def check(
 @app.command()
 def report(
     study: Annotated[Path, typer.Argument(help="Study folder, e.g. runs/quickstart.")],
+    mlflow: Annotated[str, typer.Option(help="URI: fetch the study from there first.")] = "",
 ) -> int:
-    """Write the study's report.html again."""
+    """Write the study's report.html again; with --mlflow, from what a server has of it."""
     from unify.report.page import write_report
 
+    if mlflow:
+        from unify.study_shipment import fetch_study
+
+        fetch_study(mlflow, study.name, study.parent)
     typer.echo(str(write_report(study)))
     return 0
 

@@ -28,7 +28,8 @@ BATCH = 1000  # metrics in one request: MLflow's limit
 PARAMS = 100  # parameters in one request: MLflow's limit
 VALUE_LENGTH = 6000  # characters of a parameter: MLflow's limit
 ARTIFACTS = ("config.yaml", "run.json", "git.diff", "samples", "eval")
-SUFFIXES = {".yaml", ".json", ".diff", ".png"}
+AT_THE_END = ("journal.jsonl",)  # grows with every record: sent when the run has ended
+SUFFIXES = {".yaml", ".json", ".jsonl", ".npz", ".diff", ".png"}
 STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # run.json's states; any other: KILLED
 SHIPPED = "shipped.json"
 SQLITE = "sqlite:///"
@@ -55,7 +56,7 @@ class Shipment:
             self._open(client, facts)
             self.client = client
         sent = self._send_records()
-        self._send_files()
+        self._send_files(final)
         if final:
             status = STATUS.get(read_facts(self.folder)["state"], "KILLED")
             self.client.set_terminated(self.state["run_id"], status)
@@ -117,8 +118,8 @@ class Shipment:
         flush()
         return sent
 
-    def _send_files(self) -> None:
-        for path in artifacts(self.folder):
+    def _send_files(self, final: bool) -> None:
+        for path in artifacts(self.folder, final):
             relative = path.relative_to(self.folder)
             facts = [path.stat().st_size, path.stat().st_mtime_ns]
             if self.state["files"].get(str(relative)) != facts:
@@ -161,9 +162,10 @@ def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def artifacts(folder: Path) -> list[Path]:
-    """The files of a run folder that MLflow gets: settings, environment, samples, scores."""
-    tops = [folder / name for name in ARTIFACTS]
+def artifacts(folder: Path, ended: bool = False) -> list[Path]:
+    """The files of a run folder that MLflow gets: settings, environment, samples, scores; of one
+    that has ended, its journal too, so that a report can be made of MLflow alone."""
+    tops = [folder / name for name in ARTIFACTS + (AT_THE_END if ended else ())]
     files = [file for top in tops for file in ([top] if top.is_file() else sorted(top.rglob("*")))]
     return [f for f in files if f.is_file() and f.suffix in SUFFIXES and f.name[0] != "."]
 
@@ -191,6 +193,7 @@ def connect(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):

@@ -1,4 +1,7 @@
-"""A study in MLflow: a parent run with report, tables and figures; the arms' runs below it."""
+"""A study in MLflow: a parent run with report, tables and figures; the arms' runs below it.
+
+`send_study` puts it there, `fetch_study` makes the study's folder of it again, on any machine.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unify.files import write_atomically
-from unify.report.load import Study, load_study
+from unify.report.load import RUN_NAME, Study, load_study
 from unify.report.tables import lines
 from unify.shipment import SHIPPED, connect, find_experiment, mlflow_name, without_password
 from unify.tracking import store_uri, warned
@@ -41,6 +44,43 @@ def send_study(folder: Path, uri: str) -> str:
             client.set_tag(known, "mlflow.parentRunId", parent)
     client.set_terminated(parent, "FINISHED")
     return parent
+
+
+def fetch_study(uri: str, name: str, into: Path) -> Path:
+    """<into>/<name> as a report needs it: from the newest study of this name, and its runs.
+
+    ValueError where the server has none, or a folder of this name is there already.
+    """
+    client, folder = connect(uri), into / name
+    if folder.exists():
+        raise ValueError(f"{folder} is there already: a study that is fetched gets a new folder")
+    parent, children = _in_mlflow(client, uri, name)
+    client.download_artifacts(parent.info.run_id, "", str(_made(folder)))
+    for child in children:
+        place = child.info.run_name
+        if RUN_NAME.fullmatch(place) and place == Path(place).name:
+            client.download_artifacts(child.info.run_id, "", str(_made(folder / place)))
+    return folder
+
+
+def _in_mlflow(client: Any, uri: str, name: str) -> tuple[Any, list[Any]]:
+    """The newest parent run of a study, and the runs below it."""
+    said = without_password(uri)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        known = sorted(e.name for e in client.search_experiments() if e.name != "Default")
+        raise ValueError(f"{said} has no study {name!r}; it has {', '.join(known) or 'none'}")
+    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])
+    parent = next((run for run in runs if "study" in run.data.tags), None)
+    if parent is None:
+        raise ValueError(f"{said} has runs of {name!r}, but no study: run `unify study` to its end")
+    below = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    return parent, below
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _parent(study: Study, client: Any, uri: str) -> str:
