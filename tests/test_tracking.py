@@ -113,7 +113,7 @@ def test_everything_arrives_while_the_run_goes_on(runs, monkeypatch):
     assert run.data.params["model.long"] == "z" * 6000
     assert run.data.params["key149"] == "149"
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert files == {"config.yaml", "run.json", "samples"}
+    assert files == {"config.yaml", "run.json", "samples", "journal.jsonl"}
     assert (runs / "mlartifacts").is_dir()
     assert (folder / "tracking.log").read_text() == ""
 
