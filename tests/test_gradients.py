@@ -98,6 +98,8 @@ def test_the_report_draws_a_panel_for_each_pair_of_losses(tmp_path):
                     "cosine/flow|text/trunk.blocks.0": -0.25,
                 }
                 file.write(json.dumps(record) + "\n")
+            unknown = {"step": 11, "kind": "gradients", "cosine/flow|text/embed": None}
+            file.write(json.dumps(unknown) + "\n")
     page = render(load_study(folder))
     assert 'id="gradients"' in page
     assert "transfusion: flow and text" in page

@@ -26,7 +26,7 @@ def study(tmp_path):
     def write(**more):
         path = tmp_path / "study.yaml"
         arms = {name: str(EXPERIMENTS / f"{name}.yaml") for name in FIVE}
-        path.write_text(yaml.safe_dump({"name": "s", "arms": arms} | more))
+        path.write_text(yaml.safe_dump({"name": "s", "arms": arms, **more}))
         return str(path)
 
     return write

@@ -136,7 +136,9 @@ def load_study(
         for role, arm_ in (("", base), (".like", width["like"])):
             if arm_ and arm_ not in arms:
                 where = tree.root.value["widths"].value[base]
-                problems.append(where.problem(f"widths.{base}{role}", f"no arm {arm_!r}"))
+                problems.append(
+                    where.problem(f"widths.{base}{role}", f"no arm {arm_!r}{suggest(arm_, arms)}")
+                )
     if problems:
         raise ConfigError(problems)
     study["arms"] = said

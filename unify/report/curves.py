@@ -87,7 +87,7 @@ def _figure(
     for curve in curves:
         value = next(y for _, y in reversed(curve.points) if math.isfinite(y))
         last.append(tag("span", swatch(curve.index), number(value)))
-    most = max(_x(run, record) for run in study.runs for record in run.train + run.health)
+    most = max(samples_at(run, record) for run in study.runs for record in run.train + run.health)
     return tag(
         "figure",
         tag("figcaption", tag("b", title), tag("span", *last, class_="last")),
@@ -101,7 +101,7 @@ def _curves(study: Study, key: str, records: Callable[[Run], list[dict]]) -> lis
     for index, arm in enumerate(study.arms):
         raw: list[list[Point]] = []
         for run in study.runs_of(arm):
-            line = [(_x(run, r), _finite(r[key])) for r in records(run) if key in r]
+            line = [(samples_at(run, r), _finite(r[key])) for r in records(run) if key in r]
             if line:
                 raw.append(line)
         if raw:
@@ -109,7 +109,7 @@ def _curves(study: Study, key: str, records: Callable[[Run], list[dict]]) -> lis
     return curves
 
 
-def _x(run: Run, record: dict) -> float:
+def samples_at(run: Run, record: dict) -> float:
     """Samples seen; steps where the rows of a step are not known."""
     return float(record["step"] * (run.rows_per_step or 1))
 

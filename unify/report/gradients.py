@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from unify.report.curves import samples_at
 from unify.report.html import Html, join, tag
 from unify.report.load import Run, Study
 from unify.report.plots import Curve, Point, mean_curve, panel, smooth
@@ -40,14 +41,11 @@ def _by_pair(runs: Sequence[Run]) -> dict[str, dict[str, list[Point]]]:
         if name.startswith("cosine/"):
             _, pair, block = name.split("/", 2)
             lines = [
-                [
-                    (float(r["step"] * (run.rows_per_step or 1)), r[name])
-                    for r in run.gradients
-                    if r.get(name) is not None
-                ]
+                [(samples_at(run, r), r[name]) for r in run.gradients if r.get(name) is not None]
                 for run in runs
             ]
-            found.setdefault(pair, {})[block] = mean_curve([line for line in lines if line])
+            if any(lines):
+                found.setdefault(pair, {})[block] = mean_curve([line for line in lines if line])
     return found
 
 

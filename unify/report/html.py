@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from html import escape as escape_text
 
 OPEN = ("meta", "img", "br", "input")  # void in HTML; the others are SVG's
-VOID = {"meta", "img", "br", "input", "line", "path", "circle", "rect", "link"}
+VOID = {*OPEN, "line", "path", "circle", "rect", "link"}
 
 
 class Html(str):
@@ -39,11 +39,7 @@ def tag(name: str, /, *children: Node, **attributes: str | float | int | bool | 
         key = key.rstrip("_").replace("_", "-")
         written += f" {key}" if value is True else f' {key}="{escape_text(str(value))}"'
     if name in VOID and not children:
-        return Html(
-            f"<{name}{written}>"
-            if name in ("meta", "img", "br", "input")
-            else f"<{name}{written}/>"
-        )
+        return Html(f"<{name}{written}>" if name in OPEN else f"<{name}{written}/>")
     return Html(f"<{name}{written}>{join(children)}</{name}>")
 
 

@@ -17,7 +17,12 @@ READING = (
     "all runs; p by F against what seeds leave unexplained. Kendall's tau compares the order of "
     "the arms under every two conditions: 1 where no two arms change places."
 )
-NAMES = {"arm": "arms", "condition": "conditions", "both": "their combination", "seed": "seeds"}
+NAMES = {
+    "arm": "between arms",
+    "condition": "between conditions",
+    "both": "in their combination",
+    "seed": "between seeds",
+}
 
 
 def section(study: Study, found: Sequence[Line]) -> Html | None:
@@ -67,9 +72,7 @@ def sentence(found: Factors) -> str:
     for name, words in NAMES.items():
         p = found.p.get(name)
         note = "" if p is None else f" (p {'< 0.001' if p < 1e-3 else f'= {p:.3f}'})"
-        said.append(
-            f"{found.shares[name]:.0%} between {words}{note}".replace("between their", "in their")
-        )
+        said.append(f"{found.shares[name]:.0%} {words}{note}")
     text = f"Of the variance, {', '.join(said)}; the rest is chance."
     if found.agreement:
         low, mean = min(found.agreement), sum(found.agreement) / len(found.agreement)
