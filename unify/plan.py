@@ -5,6 +5,7 @@ Nothing is trained. With a `budget` in the study, this is where steps are solved
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -12,10 +13,11 @@ from typing import Any
 from unify.budget import Config, Cost, cost_of, steps_for
 from unify.config import load_recipe
 from unify.duration import measured, spent
-from unify.recipe import Study
+from unify.recipe import Study, Tune
 from unify.report.compare import TOLERANCE, si
 from unify.runs import Run
 from unify.train import needed_configs, run_of
+from unify.tune import DEFAULT, chosen
 from unify.widths import study_and_arms
 
 QUANTITIES = ("steps", "samples", "tokens", "flops")
@@ -54,11 +56,35 @@ class Plan:
 
 
 def budgeted(
-    path: str, overrides: list[str], tiny: bool = False
+    path: str,
+    overrides: list[str],
+    tiny: bool = False,
+    one_arm: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Study, dict[str, Config]]:
-    """A study's arms with the steps that its budget buys; what is without one is not measured."""
-    study, arms = study_and_arms(path, overrides, tiny)
+    """A study's arms with the steps that its budget buys; what is without one is not measured.
+
+    Arms that have been tuned are at their best values, unless `one_arm` says which overrides each
+    is to have.
+    """
+    study, arms = _tuned(path, overrides, tiny, one_arm)
     return (study, arms) if study.budget is None else (study, _planned(study, arms).arms)
+
+
+def _tuned(
+    path: str,
+    overrides: list[str],
+    tiny: bool,
+    one_arm: Mapping[str, Sequence[str]] | None = None,
+) -> tuple[Study, dict[str, Config]]:
+    study, arms = study_and_arms(path, overrides, tiny, one_arm)
+    if study.tune is None or one_arm is not None:
+        return study, arms
+    found = study_and_arms(path, overrides, tiny, chosen(study, arms))[1]
+    if study.tune.defaults:
+        for arm, config in arms.items():
+            name = f"{arm},{DEFAULT}"
+            found[name], study.arms[name] = {**config, "name": name}, study.arms[arm]
+    return study, found
 
 
 def plan(path: str, overrides: list[str], tiny: bool = False, measure: bool = False) -> Plan:
@@ -76,7 +102,7 @@ def _plan(path: str, overrides: list[str], tiny: bool) -> Plan:
     from unify.config.load import load
 
     if "arms" in load(path, overrides, tiny).root.value:
-        return _planned(*study_and_arms(path, overrides, tiny))
+        return _planned(*_tuned(path, overrides, tiny))
     config = load_recipe(path, overrides, tiny)
     name = config["name"]
     return _planned(Study(config["study"], {name: path}), {name: config})
@@ -98,6 +124,11 @@ def _planned(study: Study, arms: dict[str, Config]) -> Plan:
                 raise ValueError(f"{arm}: {error}") from error
         costs[arm], solved[arm] = cost, {**config, "steps": cost.steps}
     return Plan(study, solved, costs)
+
+
+def tuning(tune: Tune, cost: Cost) -> float:
+    """FLOPs of all trials of an arm."""
+    return tune.trials * max(1, round(cost.steps * tune.share)) * cost.training
 
 
 def replicate(config: Config, seed: int) -> Config:
@@ -184,6 +215,9 @@ def lines(planned: Plan) -> list[str]:
         rows.append([f"  {name}, FLOPs", *("n/a" if e is None else si(e) for e in each)])
     for name in ("parameters", "trainable"):
         rows.append([name, *(si(e[name]) for e in entries.values())])
+    if planned.study.tune:
+        each = [si(tuning(planned.study.tune, cost)) for cost in planned.costs.values()]
+        rows.append(["FLOPs, tuning", *each])
     rows.append(["runs", *(_summed(e["runs"]) for e in entries.values())])
     rows.append(["time left", *(_clock(e["seconds_left"]) for e in entries.values())])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

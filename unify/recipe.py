@@ -146,6 +146,42 @@ class Width:
 
 
 @dataclass
+class Tune:
+    """Equal tuning (unify/tune.py): the same trials for every arm, scored on validation."""
+
+    metric: str
+    # dotted key -> a list to choose from, {low, high, log}, or {factor} around the arm's own
+    space: dict[str, Any]
+    trials: int = 8  # of each arm; the first is the arm as it is
+    share: float = 1.0  # of the arm's steps, for each trial
+    lower: bool = False  # whether a lower score is better
+    seed: int = 1000  # of every trial; none of the study's
+    defaults: bool = False  # whether each arm is trained as it is, too
+    set: dict[str, Any] = field(default_factory=dict)  # dotted key -> value, of every trial
+
+    def __post_init__(self) -> None:
+        if self.trials < 2 or not self.space:
+            raise ValueError("tune: needs two trials at least, the first being the arm as it is")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"tune.share is {self.share}: it must be above 0, and at most 1")
+        for key, said in self.space.items():
+            if not self._is_space(said):
+                raise ValueError(
+                    f"tune.space.{key} is {said}: give a list to choose from, {{low, high}} with "
+                    "low < high (and 0 < low with `log: true`), or {factor} above 1"
+                )
+
+    @staticmethod
+    def _is_space(said: Any) -> bool:
+        if not isinstance(said, dict):
+            return isinstance(said, list) and bool(said)
+        if set(said) == {"factor"}:
+            return said["factor"] > 1
+        ends = {"low", "high"} <= set(said) <= {"low", "high", "log"}
+        return ends and said["low"] < said["high"] and (said["low"] > 0 or not said.get("log"))
+
+
+@dataclass
 class Claim:
     """A finding to be tried, written down before the run: `higher` scores more than `lower`."""
 
@@ -185,6 +221,7 @@ class Study:
     widths: dict[str, Width] = field(default_factory=dict)  # arm -> what its width follows from
     budget: Budget | None = None  # of every arm; None: each has the steps that it says
     claims: list[Claim] = field(default_factory=list)  # each gets a verdict in the report
+    tune: Tune | None = None  # of every arm before it is trained; None: as it is
     controls: list[Control] = field(default_factory=list)  # arms that are compared with no other
     baseline: str = ""  # the arm that all others are compared with; empty: every pair is
 

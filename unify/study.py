@@ -25,6 +25,7 @@ from unify.recipe import Study
 from unify.runs import Run, write_json
 from unify.tracking import ship_scores, store_uri
 from unify.train import Stopped, completed, needed_configs, open_run, train
+from unify.trials import Trials
 
 Config = dict[str, Any]
 Say = Callable[[str], None]
@@ -62,12 +63,15 @@ def run_study(
     wanted = set(fnmatch.filter(arms, only))
     if not wanted:
         raise ValueError(f"{path} has no arm like {only!r}; it has {', '.join(arms)}")
+    options = [path, *overrides, *(["--tiny"] if tiny else [])]
+    failed: dict[str, str] = {}
+    if study.tune:
+        _tune(Trials(path, overrides, tiny), wanted, options, failed, say, at_once)
+        study, arms = budgeted(path, overrides, tiny)
     _describe(study, arms, path, folder)
     planned = list(jobs(study, arms))
-    failed: dict[str, str] = {}
     if at_once > 1:
-        options = [path, *overrides, *(["--tiny"] if tiny else [])]
-        failed = _train_at_once([j for j in planned if j[0] in wanted], options, say, at_once)
+        failed |= _train_at_once([j for j in planned if j[0] in wanted], options, say, at_once)
     rows: list[Row] = []
     for arm, seed, config in planned:
         if arm not in wanted:
@@ -78,6 +82,26 @@ def run_study(
     write_report(folder)
     ship_study(folder, machine["tracker"], machine["runs"])
     return Outcome(folder, rows, failed, store_uri(machine["tracker"], machine["runs"]))
+
+
+def _tune(
+    trials: Trials,
+    wanted: set[str],
+    options: list[str],
+    failed: dict[str, str],
+    say: Say,
+    at_once: int,
+) -> None:
+    """Run the trials that are missing; of each arm the best is written down."""
+    broken: dict[str, str] = {}
+    if at_once > 1:
+        broken = _train_at_once(trials.missing(wanted), options, say, at_once)
+
+    def finish(name: str, seed: int, config: Config) -> list[Row]:
+        return [] if f"{name} seed {seed}" in broken else _scored(name, seed, config, broken, say)
+
+    trials.run(wanted, finish)
+    failed |= broken
 
 
 def _scored(arm: str, seed: int, config: Config, failed: dict[str, str], say: Say) -> list[Row]:
@@ -134,7 +158,11 @@ def train_one(
 ) -> list[Run]:
     """Train one arm, with one seed or all of the study's; nothing is scored or reported."""
     study, arms = budgeted(path, overrides, tiny)
-    wanted = [(s, c) for a, s, c in jobs(study, arms) if a == arm and seed in (None, s)]
+    if study.tune and ",trial=" in arm:
+        trials = Trials(path, overrides, tiny)
+        wanted = [(trials.tune.seed, c) for name, c in trials.configs.items() if name == arm]
+    else:
+        wanted = [(s, c) for a, s, c in jobs(study, arms) if a == arm and seed in (None, s)]
     if not wanted:
         raise ValueError(
             f"{path} has no arm {arm!r} with seed {seed}; it has arms {', '.join(arms)} with "
@@ -186,7 +214,8 @@ def _describe(study: Study, arms: dict[str, Config], path: str, folder: Path) ->
             "question": study.question,
             "primary": study.primary,
             "baseline": study.baseline,
-            "grid": bool(study.grid),
+            "grid": bool(study.grid) or bool(study.tune and study.tune.defaults),
+            "tune": study.tune and vars(study.tune),
             "claims": [vars(claim) for claim in study.claims],
             "controls": [vars(control) for control in study.controls],
             "seeds": study.seeds,

@@ -15,7 +15,15 @@ from unify.report.tables import lines
 from unify.shipment import SHIPPED, connect, find_experiment, mlflow_name, without_password
 from unify.tracking import store_uri, warned
 
-FILES = ("report.html", "report.md", "results.json", "results.csv", "table.tex", "study.json")
+FILES = (
+    "report.html",
+    "report.md",
+    "results.json",
+    "results.csv",
+    "table.tex",
+    "study.json",
+    "tuning.json",
+)
 
 
 def ship_study(folder: Path, setting: str, runs: Path | str) -> None:

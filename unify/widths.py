@@ -9,7 +9,7 @@ never trained. What comes nearest is taken; `unify plan` shows how near that is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -22,24 +22,33 @@ MOST = 1 << 20  # multiples: a width beyond them is a key that changes nothing
 
 
 def study_and_arms(
-    path: str, overrides: list[str], tiny: bool = False
+    path: str,
+    overrides: list[str],
+    tiny: bool = False,
+    one_arm: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Study, dict[str, Config]]:
-    """A study and its completed arms, at the widths that it asks for."""
-    study, arms = load_study(path, overrides, tiny)
+    """A study and its completed arms, at the widths that it asks for.
+
+    Overrides of `one_arm` change that arm alone, before widths are solved.
+    """
+    words = {arm: list(its) for arm, its in (one_arm or {}).items()}
+    study, arms = load_study(path, overrides, tiny, words)
     if not study.widths:
         return study, arms
-    words = {}
+    solved_words = dict(words)
     for arm, width in study.widths.items():
         target = width.parameters or trainable(arms[width.like])
 
         def count(value: int, arm: str = arm, key: str = width.key) -> int:
-            return trainable(load_study(path, overrides, tiny, {arm: [f"{key}={value}"]})[1][arm])
+            tried = {**words, arm: [*words.get(arm, ()), f"{key}={value}"]}
+            return trainable(load_study(path, overrides, tiny, tried)[1][arm])
 
         try:
-            words[arm] = [f"{width.key}={solved(target, width, count)}"]
+            found = f"{width.key}={solved(target, width, count)}"
         except ValueError as error:
             raise ValueError(f"widths.{arm}: {error}") from error
-    return load_study(path, overrides, tiny, words)
+        solved_words[arm] = [*words.get(arm, ()), found]
+    return load_study(path, overrides, tiny, solved_words)
 
 
 def trainable(config: Config) -> int:

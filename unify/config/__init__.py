@@ -121,7 +121,7 @@ def load_study(
             name = named(base, point, grid)
             said[name] = study["arms"][base]
             try:
-                changes = [*words(point), *theirs, *(one_arm or {}).get(base, ())]
+                changes = [*words(point), *theirs, *(one_arm or {}).get(name, ())]
                 arms[name] = _arm(name, node, tree, study["name"], changes, tiny)
             except ConfigError as error:
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]

@@ -21,6 +21,7 @@ from unify.report import (
     grids,
     interaction,
     provenance,
+    tuning,
 )
 from unify.report.export import write_tables
 from unify.report.html import Html, Node, fold, join, tag
@@ -72,6 +73,7 @@ def render(study: Study) -> str:
         ("compared", "What was compared", _compared(study, found)),
         ("matched", "Budget and data", _matched(study)),
         ("results", "Results", _results(study, found)),
+        ("tuning", "Tuning", tuning.section(study)),
         ("claims", "Claims", claims.claims_section(study, found)),
         ("differences", "Differences", differences.section(study, found)),
         ("interaction", "Arms and conditions", interaction.section(study, found)),

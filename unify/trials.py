@@ -1,0 +1,97 @@
+"""The trials of a study that tunes its arms (unify/tune.py): which runs they are, how they ended.
+
+They are runs like any other, in a folder of their own: runs/<study>-tuning/<arm>,trial=3-s1000-...
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from unify.config.grid import words
+from unify.evaluate import Row
+from unify.plan import budgeted, found, replicate
+from unify.recipe import Tune
+from unify.tune import Trial, chosen, drawn, keep
+
+Config = dict[str, Any]
+Finish = Callable[[str, int, Config], list[Row]]  # (arm, seed, config) -> scores; none if it failed
+
+
+class Trials:
+    """Of every arm of a study, at the budget of a trial."""
+
+    def __init__(self, path: str, overrides: list[str], tiny: bool = False):
+        self.study, self.arms = budgeted(path, overrides, tiny, {})
+        assert self.study.tune is not None
+        self.tune: Tune = self.study.tune
+        self.values: dict[str, list[dict[str, Any]]] = {
+            arm: [drawn(self.tune, config, n) for n in range(self.tune.trials)]
+            for arm, config in self.arms.items()
+        }
+        unknown = [k for k in self.tune.space if not any(k in v[1] for v in self.values.values())]
+        if unknown:
+            raise ValueError(
+                f"tune.space: no arm has {', '.join(unknown)}; give the whole path, as in "
+                "model.trunk.dim"
+            )
+        always = words(self.tune.set)
+        self.configs: dict[str, Config] = {}  # by "<arm>,trial=<n>"
+        for n in range(self.tune.trials):
+            tried = {arm: [*words(each[n]), *always] for arm, each in self.values.items()}
+            for arm, config in budgeted(path, overrides, tiny, tried)[1].items():
+                self.configs[f"{arm},trial={n}"] = self._trial(f"{arm},trial={n}", config)
+
+    def _trial(self, name: str, config: Config) -> Config:
+        """An arm's configuration as that of a trial: shorter, elsewhere, scored on validation."""
+        scored = [
+            {**metric, "split": "validation"}
+            for metric in config["evaluation"]
+            if "split" in metric
+        ]
+        steps = max(1, round(config["steps"] * self.tune.share))
+        place = {"name": name, "study": f"{self.study.name}-tuning"}
+        return replicate({**config, **place, "steps": steps, "evaluation": scored}, self.tune.seed)
+
+    def missing(self, only: set[str]) -> list[tuple[str, int, Config]]:
+        """The runs of those arms that have not been tuned as the study now asks."""
+        done = chosen(self.study, self.arms)
+        return [
+            (name, self.tune.seed, config)
+            for name, config in self.configs.items()
+            if (arm := name.rpartition(",trial=")[0]) in only and arm not in done
+        ]
+
+    def run(self, only: set[str], finish: Finish) -> None:
+        """Finish what is missing, and write down of each arm what was best."""
+        trials: dict[str, list[Trial]] = {}
+        for name, seed, config in self.missing(only):
+            arm, _, number = name.rpartition(",trial=")
+            rows = finish(name, seed, config)
+            values = self.values[arm][int(number)]
+            trials.setdefault(arm, []).append(_outcome(self.tune, config, values, rows))
+        for arm, its in trials.items():
+            folder = Path(self.arms[arm]["machine"]["runs"]) / self.study.name
+            keep(folder, self.study, arm, self.arms[arm], its)
+
+
+def _outcome(tune: Tune, config: Config, values: dict[str, Any], rows: list[Row]) -> Trial:
+    run = found(config)
+    facts = run.info if run else {}
+    flops = facts.get("flops_per_step", 0.0) * config["steps"]
+    return Trial(values, _score(tune, rows), config["steps"], flops, facts.get("train_seconds", 0))
+
+
+def _score(tune: Tune, rows: list[Row]) -> float | None:
+    """None of a run that failed. ValueError if the metric is not among what was scored."""
+    if not rows:
+        return None
+    scores = {row["metric"]: row["value"] for row in rows}
+    if tune.metric not in scores:
+        raise ValueError(
+            f"tune.metric: {tune.metric} is not scored on validation; there are "
+            f"{', '.join(sorted(scores))}"
+        )
+    return scores[tune.metric] if math.isfinite(scores[tune.metric]) else None
