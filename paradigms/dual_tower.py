@@ -91,12 +91,19 @@ class DualTower(Transfusion):
         """Take over the language model's parts, with what is known of them."""
         self.embed, self.to_text = llm.embed, llm.to_text
         parts: list[nn.Module] = [llm.embed, llm.to_text]
+        trained = getattr(llm, "pretrained", False)
         if understand == "vision":
             self.vision, self.project = llm.eyes()
-            parts += llm.eyes()
+            parts += [part for part in llm.eyes() if trained or getattr(part, "pretrained", False)]
+            if self.trunk.text_tower == "detached" and self.project not in parts:
+                raise ValueError(
+                    "dual_tower: the llm's projection of image features has no weights yet, and no "
+                    "gradient comes to it through a detached text tower; set text_tower to frozen, "
+                    "or give an llm that has learned to read images"
+                )
         if self.trunk.text_tower != "trained":
             parts = [freeze(part) for part in parts]
-        if getattr(llm, "pretrained", False):
+        if trained:
             for part in (self.trunk, *parts):
                 part.pretrained = True  # type: ignore[assignment]
         for part in (self.trunk.text, *parts):

@@ -42,7 +42,7 @@ class QueriesDiT(Paradigm):
     hidden states of the prefix instead. `tune_llm`: the language model is trained too, on the flow
     loss alone. `train_denoiser`: false in a first stage that trains queries and connector only; the
     denoiser must have weights then. `train_shift` shifts the times of the `time` law; what sampling
-    shifts is its own setting.
+    shifts is its own setting. A denoiser that was trained on a grid of times has those instead.
     `dropout`: how often a row trains without its only condition; `source_dropout`: a row with text
     and images without its text, without both, without its images. The denoiser sees the latents of
     the first source_channels / channels sources.
@@ -52,6 +52,7 @@ class QueriesDiT(Paradigm):
     answers = frozenset({"caption", "vqa"})
     terms = frozenset({"image_flow"})
     likelihood = "none"
+    copies = True
     queries: nn.Parameter | None
 
     def __init__(
@@ -60,7 +61,7 @@ class QueriesDiT(Paradigm):
         connector: Connector,
         denoiser: Denoiser,
         image: ContinuousTokenizer,
-        time: TimeLaw,
+        time: TimeLaw | None = None,
         queries: int = 64,
         query_std: float | None = None,
         conditioning: Literal["queries", "random_queries", "last_layer"] = "queries",
@@ -73,6 +74,7 @@ class QueriesDiT(Paradigm):
     ):
         super().__init__()
         _check(llm, connector, denoiser, image)
+        _check_times(denoiser, time, train_shift)
         if tune_llm and not any(p.requires_grad for p in llm.parameters()):
             raise ValueError("tune_llm is true, but llm is frozen: build it with frozen: false")
         if not llm.sees:
@@ -83,7 +85,7 @@ class QueriesDiT(Paradigm):
         self.connector, self.image, self.time = connector, image, time
         self.tune_llm, self.train_denoiser, self.train_shift = tune_llm, train_denoiser, train_shift
         self.size, self.dropout, self.source_dropout = size, dropout, source_dropout
-        self.query_std = query_std or llm.dim**-0.5
+        self.query_std = llm.dim**-0.5 if query_std is None else query_std
         self.register_parameter("queries", None)
         if conditioning != "last_layer":
             self.queries = nn.Parameter(torch.empty(queries, llm.dim), conditioning == "queries")
@@ -101,13 +103,18 @@ class QueriesDiT(Paradigm):
         name = f"image{len(batch.segments) - 1}"
         x1 = self.image.encode(target)  # [B C h w]
         x0 = noise.normal(f"{name}/x0", x1.shape[1:])
-        times = self.denoiser.times(noise.uniform(f"{name}/t"), self.time)
-        t = shift_time(times, self.train_shift)  # [B]
+        t = self.times(noise.uniform(f"{name}/t"))  # [B]
         xt, velocity = interpolate(x0, x1, t)
         source = self.source_latents(sources, target.shape[-2:])
         v = self.denoiser.velocity(xt, t, tokens, valid, source).float()
         error = (v - velocity).square().flatten(1).mean(1)
         return {"image_flow": Term(self.denoiser.weight(t) * error, t=t)}
+
+    def times(self, u: Tensor) -> Tensor:
+        """Of training [B], from uniform numbers [B]."""
+        if self.time is None:
+            return self.denoiser.own_times(u)
+        return shift_time(self.time.quantile(u), self.train_shift)
 
     def condition(
         self, prompts: Many[Text] | None, sources: Many[Shown], length: int | None = None
@@ -269,3 +276,12 @@ def _check(
             f"denoiser.source_channels is {denoiser.source_channels}; use a multiple of the image "
             f"tokenizer's {image.channels}"
         )
+
+
+def _check_times(denoiser: Denoiser, time: TimeLaw | None, shift: float) -> None:
+    """ValueError unless either a law or the denoiser itself says at which times it trains."""
+    name = type(denoiser).__name__
+    if denoiser.has_times and (time is not None or shift != 1):
+        raise ValueError(f"{name} trains at its own times: set time to null and train_shift to 1")
+    if not denoiser.has_times and time is None:
+        raise ValueError(f"time: {name} has no times of its own; name a law, as UniformTime")

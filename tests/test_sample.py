@@ -111,6 +111,27 @@ def test_a_source_is_read_at_the_size_of_training_for_each_row(ask, pictures):
     assert asked["titles"] == ["one.png"] * 2
 
 
+def test_a_run_that_copies_is_shown_what_to_copy(ask, pictures, monkeypatch):
+    with pytest.raises(ValueError, match=r"1 source image\(s\) without a prompt; it learned image"):
+        ask("image", source=pictures[:1])
+    monkeypatch.setattr(Recorder, "copies", True)
+    asked = ask("image", source=pictures[:1])
+    assert asked["prompts"] is None
+    assert [column.shape for column in asked["sources"]] == [(1, 3, 32, 32)]
+
+
+def test_what_passes_through_the_language_model_is_scored(tmp_path):
+    words = [f"machine.runs={tmp_path}", "machine.tracker=none"]
+    words.append("evaluation=[{class: unify.metrics.copies.Copies, n: 5}]")
+    config = load_recipe(ROOT / "experiments/queries_dit_reconstruct.yaml", words, tiny=True)
+    run = train(config, lambda text: None)
+    rows = evaluate(*open_run(run.folder)[::2], config)
+    assert {row["metric"]: row["n"] for row in rows} == {"copy/psnr": 5, "copy/exact": 5}
+    psnr = next(row["value"] for row in rows if row["metric"] == "copy/psnr")
+    assert 0 < psnr < 20
+    assert (run.folder / "eval" / "copy.png").is_file()
+
+
 def test_sources_that_are_not_given_are_absent_as_in_training(ask, pictures):
     asked = ask("compose", prompt=["put the first at the top left"], source=pictures[:1])
     assert [column.shape for column in asked["sources"]] == [(1, 3, 32, 32)] * 2

@@ -90,6 +90,8 @@ class Paradigm(Trainable):
     causal_text: ClassVar[bool] = True  # text at i never depends on anything after i
     cached: ClassVar[bool] = True  # text is decoded with a KV cache, equal to the full forward
     likelihood: ClassVar[Literal["exact", "bound", "none"]] = "exact"  # what text terms mean
+    # whether the task `image` is to draw an image from itself, and not from nothing
+    copies: ClassVar[bool] = False
     # what guidance moves away from: another text, or the same source with an indicator off
     guided_by: ClassVar[Literal["text", "indicator"]] = "text"
 

@@ -34,8 +34,12 @@ class Plan:
 
     def spread(self, quantity: str) -> float:
         """By how much of the largest the arms differ."""
-        charge = tuple(self.study.budget.charge) if self.study.budget else ()
-        each = [cost.total(quantity, charge) for cost in self.costs.values()]
+        each = [
+            cost.total(
+                quantity, tuple(budget.charge) if (budget := self.study.budget_of(arm)) else ()
+            )
+            for arm, cost in self.costs.items()
+        ]
         return (max(each) - min(each)) / max(each) if max(each) else 0.0
 
     def runs(self, arm: str) -> dict[int, Run | None]:
@@ -67,7 +71,8 @@ def budgeted(
     is to have.
     """
     study, arms = _tuned(path, overrides, tiny, one_arm)
-    return (study, arms) if study.budget is None else (study, _planned(study, arms).arms)
+    free = study.budget is None and not study.budgets
+    return study, arms if free else _planned(study, arms).arms
 
 
 def _tuned(
@@ -117,9 +122,10 @@ def _planned(study: Study, arms: dict[str, Config]) -> Plan:
             if path not in known:
                 known[path] = cost_of(part)
         cost = cost_of(config, {part["name"]: known[path] for path, part in parts.items()})
-        if study.budget is not None:
+        budget = study.budget_of(arm)
+        if budget is not None:
             try:
-                cost.steps = steps_for(study.budget, cost)
+                cost.steps = steps_for(budget, cost)
             except ValueError as error:
                 raise ValueError(f"{arm}: {error}") from error
         costs[arm], solved[arm] = cost, {**config, "steps": cost.steps}
@@ -162,6 +168,7 @@ def as_data(planned: Plan) -> dict[str, Any]:
     return {
         "study": planned.study.name,
         "budget": planned.study.budget and vars(planned.study.budget),
+        "budgets": {arm: vars(budget) for arm, budget in planned.study.budgets.items()},
         "arms": {
             arm: {**_entry(c), "runs": planned.states(arm), "seconds_left": planned.left(arm)}
             for arm, c in planned.costs.items()
@@ -224,7 +231,8 @@ def lines(planned: Plan) -> list[str]:
     columns = [
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     ]
-    return [*columns, *(_matching(planned) if len(planned.arms) > 1 else [])]
+    alone = len(planned.arms) == 1 or planned.study.budgets
+    return columns if alone else [*columns, *_matching(planned)]
 
 
 def _summed(states: dict[int, str]) -> str:

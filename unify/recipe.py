@@ -220,6 +220,8 @@ class Study:
     primary: list[str] = field(default_factory=list)  # metric names fixed before the run
     widths: dict[str, Width] = field(default_factory=dict)  # arm -> what its width follows from
     budget: Budget | None = None  # of every arm; None: each has the steps that it says
+    # arm -> a budget of its own; a grid over `budget.flops` makes them
+    budgets: dict[str, Budget] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)  # each gets a verdict in the report
     tune: Tune | None = None  # of every arm before it is trained; None: as it is
     controls: list[Control] = field(default_factory=list)  # arms that are compared with no other
@@ -228,3 +230,6 @@ class Study:
     def __post_init__(self) -> None:
         if self.widths and self.grid:
             raise ValueError("widths and grid are not solved together; write the arms out instead")
+
+    def budget_of(self, arm: str) -> Budget | None:
+        return self.budgets.get(arm, self.budget)

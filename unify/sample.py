@@ -66,16 +66,16 @@ def _draw(model: Paradigm, recipe: Recipe, ask: Ask, settings: dict[str, Any]) -
             raise ValueError(f"a {type(model).__name__} has no text latents to add")
         return add(ask.arith, ask.count, seed=ask.seed, **settings)
     if ask.sources:
-        settings = settings | _columns(recipe.data, ask)
+        settings = settings | _columns(recipe.data, ask, model.copies)
     if ask.negative:
         settings = settings | {"negative": [ask.negative] * len(ask.titles)}
     return model.generate_image(ask.titles if ask.prompts else None, seed=ask.seed, **settings)
 
 
-def _columns(data: Data, ask: Ask) -> dict[str, Any]:
+def _columns(data: Data, ask: Ask, copies: bool) -> dict[str, Any]:
     """Sources as the run learned from them; those that are not given are absent in all rows."""
     rows, given = len(ask.titles), len(ask.sources)
-    sides = _sides(data, given, bool(ask.prompts))
+    sides = _sides(data, given, bool(ask.prompts), copies)
     sources = [torch.zeros(rows, 3, side, side) for side in sides]
     for column, path in zip(sources, ask.sources, strict=False):
         try:
@@ -88,11 +88,16 @@ def _columns(data: Data, ask: Ask) -> dict[str, Any]:
     return {"sources": sources, "present": present}
 
 
-def _sides(data: Data, given: int, prompted: bool) -> list[int]:
-    """Sides in pixels of the source images of a task, the one with the fewest that has room."""
+def _sides(data: Data, given: int, prompted: bool, copies: bool) -> list[int]:
+    """Sides in pixels of the source images of a task, the one with the fewest that has room.
+
+    `copies`: what has no conditions is drawn from itself.
+    """
     fits = []
     for task in data.tasks:
         *conditions, target = data.batch(task, "train", [0]).segments
+        if copies and not conditions:
+            conditions = [target]
         sides = [column.images.shape[-1] for column in conditions if column.kind == "image"]
         texts = [column for column in conditions if column.kind == "text"]
         if target.kind == "image" and len(sides) >= given and bool(texts) == prompted:

@@ -215,6 +215,7 @@ def _describe(study: Study, arms: dict[str, Config], path: str, folder: Path) ->
             "primary": study.primary,
             "baseline": study.baseline,
             "grid": bool(study.grid) or bool(study.tune and study.tune.defaults),
+            "budgets": {arm: vars(budget) for arm, budget in study.budgets.items()},
             "tune": study.tune and vars(study.tune),
             "claims": [vars(claim) for claim in study.claims],
             "controls": [vars(control) for control in study.controls],

@@ -124,10 +124,11 @@ def chosen(study: Study, arms: dict[str, Config]) -> dict[str, list[str]]:
 
 def _asked(study: Study, config: Config) -> str:
     """What the outcome of tuning depends on: the space, the budget, and the arm as it is."""
-    outside = {*OUTSIDE_HASH, *(["steps"] if study.budget else [])}  # steps follow from a budget
+    budget = study.budget_of(config["name"])
+    outside = {*OUTSIDE_HASH, *(["steps"] if budget else [])}  # steps follow from a budget
     kept = {key: value for key, value in config.items() if key not in outside}
     samplers = [config[key] for key in ("image_sampling", "text_sampling", "evaluation")]
-    settings = [study.tune and vars(study.tune), study.budget and vars(study.budget)]
+    settings = [study.tune and vars(study.tune), budget and vars(budget)]
     text = json.dumps([settings, kept, samplers], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -193,13 +193,14 @@ def test_an_euler_step_of_our_flow_is_a_step_of_ddim(build, given):
     torch.testing.assert_close(ours / scale[1], wanted, atol=1e-4, rtol=1e-4)
 
 
-def test_a_ddpm_trains_on_every_timestep_equally_often_and_sana_on_its_law():
+def test_a_ddpm_trains_on_every_timestep_equally_often():
     u = (torch.arange(4000) + 0.5) / 4000
-    unet, law = make(UNET), LogitNormalTime(-1.0)
-    timesteps = unet.timestep(unet.times(u, law)).round().long()
+    unet = make(UNET)
+    timesteps = unet.timestep(unet.own_times(u)).round().long()
     assert (timesteps.bincount(minlength=1000) == 4).all()
     assert (timesteps.diff() <= 0).all(), "a larger uniform number is nearer the data"
-    assert torch.equal(make(SANA).times(u, law), law.quantile(u))
+    assert unet.has_times
+    assert not make(SANA).has_times
     assert torch.equal(make(SANA).weight(u), torch.ones(4000))
 
 

@@ -18,7 +18,7 @@ from unify.nn.patches import LinearPatches
 from unify.nn.pretrained import PretrainedTrunk
 from unify.nn.towers import IMAGE, TEXT
 from unify.nn.trunk import Trunk
-from unify.nn.vision import PatchEncoder
+from unify.nn.vision import PatchEncoder, TimmEncoder
 from unify.noise import Noise
 from unify.paradigms.dual_tower import DualTower
 from unify.paradigms.vlm import VLM
@@ -465,3 +465,28 @@ def test_a_trunk_whose_layers_are_not_ours_is_refused(monkeypatch):
     llm.trunk = PretrainedTrunk()
     with pytest.raises(ValueError, match=r"trunk is a PretrainedTrunk.*use a Trunk"):
         make_dual(llm=llm)
+
+
+def test_an_encoder_of_timm_before_a_frozen_text_tower_learns_its_projection(images):
+    """Only what has weights is frozen: the projection of a new encoder has none."""
+
+    def build(text_tower, pretrained=False):
+        vision = TimmEncoder("test_vit.r160_in1k", pretrained=False, size=32)
+        llm = VLM(Trunk(DIM, 2, 2), Bytes(), vision)
+        initialise(llm, 0)
+        for part in (llm.trunk, llm.embed, llm.to_text, llm if pretrained else llm.trunk):
+            part.pretrained = True
+        vision.pretrained = True
+        return make_dual(
+            llm=llm, text_tower=text_tower, condition_on="clean_copy", understand="vision"
+        )
+
+    batch = Batch.image_to_text(images, ["red", "blue", "no"], list("abc"), lengths=(8, 8))
+    dual = build("frozen")
+    terms(dual, batch)["text_ce"].value.sum().backward()
+    assert all(p.grad.abs().max() > 0 for p in dual.project.parameters())
+    assert not any(p.requires_grad for p in (*dual.vision.parameters(), *dual.embed.parameters()))
+    assert all(p.requires_grad for p in build("trained").vision.parameters())
+    with pytest.raises(ValueError, match="no gradient comes to it through a detached text tower"):
+        build("detached")
+    assert not any(p.requires_grad for p in build("detached", pretrained=True).project.parameters())

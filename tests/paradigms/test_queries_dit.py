@@ -13,7 +13,7 @@ from unify.batch import Batch
 from unify.experiment import parameter_groups
 from unify.flow import UniformTime, guide, shift_time
 from unify.nn.connector import Connector, PlainEncoder, RotaryEncoder
-from unify.nn.denoiser import Denoiser, SanaDenoiser
+from unify.nn.denoiser import Denoiser, SanaDenoiser, UNetDenoiser
 from unify.nn.frozen import freeze, kept_state, load_kept
 from unify.nn.init import initialise
 from unify.nn.sequence import Sequence
@@ -268,7 +268,7 @@ def test_queries_stand_right_after_the_prompt(monkeypatch):
     assert torch.equal(seen[1][..., 0], ends[:, None] + torch.arange(N))
 
 
-def test_a_prompt_that_is_too_long_is_cut_alike_in_training_and_sampling(images):
+def test_a_prompt_that_is_too_long_for_training_is_cut(images):
     """Only letters go: the end of the text stays."""
     model, long = make(), "a red circle at the top left"
     batch = Batch.text_to_image([long] * 3, images, list("abc"), 8)
@@ -692,3 +692,20 @@ def test_the_language_models_tokenizers_are_listed():
 def test_parts_that_do_not_fit_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         make(**copy.copy(settings))
+
+
+def test_a_ddpm_trains_at_its_own_times_and_is_given_no_law(images):
+    unet = {"channels": 3, "condition_dim": OUT, "widths": (16, 16), "heads": 2, "norm_groups": 4}
+    model = make(denoiser=UNetDenoiser(**unet), time=None)
+    batch = Batch.text_to_image(PROMPTS, images, list("abc"), 16)
+    found = terms(model, batch)
+    assert torch.isin(found.t, model.denoiser.grid).all()
+    u = Noise.for_batch(0, 0, batch).uniform("image1/t")
+    assert torch.equal(found.t, model.denoiser.own_times(u))
+    assert torch.isfinite(model.generate_image(PROMPTS, steps=2)).all()
+    with pytest.raises(ValueError, match="UNetDenoiser trains at its own times: set time to null"):
+        make(denoiser=UNetDenoiser(**unet))
+    with pytest.raises(ValueError, match="train_shift to 1"):
+        make(denoiser=UNetDenoiser(**unet), time=None, train_shift=3.0)
+    with pytest.raises(ValueError, match="SanaDenoiser has no times of its own; name a law"):
+        make(time=None)

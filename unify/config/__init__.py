@@ -23,7 +23,7 @@ from typing import Any, get_origin
 from unify.config.check import Completion
 from unify.config.classes import contracts, locate_class, names, options, parameters, shape
 from unify.config.cross import cross_checks
-from unify.config.grid import named, points, words
+from unify.config.grid import named, of_arm, of_budget, points, words
 from unify.config.load import OVERLAYS, Tree, arm, finish, load
 from unify.config.tree import ConfigError, Node, Problem, dump, parse, suggest
 from unify.recipe import Recipe, Study
@@ -120,8 +120,10 @@ def load_study(
         for point in grid:
             name = named(base, point, grid)
             said[name] = study["arms"][base]
+            if of_budget(point):
+                study["budgets"][name] = {**(study["budget"] or {}), **of_budget(point)}
             try:
-                changes = [*words(point), *theirs, *(one_arm or {}).get(name, ())]
+                changes = [*words(of_arm(point)), *theirs, *(one_arm or {}).get(name, ())]
                 arms[name] = _arm(name, node, tree, study["name"], changes, tiny)
             except ConfigError as error:
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]

@@ -3,6 +3,8 @@
     grid: {model.trunk.depth: [2, 4], optimizer.lr: [1e-3, 3e-3]}      all combinations
     grid: [{model.trunk.depth: 2, optimizer.lr: 3e-3}, {...}]          these points
 
+    grid: {model.trunk.dim: [64, 128], budget.flops: [1e12, 4e12]}     sizes at budgets
+
 An arm is named by what differs: `transfusion,depth=2,lr=0.001`.
 """
 
@@ -43,9 +45,29 @@ def points(grid: Node | None, problems: list[Problem]) -> list[Point]:
     return [dict(zip(grid.value, point, strict=True)) for point in product(*values)]
 
 
+BUDGET = "budget."  # of the arm, in the study, and not a key of the experiment
+
+
+def of_budget(point: Point) -> Point:
+    """What the point says of the budget, by the names there."""
+    return {k.removeprefix(BUDGET): v for k, v in point.items() if k.startswith(BUDGET)}
+
+
+def of_arm(point: Point) -> Point:
+    """What the point says of the experiment."""
+    return {key: value for key, value in point.items() if not key.startswith(BUDGET)}
+
+
 def words(point: Point) -> list[str]:
     """The point as overrides of the command line."""
     return [f"{key}={json.dumps(value)}" for key, value in point.items()]
+
+
+def _short(value: Any) -> str:
+    """As JSON; a number in the fewest digits that tell it apart: 4e+12, not 4000000000000.0."""
+    if isinstance(value, float):
+        return next(said for n in range(1, 18) if float(said := f"{value:.{n}g}") == value)
+    return json.dumps(value)
 
 
 def named(arm: str, point: Point, all_points: Sequence[Point]) -> str:
@@ -56,6 +78,6 @@ def named(arm: str, point: Point, all_points: Sequence[Point]) -> str:
     parts = [arm]
     for key, value in point.items():
         name = key if short[key] in twice else short[key]
-        said = value if isinstance(value, str) else json.dumps(value)
+        said = value if isinstance(value, str) else _short(value)
         parts.append(f"{name}={re.sub(r'[^A-Za-z0-9_.+-]+', '_', said)}")
     return ",".join(parts)

@@ -21,7 +21,7 @@ from torch import Tensor
 from unify.data.shapes import Shapes
 from unify.data.shapes_checker import Checker
 from unify.data.shapes_scene import Scene
-from unify.data.source import Source, Split, images
+from unify.data.source import TASKS, Source, Split, images
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
 from unify.paradigm import Paradigm
 from unify.tokenizer import ContinuousTokenizer, DiscreteTokenizer, ImageTokenizer
@@ -36,7 +36,7 @@ class Reconstruction(Metric):
     Scores are named `tokenizer/psnr`, and `tokenizer/<attribute>/psnr` where there are several.
     """
 
-    tasks = frozenset({"image", "text_to_image", "caption", "vqa", "edit"})
+    tasks = frozenset(TASKS) - {"text"}
 
     def __init__(self, images: int = 512, split: Split = "test"):
         self.images, self.split = images, split

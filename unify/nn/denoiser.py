@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from unify.flow import TimeLaw, expand
+from unify.flow import expand
 from unify.nn.adopt import WiderConv, ZeroConv, prepared, start_by_xavier
 from unify.nn.flops import counted
 from unify.nn.frozen import content_hash
@@ -35,6 +35,7 @@ class Denoiser(nn.Module, ABC):
     condition_dim: int
     source_channels: int = 0  # 0: takes no source latents
     patch: int = 1  # cells of the grid along one side of a token
+    has_times: bool = False  # whether it trains at times of its own, and not at those of a law
 
     @abstractmethod
     def velocity(
@@ -50,9 +51,9 @@ class Denoiser(nn.Module, ABC):
         `source` [B source_channels h w]; without one the further channels are zero.
         """
 
-    def times(self, u: Tensor, law: TimeLaw) -> Tensor:
-        """Training times [B] from uniform numbers [B]."""
-        return law.quantile(u)
+    def own_times(self, u: Tensor) -> Tensor:
+        """Training times [B] from uniform numbers [B], of one that `has_times` of its own."""
+        raise NotImplementedError
 
     def weight(self, t: Tensor) -> Tensor:
         """[B] weight of the squared error of the velocity in training."""
@@ -176,6 +177,8 @@ class UNetDenoiser(Denoiser):
 
     grid: Tensor  # [timesteps] our times, rising; timestep k is the k-th from the end
 
+    has_times = True
+
     def __init__(
         self,
         channels: int = 4,
@@ -227,8 +230,8 @@ class UNetDenoiser(Denoiser):
         a, s = alphas_bar.double().sqrt(), (1 - alphas_bar.double()).sqrt()
         self.register_buffer("grid", (a / (a + s)).flip(0).float(), persistent=False)
 
-    def times(self, u: Tensor, law: TimeLaw) -> Tensor:
-        """Every timestep equally often, as a DDPM is trained; the law is not asked."""
+    def own_times(self, u: Tensor) -> Tensor:
+        """Every timestep equally often, as a DDPM is trained."""
         return self.grid[(u * len(self.grid)).long()]
 
     def weight(self, t: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from unify.files import write_atomically
 from unify.report.html import Html, join, tag
 from unify.report.load import Study
+from unify.report.scaling_figures import scaling_figures
 from unify.report.style import ARMS_LIGHT
 from unify.report.tables import Cell, Line, lines
 
@@ -36,13 +37,16 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 SEVERAL = 2  # categories that make a figure
+MOST_BARS = 12  # arms side by side
 
 
 def figures(study: Study) -> dict[str, Figure]:
     """By name; only those that the study has numbers for."""
     found = lines(study.rows)
     with matplotlib.rc_context(STYLE):
-        made = {**_categories(study, found), **_costs(study, found)}
+        made = {**scaling_figures(study, found), **_costs(study, found)}
+        if len(study.arms) <= MOST_BARS:
+            made |= _categories(study, found)
     return made
 
 

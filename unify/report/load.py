@@ -132,17 +132,19 @@ class Study:
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """(A, B) of every comparison A - B: with the baseline, if there is one; no controls. In a
-        grid, those that differ in the arm alone or in the point alone."""
+        grid, those that differ in the arm alone or in the point alone; with several budgets, in the
+        arm alone."""
         controls = {control["arm"] for control in self.info.get("controls") or []}
         arms = [arm for arm in self.arms if arm not in controls]
         baseline = self.info.get("baseline")
         if baseline:
             return [(arm, baseline) for arm in arms if arm != baseline]
         places = self.factors
+        alike = (1,) if self.info.get("budgets") else (0, 1)
         return [
             (a, b)
             for a, b in combinations(arms, 2)
-            if any(one == other for one, other in zip(places[a], places[b], strict=True))
+            if any(places[a][i] == places[b][i] for i in alike)
         ]
 
     @property

@@ -21,6 +21,7 @@ from unify.report import (
     grids,
     interaction,
     provenance,
+    scaling,
     tuning,
 )
 from unify.report.export import write_tables
@@ -73,6 +74,7 @@ def render(study: Study) -> str:
         ("compared", "What was compared", _compared(study, found)),
         ("matched", "Budget and data", _matched(study)),
         ("results", "Results", _results(study, found)),
+        ("scaling", "Sizes and budgets", scaling.section(study, found)),
         ("tuning", "Tuning", tuning.section(study)),
         ("claims", "Claims", claims.claims_section(study, found)),
         ("differences", "Differences", differences.section(study, found)),

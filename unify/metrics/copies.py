@@ -1,0 +1,65 @@
+"""What a paradigm draws from an image alone, against that image."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from unify.data.shapes import Shapes
+from unify.data.shapes_checker import Checker
+from unify.data.source import Split, images
+from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
+from unify.metrics.shapes_images import passport, picture
+from unify.noise import stable_seed
+from unify.paradigm import Paradigm
+
+SHOWN = 16  # images in the grid, each before its copy
+
+
+class Copies(Metric):
+    """`copy/psnr` of the first n images of a split, and `copy/exact` where a checker reads them."""
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"image"})
+
+    def __init__(self, n: int = 128, split: Split = "test"):
+        self.n, self.split = n, split
+
+    def _drawn(self, model: Paradigm, truth: Tensor, subject: Subject) -> Tensor:
+        """[N 3 H W] on the CPU, in chunks."""
+        made: list[Tensor] = []
+        for part in truth.split(subject.batch):
+            first = sum(map(len, made))
+            rows = range(first, first + len(part))
+            seeds = [stable_seed(subject.seed, f"image/{self.split}", row) for row in rows]
+            drawn = model.generate_image(
+                None,
+                sources=[part.to(model.device)],
+                size=(part.shape[-2], part.shape[-1]),
+                seed=seeds,
+                **subject.image_sampling,
+            )
+            made.append(drawn.cpu())
+        return torch.cat(made)
+
+    def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
+        model, source = subject.model, subject.source
+        if not (isinstance(model, Paradigm) and model.copies):
+            return [], []
+        there = range(min(self.n, source.size("image", self.split)))
+        records = [source.record("image", self.split, index) for index in there]
+        truth = images(records, "image")
+        made = self._drawn(model, truth, subject)
+        error = (made - truth).square().mean((1, 2, 3)).clamp_min(1e-8)  # [B]
+        stamp = passport(subject, [record.key for record in records], subject.image_sampling)
+        scores = [average("copy/psnr", (10 * torch.log10(4 / error)).tolist(), stamp)]
+        right: list[bool | None] = [None] * len(records)
+        if isinstance(source, Shapes):
+            checker = Checker(source)
+            pairs = zip(checker.read(made), checker.read(truth), strict=True)
+            right = [mine == its for mine, its in pairs]
+            scores.append(proportion("copy/exact", [bool(hit) for hit in right], stamp))
+        both = torch.stack([truth, made], 1).flatten(0, 1)[: 2 * SHOWN]
+        verdicts = [verdict for hit in right for verdict in (None, hit)][: 2 * SHOWN]
+        return scores, [picture("copy", both, ["image", "copy"] * (len(both) // 2), verdicts)]

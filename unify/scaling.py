@@ -1,0 +1,139 @@
+"""Sizes at budgets: the best size of a paradigm at each, how both grow, where two paradigms cross.
+
+    L(log N) at one budget C is a parabola near its lowest point       N*(C), L*(C)
+    log N*(C) = a log C + b
+    logit(score of the best size) = s log C + i, for each paradigm; two such lines cross at
+
+        log C = (i_2 - i_1) / (s_1 - s_2)
+
+The first is the second approach of Hoffmann et al. (arXiv:2203.15556). Losses are fitted within a
+paradigm only: those of two are not the same quantity. A crossing is sought on outcomes that both
+are scored by. Least squares throughout; its 95% intervals are quantiles over draws of the
+coefficients from their t distribution, so that a slope difference near zero gives an interval
+without end, as it should (Fieller).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+DRAWS = 20_000
+FAR = 1e3  # beyond so many times the budgets measured, a crossing is none
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Least squares of y on powers of x: coefficients, lowest power first, and draws [DRAWS K] of
+    them; without draws where nothing is left over to tell how far off they are."""
+
+    coefficients: np.ndarray
+    draws: np.ndarray | None
+
+    def interval(self, index: int) -> tuple[float, float] | None:
+        """95%, of one coefficient."""
+        return None if self.draws is None else _quantiles(self.draws[:, index])
+
+
+def fit(x: Sequence[float], y: Sequence[float], degree: int, seed: int = 0) -> Fit | None:
+    """None for too few different x."""
+    if len(set(x)) <= degree:
+        return None
+    design = np.vander(np.asarray(x, float), degree + 1, increasing=True)
+    solution = np.linalg.lstsq(design, np.asarray(y, float), rcond=None)[0]
+    free = len(x) - degree - 1
+    if free < 1:
+        return Fit(solution, None)
+    rest = np.asarray(y, float) - design @ solution
+    covariance = np.linalg.inv(design.T @ design) * float(rest @ rest) / free
+    generator = np.random.default_rng(seed)
+    root = np.linalg.cholesky(covariance + 1e-300 * np.eye(degree + 1))
+    normal = generator.standard_normal((DRAWS, degree + 1)) @ root.T
+    spread = np.sqrt(free / generator.chisquare(free, (DRAWS, 1)))
+    return Fit(solution, solution + normal * spread)
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """Of one budget. `where`: `inside` the sizes tried, at their `edge`, or `none` where the losses
+    do not curve upwards; then it is the best size tried."""
+
+    size: float
+    loss: float
+    where: str
+    interval: tuple[float, float] | None = None  # of the size
+
+
+def optimum(sizes: Sequence[float], losses: Sequence[float]) -> Optimum | None:
+    """The size of the lowest loss, by a parabola in log size; one entry per run. None for fewer
+    than three sizes."""
+    logs = np.log(np.asarray(sizes, float))
+    middle = float(logs.mean())
+    parabola = fit([float(x) - middle for x in logs], losses, 2)
+    if parabola is None:
+        return None
+    c, b, a = parabola.coefficients
+    tried = {
+        s: float(np.mean([y for x, y in zip(sizes, losses, strict=True) if x == s])) for s in sizes
+    }
+    best = min(tried, key=lambda size: tried[size])
+    if a <= 0:
+        return Optimum(best, tried[best], "none")
+    at = -b / (2 * a)
+    if not logs.min() <= at + middle <= logs.max():
+        return Optimum(best, tried[best], "edge")
+    interval = None
+    if parabola.draws is not None:
+        _, bs, as_ = parabola.draws.T
+        found = np.where(as_ > 0, -bs / (2 * np.where(as_ > 0, as_, 1.0)), np.sign(-bs) * np.inf)
+        low, high = _quantiles(found)
+        interval = (math.exp(low + middle), math.exp(high + middle))
+    return Optimum(math.exp(at + middle), float(c - b * b / (4 * a)), "inside", interval)
+
+
+def logit(share: float, n: int) -> float:
+    """Of k out of n; half a count is added on both sides, so that 0 and 1 stay finite."""
+    hits = share * n
+    return math.log((hits + 0.5) / (n - hits + 0.5))
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where two lines meet, as a budget. `budget` is None where they do not within `FAR` times the
+    budgets measured; `extrapolated`: outside of those."""
+
+    budget: float | None
+    interval: tuple[float, float] | None
+    extrapolated: bool = False
+
+
+def crossing(first: Fit, second: Fit, budgets: Sequence[float]) -> Crossing:
+    """Of two lines over log budget. An end of the interval is 0 or infinite if it has none."""
+    low, high = math.log(min(budgets)), math.log(max(budgets))
+    at = float(_meet(first.coefficients[None], second.coefficients[None])[0])
+    interval = None
+    if first.draws is not None and second.draws is not None:
+        # another order of the second's draws: the two are independent
+        ends = _quantiles(_meet(first.draws, np.roll(second.draws, DRAWS // 2, axis=0)))
+        interval = (_exp(ends[0]), _exp(ends[1]))
+    if not low - math.log(FAR) <= at <= high + math.log(FAR):
+        return Crossing(None, interval)
+    return Crossing(math.exp(at), interval, not low <= at <= high)
+
+
+def _meet(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """x of the crossing of lines [D 2]; infinite for parallel ones."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (second[:, 0] - first[:, 0]) / (first[:, 1] - second[:, 1])
+
+
+def _quantiles(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.025, 0.975], method="nearest")
+    return float(low), float(high)
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf
