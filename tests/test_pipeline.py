@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from unify import __version__
 from unify.report.page import write_report
 from unify.runs import Run
 from unify.study import run_study
@@ -54,6 +55,15 @@ def test_every_arm_and_seed_has_rows_of_one_form(outcome):
         assert row.keys() == {
             "arm", "paradigm", "seed", "metric", "value", "n", "low", "high", "passport",
         }  # fmt: skip
+        assert row["passport"]["version"] == __version__
+        assert row["passport"]["precision"] == "bf16-mixed"
+    weights = {r["passport"]["weights"]: (r["arm"], r["seed"]) for r in rows}
+    assert len(weights) == 4, "one export for each run"
+    for run in (folder / "runs/tiny").glob("*/run.json"):
+        facts = json.loads(run.read_text())
+        if facts["state"] == "finished":
+            assert weights.pop(facts["weights"]) == (facts["arm"], facts["seed"])
+    assert not weights, "each is the export of a run"
     named = {row["metric"] for row in rows}
     assert named >= {
         "text_to_image/exact",

@@ -63,6 +63,13 @@ def test_decoding_stops_when_every_row_has_ended_and_pads_with_eos():
     assert fed == [([1, 1], [True, True]), ([2, 0], [True, False])]
 
 
+def test_decoding_stops_at_the_number_of_tokens_that_is_asked_for():
+    always = torch.nn.functional.one_hot(torch.tensor([1, 2]), 4).float()  # 0 is eos
+    for most in (1, 3):
+        ids = decode_text(always, lambda ids, alive: always, torch.zeros(2, most), eos=0)
+        assert ids.tolist() == [[1] * most, [2] * most]
+
+
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match="temperature"):
         draw(logits(), torch.rand(4), temperature=-1)

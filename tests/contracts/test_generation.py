@@ -56,7 +56,10 @@ def test_guidance_0_is_unconditional_and_1_is_conditional(subject):
     torch.testing.assert_close(
         subject.draw(PROMPTS, seed=seeds, guidance=0.0), nothing, atol=1e-3, rtol=1e-3
     )
-    assert not torch.equal(subject.draw(PROMPTS, seed=seeds, guidance=1.0), nothing)
+    given = subject.draw(PROMPTS, seed=seeds, guidance=1.0)
+    assert not torch.equal(given, nothing)
+    from_itself = subject.draw(PROMPTS, seed=seeds, guidance=3.0, negative=PROMPTS)
+    torch.testing.assert_close(from_itself, given, atol=1e-3, rtol=1e-3)
 
 
 def test_guidance_starts_at_the_conditional_model_and_changes_it(subject):

@@ -1,5 +1,7 @@
 """The order: a permutation per epoch, a function of (seed, step), cut fairly over micro-steps."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,14 @@ def test_order_is_pinned():
 def test_accumulation_and_ranks_change_nothing(accumulation, world):
     for step in (0, 1, 13):
         assert consumed(step, accumulation, world) == consumed(step, 1, 1)
+
+
+@pytest.mark.parametrize(("accumulation", "world"), [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_every_step_has_its_rows_of_every_task_in_every_micro_step(accumulation, world):
+    for rank in range(world):
+        for draws in MicroSteps(TASKS, SIZES, 0, 5, 0, accumulation, world, rank):
+            found = Counter(draw.task for draw in draws)
+            assert found == {t: n // (accumulation * world) for t, n in TASKS.items()}
 
 
 def test_steps_continue_the_sequence_without_gap_or_repeat():
