@@ -120,6 +120,25 @@ def test_a_second_call_trains_and_measures_nothing(outcome):
     assert sum("trained already" in line for line in again) >= 4
 
 
+def test_another_way_of_scoring_takes_hold_without_training_again(tmp_path):
+    path, said = tmp_path / "study.yaml", [f"machine.runs={tmp_path}", "machine.tracker=none"]
+    arm = f"{{base: {ROOT}/experiments/transfusion.yaml}}"
+    path.write_text(f"{{name: s, arms: {{transfusion: {arm}}}}}")
+    metric = "class: unify.metrics.shapes_images.TextToImage, heldout: 0, geneval: 0"
+    lines: list[str] = []
+
+    def scored(prompts, steps):
+        asked = [f"evaluation=[{{{metric}, prompts: {prompts}}}]", f"image_sampling.steps={steps}"]
+        rows = run_study(str(path), [*said, *asked], lines.append, tiny=True).rows
+        (row,) = [row for row in rows if row["metric"] == "text_to_image/exact"]
+        return row["n"], row["passport"]["sampler"]["steps"]
+
+    assert scored(4, 2) == (4, 2)
+    lines.clear()
+    assert scored(6, 3) == (6, 3)
+    assert any("trained already" in line for line in lines)
+
+
 def test_report_is_one_page_with_pictures(outcome):
     folder, _, _ = outcome
     page = write_report(folder / "runs/tiny").read_text()

@@ -28,6 +28,7 @@ from unify.runs import Run, autocast, write_json
 from unify.tokenizer import ImageTokenizer
 
 Row = dict[str, Any]
+SCORING = ("evaluation", "image_sampling", "text_sampling")  # how a run is scored, in its config
 
 
 def evaluate(run: Run, recipe: Recipe, config: dict[str, Any], again: bool = False) -> list[Row]:
@@ -63,7 +64,7 @@ def _packed(scores: list[Score]) -> bytes:
 
 
 def _identity(run: Run, config: dict[str, Any]) -> str:
-    parts = [config[key] for key in ("evaluation", "image_sampling", "text_sampling")]
+    parts = [config[key] for key in SCORING]
     text = json.dumps([parts, run.info["weights"], __version__], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

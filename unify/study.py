@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unify.evaluate import Row, evaluate
+from unify.config import dump, read
+from unify.evaluate import SCORING, Row, evaluate
+from unify.files import write_atomically
 from unify.parallel import run_at_once
 from unify.plan import budgeted, found, replicate
 from unify.recipe import Study
@@ -185,11 +187,21 @@ def jobs(study: Study, arms: dict[str, Config]) -> Iterator[tuple[str, int, Conf
 def finish_run(config: Config, say: Say = print, again: bool = False) -> list[Row]:
     """Train if needed, then evaluate; scores also of the tokenizers that the run needs."""
     run = completed(train(config, say))
+    _score_as(config, run)
     _, _, recipe = open_run(run.folder, trusted_files=True)
     say(f"{run.folder}: evaluating")
     rows = evaluate(run, recipe, config, again)
     ship_scores(run.folder, config["machine"]["tracker"], config["machine"]["runs"])
     return rows
+
+
+def _score_as(config: Config, run: Run) -> None:
+    """A run that was there keeps what it was trained with, and is scored as is asked now."""
+    path = run.folder / "config.yaml"
+    stored = read(path, trusted=True)
+    wanted = {**stored, **{key: config[key] for key in SCORING}}
+    if wanted != stored:
+        write_atomically(path, dump(wanted))
 
 
 def _describe(study: Study, arms: dict[str, Config], path: str, folder: Path) -> None:

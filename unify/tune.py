@@ -27,6 +27,7 @@ import numpy as np
 
 from unify.config import OUTSIDE_HASH
 from unify.config.grid import words
+from unify.evaluate import SCORING
 from unify.noise import stable_seed
 from unify.recipe import Study, Tune
 from unify.runs import write_json
@@ -127,9 +128,9 @@ def _asked(study: Study, config: Config) -> str:
     budget = study.budget_of(config["name"])
     outside = {*OUTSIDE_HASH, *(["steps"] if budget else [])}  # steps follow from a budget
     kept = {key: value for key, value in config.items() if key not in outside}
-    samplers = [config[key] for key in ("image_sampling", "text_sampling", "evaluation")]
+    scoring = [config[key] for key in SCORING]
     settings = [study.tune and vars(study.tune), budget and vars(budget)]
-    text = json.dumps([settings, kept, samplers], sort_keys=True, default=str)
+    text = json.dumps([settings, kept, scoring], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
