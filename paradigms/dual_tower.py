@@ -45,7 +45,8 @@ class DualTower(Transfusion):
 
     The text side is that of an `llm` (trunk, embedding, head, encoder), or starts from nothing with
     a `trunk` and a `text` tokenizer; the image tower starts as a copy of its trunk. `separation`
-    and `text_tower` as in `DualTrunk`: "frozen" and "detached" hold for all that the llm brings.
+    and `text_tower` as in `DualTrunk`: "frozen" and "detached" hold for all that the llm brings
+    that has weights; a projection of image features without any learns beside a frozen text tower.
     Boi and eoi of latents are text tokens; beside a frozen text side they have a table of their
     own, beside a detached one nothing could train it. A trained text side learns at the share
     `optimizer.lr_ratio` of `trunk.text`, `embed` and `to_text`.
@@ -137,9 +138,8 @@ class DualTower(Transfusion):
         copies, row = self._copies(batch), self.tokens(batch) // len(batch)
         image = sum(latents * (self.latent_tokens(column) - 2) for column, latents, _ in copies)
         saved = self.trunk.spared(row - image, image) + self.trunk.saved * self.head_flops(batch)
-        passes = 1.0 if self.trunk.saved else 3.0
         vision = sum(self._vision_flops(column, features) for column, _, features in copies)
-        return super().flops(batch) + len(batch) * (passes * vision - saved)
+        return super().flops(batch) + len(batch) * (vision - saved)
 
     def latent_columns(self, batch: Batch) -> list[Segment]:
         return [column for column, latents, _ in self._copies(batch) if latents]
@@ -158,10 +158,13 @@ class DualTower(Transfusion):
         return copies
 
     def _vision_flops(self, column: Segment, features: int) -> float:
+        """Forward, and backward to what is trained."""
         if self.vision is None or not features:
             return 0.0
-        projected = 2.0 * self.project.weight.numel() * features
-        return self.vision.flops(*column.images.shape[-2:]) + projected
+        learns = any(parameter.requires_grad for parameter in self.vision.parameters())
+        passes = 1 + self.project.weight.requires_grad + learns
+        projected = 2.0 * self.project.weight.numel() * features * passes
+        return self.vision.flops(*column.images.shape[-2:]) * (3 if learns else 1) + projected
 
 
 def _text_side(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from unify.config import load_study
+from unify.config import ConfigError, load_study
 from unify.plan import budgeted, plan
 from unify.report.figures import figures
 from unify.report.load import load_study as load_report
@@ -120,9 +120,25 @@ def test_parallel_lines_have_no_bounded_crossing():
         fit(xs.tolist(), (level + xs + generator.normal(0, 0.3, 9)).tolist(), 1)
         for level in (0.0, 0.2)
     )
-    low, high = crossing(one, other, [1e12, 9e12]).interval
-    assert low < 1e9
-    assert high > 1e15
+    assert crossing(one, other, [1e12, 9e12]).interval == (0.0, math.inf)
+
+
+def test_lines_that_may_be_parallel_mostly_have_no_bounded_crossing():
+    generator, xs = np.random.default_rng(4), np.log(np.repeat([1e12, 3e12, 9e12], 3))
+    unbounded = 0
+    for _ in range(200):
+        one, other = (
+            fit(xs.tolist(), (level + xs + generator.normal(0, 0.3, 9)).tolist(), 1)
+            for level in (0.0, 0.2)
+        )
+        unbounded += crossing(one, other, [1e12, 9e12]).interval == (0.0, math.inf)
+    assert 0.9 <= unbounded / 200 <= 0.99, "95% of the intervals of the slopes hold their equality"
+
+
+def test_a_parabola_that_may_be_straight_does_not_bound_the_best_size():
+    losses = [2.42, 0.44, 0.18, -0.09, 1.93, 0.80, 0.67, 0.53]
+    found = optimum([1e5, 2e5, 4e5, 8e5] * 2, losses)
+    assert found.interval in (None, (0.0, math.inf))
 
 
 def test_log_odds_are_finite_at_the_ends():
@@ -155,6 +171,30 @@ def test_a_budget_in_a_grid_is_that_of_its_arms(study):
     assert budgeted(study, [])[1].keys() == arms.keys()
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"grid": {"budget.flop": [1e12]}}, r"grid\.budget\.flop: a budget is of steps, samples"),
+        ({"budgets": {"ar_v": {"steps": 5}}}, r"budgets\.ar_v: no arm 'ar_v'.*'ar_vq'"),
+    ],
+)
+def test_what_is_no_budget_of_an_arm_is_named(tmp_path, more, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        yaml.safe_dump({"name": "s", "arms": {"ar_vq": str(EXPERIMENTS / "ar_vq.yaml")}, **more})
+    )
+    with pytest.raises(ConfigError, match=message):
+        load_study(path)
+
+
+def test_a_budget_of_ones_own(tmp_path):
+    files = {name: str(EXPERIMENTS / f"{name}.yaml") for name in ("ar_vq", "transfusion")}
+    said = {"name": "s", "arms": files, "budgets": {"ar_vq": {"steps": 5}}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(said))
+    arms = budgeted(str(tmp_path / "study.yaml"), ["steps=9"])[1]
+    assert [arms[name]["steps"] for name in files] == [5, 9]
+
+
 def written(folder, seeds=(0, 1)):
     """A study of two arms, three sizes and two budgets, of invented numbers with known bests."""
     arms, budgets, rows = {}, {}, []
@@ -180,7 +220,8 @@ def written(folder, seeds=(0, 1)):
                     (run / "journal.jsonl").write_text("\n".join(map(json.dumps, records)))
                     odds = rise * math.log(budget / 4e15) + generator.normal(0, 0.05)
                     row = {"arm": name, "paradigm": base, "seed": seed, "n": 10_000}
-                    more = {"metric": "text_to_image/exact", "value": 1 / (1 + math.exp(-odds))}
+                    value = round(10_000 / (1 + math.exp(-odds))) / 10_000
+                    more = {"metric": "text_to_image/exact", "value": value}
                     rows.append({**row, **more, "low": None, "high": None, "passport": {}})
     said = {"name": "scale", "arms": arms, "seeds": list(seeds), "grid": True, "budgets": budgets}
     (folder / "study.json").write_text(json.dumps({**said, "primary": ["text_to_image/exact"]}))

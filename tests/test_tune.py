@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unify.plan import lines, plan
-from unify.recipe import Tune
+from unify.plan import budgeted, lines, plan
+from unify.recipe import Study, Tune, Width
 from unify.report.load import load_study
 from unify.report.page import render
 from unify.study import run_study
 from unify.trials import Trials
-from unify.tune import Trial, best, best_of, drawn
+from unify.tune import Trial, best, best_of, drawn, keep
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 METRIC = "text_to_image/exact"
@@ -102,6 +102,7 @@ def test_an_arm_stays_as_it_is_unless_something_is_better():
         ({"space": {"a": {"factor": 1}}}, "space.a is"),
         ({"space": {"a": 3}}, "space.a is"),
         ({"space": {"a": []}}, "space.a is"),
+        ({"space": {"a": {"low": "x", "high": 1}}}, "space.a is"),
     ],
 )
 def test_what_is_no_space_is_refused(said, message):
@@ -127,6 +128,72 @@ def test_trials_are_as_long_as_the_budget_says_and_scored_on_validation(study):
     assert "FLOPs, tuning" in "\n".join(lines(plan(path, [], tiny=True)))
 
 
+def test_held_out_pairs_are_kept_for_the_test(study):
+    images = {"class": "unify.metrics.shapes_images.TextToImage", "prompts": 4}
+    path = study({"metric": METRIC, "space": SPACE}, set={"evaluation": [images]})
+    for one in Trials(path, [], tiny=True).configs.values():
+        assert [metric["heldout"] for metric in one["evaluation"]] == [0]
+    speed = {"class": "unify.metrics.speed.Speed"}
+    path = study({"metric": METRIC, "space": SPACE}, set={"evaluation": [speed]})
+    with pytest.raises(
+        ValueError, match=r"ar_vq,trial=0 has no metric that is measured on a split"
+    ):
+        Trials(path, [], tiny=True)
+
+
+def test_what_is_to_be_the_same_has_the_values_of_the_other(study, tmp_path):
+    file = str(EXPERIMENTS / "transfusion.yaml")
+    arms = {"one": file, "again": {"base": file, "seeds": {"init": 50}}}
+    controls = [{"arm": "again", "expect": "same", "than": "one"}]
+    said = {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
+    path = study(said, arms=arms, controls=controls)
+    words = [f"machine.runs={tmp_path}"]
+    trials = Trials(path, words, tiny=True)
+    assert {name for name, _, _ in trials.missing({"one", "again"})} == {
+        "one,trial=0",
+        "one,trial=1",
+    }
+    made = [
+        Trial(values, score, 2, 1.0, 1.0)
+        for values, score in zip(trials.values["one"], (0, 1), strict=True)
+    ]
+    keep(tmp_path / "s", trials.study, "one", trials.arms["one"], made)
+    assert not trials.missing({"one", "again"})
+    tuned = budgeted(path, words, tiny=True)[1]
+    value = trials.values["one"][1]["optimizer.lr"]
+    assert tuned["one"]["optimizer"]["lr"] == tuned["again"]["optimizer"]["lr"] == value != 3e-3
+
+
+def test_arms_as_they_are_keep_their_budgets(study):
+    said = {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
+    grid = {"budget.steps": [4, 8]}
+    _, arms = budgeted(study({**said, "defaults": True}, grid=grid), [], tiny=True)
+    assert len(arms) == 8
+    for name, config in arms.items():
+        assert config["steps"] == (4 if "steps=4" in name else 8), name
+
+
+def test_whole_numbers_stay_whole():
+    space = {"image_sampling.steps": {"low": 5, "high": 50}, "x.depth": {"factor": 2}}
+    tune, config = (
+        Tune(METRIC, space, trials=50),
+        {"image_sampling": {"steps": 20}, "x": {"depth": 4}},
+    )
+    values = [drawn(tune, {"name": "a", **config}, n) for n in range(1, 50)]
+    assert {type(value) for one in values for value in one.values()} == {int}
+    assert {one["x.depth"] for one in values} <= set(range(2, 9))
+    with pytest.raises(ValueError, match=r"x\.depth: there is no factor around 0"):
+        drawn(tune, {"name": "a", "x": {"depth": 0}}, 1)
+
+
+def test_a_tuning_seed_of_the_study_and_a_solved_width_are_refused():
+    tune = Tune(METRIC, {"model.trunk.dim": [64]}, seed=3)
+    with pytest.raises(ValueError, match=r"tune\.seed 3 is one of the study's seeds"):
+        Study("s", {"a": "f"}, seeds=[2, 3], tune=tune)
+    with pytest.raises(ValueError, match="not tuned as well"):
+        Study("s", {"a": "f"}, widths={"a": Width(parameters=1.0)}, tune=tune)
+
+
 def test_a_key_that_no_arm_has_is_named(study):
     said = {"metric": METRIC, "space": {**SPACE, "model.trunk.deph": [1]}}
     with pytest.raises(ValueError, match=r"no arm has model\.trunk\.deph"):
@@ -150,6 +217,14 @@ def test_a_study_is_tuned_and_then_trained_at_the_best(study, tmp_path):
     assert set(runs) == {"transfusion", "transfusion,default"}
     assert runs["transfusion,default"].config["optimizer"]["lr"] == 3e-3
     assert runs["transfusion"].config["optimizer"]["lr"] == values.get("optimizer.lr", 3e-3)
+    stored = json.loads((made.folder / "tuning.json").read_text())
+    stored["transfusion"]["best"] = 1  # whichever won, the values of this one
+    (made.folder / "tuning.json").write_text(json.dumps(stored))
+    run_study(path, said, lambda text: None, tiny=True, only="trans*")
+    runs = {run.arm: run for run in load_study(made.folder).runs}
+    assert runs["transfusion"].config["optimizer"]["lr"] in (0.02, 0.01)
+    assert runs["transfusion"].config["image_sampling"]["guidance"] == 1.25
+    assert runs["transfusion,default"].config["optimizer"]["lr"] == 3e-3
     page = render(load_study(made.folder))
     assert "best of k trials" in page
     assert "Every trial" in page
@@ -157,8 +232,10 @@ def test_a_study_is_tuned_and_then_trained_at_the_best(study, tmp_path):
     run_study(path, said, again.append, tiny=True, only="trans*")
     assert not any("trial=" in line for line in again), "tuned once"
     changed = [*said, "tune.metric=text_to_image/exac"]
-    with pytest.raises(ValueError, match="text_to_image/exac is not scored on validation"):
-        run_study(path, changed, lambda text: None, tiny=True, only="trans*")
+    failed = run_study(path, changed, lambda text: None, tiny=True, only="trans*").failed
+    assert "text_to_image/exac is not scored on validation" in failed["transfusion, tuning"]
+    untuned = run_study(path, [*said, "tune=null"], lambda text: None, tiny=True, only="trans*")
+    assert "best of k trials" not in render(load_study(untuned.folder))
 
 
 @pytest.mark.slow

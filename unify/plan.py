@@ -17,7 +17,7 @@ from unify.recipe import Study, Tune
 from unify.report.compare import TOLERANCE, si
 from unify.runs import Run
 from unify.train import needed_configs, run_of
-from unify.tune import DEFAULT, chosen
+from unify.tune import DEFAULT, chosen, trained_by_trials
 from unify.widths import study_and_arms
 
 QUANTITIES = ("steps", "samples", "tokens", "flops")
@@ -89,6 +89,8 @@ def _tuned(
         for arm, config in arms.items():
             name = f"{arm},{DEFAULT}"
             found[name], study.arms[name] = {**config, "name": name}, study.arms[arm]
+            if arm in study.budgets:
+                study.budgets[name] = study.budgets[arm]
     return study, found
 
 
@@ -223,10 +225,12 @@ def lines(planned: Plan) -> list[str]:
     for name in ("parameters", "trainable"):
         rows.append([name, *(si(e[name]) for e in entries.values())])
     if planned.study.tune:
-        each = [si(tuning(planned.study.tune, cost)) for cost in planned.costs.values()]
+        tune, tuned = planned.study.tune, trained_by_trials(planned.study, planned.arms)
+        each = [si(tuning(tune, c)) if a in tuned else "n/a" for a, c in planned.costs.items()]
         rows.append(["FLOPs, tuning", *each])
     rows.append(["runs", *(_summed(e["runs"]) for e in entries.values())])
-    rows.append(["time left", *(_clock(e["seconds_left"]) for e in entries.values())])
+    left = "time left, after tuning" if planned.study.tune else "time left"
+    rows.append([left, *(_clock(e["seconds_left"]) for e in entries.values())])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     columns = [
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows

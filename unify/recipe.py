@@ -175,6 +175,8 @@ class Tune:
     def _is_space(said: Any) -> bool:
         if not isinstance(said, dict):
             return isinstance(said, list) and bool(said)
+        if not all(isinstance(value, (int, float)) for value in said.values()):
+            return False
         if set(said) == {"factor"}:
             return said["factor"] > 1
         ends = {"low", "high"} <= set(said) <= {"low", "high", "log"}
@@ -230,6 +232,15 @@ class Study:
     def __post_init__(self) -> None:
         if self.widths and self.grid:
             raise ValueError("widths and grid are not solved together; write the arms out instead")
+
+        if self.tune and self.tune.seed in self.seeds:
+            raise ValueError(
+                f"tune.seed {self.tune.seed} is one of the study's seeds; take another"
+            )
+        tuned = self.tune.space if self.tune else {}
+        for arm, width in self.widths.items():
+            if width.key in tuned:
+                raise ValueError(f"widths.{arm} is solved for {width.key}: it is not tuned as well")
 
     def budget_of(self, arm: str) -> Budget | None:
         return self.budgets.get(arm, self.budget)

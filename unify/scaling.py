@@ -8,9 +8,9 @@
 
 The first is the second approach of Hoffmann et al. (arXiv:2203.15556). Losses are fitted within a
 paradigm only: those of two are not the same quantity. A crossing is sought on outcomes that both
-are scored by. Least squares throughout; its 95% intervals are quantiles over draws of the
-coefficients from their t distribution, so that a slope difference near zero gives an interval
-without end, as it should (Fieller).
+are scored by. Least squares throughout; 95% intervals are quantiles over draws of the coefficients
+from their t distribution. Where a denominator's own interval holds zero (slopes that may be equal,
+a parabola that may be straight), the quotient has no end on either side (Fieller 1954).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 DRAWS = 20_000
+MOST = 80.0  # log of a budget or a size; beyond it is no end
 FAR = 1e3  # beyond so many times the budgets measured, a crossing is none
 
 
@@ -88,9 +89,7 @@ def optimum(sizes: Sequence[float], losses: Sequence[float]) -> Optimum | None:
     interval = None
     if parabola.draws is not None:
         _, bs, as_ = parabola.draws.T
-        found = np.where(as_ > 0, -bs / (2 * np.where(as_ > 0, as_, 1.0)), np.sign(-bs) * np.inf)
-        low, high = _quantiles(found)
-        interval = (math.exp(low + middle), math.exp(high + middle))
+        interval = _ratio(-bs, 2 * as_, middle)
     return Optimum(math.exp(at + middle), float(c - b * b / (4 * a)), "inside", interval)
 
 
@@ -113,21 +112,24 @@ class Crossing:
 def crossing(first: Fit, second: Fit, budgets: Sequence[float]) -> Crossing:
     """Of two lines over log budget. An end of the interval is 0 or infinite if it has none."""
     low, high = math.log(min(budgets)), math.log(max(budgets))
-    at = float(_meet(first.coefficients[None], second.coefficients[None])[0])
+    (i, s), (j, r) = first.coefficients, second.coefficients
+    at = (j - i) / (s - r) if s != r else math.inf
     interval = None
     if first.draws is not None and second.draws is not None:
-        # another order of the second's draws: the two are independent
-        ends = _quantiles(_meet(first.draws, np.roll(second.draws, DRAWS // 2, axis=0)))
-        interval = (_exp(ends[0]), _exp(ends[1]))
+        other = np.roll(second.draws, DRAWS // 2, axis=0)  # the two are independent
+        interval = _ratio(other[:, 0] - first.draws[:, 0], first.draws[:, 1] - other[:, 1])
     if not low - math.log(FAR) <= at <= high + math.log(FAR):
         return Crossing(None, interval)
     return Crossing(math.exp(at), interval, not low <= at <= high)
 
 
-def _meet(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """x of the crossing of lines [D 2]; infinite for parallel ones."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return (second[:, 0] - first[:, 0]) / (first[:, 1] - second[:, 1])
+def _ratio(above: np.ndarray, below: np.ndarray, shift: float = 0.0) -> tuple[float, float]:
+    """exp of the 95% interval of above / below + shift; (0, inf) if `below` may be zero."""
+    low, high = _quantiles(below)
+    if low <= 0 <= high:
+        return 0.0, math.inf
+    ends = _quantiles(above / below)
+    return _exp(ends[0] + shift), _exp(ends[1] + shift)
 
 
 def _quantiles(values: np.ndarray) -> tuple[float, float]:
@@ -136,4 +138,5 @@ def _quantiles(values: np.ndarray) -> tuple[float, float]:
 
 
 def _exp(value: float) -> float:
-    return math.exp(value) if value < 700 else math.inf
+    """0 or infinite where no budget and no size is meant any more."""
+    return 0.0 if value < -MOST else math.inf if value > MOST else math.exp(value)

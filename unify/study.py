@@ -27,7 +27,7 @@ from unify.recipe import Study
 from unify.runs import Run, write_json
 from unify.tracking import ship_scores, store_uri
 from unify.train import Stopped, completed, needed_configs, open_run, train
-from unify.trials import Trials
+from unify.trials import Trials, tuned_arms
 
 Config = dict[str, Any]
 Say = Callable[[str], None]
@@ -68,10 +68,11 @@ def run_study(
     options = [path, *overrides, *(["--tiny"] if tiny else [])]
     failed: dict[str, str] = {}
     if study.tune:
-        _tune(Trials(path, overrides, tiny), wanted, options, failed, say, at_once)
+        failed = _tune(Trials(path, overrides, tiny), wanted, options, say, at_once)
         study, arms = budgeted(path, overrides, tiny)
-    _describe(study, arms, path, folder)
-    planned = list(jobs(study, arms))
+    tuned = tuned_arms(path, overrides, tiny) if study.tune else set(arms)
+    _describe(study, arms, path, folder, tuned)
+    planned = [job for job in jobs(study, arms) if job[0] in tuned]
     if at_once > 1:
         failed |= _train_at_once([j for j in planned if j[0] in wanted], options, say, at_once)
     rows: list[Row] = []
@@ -87,14 +88,9 @@ def run_study(
 
 
 def _tune(
-    trials: Trials,
-    wanted: set[str],
-    options: list[str],
-    failed: dict[str, str],
-    say: Say,
-    at_once: int,
-) -> None:
-    """Run the trials that are missing; of each arm the best is written down."""
+    trials: Trials, wanted: set[str], options: list[str], say: Say, at_once: int
+) -> dict[str, str]:
+    """Run the trials that are missing and write down the best of each arm; what failed, and why."""
     broken: dict[str, str] = {}
     if at_once > 1:
         broken = _train_at_once(trials.missing(wanted), options, say, at_once)
@@ -102,8 +98,10 @@ def _tune(
     def finish(name: str, seed: int, config: Config) -> list[Row]:
         return [] if f"{name} seed {seed}" in broken else _scored(name, seed, config, broken, say)
 
-    trials.run(wanted, finish)
-    failed |= broken
+    untuned = trials.run(wanted, finish)
+    for arm, why in untuned.items():
+        say(f"{arm} could not be tuned: {why}")
+    return broken | {f"{arm}, tuning": why for arm, why in untuned.items()}
 
 
 def _scored(arm: str, seed: int, config: Config, failed: dict[str, str], say: Say) -> list[Row]:
@@ -204,7 +202,9 @@ def _score_as(config: Config, run: Run) -> None:
         write_atomically(path, dump(wanted))
 
 
-def _describe(study: Study, arms: dict[str, Config], path: str, folder: Path) -> None:
+def _describe(
+    study: Study, arms: dict[str, Config], path: str, folder: Path, tuned: set[str]
+) -> None:
     """study.json: what the report says was compared."""
     from unify.config.classes import locate_class
 
@@ -229,6 +229,7 @@ def _describe(study: Study, arms: dict[str, Config], path: str, folder: Path) ->
             "grid": bool(study.grid) or bool(study.tune and study.tune.defaults),
             "budgets": {arm: vars(budget) for arm, budget in study.budgets.items()},
             "tune": study.tune and vars(study.tune),
+            "tuned": sorted(tuned),
             "claims": [vars(claim) for claim in study.claims],
             "controls": [vars(control) for control in study.controls],
             "seeds": study.seeds,

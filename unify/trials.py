@@ -14,7 +14,7 @@ from unify.config.grid import words
 from unify.evaluate import Row
 from unify.plan import budgeted, found, replicate
 from unify.recipe import Tune
-from unify.tune import Trial, chosen, drawn, keep
+from unify.tune import DEFAULT, Trial, chosen, drawn, keep, trained_by_trials
 
 Config = dict[str, Any]
 Finish = Callable[[str, int, Config], list[Row]]  # (arm, seed, config) -> scores; none if it failed
@@ -37,6 +37,7 @@ class Trials:
                 f"tune.space: no arm has {', '.join(unknown)}; give the whole path, as in "
                 "model.trunk.dim"
             )
+        self.trained = set(trained_by_trials(self.study, self.arms))
         always = words(self.tune.set)
         self.configs: dict[str, Config] = {}  # by "<arm>,trial=<n>"
         for n in range(self.tune.trials):
@@ -45,12 +46,19 @@ class Trials:
                 self.configs[f"{arm},trial={n}"] = self._trial(f"{arm},trial={n}", config)
 
     def _trial(self, name: str, config: Config) -> Config:
-        """An arm's configuration as that of a trial: shorter, elsewhere, scored on validation."""
+        """An arm's configuration as that of a trial: shorter, elsewhere, scored on validation.
+
+        Held-out pairs are the test's alone.
+        """
         scored = [
-            {**metric, "split": "validation"}
+            {**metric, "split": "validation", **({"heldout": 0} if "heldout" in metric else {})}
             for metric in config["evaluation"]
             if "split" in metric
         ]
+        if not scored:
+            raise ValueError(
+                f"tune: {name} has no metric that is measured on a split; see evaluation"
+            )
         steps = max(1, round(config["steps"] * self.tune.share))
         place = {"name": name, "study": f"{self.study.name}-tuning"}
         return replicate({**config, **place, "steps": steps, "evaluation": scored}, self.tune.seed)
@@ -61,20 +69,26 @@ class Trials:
         return [
             (name, self.tune.seed, config)
             for name, config in self.configs.items()
-            if (arm := name.rpartition(",trial=")[0]) in only and arm not in done
+            if name.rpartition(",trial=")[0] in only & self.trained - done.keys()
         ]
 
-    def run(self, only: set[str], finish: Finish) -> None:
-        """Finish what is missing, and write down of each arm what was best."""
-        trials: dict[str, list[Trial]] = {}
+    def run(self, only: set[str], finish: Finish) -> dict[str, str]:
+        """Finish what is missing, and write down of each arm what was best; why not, by arm."""
+        runs: dict[str, list[tuple[str, int, Config]]] = {}
         for name, seed, config in self.missing(only):
-            arm, _, number = name.rpartition(",trial=")
-            rows = finish(name, seed, config)
-            values = self.values[arm][int(number)]
-            trials.setdefault(arm, []).append(_outcome(self.tune, config, values, rows))
-        for arm, its in trials.items():
-            folder = Path(self.arms[arm]["machine"]["runs"]) / self.study.name
-            keep(folder, self.study, arm, self.arms[arm], its)
+            runs.setdefault(name.rpartition(",trial=")[0], []).append((name, seed, config))
+        failed = {}
+        for arm, its in runs.items():
+            try:
+                trials = [
+                    _outcome(self.tune, config, values, finish(name, seed, config))
+                    for (name, seed, config), values in zip(its, self.values[arm], strict=True)
+                ]
+                folder = Path(self.arms[arm]["machine"]["runs"]) / self.study.name
+                keep(folder, self.study, arm, self.arms[arm], trials)
+            except ValueError as error:
+                failed[arm] = str(error)
+        return failed
 
 
 def _outcome(tune: Tune, config: Config, values: dict[str, Any], rows: list[Row]) -> Trial:
@@ -95,3 +109,10 @@ def _score(tune: Tune, rows: list[Row]) -> float | None:
             f"{', '.join(sorted(scores))}"
         )
     return scores[tune.metric] if math.isfinite(scores[tune.metric]) else None
+
+
+def tuned_arms(path: str, overrides: list[str], tiny: bool) -> set[str]:
+    """The arms of a study that tunes which have been tuned, and those that are as they are."""
+    study, arms = budgeted(path, overrides, tiny, {})
+    done = set(chosen(study, arms))
+    return done | {f"{arm},{DEFAULT}" for arm in arms if study.tune and study.tune.defaults}

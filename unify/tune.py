@@ -10,8 +10,10 @@
         image_sampling.guidance: [1, 1.5, 2.5]       # one of these
 
 Trial 0 is the arm as it is. The others are drawn at random, each key from a stream of its own, so
-that arms which share a key try it alike; a key that an arm has not is none of its space. All trials
-have one seed that is none of the study's. The best one's values are what the arm is trained with.
+that arms which share a key try it alike; a key that an arm has not is none of its space. A range of
+whole numbers around a whole number gives whole numbers. All trials have one seed that is none of
+the study's. The best one's values are what the arm is trained with; what is to be the `same` as
+another arm has that arm's values, and no trials.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,7 @@ from unify.evaluate import SCORING
 from unify.noise import stable_seed
 from unify.recipe import Study, Tune
 from unify.runs import write_json
+from unify.train import needed_configs
 
 Config = dict[str, Any]
 Values = dict[str, Any]  # dotted key -> value
@@ -71,12 +75,18 @@ def _draw(tune: Tune, key: str, own: Any, trial: int) -> Any:
     said = tune.space[key]
     if isinstance(said, list):
         return said[int(u * len(said))]
+    if "factor" in said and (not isinstance(own, (int, float)) or own == 0):
+        raise ValueError(f"tune.space.{key}: there is no factor around {own!r}; give low and high")
+    value = _inside(said, own, u)
+    whole = isinstance(own, int) and all(isinstance(end, int) for end in said.values())
+    return round(value) if whole else _rounded(value)
+
+
+def _inside(said: dict[str, Any], own: Any, u: float) -> float:
     if "factor" in said:
-        return _rounded(float(own) * said["factor"] ** (2 * u - 1))
+        return own * said["factor"] ** (2 * u - 1)
     low, high = said["low"], said["high"]
-    if said.get("log"):
-        return _rounded(low * (high / low) ** u)
-    return _rounded(low + (high - low) * u)
+    return low * (high / low) ** u if said.get("log") else low + (high - low) * u
 
 
 def _rounded(value: float) -> float:
@@ -88,7 +98,7 @@ def best(tune: Tune, trials: list[Trial]) -> int:
     """The first of the best, so that an arm stays as it is unless that is better."""
     scores = [-math.inf if t.score is None else t.score * (-1 if tune.lower else 1) for t in trials]
     if max(scores) == -math.inf:
-        raise ValueError("every trial failed, the arm as it is too; see the errors above")
+        raise ValueError("every trial failed, that of the arm as it is too")
     return scores.index(max(scores))
 
 
@@ -116,21 +126,36 @@ def chosen(study: Study, arms: dict[str, Config]) -> dict[str, list[str]]:
     if study.tune is None or not arms:
         return {}
     known = stored(Path(next(iter(arms.values()))["machine"]["runs"]) / study.name)
-    return {
+    found = {
         arm: words(known[arm]["trials"][known[arm]["best"]]["values"])
         for arm, config in arms.items()
         if arm in known and known[arm]["asked"] == _asked(study, config)
     }
+    return found | {arm: found[than] for arm, than in _twins(study).items() if than in found}
+
+
+def trained_by_trials(study: Study, arms: Iterable[str]) -> list[str]:
+    """The arms that have trials: neither those as they are, nor those that are another's twin."""
+    return [a for a in arms if a not in _twins(study) and not a.endswith(f",{DEFAULT}")]
+
+
+def _twins(study: Study) -> dict[str, str]:
+    return {c.arm: c.than for c in study.controls if c.expect == "same"}
 
 
 def _asked(study: Study, config: Config) -> str:
-    """What the outcome of tuning depends on: the space, the budget, and the arm as it is."""
+    """What the outcome of tuning depends on: the space, the budget, the arm as it is, and what it
+    starts from."""
     budget = study.budget_of(config["name"])
     outside = {*OUTSIDE_HASH, *(["steps"] if budget else [])}  # steps follow from a budget
     kept = {key: value for key, value in config.items() if key not in outside}
     scoring = [config[key] for key in SCORING]
+    before = [
+        {key: value for key, value in part.items() if key not in OUTSIDE_HASH}
+        for part in needed_configs(config).values()
+    ]
     settings = [study.tune and vars(study.tune), budget and vars(budget)]
-    text = json.dumps([settings, kept, scoring], sort_keys=True, default=str)
+    text = json.dumps([settings, kept, scoring, before], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

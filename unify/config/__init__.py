@@ -15,7 +15,7 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_origin
@@ -127,6 +127,17 @@ def load_study(
                 arms[name] = _arm(name, node, tree, study["name"], changes, tiny)
             except ConfigError as error:
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
+    extra = [f"{arm},default" for arm in arms] if (study["tune"] or {}).get("defaults") else []
+    problems += _unknown(tree, study, {*arms, *extra})
+    if problems:
+        raise ConfigError(problems)
+    study["arms"] = said
+    return build(study, expect=Study), arms
+
+
+def _unknown(tree: Tree, study: Completed, arms: Collection[str]) -> list[Problem]:
+    """Arms that a study names and has not."""
+    problems: list[Problem] = []
     for part, roles in NAMING_ARMS.items():
         for index, item in enumerate(study[part]):
             for role in roles:
@@ -141,10 +152,10 @@ def load_study(
                 problems.append(
                     where.problem(f"widths.{base}{role}", f"no arm {arm_!r}{suggest(arm_, arms)}")
                 )
-    if problems:
-        raise ConfigError(problems)
-    study["arms"] = said
-    return build(study, expect=Study), arms
+    for arm_ in study["budgets"].keys() - arms:
+        where = tree.root.value["budgets"].value[arm_]
+        problems.append(where.problem(f"budgets.{arm_}", f"no arm {arm_!r}{suggest(arm_, arms)}"))
+    return problems
 
 
 def _arm(

@@ -41,10 +41,17 @@ def points(grid: Node | None, problems: list[Problem]) -> list[Point]:
             problems.append(child.problem(f"grid.{key}", "expected a list of values to try"))
     if problems:
         return [{}]
+    for key in grid.value:
+        if key.startswith(BUDGET) and key.removeprefix(BUDGET) not in QUANTITIES:
+            said = f"a budget is of {', '.join(QUANTITIES)}"
+            problems.append(grid.value[key].problem(f"grid.{key}", said))
+    if problems:
+        return [{}]
     values = [[item.plain() for item in child.value] for child in grid.value.values()]
     return [dict(zip(grid.value, point, strict=True)) for point in product(*values)]
 
 
+QUANTITIES = ("steps", "samples", "tokens", "flops")
 BUDGET = "budget."  # of the arm, in the study, and not a key of the experiment
 
 

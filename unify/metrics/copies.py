@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unify.data.shapes import Shapes
 from unify.data.shapes_checker import Checker
+from unify.data.shapes_scene import Scene
 from unify.data.source import Split, images
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
 from unify.metrics.shapes_images import passport, picture
@@ -58,7 +59,7 @@ class Copies(Metric):
         if isinstance(source, Shapes):
             checker = Checker(source)
             pairs = zip(checker.read(made), checker.read(truth), strict=True)
-            right = [mine == its for mine, its in pairs]
+            right = [isinstance(its, Scene) and mine == its for mine, its in pairs]
             scores.append(proportion("copy/exact", [bool(hit) for hit in right], stamp))
         both = torch.stack([truth, made], 1).flatten(0, 1)[: 2 * SHOWN]
         verdicts = [verdict for hit in right for verdict in (None, hit)][: 2 * SHOWN]

@@ -107,8 +107,10 @@ def scores(one: Series, line: Line) -> tuple[list[float], list[float]]:
 
 
 def is_share(line: Line) -> bool:
-    values = [cell.value for cell in line.cells.values() if cell.value is not None]
-    return bool(values) and all(0 <= value <= 1 for value in values)
+    """Whether every score is k out of its n."""
+    rows = [row for cell in line.cells.values() for row in cell.rows.values()]
+    hits = [row["value"] * row["n"] for row in rows if row["value"] is not None and row.get("n")]
+    return bool(hits) and all(hit >= 0 and abs(hit - round(hit)) < 1e-6 for hit in hits)
 
 
 def section(study: Study, found: Sequence[Line]) -> Html | None:
@@ -147,7 +149,7 @@ def _best(known: dict[str, Series]) -> Html:
 
 
 def _si(value: float) -> str:
-    return "0" if value < 1 else "no end" if value > 1e30 else si(value)
+    return "no end" if value == 0 or math.isinf(value) else si(value)
 
 
 def _grows(one: Series) -> str:

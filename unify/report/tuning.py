@@ -21,7 +21,8 @@ READING = (
 
 def section(study: Study) -> Html | None:
     """None for a study that tunes nothing."""
-    tuned = {arm: entry for arm, entry in stored(study.folder).items() if arm in study.arms}
+    known = stored(study.folder) if study.info.get("tune") else {}
+    tuned = {arm: entry for arm, entry in known.items() if arm in study.info.get("tuned", [])}
     if not tuned:
         return None
     entries = list(tuned.values())
