@@ -245,7 +245,13 @@ def test_the_report_finds_what_was_put_in(tmp_path):
     middle, low, high = (float(text.removesuffix(" T")) / 1000 for text in found.groups())
     assert low < 4 < high
     assert middle == pytest.approx(4, rel=0.05)
+    start = page.partition("<nav")[0]
+    assert "18 arms (slow and fast at 9 points of a grid), 2 seeds each" in start
+    assert "slow: its best size grows as the budget to the power of 0.5" in start
+    assert "of 9 pairs of arms that are compared can be told apart" in start
+    assert "text_to_image/exact: slow and fast cross at" in start
     assert len(study.pairs) == 9, "at the same budget and size alone"
+    assert page.count("no step at which both logged a data hash") == 2 * 9, "in two lists"
 
 
 def test_one_budget_is_no_scaling(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from statistics import median
 from typing import Any
 
@@ -14,6 +13,7 @@ from unify.report.plots import short
 from unify.report.tables import lines, number, sentence
 
 NAMED = 8  # settings that one sentence names
+MANY = 12  # pairs of arms that are named one by one
 TOLERANCE = 0.01  # quantities that differ by less are matched
 OUTSIDE = ("name", "study", "machine", "seeds", "tiny", "logging", "evaluation")
 
@@ -115,9 +115,10 @@ class SameData:
 
 
 def same_data(study: Study) -> list[SameData]:
-    """Every pair of arms; seeds with the same answer share a line."""
+    """Every pair of arms that is compared; seeds with the same answer share a line."""
     found: list[SameData] = []
-    for a, b in combinations(study.arms, 2):
+    controls = [(c["arm"], c["than"]) for c in study.info.get("controls") or []]
+    for a, b in study.pairs + controls:
         answers: dict[tuple[str, str], list[int]] = {}
         others = {run.seed: run for run in study.runs_of(b)}
         for run in study.runs_of(a):
@@ -128,13 +129,23 @@ def same_data(study: Study) -> list[SameData]:
     return found
 
 
+def _other_data(study: Study) -> list[str]:
+    """A sentence for each pair whose data differ; one for all where they are many."""
+    pairs = same_data(study)
+    others = [pair for pair in pairs if pair.kind != "identical"]
+    if len(others) > MANY:
+        return [f"Data of {len(others)} of the {len(pairs)} pairs that are compared (see above)."]
+    found = []
+    for pair in others:
+        seeds = f"seed{'s' * (len(pair.seeds) > 1)} {sentence([str(s) for s in pair.seeds])}"
+        found.append(f"Data of {pair.first} and {pair.second} ({seeds}): {pair.text}.")
+    return found
+
+
 def not_matched(study: Study) -> list[str]:
     """Everything known to differ between the arms besides the paradigm, one sentence each."""
     found = [q.sentence() for q in budget(study) if q.matched is False]
-    for pair in same_data(study):
-        if pair.kind != "identical":
-            seeds = f"seed{'s' * (len(pair.seeds) > 1)} {sentence([str(s) for s in pair.seeds])}"
-            found.append(f"Data of {pair.first} and {pair.second} ({seeds}): {pair.text}.")
+    found += _other_data(study)
     parts = {a: sorted({n["name"] for r in study.runs_of(a) for n in r.needed}) for a in study.arms}
     if len({tuple(names) for names in parts.values()}) > 1:
         each = ", ".join(f"{a} {sentence(n) if n else 'none'}" for a, n in parts.items())

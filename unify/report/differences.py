@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unify.report.compare import MANY
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Row, Study
 from unify.report.tables import Line, number, plural, swatch
@@ -177,6 +178,10 @@ def sentences(study: Study, found: Sequence[Line]) -> list[str]:
     for metric in dict.fromkeys(c.line.metric for c in primary if c.difference.parts):
         its = [c for c in primary if c.line.metric == metric]
         clear = [c for c in its if c.words in ("higher", "lower")]
+        if len(study.arms) > MANY:
+            all_of_them = f"{len(its)} pairs of arms that are compared can be told apart"
+            said.append(f"{metric}: {len(clear)} of {all_of_them} at this budget.")
+            continue
         parts = [
             f"{c.first} is {c.words} than {c.second} by {number(abs(c.difference.mean))}"
             for c in clear

@@ -24,6 +24,7 @@ from unify.report import (
     scaling,
     tuning,
 )
+from unify.report.compare import MANY
 from unify.report.export import write_tables
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Run, Study, load_study
@@ -118,7 +119,8 @@ def _header(study: Study, title: str, found: Sequence[Line]) -> Html:
     arms = [tag("span", swatch(i), arm, class_="arm-name") for i, arm in enumerate(study.arms)]
     parts.append(tag("p", *arms, tag("span", created, class_="quiet"), class_="meta"))
     parts.append(tag("p", summary(study, found), class_="summary"))
-    cards = [_headline(study, line) for line in found if line.metric in study.primary]
+    shown = study.primary if len(study.arms) <= MANY else []
+    cards = [_headline(study, line) for line in found if line.metric in shown]
     parts.append(tag("div", *cards, class_="headlines") if cards else None)
     return tag("header", *parts)
 
@@ -149,7 +151,9 @@ def _headline(study: Study, line: Line) -> Html:
 
 
 def _compared(study: Study, found: Sequence[Line]) -> Html:
-    return tag("div", *(_arm(study, i, found) for i in range(len(study.arms))), class_="arms")
+    count = len(study.arms)
+    arms = tag("div", *(_arm(study, i, found) for i in range(count)), class_="arms")
+    return fold(f"All {count} arms", arms) if count > MANY else arms
 
 
 def _arm(study: Study, index: int, found: Sequence[Line]) -> Html:
@@ -254,7 +258,8 @@ def _same_data(study: Study) -> Html:
     ]
     if not pairs:
         return tag("p", "Fewer than two arms have a run under the same seed.", class_="quiet")
-    return facts(["arms", "", "rolling hash of the samples consumed", "seeds"], pairs)
+    table = facts(["arms", "", "rolling hash of the samples consumed", "seeds"], pairs)
+    return fold(f"All {len(pairs)} pairs that are compared", table) if len(pairs) > MANY else table
 
 
 def _results(study: Study, found: Sequence[Line]) -> Html:

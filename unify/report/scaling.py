@@ -119,14 +119,27 @@ def section(study: Study, found: Sequence[Line]) -> Html | None:
     if not any(one.optima for one in known.values()):
         return None
     parts: list[Node] = [tag("p", READING, class_="quiet"), _best(known)]
-    parts.append(tag("ul", *(tag("li", f"{arm}: {_grows(one)}") for arm, one in known.items())))
-    shared = [x for x in found if x.metric in study.primary and not x.note and is_share(x)]
-    said = [
-        tag("li", f"{line.metric}: {text}") for line in shared for text in _crossings(known, line)
-    ]
+    parts.append(tag("ul", *(tag("li", text) for text in _growths(known))))
+    said = [tag("li", text) for text in _shared(study, known, found)]
     if said:
         parts += [tag("h3", "Crossings"), tag("p", CROSSING, class_="quiet"), tag("ul", *said)]
     return join(parts)
+
+
+def sentences(study: Study, found: Sequence[Line]) -> list[str]:
+    """The answer, for the page's first paragraph; none for a study with one budget."""
+    known = series(study)
+    return [*_growths(known), *_shared(study, known, found)] if known else []
+
+
+def _growths(known: dict[str, Series]) -> list[str]:
+    return [f"{arm}: {_grows(one)}" for arm, one in known.items() if one.optima]
+
+
+def _shared(study: Study, known: dict[str, Series], found: Sequence[Line]) -> list[str]:
+    """Where arms cross, on the primary outcomes that are shares."""
+    shared = [x for x in found if x.metric in study.primary and not x.note and is_share(x)]
+    return [f"{line.metric}: {text}" for line in shared for text in _crossings(known, line)]
 
 
 def _best(known: dict[str, Series]) -> Html:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unify.report import claims, compare, differences
+from unify.report import claims, compare, differences, scaling
 from unify.report.load import Study
 from unify.report.tables import CONFIRMATORY_SEEDS, Line, number, plural, sentence
 
@@ -12,25 +12,26 @@ from unify.report.tables import CONFIRMATORY_SEEDS, Line, number, plural, senten
 def summary(study: Study, found: Sequence[Line]) -> str:
     """What was done and measured, in sentences."""
     seeds = sorted({run.seed for run in study.runs})
+    brief = len(study.arms) <= compare.MANY
     parts = [
-        f"{plural(len(study.arms), 'arm')} ({sentence(study.arms)}), "
+        f"{plural(len(study.arms), 'arm')} ({sentence(study.arms) if brief else _grid(study)}), "
         f"{plural(len(seeds) or len(study.seeds), 'seed')} each."
     ]
     for quantity in compare.budget(study):
         if quantity.name == "Samples seen":
             each = [f"{quantity.text(a)} ({a})" for a in quantity.values]
             same = quantity.text(next(iter(quantity.values)))
-            parts.append(
-                f"Samples seen: {f'{same} per run' if quantity.matched else sentence(each)}."
-            )
+            unlike = sentence(each) if brief else "not equal"
+            parts.append(f"Samples seen: {f'{same} per run' if quantity.matched else unlike}.")
     kinds = {pair.kind for pair in compare.same_data(study)}
     if kinds:
         words = "identical for every pair of arms" if kinds == {"identical"} else "not identical"
         parts.append(f"Training data: {words}.")
     for line in found:
-        if line.metric in study.primary and not line.note:
+        if line.metric in study.primary and not line.note and brief:
             values = [f"{a} {number(c.value)}" for a, c in line.cells.items()]
             parts.append(f"{line.metric}: {', '.join(values)}.")
+    parts += scaling.sentences(study, found)
     parts += [*differences.sentences(study, found), *claims.failed_controls(study, found)]
     if len(study.seeds) < CONFIRMATORY_SEEDS:
         few = plural(len(study.seeds), "seed")
@@ -40,3 +41,12 @@ def summary(study: Study, found: Sequence[Line]) -> str:
             else f"Exploratory: {few} per arm find large differences only."
         )
     return " ".join(parts)
+
+
+def _grid(study: Study) -> str:
+    """`slow and fast at 9 points`."""
+    arms = dict.fromkeys(arm for arm, _ in study.factors.values())
+    points = len(dict.fromkeys(point for _, point in study.factors.values()))
+    return (
+        f"{sentence(list(arms))} at {plural(points, 'point')} of a grid" if points > 1 else "many"
+    )
