@@ -27,7 +27,7 @@ from unify.recipe import Study
 from unify.runs import Run, write_json
 from unify.tracking import ship_scores, store_uri
 from unify.train import Stopped, completed, needed_configs, open_run, train
-from unify.trials import Trials, tuned_arms
+from unify.trials import Trials
 
 Config = dict[str, Any]
 Say = Callable[[str], None]
@@ -67,10 +67,12 @@ def run_study(
         raise ValueError(f"{path} has no arm like {only!r}; it has {', '.join(arms)}")
     options = [path, *overrides, *(["--tiny"] if tiny else [])]
     failed: dict[str, str] = {}
+    tuned = set(arms)
     if study.tune:
-        failed = _tune(Trials(path, overrides, tiny), wanted, options, say, at_once)
+        trials = Trials(path, overrides, tiny)
+        failed = _tune(trials, wanted, options, say, at_once)
         study, arms = budgeted(path, overrides, tiny)
-    tuned = tuned_arms(path, overrides, tiny) if study.tune else set(arms)
+        tuned = trials.tuned()
     _describe(study, arms, path, folder, tuned)
     planned = [job for job in jobs(study, arms) if job[0] in tuned]
     if at_once > 1:

@@ -72,6 +72,11 @@ class Trials:
             if name.rpartition(",trial=")[0] in only & self.trained - done.keys()
         ]
 
+    def tuned(self) -> set[str]:
+        """The arms that have been tuned as the study now asks, and those that are as they are."""
+        plain = self.arms if self.tune.defaults else ()
+        return {*chosen(self.study, self.arms), *(f"{arm},{DEFAULT}" for arm in plain)}
+
     def run(self, only: set[str], finish: Finish) -> dict[str, str]:
         """Finish what is missing, and write down of each arm what was best; why not, by arm."""
         runs: dict[str, list[tuple[str, int, Config]]] = {}
@@ -109,10 +114,3 @@ def _score(tune: Tune, rows: list[Row]) -> float | None:
             f"{', '.join(sorted(scores))}"
         )
     return scores[tune.metric] if math.isfinite(scores[tune.metric]) else None
-
-
-def tuned_arms(path: str, overrides: list[str], tiny: bool) -> set[str]:
-    """The arms of a study that tunes which have been tuned, and those that are as they are."""
-    study, arms = budgeted(path, overrides, tiny, {})
-    done = set(chosen(study, arms))
-    return done | {f"{arm},{DEFAULT}" for arm in arms if study.tune and study.tune.defaults}

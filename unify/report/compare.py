@@ -13,7 +13,7 @@ from unify.report.plots import short
 from unify.report.tables import lines, number, sentence
 
 NAMED = 8  # settings that one sentence names
-MANY = 12  # pairs of arms that are named one by one
+MANY = 12  # arms, or pairs of them, that are shown one by one
 TOLERANCE = 0.01  # quantities that differ by less are matched
 OUTSIDE = ("name", "study", "machine", "seeds", "tiny", "logging", "evaluation")
 

@@ -15,6 +15,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from unify.files import write_atomically
+from unify.report.compare import MANY
 from unify.report.html import Html, join, tag
 from unify.report.load import Study
 from unify.report.scaling_figures import scaling_figures
@@ -37,7 +38,6 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 SEVERAL = 2  # categories that make a figure
-MOST_BARS = 12  # arms side by side
 
 
 def figures(study: Study) -> dict[str, Figure]:
@@ -45,7 +45,7 @@ def figures(study: Study) -> dict[str, Figure]:
     found = lines(study.rows)
     with matplotlib.rc_context(STYLE):
         made = {**scaling_figures(study, found), **_costs(study, found)}
-        if len(study.arms) <= MOST_BARS:
+        if len(study.arms) <= MANY:
             made |= _categories(study, found)
     return made
 

@@ -47,6 +47,5 @@ def _grid(study: Study) -> str:
     """`slow and fast at 9 points`."""
     arms = dict.fromkeys(arm for arm, _ in study.factors.values())
     points = len(dict.fromkeys(point for _, point in study.factors.values()))
-    return (
-        f"{sentence(list(arms))} at {plural(points, 'point')} of a grid" if points > 1 else "many"
-    )
+    where = f" at {points} points of a grid" if points > 1 else ""
+    return f"{sentence(list(arms))}{where}"

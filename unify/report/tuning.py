@@ -26,7 +26,7 @@ def section(study: Study) -> Html | None:
     if not tuned:
         return None
     entries = list(tuned.values())
-    rows = [[swatch_name(study, arm), *_cells(entry)] for arm, entry in tuned.items()]
+    rows = [[_named(study, arm), *_cells(entry)] for arm, entry in tuned.items()]
     names = ["", "as it is", "best", "of", "failed", "values", "FLOPs", "time"]
     more: list[Node] = [_trials(arm, entry) for arm, entry in tuned.items()]
     return join(
@@ -39,7 +39,7 @@ def section(study: Study) -> Html | None:
     )
 
 
-def swatch_name(study: Study, arm: str) -> Html:
+def _named(study: Study, arm: str) -> Html:
     return join([swatch(study.arms.index(arm)), arm])
 
 
