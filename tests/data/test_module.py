@@ -261,6 +261,12 @@ SCRIPT = """
     from itertools import islice
     sys.path.insert(0, {tests!r})
     from test_module import TASKS, Data, Tiny
+    from unify.data import module
+    at_birth = module._outlive_signals
+    def late(worker):
+        time.sleep(worker)  # the second worker is not ready when the signals come
+        at_birth(worker)
+    module._outlive_signals = late
     batches = iter(Data(Tiny(), TASKS).train_batches(0, 1, 0, 50, workers=2))
     next(batches)
     told = []

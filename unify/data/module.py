@@ -95,7 +95,7 @@ class Data(LightningDataModule):
         micro_steps = MicroSteps(
             self.tasks, sizes, seed, steps, start, accumulation, world=world, rank=rank
         )
-        return DataLoader(
+        return _Loader(
             Draws(self.source, self.lengths),
             batch_sampler=micro_steps,
             collate_fn=_as_is,
@@ -150,16 +150,29 @@ def _as_is(batches: Any) -> Any:
     return batches
 
 
+TOLD = {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}  # what a scheduler sends to a group
+
+
+class _Loader(DataLoader):
+    """Its workers are born deaf to `TOLD`: a signal may come before `_outlive_signals` has run."""
+
+    def __iter__(self) -> Any:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _outlive_signals(worker: int) -> None:
     """A scheduler signals the whole group; the trainer still needs its workers to end the step.
 
     Only a SIGTERM from the trainer itself, which is how an abandoned loader ends, is obeyed.
     """
-    for number in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # macOS has no way to know the sender
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if hasattr(signal, "sigwaitinfo"):
         threading.Thread(target=_end_with_parent, daemon=True).start()
+    else:  # macOS has no way to know the sender
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _end_with_parent() -> None:
