@@ -15,6 +15,7 @@ from unify.config import load_recipe
 from unify.duration import measured, spent
 from unify.recipe import Study, Tune
 from unify.report.compare import TOLERANCE, si
+from unify.reuse import same_training, training
 from unify.runs import Run
 from unify.train import needed_configs, run_of
 from unify.tune import DEFAULT, chosen, trained_by_trials
@@ -43,18 +44,29 @@ class Plan:
         return (max(each) - min(each)) / max(each) if max(each) else 0.0
 
     def runs(self, arm: str) -> dict[int, Run | None]:
-        """What is there, by seed."""
-        return {seed: found(replicate(self.arms[arm], seed)) for seed in self.study.seeds}
+        """What is there, by seed, perhaps in another study."""
+        return {
+            seed: found(replicate(self.arms[arm], seed), reuse=True) for seed in self.study.seeds
+        }
 
     def states(self, arm: str) -> dict[int, str]:
-        """`finished`, `stopped` ... or `missing`, by seed."""
-        return {s: run.info["state"] if run else "missing" for s, run in self.runs(arm).items()}
+        """By seed: `finished`, `stopped` ..., `missing`, or `with` the arm that is trained alike."""
+        twin = self.twin(arm)
+        absent = f"with {twin}" if twin else "missing"
+        return {s: run.info["state"] if run else absent for s, run in self.runs(arm).items()}
+
+    def twin(self, arm: str) -> str | None:
+        """An arm before it that is trained alike, and so for both."""
+        before = list(self.arms)[: list(self.arms).index(arm)]
+        wanted = training(self.arms[arm])
+        return next((one for one in before if training(self.arms[one]) == wanted), None)
 
     def left(self, arm: str) -> float | None:
         """Seconds of training that its unfinished runs take from their start, one after the other
         on this machine; None where nothing is known of it."""
         runs = list(self.runs(arm).values())
         missing = sum(run is None or not run.finished for run in runs)
+        missing = 0 if self.twin(arm) else missing
         each = self.seconds.get(arm) or spent(run for run in runs if run)
         return 0.0 if not missing else None if each is None else missing * each
 
@@ -145,20 +157,25 @@ def replicate(config: Config, seed: int) -> Config:
     return {**config, "seeds": seeds, "replicate": seed}
 
 
-def found(config: Config) -> Run | None:
-    """The run of a configuration, if its folder is there; nothing is trained."""
+def found(config: Config, reuse: bool = False) -> Run | None:
+    """The run of a configuration, if its folder is there; nothing is trained.
+
+    With `reuse`, else a finished one that would be used instead of training.
+    """
     needed = needed_by(config)
     if needed is None:
         return None
     run = run_of(config, {path: part.info["weights"] for path, part in needed.items()})
-    return run if (run.folder / "run.json").is_file() else None
+    if (run.folder / "run.json").is_file():
+        return run
+    return same_training(run, config) if reuse else None
 
 
 def needed_by(config: Config) -> dict[str, Run] | None:
     """The finished runs that a configuration starts from, by path; None if one is missing."""
     needed = {}
     for path, part in needed_configs(config).items():
-        run = found(part)
+        run = found(part, reuse=True)
         if run is None or not run.finished:
             return None
         needed[path] = run

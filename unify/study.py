@@ -24,6 +24,7 @@ from unify.files import write_atomically
 from unify.parallel import run_at_once
 from unify.plan import budgeted, found, replicate
 from unify.recipe import Study
+from unify.reuse import distinct
 from unify.runs import Run, write_json
 from unify.tracking import ship_scores, store_uri
 from unify.train import Stopped, completed, needed_configs, open_run, train
@@ -143,10 +144,10 @@ def _recorded(config: Config, arm: str, seed: int) -> Iterator[None]:
 def _train_at_once(
     runs: Iterable[tuple[str, int, Config]], options: list[str], say: Say, at_once: int
 ) -> dict[str, str]:
-    """Every run in a process of its own; what failed, with its last words. Stopped if one was."""
+    """Every training in a process of its own; what failed, with its last words. Stopped if one was."""
     command = [sys.executable, "-m", "unify.cli", "study", *options]
     commands = {
-        f"{arm} seed {seed}": [*command, "--arm", arm, "--seed", str(seed)] for arm, seed, _ in runs
+        f"{arm} seed {seed}": [*command, "--arm", arm, "--seed", str(seed)] for arm, seed, _ in distinct(runs)
     }
     failed = run_at_once(commands, at_once, say)
     for name, (status, last) in failed.items():

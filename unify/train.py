@@ -31,6 +31,7 @@ from unify.nn.attention import set_backend
 from unify.nn.init import initialise
 from unify.paradigm import Fitted, Paradigm, Trainable
 from unify.recipe import Machine, Recipe
+from unify.reuse import adopt, names, same_training
 from unify.runs import Run, load_export, parameter_counts, save_export
 from unify.tokenizer import ImageTokenizer, TextTokenizer
 from unify.tracking import tracker
@@ -101,6 +102,11 @@ def train(
         if run.finished:  # perhaps only now, by the process that was waited for
             say(f"{run.folder}: trained already")
             return run
+        other = same_training(run, config)
+        if other:
+            adopt(run, other, config)
+            say(f"{run.folder}: trained already, as {other.folder}")
+            return run
         recipe = assemble(config, needed)
         facts = _begin(run, recipe, config, needed)
         say(f"{run.folder}: {facts['paradigm']}, {facts['parameters']['trainable']:,} parameters")
@@ -142,11 +148,8 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
     save(config, run.folder / "config.yaml")
     (run.folder / "git.diff").write_text(git_diff())
     run.update(
-        name=run.folder.name,
-        study=config["study"],
-        arm=config["name"],
+        **names(run, config),
         paradigm=type(recipe.model).__name__,
-        seed=config["seeds"]["init"] if recipe.replicate is None else recipe.replicate,
         hash=run.folder.name.rsplit("-", 1)[1],
         state="running",
         steps=recipe.steps,

@@ -1,0 +1,113 @@
+"""One training under two names is done once, and each is scored as it asks."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from unify.cli import app
+from unify.plan import plan
+from unify.runs import Run
+from unify.study import run_study
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+METRIC = "{class: unify.metrics.shapes_images.TextToImage, prompts: 4, heldout: 0, geneval: 0}"
+STUDY = f"""
+name: NAME
+arms:
+  one: {EXPERIMENTS}/transfusion.yaml
+  more_steps: {{base: {EXPERIMENTS}/transfusion.yaml, image_sampling: {{steps: 3}}}}
+seeds: [0, 1]
+set: {{evaluation: [{METRIC}], image_sampling: {{steps: 2}}, logging: {{samples_every: 1}}}}
+"""
+
+
+def written(tmp_path, name, **changes):
+    path = tmp_path / f"{name}.yaml"
+    text = STUDY.replace("NAME", name)
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    """Two studies after one another, and what each said."""
+    folder = tmp_path_factory.mktemp("reuse")
+    options = [f"machine.runs={folder}/runs"]
+    first, second = written(folder, "first"), written(folder, "second")
+    said = {"first": [], "second": []}
+    run_study(first, options, said["first"].append, tiny=True)
+    left = plan(second, options, tiny=True)
+    run_study(second, options, said["second"].append, tiny=True)
+    return folder, options, said, left
+
+
+def runs(folder, study, arm):
+    found = sorted((folder / "runs" / study).glob(f"{arm}-s*"))
+    assert len(found) == 2
+    return found
+
+
+def test_arms_that_differ_in_sampling_are_trained_once_and_scored_each(studies):
+    folder, _, said, _ = studies
+    assert sum("trained already, as" in line for line in said["first"]) == 2
+    for one, other in zip(
+        runs(folder, "first", "one"), runs(folder, "first", "more_steps"), strict=True
+    ):
+        facts, same = Run(one).info, Run(other).info
+        assert "same_as" not in facts and same["same_as"] == str(one)
+        assert (facts["arm"], same["arm"]) == ("one", "more_steps")
+        assert facts["seed"] == same["seed"] and facts["weights"] == same["weights"]
+        steps = {}
+        for run in (one, other):
+            stored = json.loads((run / "eval" / "scores.json").read_text())["rows"]
+            assert {row["arm"] for row in stored} == {Run(run).info["arm"]}
+            steps[run] = {row["passport"]["sampler"]["steps"] for row in stored}
+        assert (steps[one], steps[other]) == ({2}, {3})
+
+
+def test_another_study_trains_nothing_that_is_there(studies):
+    folder, _, said, left = studies
+    assert sum("trained already, as" in line for line in said["second"]) == 4
+    assert {left.left(arm) for arm in left.arms} == {0.0}
+    assert left.states("one") == {0: "finished", 1: "finished"}
+    ours, theirs = runs(folder, "second", "one")[0], runs(folder, "first", "one")[0]
+    kept = (ours / "journal.jsonl").read_text().splitlines()
+    trained = [line for line in kept if json.loads(line)["kind"] == "train"]
+    assert trained and set(trained) < set((theirs / "journal.jsonl").read_text().splitlines())
+    assert sum(json.loads(line)["kind"] == "eval" for line in kept) == 1, "its own scores"
+
+
+def test_a_reused_run_outlives_the_one_it_came_from(studies, tmp_path):
+    from shutil import copytree, rmtree
+
+    from unify.train import open_run
+
+    folder = studies[0]
+    copytree(folder / "runs", tmp_path / "runs")
+    rmtree(tmp_path / "runs" / "first")
+    run, _, recipe = open_run(runs(tmp_path, "second", "more_steps")[1], trusted_files=True)
+    assert recipe.model.source_hash == run.info["weights"]
+
+
+def test_other_settings_of_training_are_another_training(studies):
+    folder, options, _, _ = studies
+    other = written(folder, "other", samples_every="metrics_every")  # what is recorded counts too
+    assert plan(other, options, tiny=True).states("one") == {0: "missing", 1: "missing"}
+    seeds = written(folder, "seeds", **{"[0, 1]": "[2]"})
+    left = plan(seeds, options, tiny=True)
+    assert left.states("one") == {2: "missing"}
+    assert left.states("more_steps") == {2: "with one"}
+    assert left.left("more_steps") == 0.0
+
+
+def test_processes_at_once_do_not_train_one_training_twice(studies):
+    folder, options, _, _ = studies
+    path, said = written(folder, "third", **{"[0, 1]": "[3]"}), []
+    run_study(path, options, said.append, tiny=True, at_once=2)
+    begun = [line for line in said if line.endswith("parameters")]
+    assert len(begun) == 1 and "one seed 3" in begun[0]
+    assert (folder / "runs/third/results.json").is_file()
