@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from unify.cli import app
 from unify.plan import plan
 from unify.runs import Run
 from unify.study import run_study
@@ -58,9 +57,11 @@ def test_arms_that_differ_in_sampling_are_trained_once_and_scored_each(studies):
         runs(folder, "first", "one"), runs(folder, "first", "more_steps"), strict=True
     ):
         facts, same = Run(one).info, Run(other).info
-        assert "same_as" not in facts and same["same_as"] == str(one)
+        assert "same_as" not in facts
+        assert same["same_as"] == str(one)
         assert (facts["arm"], same["arm"]) == ("one", "more_steps")
-        assert facts["seed"] == same["seed"] and facts["weights"] == same["weights"]
+        assert facts["seed"] == same["seed"]
+        assert facts["weights"] == same["weights"]
         steps = {}
         for run in (one, other):
             stored = json.loads((run / "eval" / "scores.json").read_text())["rows"]
@@ -77,7 +78,8 @@ def test_another_study_trains_nothing_that_is_there(studies):
     ours, theirs = runs(folder, "second", "one")[0], runs(folder, "first", "one")[0]
     kept = (ours / "journal.jsonl").read_text().splitlines()
     trained = [line for line in kept if json.loads(line)["kind"] == "train"]
-    assert trained and set(trained) < set((theirs / "journal.jsonl").read_text().splitlines())
+    assert trained
+    assert set(trained) < set((theirs / "journal.jsonl").read_text().splitlines())
     assert sum(json.loads(line)["kind"] == "eval" for line in kept) == 1, "its own scores"
 
 
@@ -109,5 +111,6 @@ def test_processes_at_once_do_not_train_one_training_twice(studies):
     path, said = written(folder, "third", **{"[0, 1]": "[3]"}), []
     run_study(path, options, said.append, tiny=True, at_once=2)
     begun = [line for line in said if line.endswith("parameters")]
-    assert len(begun) == 1 and "one seed 3" in begun[0]
+    assert len(begun) == 1
+    assert "one seed 3" in begun[0]
     assert (folder / "runs/third/results.json").is_file()

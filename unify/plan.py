@@ -50,7 +50,7 @@ class Plan:
         }
 
     def states(self, arm: str) -> dict[int, str]:
-        """By seed: `finished`, `stopped` ..., `missing`, or `with` the arm that is trained alike."""
+        """By seed: `finished`, `stopped` ..., `missing`, or `with` an arm that is trained alike."""
         twin = self.twin(arm)
         absent = f"with {twin}" if twin else "missing"
         return {s: run.info["state"] if run else absent for s, run in self.runs(arm).items()}

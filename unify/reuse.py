@@ -14,15 +14,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unify.config import read, save
-from unify.evaluate import SCORING
+from unify.config import OUTSIDE_HASH, read, save
 from unify.files import write_atomically
 from unify.journal import FILE as JOURNAL
 from unify.journal import Journal
 from unify.runs import Run
 
 Config = dict[str, Any]
-OTHERWISE = ("study", "name", "replicate", *SCORING)  # in what one training's runs may differ
+BESIDE = ("machine", "logging")  # outside the hash, and yet a training under others is another
+PLACES = ("runs", "tracker")  # of `machine`
 
 
 def same_training(run: Run, config: Config) -> Run | None:
@@ -32,14 +32,20 @@ def same_training(run: Run, config: Config) -> Run | None:
         other = Run(folder)
         if folder == run.folder or not other.finished:
             continue
-        if training(read(folder / "config.yaml", trusted=True)) == training(config):
+        if _beside(read(folder / "config.yaml", trusted=True)) == _beside(config):
             return other
     return None
 
 
 def training(config: Config) -> Config:
-    """What of a configuration says how it is trained, and where."""
-    return {key: value for key, value in config.items() if key not in OTHERWISE}
+    """What of a configuration says how it is trained."""
+    hashed = {key: value for key, value in config.items() if key not in OUTSIDE_HASH}
+    return hashed | _beside(config)
+
+
+def _beside(config: Config) -> Config:
+    machine = {key: value for key, value in config["machine"].items() if key not in PLACES}
+    return {key: config[key] for key in BESIDE} | {"machine": machine}
 
 
 def distinct(jobs: Iterable[tuple[str, int, Config]]) -> list[tuple[str, int, Config]]:

@@ -144,10 +144,11 @@ def _recorded(config: Config, arm: str, seed: int) -> Iterator[None]:
 def _train_at_once(
     runs: Iterable[tuple[str, int, Config]], options: list[str], say: Say, at_once: int
 ) -> dict[str, str]:
-    """Every training in a process of its own; what failed, with its last words. Stopped if one was."""
+    """Each training in its own process; what failed, with its last words. Stopped if one was."""
     command = [sys.executable, "-m", "unify.cli", "study", *options]
     commands = {
-        f"{arm} seed {seed}": [*command, "--arm", arm, "--seed", str(seed)] for arm, seed, _ in distinct(runs)
+        f"{arm} seed {seed}": [*command, "--arm", arm, "--seed", str(seed)]
+        for arm, seed, _ in distinct(runs)
     }
     failed = run_at_once(commands, at_once, say)
     for name, (status, last) in failed.items():
