@@ -95,20 +95,23 @@ def study(
     tiny: Tiny = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs and stop.")] = False,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Runs trained at once, each with its share of the cores.")
+        int, typer.Option(min=1, help="Runs at once, each with its share of the cores.")
     ] = 1,
     only: Annotated[str, typer.Option(help="Arms like this, e.g. 'ar_vq*'; others stay.")] = "*",
     seeds: Annotated[int, typer.Option(min=0, help="So many seeds, from 0 on; 0: the file's.")] = 0,
-    arm: Annotated[str, typer.Option(help="Train this arm, and neither score nor report.")] = "",
+    arm: Annotated[str, typer.Option(help="Train and score this arm, and report nothing.")] = "",
     seed: Annotated[int | None, typer.Option(help="With --arm: this seed alone.")] = None,
+    untimed: Annotated[
+        bool, typer.Option("--untimed", help="With --arm: leave speed to a quiet machine.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Train what is missing, evaluate, compare, report."""
     words = [*(overrides or []), *([f"seeds={list(range(seeds))}"] if seeds else [])]
     if arm:
-        from unify.study import train_one
+        from unify.study import run_one
 
-        for run in train_one(str(file), words, arm, seed, typer.echo, tiny):
+        for run in run_one(str(file), words, arm, seed, typer.echo, tiny, untimed):
             typer.echo(f"run: {run.folder}")
         return 0
     if dry_run:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from unify.card import card
 from unify.data.source import Source, images
 from unify.files import write_atomically
 from unify.grids import save_grid
-from unify.metrics.metric import Grid, Score, Subject
+from unify.metrics.metric import Grid, Metric, Score, Subject
 from unify.metrics.reconstruction import reconstruct
 from unify.paradigm import Paradigm, Trainable
 from unify.recipe import Recipe
@@ -31,18 +33,22 @@ Row = dict[str, Any]
 SCORING = ("evaluation", "image_sampling", "text_sampling")  # how a run is scored, in its config
 
 
-def evaluate(run: Run, recipe: Recipe, config: dict[str, Any], again: bool = False) -> list[Row]:
-    """Scores of a finished run, measured once per (weights, evaluation settings, version)."""
-    folder = run.folder / "eval"
-    asked = _identity(run, config)
-    stored, outcomes = folder / "scores.json", folder / "outcomes.npz"
-    if stored.exists() and outcomes.exists() and not again:
-        known = json.loads(stored.read_text())
-        if known["asked"] == asked:
-            return known["rows"]
-    if isinstance(recipe.model, Paradigm):
+def evaluate(
+    run: Run, recipe: Recipe, config: dict[str, Any], again: bool = False, untimed: bool = False
+) -> list[Row]:
+    """Scores of a finished run, measured once per (weights, evaluation settings, version).
+
+    `untimed` leaves what takes a quiet machine to a later call, which adds it.
+    """
+    folder, asked = run.folder / "eval", _identity(run, config)
+    known = None if again else _known(folder, asked)
+    if known and (untimed or known.get("complete", True)):
+        return known["rows"]
+    if known is None and isinstance(recipe.model, Paradigm):
         write_json(folder / "card.json", card(recipe))
-    scores, grids = measure(recipe, run.info)
+    left = [metric for metric in recipe.evaluation if metric.timed or not known]
+    chosen = [metric for metric in left if not (metric.timed and untimed)]
+    scores, grids = measure(recipe, run.info, chosen)
     facts = run.info
     rows = [
         {"arm": facts["arm"], "paradigm": facts["paradigm"], "seed": facts["seed"], **score.row()}
@@ -50,9 +56,22 @@ def evaluate(run: Run, recipe: Recipe, config: dict[str, Any], again: bool = Fal
     ]
     for grid in grids:
         save_grid(grid, folder / f"{grid.name.replace('/', '-')}.png")
-    write_atomically(outcomes, _packed(scores))
-    write_json(stored, {"asked": asked, "rows": rows})
+    if not known:
+        write_atomically(folder / OUTCOMES, _packed(scores))
+    rows = [*(known["rows"] if known else []), *rows]
+    write_json(folder / SCORES, {"asked": asked, "complete": chosen == left, "rows": rows})
     return rows
+
+
+SCORES, OUTCOMES = "scores.json", "outcomes.npz"
+
+
+def _known(folder: Path, asked: str) -> dict[str, Any] | None:
+    """What was measured of what is asked."""
+    if not (folder / SCORES).exists() or not (folder / OUTCOMES).exists():
+        return None
+    known = json.loads((folder / SCORES).read_text())
+    return known if known["asked"] == asked else None
 
 
 def _packed(scores: list[Score]) -> bytes:
@@ -69,14 +88,16 @@ def _identity(run: Run, config: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def measure(recipe: Recipe, facts: dict[str, Any]) -> tuple[list[Score], list[Grid]]:
-    """Every metric of the recipe that applies to what the run trained on or answers untrained."""
+def measure(
+    recipe: Recipe, facts: dict[str, Any], metrics: Sequence[Metric]
+) -> tuple[list[Score], list[Grid]]:
+    """Every metric that applies to what the run trained on or answers untrained."""
     subject = subject_of(recipe, facts["seed"])
     scores: list[Score] = []
     grids: list[Grid] = []
     device = next(subject.model.parameters()).device
     with torch.no_grad(), autocast(recipe.machine.precision, device):
-        for metric in recipe.evaluation:
+        for metric in metrics:
             if metric.tasks & subject.tasks:
                 found, pictures = metric.measure(subject)
                 scores += found

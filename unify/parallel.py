@@ -1,8 +1,8 @@
 """Several commands at once on one machine, each in a process of its own.
 
-For the runs of a study: `unify study FILE --arm ARM --seed SEED` trains one of them. What they
-share is trained by the first that needs it while the others wait. They are not scored here: speed
-is measured on a quiet machine.
+For the runs of a study: `unify study FILE --arm ARM --seed SEED` trains and scores one of them.
+What they share is trained by the first that needs it while the others wait. Their speed is not
+measured here, where others run beside.
 """
 
 from __future__ import annotations

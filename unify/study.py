@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +54,8 @@ def run_study(
 ) -> Outcome:
     """Train what is missing, evaluate, report. An arm that fails does not lose the others.
 
-    Runs are trained `at_once` in processes of their own, and scored one by one. Arms that `only`
-    (a pattern of the shell) does not name are left as they are; the scores they have count.
+    Runs are trained and scored `at_once` in processes of their own, but for their speed. Arms that
+    `only` (a pattern of the shell) does not name stay as they are; the scores they have count.
     """
     from unify.report.page import write_report
     from unify.study_shipment import ship_study
@@ -77,7 +77,7 @@ def run_study(
     _describe(study, arms, path, folder, tuned)
     planned = [job for job in jobs(study, arms) if job[0] in tuned]
     if at_once > 1:
-        failed |= _train_at_once([j for j in planned if j[0] in wanted], options, say, at_once)
+        failed |= _run_at_once([j for j in planned if j[0] in wanted], options, say, at_once)
     rows: list[Row] = []
     for arm, seed, config in planned:
         if arm not in wanted:
@@ -96,7 +96,7 @@ def _tune(
     """Run the trials that are missing and write down the best of each arm; what failed, and why."""
     broken: dict[str, str] = {}
     if at_once > 1:
-        broken = _train_at_once(trials.missing(wanted), options, say, at_once)
+        broken = _run_at_once(trials.missing(wanted), options, say, at_once)
 
     def finish(name: str, seed: int, config: Config) -> list[Row]:
         return [] if f"{name} seed {seed}" in broken else _scored(name, seed, config, broken, say)
@@ -141,26 +141,30 @@ def _recorded(config: Config, arm: str, seed: int) -> Iterator[None]:
         raise
 
 
-def _train_at_once(
-    runs: Iterable[tuple[str, int, Config]], options: list[str], say: Say, at_once: int
+def _run_at_once(
+    runs: Sequence[tuple[str, int, Config]], options: list[str], say: Say, at_once: int
 ) -> dict[str, str]:
-    """Each training in its own process; what failed, with its last words. Stopped if one was."""
-    command = [sys.executable, "-m", "unify.cli", "study", *options]
-    commands = {
-        f"{arm} seed {seed}": [*command, "--arm", arm, "--seed", str(seed)]
-        for arm, seed, _ in distinct(runs)
-    }
-    failed = run_at_once(commands, at_once, say)
-    for name, (status, last) in failed.items():
-        if status == os.EX_TEMPFAIL:
-            raise Stopped(f"{name}: {last}")
+    """Train and score each run in its own process; what failed, with its last words. Stopped if
+    one was. Of runs that are trained alike, all but the first wait, and are only scored."""
+    command = [sys.executable, "-m", "unify.cli", "study", *options, "--untimed"]
+    first = distinct(runs)
+    failed: dict[str, tuple[int, str]] = {}
+    for some in (first, [job for job in runs if job not in first]):
+        commands = {
+            f"{arm} seed {seed}": [*command, "--arm", arm, "--seed", str(seed)]
+            for arm, seed, _ in some
+        }
+        failed |= run_at_once(commands, at_once, say)
+        for name, (status, last) in failed.items():
+            if status == os.EX_TEMPFAIL:
+                raise Stopped(f"{name}: {last}")
     return {name: last for name, (_, last) in failed.items()}
 
 
-def train_one(
-    path: str, overrides: list[str], arm: str, seed: int | None, say: Say, tiny: bool
+def run_one(
+    path: str, overrides: list[str], arm: str, seed: int | None, say: Say, tiny: bool, untimed: bool
 ) -> list[Run]:
-    """Train one arm, with one seed or all of the study's; nothing is scored or reported."""
+    """Train and score one arm, with one seed or all of the study's; nothing is reported."""
     study, arms = budgeted(path, overrides, tiny)
     if study.tune and ",trial=" in arm:
         trials = Trials(path, overrides, tiny)
@@ -175,7 +179,9 @@ def train_one(
     runs = []
     for one, config in wanted:
         with _recorded(config, arm, one):
-            runs.append(completed(train(config, say)))
+            run = completed(train(config, say))
+            _score(run, config, say, untimed=untimed)
+            runs.append(run)
     return runs
 
 
@@ -189,12 +195,18 @@ def jobs(study: Study, arms: dict[str, Config]) -> Iterator[tuple[str, int, Conf
 def finish_run(config: Config, say: Say = print, again: bool = False) -> list[Row]:
     """Train if needed, then evaluate; scores also of the tokenizers that the run needs."""
     run = completed(train(config, say))
+    rows = _score(run, config, say, again)
+    ship_scores(run.folder, config["machine"]["tracker"], config["machine"]["runs"])
+    return rows
+
+
+def _score(
+    run: Run, config: Config, say: Say, again: bool = False, untimed: bool = False
+) -> list[Row]:
     _score_as(config, run)
     _, _, recipe = open_run(run.folder, trusted_files=True)
     say(f"{run.folder}: evaluating")
-    rows = evaluate(run, recipe, config, again)
-    ship_scores(run.folder, config["machine"]["tracker"], config["machine"]["runs"])
-    return rows
+    return evaluate(run, recipe, config, again, untimed)
 
 
 def _score_as(config: Config, run: Run) -> None:

@@ -65,6 +65,7 @@ class Metric(ABC):
     """Measures one thing. Numbers (how many prompts, which split) are constructor arguments."""
 
     tasks: ClassVar[frozenset[str]]  # measured only if a subject has one of these; else n/a
+    timed: ClassVar[bool] = False  # whether it measures time, which takes a quiet machine
 
     @abstractmethod
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:

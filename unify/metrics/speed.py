@@ -15,6 +15,7 @@ class Speed(Metric):
     """`generate/images_per_s` and `generate/texts_per_s` over one batch, after a warm-up."""
 
     tasks = frozenset({"text_to_image", "caption", "vqa"})
+    timed = True
 
     def __init__(self, rows: int = 32, repeats: int = 3):
         self.rows, self.repeats = rows, repeats
