@@ -19,6 +19,7 @@ from torch import Tensor
 
 from unify.batch import Batch, Segment, Text
 from unify.flow import guide
+from unify.nn.flops import causal
 from unify.nn.layers import Embedding, Linear
 from unify.nn.losses import likelihood, log_partition_squared, per_row, token_nll
 from unify.nn.prefix import PrefixParadigm
@@ -110,7 +111,7 @@ class ArVQ(PrefixParadigm):
         target = batch.segments[-1]
         predicted = target.length if target.kind == "text" else self.image_tokens(target, False)
         head = 2 * self.trunk.dim * self.vocab_size * (predicted - 1)
-        return 3.0 * len(batch) * (self.trunk.flops(length, length * (length + 1) // 2) + head)
+        return 3.0 * len(batch) * (self.trunk.flops(length, causal(length)) + head)
 
     @torch.no_grad()
     def generate_image(  # type: ignore[override]  # names its own sampling settings

@@ -30,6 +30,7 @@ from unify.flow import (
     interpolate,
 )
 from unify.nn.attention import Cache
+from unify.nn.flops import scored
 from unify.nn.layers import Embedding, Linear
 from unify.nn.patches import Patches
 from unify.nn.prefix import PrefixParadigm
@@ -194,8 +195,9 @@ class Transfusion(PrefixParadigm):
     def flops(self, batch: Batch) -> float:
         """Forward and backward (three forwards) of trunk and text head; patches are negligible."""
         length = self.tokens(batch) // len(batch)
-        inside = sum(self.latent_tokens(c) ** 2 // 2 for c in self.latent_columns(batch))
-        pairs = length * (length + 1) // 2 + self.bidirectional * inside
+        sizes = [self.latent_tokens(column) for column in self.latent_columns(batch)]
+        ahead = self.bidirectional * sum(n * (n - 1) // 2 for n in sizes)
+        pairs = scored(length * (length + 1) // 2 + ahead, length, length)
         return 3.0 * len(batch) * (self.trunk.flops(length, pairs) + self.head_flops(batch))
 
     def head_flops(self, batch: Batch) -> int:

@@ -23,6 +23,7 @@ from typing import Any
 from torch import Tensor
 
 from unify.batch import Batch, Segment, Text
+from unify.nn.flops import causal
 from unify.nn.language import Context, LanguageModel
 from unify.nn.layers import Embedding, Linear
 from unify.nn.prefix import MAX_PROMPT, PrefixParadigm
@@ -137,8 +138,7 @@ class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampl
         return self.flops_ask(0, tokens) + sum(self._flops_image(*size) for size in sizes)
 
     def flops_ask(self, context: int, queries: int) -> float:
-        pairs = queries * context + queries * (queries + 1) // 2
-        return self.trunk.flops(queries, pairs)
+        return self.trunk.flops(queries, causal(queries, context))
 
 
 class LlamaVLM(VLM):

@@ -33,19 +33,56 @@ def convolution_backward(grad, image, weight, *settings, **_) -> int:
     return 2 * math.prod(grad) * math.prod(weight[1:]) * sum(wanted[:2])
 
 
+def recipe_of(paradigm, *overrides):
+    config = load_recipe(ROOT / "experiments" / f"{paradigm}.yaml", overrides, tiny=True)
+    recipe = assemble(config, {})
+    initialise(recipe.model.train(), 0)
+    return recipe
+
+
+def counted(model, batch) -> int:
+    """By torch, of a loss and its gradients; attention is dense."""
+    mapping = {torch.ops.aten.convolution_backward: convolution_backward}
+    with (
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False, custom_mapping=mapping) as counter,
+    ):
+        terms = model.loss(batch, Noise.for_batch(0, 0, batch))
+        sum(term.value.mean() for term in terms.values()).backward()
+    return counter.get_total_flops()
+
+
 @pytest.mark.parametrize("paradigm", WIDE)
 def test_the_ledger_is_what_torch_counts(paradigm):
-    config = load_recipe(ROOT / "experiments" / f"{paradigm}.yaml", WIDE[paradigm], tiny=True)
-    recipe = assemble(config, {})
-    model = recipe.model.train()
-    initialise(model, 0)
+    recipe = recipe_of(paradigm, *WIDE[paradigm])
     for task, cost in tasks_of(recipe).items():
-        batch = first_rows(recipe, task, cost.rows)
-        mapping = {torch.ops.aten.convolution_backward: convolution_backward}
-        with (
-            sdpa_kernel(SDPBackend.MATH),
-            FlopCounterMode(display=False, custom_mapping=mapping) as counter,
-        ):
-            terms = model.loss(batch, Noise.for_batch(0, 0, batch))
-            sum(term.value.mean() for term in terms.values()).backward()
-        assert cost.training + cost.encoding == pytest.approx(counter.get_total_flops(), rel=0.02)
+        found = counted(recipe.model, first_rows(recipe, task, cost.rows))
+        assert cost.training + cost.encoding == pytest.approx(found, rel=0.02)
+
+
+@pytest.mark.parametrize("paradigm", ["ar_vq", "transfusion", "dual_tower", "crossflow"])
+def test_what_is_computed_is_what_torch_counts_however_narrow_a_model(paradigm):
+    """Where attention is much of it, and what a mask forbids a third of that."""
+    narrow = ["model.trunk.dim=16", "model.trunk.heads=2", "data.lengths.prompt=60"]
+    recipe = recipe_of(paradigm, *narrow)
+    cost = tasks_of(recipe)["text_to_image"]
+    found = counted(recipe.model, first_rows(recipe, "text_to_image", cost.rows))
+    if paradigm != "crossflow":  # whose flow reads all of everything
+        assert cost.training + cost.encoding < 0.95 * found
+    assert cost.computed + cost.encoding == pytest.approx(found, rel=0.02)
+
+
+@pytest.mark.parametrize("paradigm", WIDE)
+def test_padding_is_what_is_not_useful(paradigm):
+    useful, padded = (
+        tasks_of(recipe_of(paradigm, f"data.lengths.prompt={length}"))["text_to_image"]
+        for length in (150, 300)
+    )
+    assert padded.training > 1.05 * useful.training
+    assert padded.useful == pytest.approx(useful.useful), "longer columns hold the same texts"
+    assert useful.useful < useful.training
+
+
+def test_texts_that_fill_their_columns_are_useful_whole():
+    cost = tasks_of(recipe_of("transfusion", "data.lengths.prompt=4"))["text_to_image"]
+    assert cost.useful == pytest.approx(cost.training)

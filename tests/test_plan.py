@@ -82,10 +82,32 @@ def test_all_five_paradigms_match_a_budget_within_1_percent(study, quantity):
 
 
 def test_what_is_charged_is_charged_in_flops_alone():
-    charge = ("encoding", "needed")
-    assert COST.total("flops", charge) == 3 * 50 + 1200
+    budget = Budget(flops=1.0, charge=["encoding", "needed"])
+    assert COST.total("flops", budget) == 3 * 50 + 1200
     assert COST.total("flops") == 3 * 40
-    assert COST.total("steps", charge) == 3
+    assert COST.total("steps", budget) == 3
+
+
+def test_a_budget_of_one_task_counts_nothing_else(study):
+    assert COST.total("samples", Budget(samples=1, task="u")) == 3 * 2
+    assert COST.total("flops", Budget(flops=1, task="t", charge=["encoding"])) == 3 * 40
+    assert steps_for(Budget(samples=50, task="u"), COST) == 25
+    planned = plan(study(budget={"samples": 400, "task": "text_to_image"}), [], tiny=True)
+    assert planned.spread("samples") == 0
+    drawn = {a: c.steps * c.tasks["text_to_image"].rows for a, c in planned.costs.items()}
+    assert set(drawn.values()) == {400}
+    assert len({cost.total("samples") for cost in planned.costs.values()}) > 1, "others read too"
+    assert "of text_to_image alone:" in lines(planned)
+
+
+def test_a_budget_of_a_task_that_is_not_trained_is_refused(study):
+    path = study(budget={"samples": 400, "task": "vqa"})
+    with pytest.raises(
+        ValueError, match="crossflow: budget.task: vqa is not trained; it has text_to_image"
+    ):
+        plan(path, [], tiny=True)
+    with pytest.raises(ValueError, match="steps and needed runs are of no task"):
+        Budget(steps=3, task="vqa")
 
 
 def test_encoding_is_what_the_frozen_tokenizers_compute(study):

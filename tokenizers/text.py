@@ -96,9 +96,13 @@ class BPE(FramedTokenizer, Fitted):
         self._model: Any = None
 
     @property
+    def fitted(self) -> bool:
+        return self._model is not None
+
+    @property
     def model(self) -> Any:
         """The Hugging Face tokenizer. It knows no specials: its ids are ours less their number."""
-        if self._model is None:
+        if not self.fitted:
             raise ValueError("this BPE has no vocabulary yet: fit it, or load one with `weights`")
         return self._model
 

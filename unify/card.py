@@ -36,6 +36,8 @@ def card(recipe: Recipe) -> dict[str, Any]:
                 "rows": costs[task].rows,
                 "tokens": costs[task].tokens // costs[task].rows,
                 "flops": costs[task].training,
+                "computed": costs[task].computed,
+                "useful": costs[task].useful,
                 "encoding": costs[task].encoding,
                 "columns": [[s.kind, s.role] for s in first_rows(recipe, task, 1).segments],
                 "masks": _masks(recipe, task),

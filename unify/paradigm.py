@@ -69,6 +69,11 @@ class Trainable(nn.Module, ABC):
 class Fitted(ABC):
     """A part trained by one pass over data instead of by gradient, e.g. a BPE vocabulary."""
 
+    @property
+    @abstractmethod
+    def fitted(self) -> bool:
+        """Whether it was: without, it can do nothing."""
+
     @abstractmethod
     def fit(self, texts: Sequence[str]) -> None:
         """Learn from the training split's texts."""

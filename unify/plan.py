@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from unify.budget import Config, Cost, cost_of, steps_for
-from unify.config import load_recipe
+from unify.config import LoadWeights, load_recipe
 from unify.duration import measured, spent
+from unify.paradigm import Fitted
 from unify.recipe import Study, Tune
 from unify.report.compare import TOLERANCE, si
 from unify.reuse import same_training, training
-from unify.runs import Run
+from unify.runs import Run, load_export
 from unify.train import needed_configs, run_of
 from unify.tune import DEFAULT, chosen, trained_by_trials
 from unify.widths import study_and_arms
@@ -34,13 +36,8 @@ class Plan:
     seconds: dict[str, float] = field(default_factory=dict)  # of a run, by arm, as measured now
 
     def spread(self, quantity: str) -> float:
-        """By how much of the largest the arms differ."""
-        each = [
-            cost.total(
-                quantity, tuple(budget.charge) if (budget := self.study.budget_of(arm)) else ()
-            )
-            for arm, cost in self.costs.items()
-        ]
+        """By how much of the largest the arms differ, counted as their budget says."""
+        each = [cost.total(quantity, self.study.budget_of(arm)) for arm, cost in self.costs.items()]
         return (max(each) - min(each)) / max(each) if max(each) else 0.0
 
     def runs(self, arm: str) -> dict[int, Run | None]:
@@ -129,13 +126,16 @@ def _plan(path: str, overrides: list[str], tiny: bool) -> Plan:
 
 def _planned(study: Study, arms: dict[str, Config]) -> Plan:
     known: dict[str, Cost] = {}  # of needed runs, by path: arms share them
+    there: dict[str, Run | None] = {}
     costs, solved = {}, {}
     for arm, config in arms.items():
         parts = needed_configs(config)
         for path, part in parts.items():
             if path not in known:
-                known[path] = cost_of(part)
-        cost = cost_of(config, {part["name"]: known[path] for path, part in parts.items()})
+                known[path] = cost_of(part, load_weights=_vocabularies(there))
+                there[path] = found(part, reuse=True)
+        needed = {part["name"]: known[path] for path, part in parts.items()}
+        cost = cost_of(config, needed, _vocabularies(there))
         budget = study.budget_of(arm)
         if budget is not None:
             try:
@@ -144,6 +144,21 @@ def _planned(study: Study, arms: dict[str, Config]) -> Plan:
                 raise ValueError(f"{arm}: {error}") from error
         costs[arm], solved[arm] = cost, {**config, "steps": cost.steps}
     return Plan(study, solved, costs)
+
+
+def _vocabularies(there: Mapping[str, Run | None]) -> LoadWeights:
+    """Loads what was fitted, where it was: no other weights change what a run costs."""
+
+    def load(part: Any, weights: Any) -> None:
+        if not isinstance(part, Fitted):
+            return
+        run = there.get(weights["run"]) if isinstance(weights, dict) else None
+        if not isinstance(weights, dict):
+            load_export(part, Path(weights))
+        elif run is not None and run.finished:
+            load_export(part, run.folder / "export")
+
+    return load
 
 
 def tuning(tune: Tune, cost: Cost) -> float:
@@ -206,6 +221,8 @@ def _entry(cost: Cost) -> dict[str, Any]:
         "trainable": cost.parameters["trainable"],
         "flops": {
             "training": n * cost.training,
+            "computed": n * cost.computed,
+            "useful": None if cost.useful is None else n * cost.useful,
             "encoding": n * cost.encoding,
             "trained before": cost.before,
         },
@@ -224,14 +241,24 @@ def _entry(cost: Cost) -> dict[str, Any]:
     }
 
 
+LEDGER = {
+    "training": "FLOPs, training",
+    "computed": "  as dense attention computes",
+    "useful": "  on what is no padding",
+    "encoding": "FLOPs, encoding",
+    "trained before": "FLOPs, trained before",
+}
+
+
 def lines(planned: Plan) -> list[str]:
     """The ledger in columns, arms across; then what is matched."""
     entries = as_data(planned)["arms"]
     rows = [["", *entries]]
     for name in ("steps", "samples", "tokens"):
         rows.append([name, *(f"{e[name]:,}" for e in entries.values())])
-    for name in ("training", "encoding", "trained before"):
-        rows.append([f"FLOPs, {name}", *(si(e["flops"][name]) for e in entries.values())])
+    for name, label in LEDGER.items():
+        each = [e["flops"][name] for e in entries.values()]
+        rows.append([label, *("n/a" if value is None else si(value) for value in each)])
     for task in dict.fromkeys(task for e in entries.values() for task in e["tasks"]):
         each = [e["tasks"].get(task) for e in entries.values()]
         shown = [f"{e['samples']:,} / {si(e['training'])}" if e else "n/a" for e in each]
@@ -267,7 +294,8 @@ def _clock(seconds: float | None) -> str:
 
 
 def _matching(planned: Plan) -> list[str]:
-    out = []
+    task = planned.study.budget.task if planned.study.budget else ""
+    out = [f"of {task} alone:"] if task else []
     for name in QUANTITIES:
         spread = planned.spread(name)
         said = "matched, within" if spread <= TOLERANCE else "not matched, they differ by"

@@ -102,14 +102,16 @@ class Recipe:
 class Budget:
     """What every arm may spend: one of these. Steps follow from it (unify/budget.py).
 
-    `charge`: what FLOPs are spent on besides training the arm itself: `encoding` by its frozen
-    tokenizers, and the runs `needed` before it.
+    `task`: what is spent on this task counts, and nothing else: equal samples of a task, or equal
+    FLOPs of generation, whatever else an arm learns. `charge`: what FLOPs are spent on besides
+    training the arm itself: `encoding` by its frozen tokenizers, and the runs `needed` before it.
     """
 
     steps: int = 0
     samples: float = 0
     tokens: float = 0
     flops: float = 0
+    task: str = ""
     charge: list[Literal["encoding", "needed"]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -118,6 +120,8 @@ class Budget:
             raise ValueError(f"budget: say one of steps, samples, tokens and flops, not {named}")
         if self.charge and not self.flops:
             raise ValueError("budget.charge is of FLOPs; say budget.flops")
+        if self.task and (self.steps or "needed" in self.charge):
+            raise ValueError("budget.task: steps and needed runs are of no task; leave it out")
 
     @property
     def _set(self) -> dict[str, float]:

@@ -1,8 +1,10 @@
-"""FLOPs of what has no simple formula, counted by torch in a pass."""
+"""FLOPs: what a pass counts that has no simple formula, and the pairs that attention scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -15,3 +17,26 @@ def counted(run: Callable[[], object]) -> float:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         run()
     return float(counter.get_total_flops())
+
+
+_dense = ContextVar("dense", default=False)
+
+
+@contextmanager
+def dense() -> Iterator[None]:
+    """Within, formulas count every pair of query and key, as a dense attention kernel does."""
+    token = _dense.set(True)
+    try:
+        yield
+    finally:
+        _dense.reset(token)
+
+
+def scored(pairs: int, queries: int, keys: int) -> int:
+    """The `pairs` that a mask allows, or within `dense` all of them."""
+    return queries * keys if _dense.get() else pairs
+
+
+def causal(queries: int, context: int = 0) -> int:
+    """Pairs of queries that read a context, themselves and what is before them."""
+    return scored(queries * context + queries * (queries + 1) // 2, queries, context + queries)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unify.batch import Text
 from unify.nn.attention import Cache
-from unify.nn.flops import counted
+from unify.nn.flops import causal, counted
 from unify.nn.frozen import content_hash, freeze
 from unify.nn.language import Context, LanguageModel
 from unify.nn.pretrained import UNUSABLE, Past, check_cached, layers_of
@@ -234,7 +234,7 @@ class PretrainedVLM(LanguageModel):
         heads = config.num_attention_heads
         width = heads * (getattr(config, "head_dim", None) or self.dim // heads)
         weights = sum(p.numel() for p in layers_of(self.decoder).parameters() if p.ndim == 2)
-        pairs = queries * context + queries * (queries + 1) // 2
+        pairs = causal(queries, context)
         return 2.0 * weights * queries + 4.0 * pairs * width * self.depth
 
 

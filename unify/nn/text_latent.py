@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from unify.nn.conv import row_mean
+from unify.nn.flops import scored
 from unify.nn.layers import Embedding, Linear, patchify, sincos_2d, unpatchify
 from unify.nn.losses import per_row, token_nll
 from unify.nn.sequence import Sequence
@@ -118,7 +119,8 @@ class TextEncoder(nn.Module):
         shown = rows * columns
         total = length + shown
         head = 2.0 * self.head.weight.numel() * shown
-        return self.trunk.flops(total, length**2 + shown * total) + head
+        pairs = scored(length**2 + shown * total, total, total)
+        return self.trunk.flops(total, pairs) + head
 
 
 class TextDecoder(nn.Module):
@@ -155,9 +157,10 @@ class TextDecoder(nn.Module):
         """Of a forward pass over one row."""
         rows, columns = places(grid, self.patch)
         shown = rows * columns
-        pairs = shown**2 + length * shown + length * (length + 1) // 2
+        total = shown + length
+        pairs = scored(shown**2 + length * shown + length * (length + 1) // 2, total, total)
         ends = self.inward.weight.numel() * shown + self.outward.weight.numel() * length
-        return self.trunk.flops(shown + length, pairs) + 2.0 * ends
+        return self.trunk.flops(total, pairs) + 2.0 * ends
 
 
 class Regulariser(nn.Module, ABC):

@@ -28,6 +28,7 @@ def card(run: Run | None) -> Html | None:
         tag("p", "Loss: ", weights or "not stated", class_="quiet"),
         _bars("Parameters", {k: (v["trainable"], v["total"]) for k, v in said["parts"].items()}),
         _bars("FLOPs of a step", _flops(said["tasks"])),
+        tag("p", _computed(said["tasks"]), class_="quiet") if _is_known(said["tasks"]) else None,
     ]
     for task, each in said["tasks"].items():
         columns = " → ".join(f"{kind}" for kind, _ in each["columns"])
@@ -40,6 +41,21 @@ def card(run: Run | None) -> Html | None:
 def _flops(tasks: dict[str, Any]) -> dict[str, tuple[float, float]]:
     found = {task: (each["flops"], each["flops"]) for task, each in tasks.items()}
     return {**found, "frozen tokenizers": (0.0, sum(each["encoding"] for each in tasks.values()))}
+
+
+def _is_known(tasks: dict[str, Any]) -> bool:
+    return all(each.get("computed") for each in tasks.values())
+
+
+def _computed(tasks: dict[str, Any]) -> str:
+    """What a dense kernel adds to the FLOPs of training, and what of them is spent on padding."""
+    counted, computed, useful = (
+        sum(each.get(key) or 0.0 for each in tasks.values())
+        for key in ("flops", "computed", "useful")
+    )
+    said = f"Of the mask's pairs. A dense attention kernel computes {si(computed)}"
+    known = all(each.get("useful") is not None for each in tasks.values())
+    return said + (f"; {useful / counted:.0%} of the count is no padding." if known else ".")
 
 
 def _bars(title: str, shares: dict[str, tuple[float, float]]) -> Html:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -65,6 +66,10 @@ def budget(study: Study) -> list[Quantity]:
         ("Training speed", _speed, lambda v: f"{number(v)} samples/s"),
     ]
     fields.append(("Training time of needed runs", lambda r: _before(study, r), duration))
+    tasks = dict.fromkeys(task for run in study.runs for task in run.card.get("tasks") or ())
+    for task in tasks if len(tasks) > 1 else ():
+        fields.append((f"Samples of {task}", partial(_of_task, task, "rows"), _count))
+        fields.append((f"FLOPs of {task}", partial(_of_task, task, "flops"), si))
     found = []
     for name, read, show in fields:
         values: dict[str, list[float]] = {}
@@ -82,6 +87,12 @@ def _before(study: Study, run: Run) -> float | None:
     known = [study.before[part["hash"]] for part in run.needed if part["hash"] in study.before]
     spent = [r.info["train_seconds"] for r in known if r.info.get("train_seconds") is not None]
     return sum(spent) if spent and len(spent) == len(run.needed) else None
+
+
+def _of_task(task: str, what: str, run: Run) -> float | None:
+    """Of the whole training; None where the run does not learn it."""
+    said = (run.card.get("tasks") or {}).get(task)
+    return said[what] * run.steps if said and run.steps is not None else None
 
 
 def _speed(run: Run) -> float | None:
