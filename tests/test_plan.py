@@ -102,9 +102,7 @@ def test_a_budget_of_one_task_counts_nothing_else(study):
 
 def test_a_budget_of_a_task_that_is_not_trained_is_refused(study):
     path = study(budget={"samples": 400, "task": "vqa"})
-    with pytest.raises(
-        ValueError, match="crossflow: budget.task: vqa is not trained; it has text_to_image"
-    ):
+    with pytest.raises(ValueError, match=r"crossflow: budget\.task: vqa is not trained; it has"):
         plan(path, [], tiny=True)
     with pytest.raises(ValueError, match="steps and needed runs are of no task"):
         Budget(steps=3, task="vqa")
