@@ -9,6 +9,7 @@ from config_parts import GOOD, PARTS, built, fill, message, write
 
 from unify.config import (
     ConfigError,
+    Needed,
     build,
     build_recipe,
     check_file,
@@ -18,6 +19,7 @@ from unify.config import (
     load_recipe,
     load_study,
     locate_class,
+    needed_key,
     needed_runs,
     read,
     save,
@@ -224,7 +226,7 @@ def test_a_needed_run_gives_class_and_arguments_and_is_loaded_after_construction
     codec = completed["model"]["codec"]
     run = str(folder / "codec.yaml")
     assert (codec["channels"], codec["weights"]) == (6, {"run": run})
-    assert needed_runs(completed) == {run: False}
+    assert needed_runs(completed) == {run: Needed(run)}
     calls = []
     recipe = build_recipe(completed, lambda part, weights: calls.append((part, weights)))
     assert calls == [(recipe.model.codec, {"run": run})]
@@ -236,7 +238,23 @@ def test_a_needed_run_gives_class_and_arguments_and_is_loaded_after_construction
 def test_tiny_reaches_the_needed_run(folder):
     completed = load_recipe(needing(folder, "{run: codec.yaml}"), tiny=True)
     assert completed["model"]["codec"]["channels"] == 2
-    assert needed_runs(completed) == {str(folder / "codec.yaml"): True}
+    codec = str(folder / "codec.yaml")
+    assert needed_runs(completed) == {codec: Needed(codec, tiny=True)}
+
+
+def test_a_needed_run_may_be_trained_under_other_seeds(folder):
+    path, run = needing(folder, "{run: codec.yaml}"), str(folder / "codec.yaml")
+    plain, other = (load_recipe(path, [f"model.codec.weights.seed={seed}"]) for seed in (0, 2))
+    assert plain == load_recipe(path), "seeds as the file says them"
+    assert other["model"]["codec"]["channels"] == 6, "still of the run"
+    key = needed_key(other["model"]["codec"]["weights"])
+    assert needed_runs(other) == {key: Needed(run, seed=2)}
+    assert config_hash(other, {key: "0123456789"}, "data") != config_hash(
+        plain, {run: "9876543210"}, "data"
+    )
+    assert config_hash(other, {key: "0123456789"}, "data") == config_hash(
+        plain, {run: "0123456789"}, "data"
+    ), "the weights count, not where they come from"
 
 
 def test_own_arguments_win_over_the_needed_run_and_another_class_drops_it(folder):
@@ -256,7 +274,7 @@ def test_a_part_of_a_needed_run_is_built_as_it_was_there(folder):
     run, codec = str(folder / "whole.yaml"), completed["model"]["codec"]
     assert (codec["channels"], codec["class"]) == (7, f"{folder}/parts.py:Codec")
     assert codec["weights"] == {"run": run, "part": "codec"}
-    assert needed_runs(completed) == {run: False}
+    assert needed_runs(completed) == {run: Needed(run)}
     digest = config_hash(completed, {run: "0123456789"}, "data")
     codec["weights"] = {"run": run}
     assert config_hash(completed, {run: "0123456789"}, "data") != digest

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unify.budget import Config, Cost, cost_of, steps_for
-from unify.config import LoadWeights, load_recipe
+from unify.config import LoadWeights, load_recipe, needed_key
 from unify.duration import measured, spent
 from unify.paradigm import Fitted
 from unify.recipe import Study, Tune
@@ -152,7 +152,7 @@ def _vocabularies(there: Mapping[str, Run | None]) -> LoadWeights:
     def load(part: Any, weights: Any) -> None:
         if not isinstance(part, Fitted):
             return
-        run = there.get(weights["run"]) if isinstance(weights, dict) else None
+        run = there.get(needed_key(weights)) if isinstance(weights, dict) else None
         if not isinstance(weights, dict):
             load_export(part, Path(weights))
         elif run is not None and run.finished:

@@ -20,7 +20,16 @@ import torch
 
 from unify.callbacks import Health, Recorder, SampleGrids
 from unify.checkpoint import STATE, Checkpoints, DirectIO, latest_valid
-from unify.config import build, build_recipe, config_hash, load_recipe, needed_runs, read, save
+from unify.config import (
+    build,
+    build_recipe,
+    config_hash,
+    load_recipe,
+    needed_key,
+    needed_runs,
+    read,
+    save,
+)
 from unify.data.module import Data
 from unify.environment import environment, git_diff
 from unify.evaluate import preview, subject_of
@@ -60,11 +69,13 @@ def run_of(config: Config, weights: dict[str, str]) -> Run:
 
 
 def needed_configs(parent: Config) -> dict[str, Config]:
-    """The configurations of the runs that one needs, by path, on its machine."""
-    return {
-        path: {**load_recipe(path, tiny=tiny), "machine": parent["machine"]}
-        for path, tiny in needed_runs(parent).items()
-    }
+    """The configurations of the runs that one needs, by their keys, on its machine."""
+    found = {}
+    for key, needed in needed_runs(parent).items():
+        config = load_recipe(needed.path, tiny=needed.tiny)
+        seeds = {name: own + needed.seed for name, own in config["seeds"].items()}
+        found[key] = {**config, "seeds": seeds, "machine": parent["machine"]}
+    return found
 
 
 class Stopped(Exception):
@@ -83,7 +94,7 @@ def assemble(config: Config, needed: dict[str, Run]) -> Recipe:
 
     def load_weights(part: Any, weights: Any) -> None:
         said = weights if isinstance(weights, dict) else {}
-        folder = needed[said["run"]].folder / "export" if said else Path(weights)
+        folder = needed[needed_key(said)].folder / "export" if said else Path(weights)
         load_export(part, folder, said.get("part", ""))
 
     return build_recipe(config, load_weights)

@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, NamedTuple, get_origin
 
 from unify.config.check import Completion
 from unify.config.classes import contracts, locate_class, names, options, parameters, shape
@@ -30,6 +30,7 @@ from unify.recipe import Recipe, Study
 
 __all__ = [
     "ConfigError",
+    "Needed",
     "Problem",
     "Tree",
     "build",
@@ -42,6 +43,7 @@ __all__ = [
     "load_recipe",
     "load_study",
     "locate_class",
+    "needed_key",
     "needed_runs",
     "read",
     "save",
@@ -198,12 +200,25 @@ def read(path: str | Path, trusted: bool = False, schema: type | None = None) ->
     return complete(Tree(root, problems, trusted), schema)
 
 
-def needed_runs(completed: Completed) -> dict[str, bool]:
+class Needed(NamedTuple):
+    """An experiment whose weights another starts from: its file, form, and what its seeds add."""
+
+    path: str
+    tiny: bool = False
+    seed: int = 0
+
+
+def needed_key(weights: Mapping[str, Any]) -> str:
+    """What a needed run goes by: its path, and the seed if there is one."""
+    return weights["run"] + (f" seed {weights['seed']}" if weights.get("seed") else "")
+
+
+def needed_runs(completed: Completed) -> dict[str, Needed]:
     """The experiments whose weights this one starts from, what they need themselves first.
 
-    By absolute path, in the order to train them; True where the `tiny` form is meant.
+    By their keys, paths being absolute, in the order to train them.
     """
-    found: dict[str, bool] = {}
+    found: dict[str, Needed] = {}
 
     def visit(value: Any) -> None:
         children = value.values() if isinstance(value, dict) else value
@@ -211,7 +226,8 @@ def needed_runs(completed: Completed) -> dict[str, bool]:
             visit(child)
         weights = value.get("weights") if isinstance(value, dict) and "class" in value else None
         if isinstance(weights, dict):
-            found.setdefault(weights["run"], weights.get("tiny", False))
+            said = Needed(weights["run"], weights.get("tiny", False), weights.get("seed", 0))
+            found.setdefault(needed_key(weights), said)
 
     visit({key: value for key, value in completed.items() if key not in OVERLAYS})
     return found
@@ -223,7 +239,7 @@ def config_hash(
     """10 hex digits that name what is trained.
 
     They cover the completed config without OUTSIDE_HASH, so machine and evaluation may change, and
-    no place of a file: a needed run counts by its own hash (`needed_hashes` by the path that
+    no place of a file: a needed run counts by its own hash (`needed_hashes` by the key that
     `needed_runs` gives), a weights folder by the hash in its config.json, the data source by its
     fingerprint, a class in a Python file by the file's and its own name.
     """
@@ -239,7 +255,7 @@ def config_hash(
             weights = value.get("weights")
             if isinstance(weights, dict):
                 named = [weights["part"]] if "part" in weights else []
-                out["weights"] = " ".join([needed_hashes[weights["run"]], *named])
+                out["weights"] = " ".join([needed_hashes[needed_key(weights)], *named])
             elif weights is not None:
                 saved = json.loads((Path(weights) / "config.json").read_text(encoding="utf-8"))
                 out["weights"] = saved["hash"]

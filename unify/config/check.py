@@ -173,6 +173,8 @@ class Completion:
         """A node that is to be built: the contract check, then its arguments."""
         given = {k: v for k, v in node.value.items() if k not in RESERVED}
         says, weights = node.get("class"), node.get("weights")
+        if self.tiny and says is not None and weights is not None and not _started(weights):
+            weights = None
         first = len(self.problems)
         if weights is not None:
             weights, base = weights_of(self, weights, says is None, join(key, "weights"))
@@ -232,3 +234,8 @@ class Completion:
             self.problems.append(says.problem(join(key, "class"), message))
             return None
         return found
+
+
+def _started(weights: Node) -> bool:
+    """Not where a tiny form is built anew, and only the seed of what it replaces is left."""
+    return not isinstance(weights.value, dict) or set(weights.value) != {"seed"}

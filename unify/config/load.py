@@ -53,12 +53,17 @@ class Tree:
 def _replaces(below: Node, above: Node) -> bool:
     """Whether `above` says another class or other weights, so that nothing of `below` applies."""
     old, new = (
-        (reference(node.value["class"]) if "class" in node.value else None,
-         node.value["weights"].plain() if "weights" in node.value else None)
+        (reference(node.value["class"]) if "class" in node.value else None, _weights(node))
         for node in (below, above)
-    )  # fmt: skip
+    )
     said = [(o, n) for o, n in zip(old, new, strict=True) if n is not None]
     return old != (None, None) and any(o != n for o, n in said)
+
+
+def _weights(node: Node) -> Any:
+    """Where they come from; None where that is not said, though perhaps their seed is."""
+    said = node.value["weights"].plain() if "weights" in node.value else None
+    return None if isinstance(said, dict) and "run" not in said else said
 
 
 def merge(below: Node, above: Node) -> Node:

@@ -2,6 +2,7 @@
 
 {weights: {run: other.yaml}}                  the `model` of another experiment
 {weights: {run: other.yaml, part: llm.trunk}} a part of it
+{weights: {run: other.yaml, seed: 1}}         the experiment with 1 added to each of its seeds
 {weights: folder}                             an export, as the folder's config.json says
 """
 
@@ -21,7 +22,7 @@ from unify.paradigm import Fitted, Trainable
 if TYPE_CHECKING:
     from unify.config.check import Completion
 
-KEYS = ("run", "tiny", "part")
+KEYS = ("run", "tiny", "part", "seed")
 
 
 def weights_of(
@@ -46,6 +47,9 @@ def weights_of(
         small is not None and completion.value(small, bool, join(key, "tiny")).value is True
     )
     said = {"run": path, **({"tiny": True} if tiny else {})}
+    seed = node.get("seed")
+    if seed is not None and (added := completion.value(seed, int, join(key, "seed")).value):
+        said["seed"] = added
     if part is not None:
         said["part"] = completion.value(part, str, join(key, "part")).value
     base = _from_run(completion, run, path, tiny, join(key, "run")) if classless else None
