@@ -19,7 +19,7 @@ class Steps(L.Callback):
 
     def on_train_batch_end(self, trainer, experiment, *_):
         self.losses.append({name: float(value) for name, value in experiment.last.items()})
-        self.ids.append(experiment.sample_ids)
+        self.ids.append([key for keys in experiment.sample_ids.values() for key in keys])
 
 
 def main(path: str, out: str, world: int) -> None:

@@ -188,7 +188,8 @@ def journal(arm: str, seed: int, steps: int):
         record["lr"] = 2e-3 * min(1, step / 50) * (1 + math.cos(math.pi * step / steps)) / 2
         record["grad_norm"] = 0.6 * noise()
         record["samples"] = step * 64
-        record["data"] = hashlib.sha256(f"{seed}-{step}".encode()).hexdigest()[:32]
+        digest = hashlib.sha256(f"{seed}-{step}".encode()).hexdigest()[:32]
+        record["data"] = {"vqa": {"samples": step * 64, "hash": digest}}
         yield record
 
 

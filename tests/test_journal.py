@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from unify.journal import Journal, chain
+from unify.journal import Consumed, Journal
 
 
 def test_numbers_come_back_bit_equal(tmp_path):
@@ -70,10 +70,29 @@ def test_damage_in_the_middle_is_named_by_line(tmp_path):
         journal.records()
 
 
-def test_the_rolling_hash_knows_steps_but_not_the_order_within_one():
-    a = chain(chain("", ["x", "y"]), ["z"])
-    assert a == chain(chain("", ["y", "x"]), ["z"])
-    assert a != chain(chain("", ["x"]), ["y", "z"])
-    assert a != chain(chain("", ["z"]), ["x", "y"])
-    assert chain("", ["x", "x"]) != chain("", ["x"])
-    assert a != chain(a, [])
+def consumed(*steps):
+    found = Consumed()
+    for keys in steps:
+        found.add("vqa", keys)
+    return found.state()
+
+
+def test_what_was_consumed_is_which_samples_and_how_often_not_how_they_were_cut():
+    all_at_once = consumed(["x", "y", "z"])
+    assert all_at_once == consumed(["y", "x"], ["z"]) == consumed(["z"], ["x"], ["y"])
+    assert all_at_once["vqa"]["samples"] == 3
+    assert all_at_once != consumed(["x", "y", "w"])
+    assert consumed(["x", "x", "y"]) != consumed(["x", "y", "y"])
+    assert consumed(["x", "x"]) != consumed(["x"])
+    assert consumed(["xy", "z"]) != consumed(["x", "yz"])
+
+
+def test_what_was_consumed_goes_on_from_its_state():
+    first, second = Consumed(), Consumed()
+    first.add("vqa", ["x", "y"])
+    second.load(json.loads(json.dumps(first.state())))
+    for one in (first, second):
+        one.add("vqa", ["z"])
+        one.add("caption", ["z"])
+    assert first.state() == second.state()
+    assert first.state()["caption"]["samples"] == 1

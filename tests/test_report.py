@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from unify.metrics.metric import Grid
 from unify.report import compare
 from unify.report.console import print_results
 from unify.report.html import join, tag
-from unify.report.load import load_study
+from unify.report.load import Run, load_study
 from unify.report.page import write_report
 from unify.report.plots import Curve, mean_curve, panel, smooth, thin, ticks
 from unify.report.tables import Cell, lines, number
@@ -98,7 +99,7 @@ def test_every_number_of_the_results_is_on_the_page(finished):
 FACTS = [
     "Codes or latents", "2026-01-02", "1.32 M", "812 k", "25,600", "15.6 T", "1 min 32 s",
     "Example CPU 3000, 2 cores", "2.15.0", "d34db33fcafe", "aabbccddeeff", "exploratory",
-    "tokenizer/exact 0.992", "identical at all 80 logged steps",
+    "tokenizer/exact 0.992", "vqa: the same 25,600 samples", "same uniforms",
     "unify study experiments/studies/quickstart.yaml", *PROMPTS,
 ]  # fmt: skip
 
@@ -179,7 +180,7 @@ def test_missing_pieces_leave_the_rest_standing(study):
     assert "NonFiniteError: sample 7" in text
     assert "9,600" in text  # samples seen: 150 steps of 64 rows
     assert "n/a" in text
-    assert "identical up to step 150" in text
+    assert "vqa: the same 9,600 samples first, of 25,600 and 9,600" in text
 
 
 @pytest.mark.parametrize(
@@ -287,15 +288,47 @@ def test_page_of_several_seeds_says_mean_range_and_exploratory(tmp_path):
     assert "0, 1 and 2" in text
 
 
-def test_data_relation_is_identical_prefix_or_differs():
-    long = {step: f"h{step}" for step in range(10, 110, 10)}
-    short = {step: f"h{step}" for step in range(20, 60, 20)}
-    assert compare.data_relation(long, dict(long))[0] == "identical"
-    assert compare.data_relation(long, short)[0] == "prefix"
-    kind, text = compare.data_relation(long, long | {50: "x", 60: "y"})
+def reading(config=None, **tasks):
+    """A run that read the samples 0, 1, 2 ... of each task, or others from a place on."""
+    run = Run(Path("x"), "x", 0, {}, config or {})
+    run.consumed = {
+        task: {count: f"{min(count, limit)}" for count in range(10, until + 1, 10)}
+        for task, (until, limit) in tasks.items()
+    }
+    return run
+
+
+def test_data_relation_is_by_task_and_after_equally_many_samples():
+    both = reading(draw=(100, 100), answer=(60, 60))
+    kind, text = compare.data_relation(both, both)
+    assert (kind, text) == ("identical", "draw: the same 100 samples; answer: the same 60 samples")
+    kind, text = compare.data_relation(both, reading(draw=(40, 40)))
+    assert kind == "prefix"
+    assert text == "draw: the same 40 samples first, of 100 and 40; only one learns answer"
+    kind, text = compare.data_relation(both, reading(draw=(100, 50), answer=(60, 60)))
     assert kind == "differs"
-    assert "50" in text
-    assert compare.data_relation(long, {5: "h5"})[0] == "not known"
+    assert "draw: differ within the first 60 samples; answer: the same 60" in text
+    assert compare.data_relation(both, reading(edit=(10, 10)))[0] == "not applicable"
+    assert compare.data_relation(both, reading())[0] == "not known"
+    assert compare.data_relation(both, reading(draw=(5, 5)))[0] == "not known"
+
+
+def test_the_same_places_of_other_sources_are_not_the_same_data():
+    one, other = (
+        reading({"data": {"source": {"caption_noise": share}}}, draw=(20, 20)) for share in (0, 1)
+    )
+    assert compare.data_relation(one, one)[0] == "identical"
+    assert compare.data_relation(one, other)[0] == "differs"
+
+
+def test_noise_is_the_same_under_one_seed_where_rows_have_the_same_places():
+    def run(seed, **tasks):
+        return reading({"seeds": {"noise": seed}, "data": {"tasks": tasks}})
+
+    assert compare.noise_relation(run(0, draw=8), run(0, draw=8, answer=4)) == "same uniforms"
+    assert compare.noise_relation(run(0, draw=8), run(1, draw=8)) == "other seeds"
+    assert compare.noise_relation(run(0, draw=8), run(0, draw=16)) == "other rows in a step"
+    assert compare.noise_relation(run(0, draw=8), run(0, answer=8)) == "n/a"
 
 
 def test_everything_that_differs_is_listed_and_nothing_that_is_equal(finished):

@@ -30,7 +30,7 @@ class TinyExperiment(LightningModule):
         nn.init.normal_(self.layer.weight, generator=generator)
         nn.init.zeros_(self.layer.bias)
         self.last: dict = {}
-        self.sample_ids: list[str] = []
+        self.sample_ids: dict[str, list[str]] = {}
         self.rows_per_step, self.tokens_per_step = ROWS, 10 * ROWS
         self._ids: list[str] = []
 
@@ -57,7 +57,7 @@ class TinyExperiment(LightningModule):
         rate = self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"]
         loss = self._loss.detach()
         self.last = {"loss": loss, "loss/line": loss, "lr": rate, "grad_norm": loss.sqrt()}
-        self.sample_ids, self._ids = self._ids, []
+        self.sample_ids, self._ids = {"line": self._ids}, []
 
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(self.parameters(), lr=0.05)

@@ -10,7 +10,7 @@ B rows of a batch.
 The order in a Trainer is Health, Recorder, SampleGrids, Checkpoints: a health record carries the
 time of the train record after it, and Checkpoints saves the state of the others. They read from
 the experiment, before its own `on_train_batch_end`: `last` (numbers or tensors by name),
-`sample_ids` (all samples of the optimizer step), `rows_per_step` and `tokens_per_step`.
+`sample_ids` (the samples of the optimizer step by task), `rows_per_step` and `tokens_per_step`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
 from unify.grids import save_grid
-from unify.journal import Journal, chain
+from unify.journal import Consumed, Journal
 from unify.metrics.metric import Grid
 from unify.paradigm import Terms
 
@@ -64,7 +64,7 @@ class Recorder(EachStep):
 
     def __init__(self, journal: Journal, every: int):
         self.journal, self.every = journal, every
-        self.data = ""  # rolling hash of all samples since step 0; saved with checkpoints
+        self.data = Consumed()  # since step 0; saved with checkpoints
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         super().on_train_start(trainer, pl_module)
@@ -72,13 +72,16 @@ class Recorder(EachStep):
             self.journal.cut(trainer.global_step)
 
     def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
-        self.data = chain(self.data, experiment.sample_ids)
+        for task, keys in experiment.sample_ids.items():
+            self.data.add(task, keys)
         if trainer.is_global_zero and _due(step, self.every, trainer.max_steps):
             seen = {
                 "samples": step * experiment.rows_per_step,
                 "tokens": step * experiment.tokens_per_step,
             }
-            self.journal.write(step, "train", {**experiment.last, **seen, "data": self.data})
+            self.journal.write(
+                step, "train", {**experiment.last, **seen, "data": self.data.state()}
+            )
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]
@@ -86,10 +89,10 @@ class Recorder(EachStep):
         self.journal.flush()  # a checkpoint never knows more than the journal on the disk
 
     def state_dict(self) -> dict[str, Any]:
-        return {"data": self.data}
+        return {"data": self.data.state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.data = state_dict["data"]
+        self.data.load(state_dict["data"])
 
 
 class Health(EachStep):

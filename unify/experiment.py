@@ -29,7 +29,8 @@ TIME_BINS = 4  # loss by flow time: t in [0, 1/4), [1/4, 1/2), ...
 class Experiment(L.LightningModule):
     """Steps a `Trainable`. After each optimizer step:
 
-    `last` holds its metrics (detached scalars), `sample_ids` the keys of the rows it consumed.
+    `last` holds its metrics (detached scalars), `sample_ids` the keys of the rows it consumed by
+    task.
     """
 
     def __init__(
@@ -45,11 +46,11 @@ class Experiment(L.LightningModule):
         self.model, self.loss_weights, self.settings = model, loss_weights, optimizer
         self.steps, self.ema, self.seeds = steps, ema, seeds or Seeds()
         self.last: dict[str, Tensor | float] = {}
-        self.sample_ids: list[str] = []
+        self.sample_ids: dict[str, list[str]] = {}
         self.rows_per_step = self.tokens_per_step = 0
         self.flops_per_step = 0.0
         self._micro: list[dict[str, Tensor]] = []  # metrics of the micro-steps of this step
-        self._ids: list[str] = []
+        self._ids: dict[str, list[str]] = {}
         self._norm: Tensor | None = None
         self._gone: dict[str, str] = {}  # what the checkpoint being loaded had left out
 
@@ -81,7 +82,8 @@ class Experiment(L.LightningModule):
             self._measure(batch, accumulation)
         total, metrics = weighted(self._terms(batch), self.loss_weights)
         self._micro.append(metrics)
-        self._ids += [key for task in sorted(batch) for key in batch[task].keys]
+        for task in sorted(batch):
+            self._ids.setdefault(task, []).extend(batch[task].keys)
         return total
 
     def losses(self, batch: dict[str, Batch]) -> dict[str, Tensor]:
@@ -119,7 +121,7 @@ class Experiment(L.LightningModule):
         """Clip the norm of the whole gradient; a non-finite one stops the run before the update."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip or math.inf)
-        check_gradient(self._norm, self._ids)
+        check_gradient(self._norm, [key for keys in self._ids.values() for key in keys])
 
     def optimizer_step(self, *args, **kwargs) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -142,7 +144,7 @@ class Experiment(L.LightningModule):
         groups = self._optimizer.param_groups
         self.last["lr"] = max(group["lr"] for group in groups)
         self.last["grad_norm"] = self._norm.detach()
-        self.sample_ids, self._micro, self._ids, self._norm = self._ids, [], [], None
+        self.sample_ids, self._micro, self._ids, self._norm = self._ids, [], {}, None
 
     def configure_optimizers(self):
         settings = self.settings

@@ -1,6 +1,7 @@
 """The journal of a run: `journal.jsonl`, one JSON object per record, local and always written.
 
-    {"step": 200, "kind": "train", "loss": 1.25, "loss/text": 0.5, ..., "data": "9f0c..."}
+    {"step": 200, "kind": "train", "loss": 1.25, "loss/text": 0.5, ...,
+     "data": {"vqa": {"samples": 1792, "hash": "9f0c..."}}}
 
 `step` counts optimizer steps. Kinds: `train` holds what the seeds determine, so the train records
 of a resumed run equal those of an uninterrupted one, bit by bit, and so do `gradients` records;
@@ -13,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,13 +67,32 @@ class Journal:
             flush_to_disk(self.path)
 
 
-def chain(digest: str, ids: Iterable[str]) -> str:
-    """Extend a rolling hash by the samples of one optimizer step.
+class Consumed:
+    """Which samples of each task a run has read: how many, and a hash of all of them.
 
-    The order within a step does not count: it depends on micro-batches and ranks, which must not
-    make two runs look as if they had seen different data.
+    The hash is the sum of the samples' own hashes modulo 2^128 (a multiset hash; Clarke et al.,
+    ASIACRYPT 2003), so how they were cut into steps, micro-batches and ranks does not count: two
+    runs with equal hashes after equally many samples have read the same ones.
     """
-    return hashlib.sha256("\x1f".join([digest, *sorted(ids)]).encode()).hexdigest()[:32]
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, tuple[int, int]] = {}  # (samples, sum)
+
+    def add(self, task: str, keys: Sequence[str]) -> None:
+        samples, total = self.tasks.get(task, (0, 0))
+        each = (hashlib.sha256(key.encode()).digest()[:16] for key in keys)
+        total = (total + sum(int.from_bytes(one, "big") for one in each)) % 2**128
+        self.tasks[task] = samples + len(keys), total
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """`{"vqa": {"samples": 1792, "hash": "9f0c..."}}`."""
+        return {
+            task: {"samples": samples, "hash": f"{total:032x}"}
+            for task, (samples, total) in self.tasks.items()
+        }
+
+    def load(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        self.tasks = {task: (s["samples"], int(s["hash"], 16)) for task, s in state.items()}
 
 
 def _plain(value: Any) -> Any:

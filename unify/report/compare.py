@@ -100,18 +100,58 @@ def _speed(run: Run) -> float | None:
     return median(seen) if seen else None
 
 
-def data_relation(a: Mapping[int, str], b: Mapping[int, str]) -> tuple[str, str]:
-    """(identical | prefix | differs | not known, in words) for two rolling hashes by step."""
+WORST = ("differs", "not known", "prefix", "identical")
+
+
+def data_relation(a: Run, b: Run) -> tuple[str, str]:
+    """(differs | not known | prefix | identical | not applicable, in words) for two runs."""
+    shared = [task for task in a.consumed if task in b.consumed]
+    if not a.consumed or not b.consumed:
+        return "not known", "not both logged what they read"
+    if not shared:
+        return "not applicable", "no task in common"
+    answers = {task: _samples(a.consumed[task], b.consumed[task]) for task in shared}
+    by_answer: dict[str, list[str]] = {}
+    for task, (_, words) in answers.items():
+        by_answer.setdefault(words, []).append(task)
+    said = [f"{sentence(tasks)}: {words}" for words, tasks in by_answer.items()]
+    alone = sorted(a.consumed.keys() ^ b.consumed.keys())
+    said += [f"only one learns {sentence(alone)}"] if alone else []
+    if _source(a) != _source(b):
+        said.append("the same places, but the two read other sources there (data.source)")
+        return "differs", "; ".join(said)
+    return min((kind for kind, _ in answers.values()), key=WORST.index), "; ".join(said)
+
+
+def _samples(a: Mapping[int, str], b: Mapping[int, str]) -> tuple[str, str]:
+    """Of one task, from its hashes by how many samples had been read."""
     common = sorted(a.keys() & b.keys())
     if not common:
-        return "not known", "no step at which both logged a data hash"
-    for step in common:
-        if a[step] != b[step]:
-            return "differs", f"differs from step {step:,} on, or earlier"
+        return "not known", "never logged after equally many samples"
+    for count in common:
+        if a[count] != b[count]:
+            return "differs", f"differ within the first {count:,} samples"
     if max(a) == max(b):
-        return "identical", f"identical at all {len(common)} logged steps, up to {common[-1]:,}"
-    shorter = min(max(a), max(b))
-    return "prefix", f"one is a prefix of the other: identical up to step {shorter:,}"
+        return "identical", f"the same {max(a):,} samples"
+    return "prefix", f"the same {common[-1]:,} samples first, of {max(a):,} and {max(b):,}"
+
+
+def _source(run: Run) -> Any:
+    return (run.config.get("data") or {}).get("source")
+
+
+def noise_relation(a: Run, b: Run) -> str:
+    """Whether the rows of a task that both learn drew equal noise: a row's is keyed by seed, step,
+    task, place in the step and sample (unify/noise.py)."""
+    rows = [(run.config.get("data") or {}).get("tasks") or {} for run in (a, b)]
+    shared = rows[0].keys() & rows[1].keys()
+    seeds = [(run.config.get("seeds") or {}).get("noise") for run in (a, b)]
+    if not shared or None in seeds:
+        return "n/a"
+    if seeds[0] != seeds[1]:
+        return "other seeds"
+    alike = all(rows[0][task] == rows[1][task] for task in shared)
+    return "same uniforms" if alike else "other rows in a step"
 
 
 @dataclass
@@ -122,6 +162,7 @@ class SameData:
     second: str
     kind: str
     text: str
+    noise: str
     seeds: list[int]
 
 
@@ -130,11 +171,12 @@ def same_data(study: Study) -> list[SameData]:
     found: list[SameData] = []
     controls = [(c["arm"], c["than"]) for c in study.info.get("controls") or []]
     for a, b in study.pairs + controls:
-        answers: dict[tuple[str, str], list[int]] = {}
+        answers: dict[tuple[str, str, str], list[int]] = {}
         others = {run.seed: run for run in study.runs_of(b)}
         for run in study.runs_of(a):
             if run.seed in others:
-                answer = data_relation(run.data_hashes, others[run.seed].data_hashes)
+                other = others[run.seed]
+                answer = (*data_relation(run, other), noise_relation(run, other))
                 answers.setdefault(answer, []).append(run.seed)
         found += [SameData(a, b, *answer, seeds) for answer, seeds in answers.items()]
     return found

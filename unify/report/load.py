@@ -83,10 +83,15 @@ class Run:
     def environment(self) -> dict[str, Any]:
         return self.info.get("environment") or {}
 
-    @property
-    def data_hashes(self) -> dict[int, str]:
-        """Rolling hash of what was consumed, by step."""
-        return {r["step"]: r["data"] for r in self.train if r.get("data")}
+    @cached_property
+    def consumed(self) -> dict[str, dict[int, str]]:
+        """By task: the hash of the samples read, by how many they were (unify/journal.py)."""
+        found: dict[str, dict[int, str]] = {}
+        for record in self.train:
+            said = record.get("data")
+            for task, read in said.items() if isinstance(said, dict) else ():
+                found.setdefault(task, {})[read["samples"]] = read["hash"]
+        return found
 
     @cached_property
     def outcomes(self) -> dict[str, np.ndarray]:

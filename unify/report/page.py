@@ -252,13 +252,14 @@ def _same_data(study: Study) -> Html:
             f"{p.first} – {p.second}",
             tag("span", p.kind, class_=f"badge {'done' if p.kind == 'identical' else 'open'}"),
             p.text,
+            p.noise,
             sentence([str(s) for s in p.seeds]),
         ]
         for p in compare.same_data(study)
     ]
     if not pairs:
         return tag("p", "Fewer than two arms have a run under the same seed.", class_="quiet")
-    table = facts(["arms", "", "rolling hash of the samples consumed", "seeds"], pairs)
+    table = facts(["arms", "", "samples read, by their hash", "noise", "seeds"], pairs)
     return fold(f"All {len(pairs)} pairs that are compared", table) if len(pairs) > MANY else table
 
 

@@ -23,10 +23,7 @@ def summary(study: Study, found: Sequence[Line]) -> str:
             same = quantity.text(next(iter(quantity.values)))
             unlike = sentence(each) if brief else "not equal"
             parts.append(f"Samples seen: {f'{same} per run' if quantity.matched else unlike}.")
-    kinds = {pair.kind for pair in compare.same_data(study)}
-    if kinds:
-        words = "identical for every pair of arms" if kinds == {"identical"} else "not identical"
-        parts.append(f"Training data: {words}.")
+    parts += _data(study)
     for line in found:
         if line.metric in study.primary and not line.note and brief:
             values = [f"{a} {number(c.value)}" for a, c in line.cells.items()]
@@ -41,6 +38,17 @@ def summary(study: Study, found: Sequence[Line]) -> str:
             else f"Exploratory: {few} per arm find large differences only."
         )
     return " ".join(parts)
+
+
+def _data(study: Study) -> list[str]:
+    """Whether the arms that are compared read the same samples of the tasks they share."""
+    kinds = {pair.kind for pair in compare.same_data(study)} - {"not applicable"}
+    if not kinds:
+        return []
+    if kinds <= {"identical", "prefix"}:
+        first = " as far as the shorter run goes" if "prefix" in kinds else ""
+        return [f"Training data: the same samples of every task that two arms share{first}."]
+    return ["Training data: not the same for every pair of arms."]
 
 
 def _grid(study: Study) -> str:
