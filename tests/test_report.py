@@ -99,7 +99,7 @@ def test_every_number_of_the_results_is_on_the_page(finished):
 FACTS = [
     "Codes or latents", "2026-01-02", "1.32 M", "812 k", "25,600", "15.6 T", "1 min 32 s",
     "Example CPU 3000, 2 cores", "2.15.0", "d34db33fcafe", "aabbccddeeff", "exploratory",
-    "tokenizer/exact 0.992", "vqa: the same 25,600 samples", "same uniforms",
+    "tokenizer/exact 0.992", "vqa: the same 25,600 samples",
     "unify study experiments/studies/quickstart.yaml", *PROMPTS,
 ]  # fmt: skip
 
