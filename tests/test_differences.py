@@ -9,9 +9,11 @@ from report_study import scores, write_results, write_study
 from unify.evaluate import _packed
 from unify.metrics.metric import average, proportion
 from unify.report import claims, differences
+from unify.report.differences import Comparison
+from unify.report.findings import findings
 from unify.report.load import load_study
 from unify.report.page import render
-from unify.report.tables import lines
+from unify.report.tables import Cell, Line, lines
 from unify.statistics import crossed, holm, paired
 
 
@@ -124,8 +126,25 @@ def test_claims_get_a_verdict_each(eight):
         "agrees", "disagrees", "not distinguishable at this budget", "not measured",
     ]  # fmt: skip
     page = render(study)
+    table = findings(eight.parent)
+    assert table.count("\n| A et al") == 4
+    assert "| agrees |" in table
+    assert "| not measured |" in table
+    assert "8 seeds per arm" in table
     assert "A et al. &lt;b&gt;: codes draw better" in page
     assert page.count("agrees</b>") == 2
+
+
+@pytest.mark.parametrize(("value", "edge"), [(0.99, "ceiling"), (0.01, "floor"), (0.5, "")])
+def test_arms_at_the_floor_or_the_ceiling_cannot_test_a_claim(value, edge):
+    rows = {s: {"value": value, "seed": s} for s in range(3)}
+    line = Line("x/exact", {arm: Cell(rows) for arm in ("a", "b")})
+    one = Comparison(line, "a", "b", paired([value] * 3, [value] * 3), adjusted=1.0)
+    said = claims.judgement(one)
+    if edge:
+        assert said == f"not testable here: both at the {edge}"
+    else:
+        assert said == "not distinguishable at this budget"
 
 
 def test_controls_come_out_or_the_page_says_that_the_study_is_blind(eight):
@@ -137,6 +156,14 @@ def test_controls_come_out_or_the_page_says_that_the_study_is_blind(eight):
     came_out = [(c.line.metric, good) for _, c, good in claims.controls(study, lines(study.rows))]
     assert came_out == [("text_to_image/exact", True), ("vqa/accuracy", False)]
     assert "(vqa/accuracy: transfusion should be worse than ar_vq)" in render(study)
+    blind = claims.failed_controls(study, lines(study.rows))
+    assert "could not tell arms apart" in blind[0]
+    unlike = {"arm": "ar_vq", "expect": "worse", "than": "ar_vq"}
+    (eight / "study.json").write_text(json.dumps(info | {"controls": [apart, unlike]}))
+    study = load_study(eight)
+    failed = claims.failed_controls(study, lines(study.rows))
+    (seeing,) = [said for said in failed if "text_to_image/exact" in said]
+    assert "does not hold here, as the study did tell transfusion from ar_vq" in seeing
     same = {**apart, "expect": "same"}
     (eight / "study.json").write_text(json.dumps(info | {"controls": [same]}))
     study = load_study(eight)

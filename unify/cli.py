@@ -246,6 +246,17 @@ def report(
 
 
 @app.command()
+def findings(
+    folder: Annotated[Path, typer.Argument(help="Folder of studies, e.g. runs.")],
+) -> int:
+    """Print what became of every claim that the studies wrote down, as Markdown."""
+    from unify.report.findings import findings as collect
+
+    typer.echo(collect(folder), nl=False)
+    return 0
+
+
+@app.command()
 def bench(
     file: Annotated[Path | None, typer.Argument(help="Experiment YAML; none: the trunk.")] = None,
     overrides: Overrides = None,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unify.report.differences import Comparison, compare, measured
-from unify.report.html import Html, Node, join, tag
+from unify.report.html import Html, join, tag
 from unify.report.load import Study
-from unify.report.tables import Line
+from unify.report.tables import Line, sentence
 from unify.statistics import holm
 
 CLAIMS = (
@@ -36,11 +36,29 @@ def claims(study: Study, found: Sequence[Line]) -> list[tuple[dict[str, str], Co
     return made
 
 
+EDGE = 0.02  # a share this near to 0 or 1 leaves no room to be better or worse
+
+
 def judgement(one: Comparison | None) -> str:
-    """agrees | disagrees | not distinguishable at this budget | not measured ..."""
+    """agrees | disagrees | not distinguishable at this budget | not testable here | not measured"""
     if one is None:
         return "not measured"
+    edge = _edge(one) if one.words == SAME else ""
+    if edge:
+        return f"not testable here: both at the {edge}"
     return {"higher": "agrees", "lower": "disagrees"}.get(one.words, one.words)
+
+
+SAME = "not distinguishable at this budget"
+
+
+def _edge(one: Comparison) -> str:
+    """`floor` or `ceiling`, where both arms' shares are there."""
+    both = [one.line.cells[arm].value for arm in (one.first, one.second)]
+    known = [value for value in both if value is not None and 0 <= value <= 1]
+    if len(known) < 2:
+        return ""
+    return "floor" if max(known) <= EDGE else "ceiling" if min(known) >= 1 - EDGE else ""
 
 
 def claims_section(study: Study, found: Sequence[Line]) -> Html | None:
@@ -73,12 +91,9 @@ def controls(study: Study, found: Sequence[Line]) -> list[tuple[dict[str, str], 
                 if difference is not None:
                     one = Comparison(line, control["arm"], control["than"], difference)
                     one.adjusted = difference.p
-                    wanted = ("lower",) if control["expect"] == "worse" else SAME
+                    wanted = ("lower",) if control["expect"] == "worse" else (SAME,)
                     made.append((control, one, one.words in wanted))
     return made
-
-
-SAME = ("not distinguishable at this budget",)
 
 
 def controls_section(study: Study, found: Sequence[Line]) -> Html | None:
@@ -94,25 +109,44 @@ def controls_section(study: Study, found: Sequence[Line]) -> Html | None:
         rows.append(tag("tr", *cells))
     head = tag("tr", *(tag("th", n) for n in ("Control", "Metric", "Difference", "")))
     table = tag("table", tag("thead", head), tag("tbody", *rows), class_="claims")
-    parts: list[Node] = [tag("p", CONTROLS, class_="quiet"), tag("div", table, class_="scroll")]
-    if not all(came_out for _, _, came_out in tried):
-        parts.insert(0, tag("p", FAILED, class_="note"))
-    return join(parts)
+    said = [tag("p", text, class_="note") for text in failed_controls(study, found)]
+    return join([*said, tag("p", CONTROLS, class_="quiet"), tag("div", table, class_="scroll")])
 
 
 AS = {"same": "as", "worse": "than"}
 KINDS = {True: "badge done", False: "badge open"}
-FAILED = (
-    "A control did not come out: this study could not tell arms apart on that outcome, and its "
-    "other comparisons there mean little."
-)
 
 
 def failed_controls(study: Study, found: Sequence[Line]) -> list[str]:
-    """A sentence on each that failed, for the page's first paragraph."""
+    """A sentence on each that failed, for the page's first paragraph too."""
+    tried = controls(study, found)
     return [
         f"A control failed ({one.line.metric}: {one.first} should be {control['expect']} "
-        f"{AS[control['expect']]} {one.second}): the study could not tell arms apart there."
-        for control, one, came_out in controls(study, found)
+        f"{AS[control['expect']]} {one.second}): {_meaning(control, one, tried)}"
+        for control, one, came_out in tried
         if not came_out
     ]
+
+
+def _meaning(
+    control: dict[str, str],
+    one: Comparison,
+    tried: Sequence[tuple[dict[str, str], Comparison, bool]],
+) -> str:
+    """An arm that is no worse says little of a study that did tell another from the same one."""
+    told = [
+        other.first
+        for said, other, came_out in tried
+        if came_out
+        and said["expect"] == "worse"
+        and (other.line, other.second) == (one.line, one.second)
+    ]
+    if control["expect"] == "worse" and told:
+        return (
+            f"what was expected of it does not hold here, as the study did tell {sentence(told)} "
+            f"from {one.second}."
+        )
+    return (
+        "the study could not tell arms apart there, and its other comparisons on that outcome "
+        "mean little."
+    )

@@ -48,16 +48,19 @@ def markdown(study: Study, found: Sequence[Line], summary: str) -> str:
     rows = [[_name(line), *(cell_text(line.cells.get(a)) for a in study.arms)] for line in found]
     seeds = len(study.seeds)
     what = "mean and range over seeds" if seeds > 1 else "95% intervals"
-    said += [f"## Results\n\n{seeds} seed{'s' * (seeds > 1)} per arm; {what}.", _rows(heads, rows)]
+    said += [
+        f"## Results\n\n{seeds} seed{'s' * (seeds > 1)} per arm; {what}.",
+        markdown_table(heads, rows),
+    ]
     primary, _ = differences.comparisons(study, found)
     told = [c for c in primary if c.difference.parts]
     if told:
         heads = ["metric", "arms", "difference", "in words", "p (Holm)"]
-        said += ["## Differences", _rows(heads, [_difference(c) for c in told])]
+        said += ["## Differences", markdown_table(heads, [_difference(c) for c in told])]
     tried = claims.claims(study, found)
     if tried:
         heads = ["claim", "arms", "metric", "difference", "here"]
-        said += ["## Claims", _rows(heads, [_claim(claim, one) for claim, one in tried])]
+        said += ["## Claims", markdown_table(heads, [_claim(claim, one) for claim, one in tried])]
     return "\n\n".join(part for part in said if part) + "\n"
 
 
@@ -77,7 +80,7 @@ def _name(line: Line) -> str:
     return f"{line.metric} ({line.note})" if line.note else line.metric
 
 
-def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     every = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(_plain(c) for c in row) + " |" for row in every)
 

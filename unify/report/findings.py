@@ -1,0 +1,39 @@
+"""Every claim that the studies under a folder wrote down, and what became of it, as Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unify.report.claims import claims, judgement
+from unify.report.differences import Comparison
+from unify.report.export import markdown_table
+from unify.report.load import Study, load_study
+from unify.report.tables import lines, number
+
+HEADS = ["claim", "tried as", "measured", "difference", "here"]
+
+
+def findings(folder: Path) -> str:
+    """A section for each study with claims, in the order of their names. ValueError if none has."""
+    studies = [load_study(path.parent) for path in sorted(folder.glob("*/study.json"))]
+    found = [_section(study) for study in studies if study.info.get("claims")]
+    if not found:
+        raise ValueError(f"{folder}: no study in it has `claims`; give a folder of studies")
+    return "\n\n".join(found) + "\n"
+
+
+def _section(study: Study) -> str:
+    seeds = len(study.seeds)
+    title = f"## {study.info.get('title') or study.folder.name}"
+    said = f"`{study.info.get('file')}`, {seeds} seed{'s' * (seeds > 1)} per arm."
+    rows = [_row(claim, one) for claim, one in claims(study, lines(study.rows))]
+    return "\n\n".join([title, said, markdown_table(HEADS, rows)])
+
+
+def _row(claim: dict[str, str], one: Comparison | None) -> list[str]:
+    first, second = claim["higher"], claim["lower"]
+    said = [f"{claim['paper']}: {claim['says']}", f"{claim['metric']}: {first} above {second}"]
+    if one is None:
+        return [*said, "–", "–", judgement(one)]
+    means = [number(one.line.cells[arm].value) for arm in (first, second)]
+    return [*said, " and ".join(means), one.figure + one.span, judgement(one)]
