@@ -90,9 +90,17 @@ def test_what_was_consumed_is_which_samples_and_how_often_not_how_they_were_cut(
 def test_what_was_consumed_goes_on_from_its_state():
     first, second = Consumed(), Consumed()
     first.add("vqa", ["x", "y"])
-    second.load(json.loads(json.dumps(first.state())))
+    second.join(json.loads(json.dumps(first.state())))
     for one in (first, second):
         one.add("vqa", ["z"])
         one.add("caption", ["z"])
     assert first.state() == second.state()
     assert first.state()["caption"]["samples"] == 1
+
+
+def test_what_ranks_consumed_is_put_together():
+    first, second = Consumed(), Consumed()
+    first.add("vqa", ["x", "y"])
+    second.add("vqa", ["z"])
+    first.join(second.state())
+    assert first.state() == consumed(["x", "y", "z"])

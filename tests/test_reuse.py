@@ -3,11 +3,18 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
+from unify.config import load_recipe
+from unify.evaluate import evaluate
+from unify.metrics.metric import Metric, proportion
 from unify.plan import plan
+from unify.reuse import reusable
 from unify.runs import Run
 from unify.study import run_study
+from unify.train import open_run, train
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 METRIC = "{class: unify.metrics.shapes_images.TextToImage, prompts: 4, heldout: 0, geneval: 0}"
@@ -86,8 +93,6 @@ def test_another_study_trains_nothing_that_is_there(studies):
 def test_a_reused_run_outlives_the_one_it_came_from(studies, tmp_path):
     from shutil import copytree, rmtree
 
-    from unify.train import open_run
-
     folder = studies[0]
     copytree(folder / "runs", tmp_path / "runs")
     rmtree(tmp_path / "runs" / "first")
@@ -104,6 +109,91 @@ def test_other_settings_of_training_are_another_training(studies):
     assert left.states("one") == {2: "missing"}
     assert left.states("more_steps") == {2: "with one"}
     assert left.left("more_steps") == 0.0
+
+
+class Counted(Metric):
+    """Scores how often it was measured."""
+
+    tasks = frozenset({"text_to_image"})
+
+    def __init__(self, name, timed):
+        self.name, self.timed, self.times = name, timed, 0
+
+    def measure(self, subject):
+        self.times += 1
+        return [proportion(self.name, [True] * self.times)], []
+
+
+def test_what_takes_a_quiet_machine_is_added_later_and_nothing_is_measured_twice(studies):
+    run, config, recipe = open_run(runs(studies[0], "first", "one")[0], trusted_files=True)
+    quiet, any_time = Counted("speed/x", True), Counted("score/x", False)
+    recipe.evaluation = [any_time, quiet]
+    asked = {**config, "evaluation": ["both"]}
+    for _ in range(2):
+        rows = evaluate(run, recipe, asked, untimed=True)
+        assert [row["metric"] for row in rows] == ["score/x"]
+    assert (any_time.times, quiet.times) == (1, 0)
+    for _ in range(2):
+        rows = evaluate(run, recipe, asked)
+        assert [row["metric"] for row in rows] == ["score/x", "speed/x"]
+    assert evaluate(run, recipe, asked, untimed=True) == rows, "what is there is kept"
+    assert (any_time.times, quiet.times) == (1, 1)
+    with np.load(run.folder / "eval" / "outcomes.npz") as outcomes:
+        assert "score/x" in outcomes.files
+    evaluate(run, recipe, asked, again=True)
+    assert (any_time.times, quiet.times) == (2, 2)
+
+
+def test_a_run_of_another_checkout_is_opened_by_its_own_paths(tmp_path):
+    """What it needs is there under another path: same weights, so the same training."""
+    said = ["machine.tracker=none", f"machine.runs={tmp_path}/runs", "evaluation=[]"]
+    made = []
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        base = yaml.safe_load((EXPERIMENTS / "tokenizers" / "shapes_text.yaml").read_text())
+        base["base"] = [str(EXPERIMENTS / "base.yaml"), str(EXPERIMENTS / "data" / "shapes.yaml")]
+        (tmp_path / place / "text.yaml").write_text(yaml.safe_dump(base))
+        one = tmp_path / place / f"{place}.yaml"
+        one.write_text(
+            f"base: {EXPERIMENTS}/transfusion.yaml\n"
+            "tiny: {model: {text: {class: unify.tokenizers.text.BPE, vocab_size: 384, "
+            "weights: {run: text.yaml}}}}\n"
+        )
+        config = load_recipe(one, said, tiny=True)
+        made.append(train(config, lambda text: None))
+    assert made[1].info["same_as"] == str(made[0].folder)
+    assert made[1].info["needed"].keys() == {str(tmp_path / "there" / "text.yaml")}
+    open_run(made[1].folder)
+
+
+def test_what_cannot_be_taken_is_trained(studies, tmp_path):
+    from shutil import copytree, rmtree
+
+    folder = studies[0]
+    copytree(folder / "runs", tmp_path / "runs")
+    rmtree(tmp_path / "runs" / "second")
+    path = written(tmp_path, "more", **{"[0, 1]": "[0]"})
+    place = [f"machine.runs={tmp_path}/runs", "machine.tracker=none"]
+
+    def state():
+        return plan(path, place, tiny=True).states("one")
+
+    mine = ["machine.tracker=none", "machine.reuse=false"]
+    assert plan(path, [*place, *mine], tiny=True).states("one") == {0: "missing"}
+    assert state() == {0: "finished"}
+    for one in runs(tmp_path, "first", "one") + runs(tmp_path, "first", "more_steps"):
+        (one / "config.yaml").write_text("evaluation: [{class: gone")
+    assert state() == {0: "missing"}, "its settings cannot be read"
+    for one in runs(tmp_path, "first", "one") + runs(tmp_path, "first", "more_steps"):
+        rmtree(one / "export")
+    assert state() == {0: "missing"}
+
+
+def test_code_in_files_is_not_hashed_and_so_never_shared():
+    config = {"machine": {"reuse": True}, "model": {"class": "unify.x.Y"}}
+    assert reusable(config)
+    assert not reusable(config | {"model": {"head": [{"class": "/mine/parts.py:Head"}]}})
+    assert not reusable(config | {"machine": {"reuse": False}})
 
 
 def test_processes_at_once_do_not_train_one_training_twice(studies):

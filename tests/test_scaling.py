@@ -166,7 +166,7 @@ def test_a_budget_in_a_grid_is_that_of_its_arms(study):
     planned = plan(study, [])
     for arm, cost in planned.costs.items():
         wanted = parsed.budget_of(arm)
-        spent = cost.total("flops", tuple(wanted.charge))
+        spent = cost.total("flops", wanted)
         assert spent == pytest.approx(wanted.flops, rel=0.01), arm
     assert budgeted(study, [])[1].keys() == arms.keys()
 

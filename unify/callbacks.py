@@ -64,7 +64,8 @@ class Recorder(EachStep):
 
     def __init__(self, journal: Journal, every: int):
         self.journal, self.every = journal, every
-        self.data = Consumed()  # since step 0; saved with checkpoints
+        self.data = Consumed()  # by all ranks since step 0; saved with checkpoints
+        self._mine = Consumed()  # by this rank, since they were last put together
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         super().on_train_start(trainer, pl_module)
@@ -73,8 +74,11 @@ class Recorder(EachStep):
 
     def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
         for task, keys in experiment.sample_ids.items():
-            self.data.add(task, keys)
-        if trainer.is_global_zero and _due(step, self.every, trainer.max_steps):
+            self._mine.add(task, keys)
+        due = _due(step, self.every, trainer.max_steps)
+        if due:
+            self._put_together()
+        if trainer.is_global_zero and due:
             seen = {
                 "samples": step * experiment.rows_per_step,
                 "tokens": step * experiment.tokens_per_step,
@@ -88,11 +92,28 @@ class Recorder(EachStep):
     ) -> None:
         self.journal.flush()  # a checkpoint never knows more than the journal on the disk
 
+    def _put_together(self) -> None:
+        """On all ranks at the same step."""
+        shares = [self._mine.state()]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            shares = [{} for _ in range(torch.distributed.get_world_size())]
+            torch.distributed.all_gather_object(shares, self._mine.state())
+        for share in shares:
+            self.data.join(share)
+        self._mine = Consumed()
+
     def state_dict(self) -> dict[str, Any]:
+        self._put_together()
         return {"data": self.data.state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.data.load(state_dict["data"])
+        if isinstance(state_dict["data"], str):
+            raise ValueError(
+                "this checkpoint was written by an older version, which kept another record of "
+                "the data; finish the run with that version, or remove its folder"
+            )
+        self.data = Consumed()
+        self.data.join(state_dict["data"])
 
 
 class Health(EachStep):

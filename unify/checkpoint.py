@@ -56,7 +56,10 @@ class Checkpoints(EachStep):
             self._clear()
         # Before the loader's workers are forked: a scheduler signals every process of a job, and
         # a worker without a handler would die of it.
-        signal.signal(signal.SIGUSR1, self.request)
+        self._before = signal.signal(signal.SIGUSR1, self.request)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        signal.signal(signal.SIGUSR1, self._before)  # no one listens here any more
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)

@@ -107,6 +107,8 @@ def study(
     as_json: Json = False,
 ) -> int:
     """Train what is missing, evaluate, compare, report."""
+    if not arm and (untimed or seed is not None):
+        raise ValueError("--seed and --untimed say how one --arm is run; name it, or use --seeds")
     words = [*(overrides or []), *([f"seeds={list(range(seeds))}"] if seeds else [])]
     if arm:
         from unify.study import run_one

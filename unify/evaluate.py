@@ -40,6 +40,13 @@ def evaluate(
 
     `untimed` leaves what takes a quiet machine to a later call, which adds it.
     """
+    with run.writing(wait=True):  # perhaps another process is scoring it
+        return _evaluate(run, recipe, config, again, untimed)
+
+
+def _evaluate(
+    run: Run, recipe: Recipe, config: dict[str, Any], again: bool, untimed: bool
+) -> list[Row]:
     folder, asked = run.folder / "eval", _identity(run, config)
     known = None if again else _known(folder, asked)
     if known and (untimed or known.get("complete", True)):

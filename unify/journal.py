@@ -79,10 +79,12 @@ class Consumed:
         self.tasks: dict[str, tuple[int, int]] = {}  # (samples, sum)
 
     def add(self, task: str, keys: Sequence[str]) -> None:
-        samples, total = self.tasks.get(task, (0, 0))
         each = (hashlib.sha256(key.encode()).digest()[:16] for key in keys)
-        total = (total + sum(int.from_bytes(one, "big") for one in each)) % 2**128
-        self.tasks[task] = samples + len(keys), total
+        self._more(task, len(keys), sum(int.from_bytes(one, "big") for one in each))
+
+    def _more(self, task: str, samples: int, total: int) -> None:
+        before = self.tasks.get(task, (0, 0))
+        self.tasks[task] = before[0] + samples, (before[1] + total) % 2**128
 
     def state(self) -> dict[str, dict[str, Any]]:
         """`{"vqa": {"samples": 1792, "hash": "9f0c..."}}`."""
@@ -91,8 +93,10 @@ class Consumed:
             for task, (samples, total) in self.tasks.items()
         }
 
-    def load(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        self.tasks = {task: (s["samples"], int(s["hash"], 16)) for task, s in state.items()}
+    def join(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add what another has read."""
+        for task, read in state.items():
+            self._more(task, read["samples"], int(read["hash"], 16))
 
 
 def _plain(value: Any) -> Any:

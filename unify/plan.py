@@ -17,7 +17,7 @@ from unify.duration import measured, spent
 from unify.paradigm import Fitted
 from unify.recipe import Study, Tune
 from unify.report.compare import TOLERANCE, si
-from unify.reuse import same_training, training
+from unify.reuse import reusable, same_training, training
 from unify.runs import Run, load_export
 from unify.train import needed_configs, run_of
 from unify.tune import DEFAULT, chosen, trained_by_trials
@@ -54,6 +54,8 @@ class Plan:
 
     def twin(self, arm: str) -> str | None:
         """An arm before it that is trained alike, and so for both."""
+        if not reusable(self.arms[arm]):
+            return None
         before = list(self.arms)[: list(self.arms).index(arm)]
         wanted = training(self.arms[arm])
         return next((one for one in before if training(self.arms[one]) == wanted), None)
@@ -125,7 +127,7 @@ def _plan(path: str, overrides: list[str], tiny: bool) -> Plan:
 
 
 def _planned(study: Study, arms: dict[str, Config]) -> Plan:
-    known: dict[str, Cost] = {}  # of needed runs, by path: arms share them
+    known: dict[str, Cost] = {}  # of needed runs, by key: arms share them
     there: dict[str, Run | None] = {}
     costs, solved = {}, {}
     for arm, config in arms.items():
@@ -134,7 +136,7 @@ def _planned(study: Study, arms: dict[str, Config]) -> Plan:
             if path not in known:
                 known[path] = cost_of(part, load_weights=_vocabularies(there))
                 there[path] = found(part, reuse=True)
-        needed = {part["name"]: known[path] for path, part in parts.items()}
+        needed = {label(path, part): known[path] for path, part in parts.items()}
         cost = cost_of(config, needed, _vocabularies(there))
         budget = study.budget_of(arm)
         if budget is not None:
@@ -144,6 +146,12 @@ def _planned(study: Study, arms: dict[str, Config]) -> Plan:
                 raise ValueError(f"{arm}: {error}") from error
         costs[arm], solved[arm] = cost, {**config, "steps": cost.steps}
     return Plan(study, solved, costs)
+
+
+def label(key: str, part: Config) -> str:
+    """What a needed run is called: its experiment, and the seed that it was asked with."""
+    _, seed, added = key.rpartition(" seed ")
+    return part["name"] + (f", seed {added}" if seed else "")
 
 
 def _vocabularies(there: Mapping[str, Run | None]) -> LoadWeights:
@@ -187,7 +195,7 @@ def found(config: Config, reuse: bool = False) -> Run | None:
 
 
 def needed_by(config: Config) -> dict[str, Run] | None:
-    """The finished runs that a configuration starts from, by path; None if one is missing."""
+    """The finished runs that a configuration starts from, by key; None if one is missing."""
     needed = {}
     for path, part in needed_configs(config).items():
         run = found(part, reuse=True)

@@ -61,6 +61,7 @@ class Machine:
     attention: Literal["auto", "sdpa", "flex", "xformers"] = "auto"
     tracker: str = ""  # an MLflow URI; empty: sqlite in the runs folder; "none": journal only
     runs: str = "runs"  # folder of run folders
+    reuse: bool = True  # whether a run trained alike, of another study or arm, is trained no more
 
 
 @dataclass

@@ -108,8 +108,13 @@ def ship_scores(folder: Path, setting: str, runs: Path | str) -> None:
     journal = Journal(folder)
     if record not in journal.records("eval")[-1:]:
         journal.write(record["step"], "eval", record)
+    ship(folder, setting, runs)
+
+
+def ship(folder: Path, setting: str, runs: Path | str) -> None:
+    """Send what MLflow does not have of a run that is not being written."""
     if setting != "none":
-        with warned(f"the scores of {folder.name}; send them with: unify sync {folder}"):
+        with warned(f"all of {folder.name}; send the rest with: unify sync {folder}"):
             sync(folder, store_uri(setting, runs))
 
 

@@ -40,10 +40,10 @@ from unify.nn.attention import set_backend
 from unify.nn.init import initialise
 from unify.paradigm import Fitted, Paradigm, Trainable
 from unify.recipe import Machine, Recipe
-from unify.reuse import adopt, names, same_training
+from unify.reuse import adopt, belongs, same_training
 from unify.runs import Run, load_export, parameter_counts, save_export
 from unify.tokenizer import ImageTokenizer, TextTokenizer
-from unify.tracking import tracker
+from unify.tracking import ship, tracker
 
 Config = dict[str, Any]
 Say = Callable[[str], None]
@@ -115,8 +115,8 @@ def train(
             return run
         other = same_training(run, config)
         if other:
-            adopt(run, other, config)
-            say(f"{run.folder}: trained already, as {other.folder}")
+            say(adopt(run, other, config, needed))
+            ship(run.folder, config["machine"]["tracker"], config["machine"]["runs"])
             return run
         recipe = assemble(config, needed)
         facts = _begin(run, recipe, config, needed)
@@ -159,17 +159,14 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
     save(config, run.folder / "config.yaml")
     (run.folder / "git.diff").write_text(git_diff())
     run.update(
-        **names(run, config),
+        **belongs(run, config, needed),
         paradigm=type(recipe.model).__name__,
         hash=run.folder.name.rsplit("-", 1)[1],
         state="running",
         steps=recipe.steps,
         parameters=parameter_counts(recipe.model),
         data=recipe.data.fingerprint(),
-        needed={
-            path: {"name": r.info["arm"], "folder": str(r.folder), "hash": r.info["weights"]}
-            for path, r in needed.items()
-        },
+        source=recipe.data.source.fingerprint(),
         environment=environment(),
         started=_now(),
     )

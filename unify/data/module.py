@@ -169,6 +169,7 @@ def _outlive_signals(worker: int) -> None:
 
     Only a SIGTERM from the trainer itself, which is how an abandoned loader ends, is obeyed.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)  # not inherited from a process that spawns
     if hasattr(signal, "sigwaitinfo"):
         threading.Thread(target=_end_with_parent, daemon=True).start()
     else:  # macOS has no way to know the sender

@@ -1,7 +1,7 @@
 """What a study wrote down before it ran: claims of papers, and controls that must come out.
 
 Controls: an arm that is another under other seeds must not differ from it, and arms known to be
-worse must lose; where one fails, the study could not tell arms apart, and the report says so.
+worse must lose; where one fails, the report says what that means for the other comparisons.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def claims(study: Study, found: Sequence[Line]) -> list[tuple[dict[str, str], Co
     return made
 
 
+SHARES = ("exact", "accuracy", "changed", "kept")  # measures that are shares of trials
 EDGE = 0.02  # a share this near to 0 or 1 leaves no room to be better or worse
 
 
@@ -55,8 +56,8 @@ SAME = "not distinguishable at this budget"
 def _edge(one: Comparison) -> str:
     """`floor` or `ceiling`, where both arms' shares are there."""
     both = [one.line.cells[arm].value for arm in (one.first, one.second)]
-    known = [value for value in both if value is not None and 0 <= value <= 1]
-    if len(known) < 2:
+    known = [value for value in both if value is not None]
+    if one.line.measure not in SHARES or len(known) < 2:
         return ""
     return "floor" if max(known) <= EDGE else "ceiling" if min(known) >= 1 - EDGE else ""
 
@@ -146,6 +147,8 @@ def _meaning(
             f"what was expected of it does not hold here, as the study did tell {sentence(told)} "
             f"from {one.second}."
         )
+    if control["expect"] == "same":
+        return "seeds alone made that difference, so others as small mean nothing."
     return (
         "the study could not tell arms apart there, and its other comparisons on that outcome "
         "mean little."

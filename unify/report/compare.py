@@ -100,11 +100,11 @@ def _speed(run: Run) -> float | None:
     return median(seen) if seen else None
 
 
-WORST = ("differs", "not known", "prefix", "identical")
+WORST = ("differs", "not known", "partly", "prefix", "identical")
 
 
 def data_relation(a: Run, b: Run) -> tuple[str, str]:
-    """(differs | not known | prefix | identical | not applicable, in words) for two runs."""
+    """(differs | not known | partly | prefix | identical | not applicable, in words)."""
     shared = [task for task in a.consumed if task in b.consumed]
     if not a.consumed or not b.consumed:
         return "not known", "not both logged what they read"
@@ -133,11 +133,15 @@ def _samples(a: Mapping[int, str], b: Mapping[int, str]) -> tuple[str, str]:
             return "differs", f"differ within the first {count:,} samples"
     if max(a) == max(b):
         return "identical", f"the same {max(a):,} samples"
-    return "prefix", f"the same {common[-1]:,} samples first, of {max(a):,} and {max(b):,}"
+    said = f"the same {common[-1]:,} samples first, of {max(a):,} and {max(b):,}"
+    if common[-1] == min(max(a), max(b)):
+        return "prefix", said
+    return "partly", f"{said}: no more was logged after equally many"
 
 
 def _source(run: Run) -> Any:
-    return (run.config.get("data") or {}).get("source")
+    """What its records are; where that was not kept, how the configuration names it."""
+    return run.info.get("source") or (run.config.get("data") or {}).get("source")
 
 
 def noise_relation(a: Run, b: Run) -> str:
@@ -145,8 +149,9 @@ def noise_relation(a: Run, b: Run) -> str:
     task, place in the step and sample (unify/noise.py)."""
     rows = [(run.config.get("data") or {}).get("tasks") or {} for run in (a, b)]
     shared = rows[0].keys() & rows[1].keys()
-    seeds = [(run.config.get("seeds") or {}).get("noise") for run in (a, b)]
-    if not shared or None in seeds:
+    said = [run.config.get("seeds") or {} for run in (a, b)]
+    seeds = [(each.get("noise"), each.get("data")) for each in said]  # which samples, too
+    if not shared or (None, None) in seeds:
         return "n/a"
     if seeds[0] != seeds[1]:
         return "other seeds"
@@ -166,11 +171,11 @@ class SameData:
     seeds: list[int]
 
 
-def same_data(study: Study) -> list[SameData]:
+def same_data(study: Study, controls: bool = True) -> list[SameData]:
     """Every pair of arms that is compared; seeds with the same answer share a line."""
     found: list[SameData] = []
-    controls = [(c["arm"], c["than"]) for c in study.info.get("controls") or []]
-    for a, b in study.pairs + controls:
+    those = [(c["arm"], c["than"]) for c in study.info.get("controls") or []] if controls else []
+    for a, b in study.pairs + those:
         answers: dict[tuple[str, str, str], list[int]] = {}
         others = {run.seed: run for run in study.runs_of(b)}
         for run in study.runs_of(a):
@@ -199,9 +204,15 @@ def not_matched(study: Study) -> list[str]:
     """Everything known to differ between the arms besides the paradigm, one sentence each."""
     found = [q.sentence() for q in budget(study) if q.matched is False]
     found += _other_data(study)
-    parts = {a: sorted({n["name"] for r in study.runs_of(a) for n in r.needed}) for a in study.arms}
+    parts = {
+        a: sorted({(n["name"], n["hash"]) for r in study.runs_of(a) for n in r.needed})
+        for a in study.arms
+    }
     if len({tuple(names) for names in parts.values()}) > 1:
-        each = ", ".join(f"{a} {sentence(n) if n else 'none'}" for a, n in parts.items())
+        each = ", ".join(
+            f"{a} {sentence([f'{name} {digest[:6]}' for name, digest in n]) or 'none'}"
+            for a, n in parts.items()
+        )
         found.append(f"Tokenizers and other runs needed: {each}.")
     for line in lines(study.rows):
         if (line.task, line.metric.split("/")[-1]) != ("tokenizer", "exact"):

@@ -179,6 +179,9 @@ def _arm(study: Study, index: int, found: Sequence[Line]) -> Html:
         badge = tag("span", state, class_=f"badge {'done' if its[0].finished else 'open'}")
         names = [str(run.seed) for run in its]
         rows.append((f"Seed{'s' * (len(its) > 1)} {sentence(names)}", badge))
+    for run in runs:
+        if run.info.get("same_as"):
+            rows.append((f"Trained as, seed {run.seed}", tag("code", _place(run.info["same_as"]))))
     done = {run.seed for run in runs if run.finished}
     errors = {seed: study.error(arm, seed) for seed in study.seeds if seed not in done}
     rows += [("Error", text) for text in dict.fromkeys(errors.values()) if text]
@@ -193,6 +196,11 @@ def _arm(study: Study, index: int, found: Sequence[Line]) -> Html:
         tag("dl", terms),
         cards.card(runs[0] if runs else None),
     )
+
+
+def _place(folder: str) -> str:
+    """Study and run."""
+    return "/".join(Path(folder).parts[-2:])
 
 
 def _parameters(run: Run) -> str:

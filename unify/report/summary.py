@@ -42,13 +42,17 @@ def summary(study: Study, found: Sequence[Line]) -> str:
 
 def _data(study: Study) -> list[str]:
     """Whether the arms that are compared read the same samples of the tasks they share."""
-    kinds = {pair.kind for pair in compare.same_data(study)} - {"not applicable"}
+    pairs = compare.same_data(study, controls=False)
+    kinds = {pair.kind for pair in pairs} - {"not applicable"}
     if not kinds:
         return []
-    if kinds <= {"identical", "prefix"}:
-        first = " as far as the shorter run goes" if "prefix" in kinds else ""
-        return [f"Training data: the same samples of every task that two arms share{first}."]
-    return ["Training data: not the same for every pair of arms."]
+    if "differs" in kinds:
+        return ["Training data: not the same for every pair of arms."]
+    if "not known" in kinds:
+        return ["Training data: not known to be the same for every pair of arms."]
+    far = {"prefix": " as far as the shorter run goes", "partly": " as far as both were logged"}
+    until = next((far[kind] for kind in ("partly", "prefix") if kind in kinds), "")
+    return [f"Training data: the same samples of every task that two arms share{until}."]
 
 
 def _grid(study: Study) -> str:
