@@ -5,7 +5,7 @@ Nothing is trained. With a `budget` in the study, this is where steps are solved
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -288,7 +288,17 @@ def lines(planned: Plan) -> list[str]:
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     ]
     alone = len(planned.arms) == 1 or planned.study.budgets
-    return columns if alone else [*columns, *_matching(planned)]
+    return [*columns, *([] if alone else _matching(planned)), _all_left(entries.values())]
+
+
+def _all_left(entries: Collection[dict[str, Any]]) -> str:
+    """How many runs there are to train, and how long one after another."""
+    left = [e["seconds_left"] for e in entries]
+    runs = sum(list(e["runs"].values()).count("missing") for e in entries)
+    known = [seconds for seconds in left if seconds is not None]
+    if len(known) < len(left):
+        return f"{runs} runs missing; --measure says how long they take on this machine"
+    return f"{runs} runs missing; {_clock(sum(known))} of training, one after another"
 
 
 def _summed(states: dict[int, str]) -> str:

@@ -129,8 +129,8 @@ def load_study(
                 arms[name] = _arm(name, node, tree, study["name"], changes, tiny)
             except ConfigError as error:
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
-    extra = [f"{arm},default" for arm in arms] if (study["tune"] or {}).get("defaults") else []
-    problems += _unknown(tree, study, {*arms, *extra})
+    extra = [f"{arm},default" for arm in said] if (study["tune"] or {}).get("defaults") else []
+    problems += _unknown(tree, study, {*said, *extra})
     if problems:
         raise ConfigError(problems)
     study["arms"] = said
@@ -140,12 +140,15 @@ def load_study(
 def _unknown(tree: Tree, study: Completed, arms: Collection[str]) -> list[Problem]:
     """Arms that a study names and has not."""
     problems: list[Problem] = []
+    if study["baseline"] and study["baseline"] not in arms:
+        message = f"no arm {study['baseline']!r}{_instead(study['baseline'], arms)}"
+        problems.append(tree.root.value["baseline"].problem("baseline", message))
     for part, roles in NAMING_ARMS.items():
         for index, item in enumerate(study[part]):
             for role in roles:
                 if item[role] not in arms:
                     where = tree.root.value[part].value[index].value[role]
-                    message = f"no arm {item[role]!r}{suggest(item[role], arms)}"
+                    message = f"no arm {item[role]!r}{_instead(item[role], arms)}"
                     problems.append(where.problem(f"{part}.{index}.{role}", message))
     for base, width in study["widths"].items():
         for role, arm_ in (("", base), (".like", width["like"])):
@@ -158,6 +161,10 @@ def _unknown(tree: Tree, study: Completed, arms: Collection[str]) -> list[Proble
         where = tree.root.value["budgets"].value[arm_]
         problems.append(where.problem(f"budgets.{arm_}", f"no arm {arm_!r}{suggest(arm_, arms)}"))
     return problems
+
+
+def _instead(word: str, arms: Collection[str]) -> str:
+    return suggest(word, arms) or f"; it has {', '.join(sorted(arms))}"
 
 
 def _arm(

@@ -65,7 +65,10 @@ def _tasks(root: Node, model: type, problems: list[Problem]) -> None:
             message = f"unknown task{suggest(task, TASKS)}; tasks are {', '.join(TASKS)}"
             problems.append(child.problem(key, message))
         elif task not in learns:
-            message = f"{model.__name__} does not learn it; it learns {', '.join(sorted(learns))}"
+            message = (
+                f"{model.__name__} does not learn it; it learns {', '.join(sorted(learns))}: "
+                f"say `{task}: null` to leave it out"
+            )
             problems.append(child.problem(key, message))
 
 

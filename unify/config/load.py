@@ -119,7 +119,8 @@ def _read(name: Node, key: str, problems: list[Problem], inside: tuple[str, ...]
         near = Path(file).parent
         others = [f.name for f in near.iterdir()] if near.is_dir() else []
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise fail(f"cannot read {file}: {reason}{suggest(Path(file).name, others)}") from None
+        hint = suggest(Path(file).name, others) or "; paths are relative to the file that says them"
+        raise fail(f"cannot read {file}: {reason}{hint}") from None
     return with_bases(parse(text, file, problems), problems, (*inside, real))
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from unify.report.load import Run, Study
+from unify.report.load import ALL_TASKS, Run, Study
 from unify.report.plots import short
 from unify.report.tables import lines, number, sentence
 
@@ -106,8 +106,9 @@ WORST = ("differs", "not known", "partly", "prefix", "identical")
 def data_relation(a: Run, b: Run) -> tuple[str, str]:
     """(differs | not known | partly | prefix | identical | not applicable, in words)."""
     shared = [task for task in a.consumed if task in b.consumed]
-    if not a.consumed or not b.consumed:
-        return "not known", "not both logged what they read"
+    one_way = (ALL_TASKS in a.consumed) == (ALL_TASKS in b.consumed)
+    if not a.consumed or not b.consumed or not one_way:
+        return "not known", "not both logged what they read, or not in one way"
     if not shared:
         return "not applicable", "no task in common"
     answers = {task: _samples(a.consumed[task], b.consumed[task]) for task in shared}

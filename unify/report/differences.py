@@ -15,7 +15,7 @@ import numpy as np
 from unify.report.compare import MANY
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Row, Study
-from unify.report.tables import Line, number, plural, swatch
+from unify.report.tables import Line, number, plural, sentence, swatch
 from unify.statistics import (
     Difference,
     crossed,
@@ -118,7 +118,12 @@ def section(study: Study, found: Sequence[Line]) -> Html:
     parts: list[Node] = []
     if primary:
         parts += [tag("p", READING, class_="quiet"), _table(study, primary, judged=True)]
-    else:
+    measured_ = {line.metric for line in found}
+    missing = [metric for metric in study.primary if metric not in measured_]
+    if missing:
+        said = f"Named before the run, and never measured: {sentence(missing)}."
+        parts.append(tag("p", said, class_="note"))
+    if not study.primary:
         parts.append(tag("p", "The study named no primary outcome before it ran.", class_="quiet"))
     if others:
         listing = join([tag("p", OTHERS, class_="quiet"), _table(study, others, judged=False)])

@@ -18,7 +18,7 @@ def findings(folder: Path) -> str:
     studies = [load_study(path.parent) for path in sorted(folder.glob("*/study.json"))]
     found = [_section(study) for study in studies if study.info.get("claims")]
     if not found:
-        raise ValueError(f"{folder}: no study in it has `claims`; give a folder of studies")
+        raise ValueError(f"{folder} has no study with `claims`; name a folder of studies, as runs")
     return "\n\n".join(found) + "\n"
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import yaml
 
 Row = dict[str, Any]  # {arm, paradigm, seed, metric, value, n, low, high, passport}
+ALL_TASKS = "all tasks"
 RUN_NAME = re.compile(r"(?P<arm>.+)-s(?P<seed>-?\d+)-(?P<hash>[0-9a-f]+)")
 
 
@@ -89,7 +90,9 @@ class Run:
         found: dict[str, dict[int, str]] = {}
         for record in self.train:
             said = record.get("data")
-            for task, read in said.items() if isinstance(said, dict) else ():
+            if isinstance(said, str):  # as it was once written: of all tasks together
+                said = {ALL_TASKS: {"samples": record.get("samples"), "hash": said}}
+            for task, read in (said or {}).items():
                 found.setdefault(task, {})[read["samples"]] = read["hash"]
         return found
 
