@@ -195,7 +195,7 @@ class Transfusion(PrefixParadigm):
     def flops(self, batch: Batch) -> float:
         """Forward and backward (three forwards) of trunk and text head; patches are negligible."""
         length = self.tokens(batch) // len(batch)
-        sizes = [self.latent_tokens(column) for column in self.latent_columns(batch)]
+        sizes = [self.latent_tokens(c) - 2 for c in self.latent_columns(batch)]  # between its ends
         ahead = self.bidirectional * sum(n * (n - 1) // 2 for n in sizes)
         pairs = scored(length * (length + 1) // 2 + ahead, length, length)
         return 3.0 * len(batch) * (self.trunk.flops(length, pairs) + self.head_flops(batch))

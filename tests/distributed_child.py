@@ -5,8 +5,10 @@ import sys
 import lightning as L
 import torch
 
+from unify.callbacks import Recorder
 from unify.config import load_recipe
 from unify.experiment import Experiment
+from unify.journal import Journal
 from unify.nn.init import initialise
 from unify.train import assemble
 
@@ -40,7 +42,7 @@ def main(path: str, out: str, world: int) -> None:
         strategy="ddp" if world > 1 else "auto",
         max_steps=3,
         max_epochs=-1,
-        callbacks=[steps],
+        callbacks=[steps, Recorder(Journal(f"{out}.run"), 2)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

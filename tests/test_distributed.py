@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from unify.journal import Journal
+
 ROOT = Path(__file__).parent.parent
 CHILD = Path(__file__).parent / "distributed_child.py"
 
@@ -38,6 +40,12 @@ def test_two_ranks_make_the_steps_of_one(tmp_path, paradigm):
     assert all(torch.equal(first[name], second[name]) for name in first), "ranks stay alike"
     for name, value in alone["weights"].items():
         torch.testing.assert_close(first[name], value, atol=1e-4, rtol=1e-3)
+    read = [
+        [record["data"] for record in Journal(tmp_path / f"{name}.run").records("train")]
+        for name in ("alone", "ranks")
+    ]
+    assert len(read[0]) == 2
+    assert read[0] == read[1], "what all ranks read together"
     for step, ids in enumerate(alone["ids"]):
         together = [one for rank in ranks for one in rank["ids"][step]]
         assert sorted(together) == sorted(ids)

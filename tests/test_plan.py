@@ -88,6 +88,12 @@ def test_what_is_charged_is_charged_in_flops_alone():
     assert COST.total("steps", budget) == 3
 
 
+def test_a_budget_of_what_a_model_does_not_count_is_refused():
+    blind = Cost(3, {"t": TaskCost(6, 20, 0.0, 0.0)}, {})
+    with pytest.raises(ValueError, match="its model counts none; write flops"):
+        steps_for(Budget(flops=1e12), blind)
+
+
 def test_a_budget_of_one_task_counts_nothing_else(study):
     assert COST.total("samples", Budget(samples=1, task="u")) == 3 * 2
     assert COST.total("flops", Budget(flops=1, task="t", charge=["encoding"])) == 3 * 40

@@ -187,7 +187,11 @@ def steps_for(budget: Budget, cost: Cost) -> int:
     """Optimizer steps that spend the budget. ValueError where it does not reach for one."""
     quantity, amount = budget.stated
     each, before = cost.step(quantity, budget), ("needed" in budget.charge) * cost.before
-    steps = round((amount - before) / each) if each else 0
+    if not each:
+        raise ValueError(
+            f"budget.{quantity}: its model counts none; write {quantity}(batch) for it"
+        )
+    steps = round((amount - before) / each)
     if steps < 1:
         raise ValueError(
             f"budget.{quantity}: {amount:.3g} does not reach for one step of {each:.3g}"

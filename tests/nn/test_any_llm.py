@@ -141,7 +141,7 @@ def test_queries_dit_asks_nothing_about_images_of_one_that_reads_none(pair):
     model = QueriesDiT(llm, connector, denoiser, Pixels(), UniformTime(), queries=N)
     scored = [Captions(images=2, heldout=2), VisualQuestions(questions=2, heldout=2)]
     recipe = Recipe(model, Data(Shapes(), {"text_to_image": 2}), evaluation=scored)
-    assert measure(recipe, {"seed": 0, "weights": ""}) == ([], [])
+    assert measure(recipe, {"seed": 0, "weights": ""}, recipe.evaluation) == ([], [])
     words = r"edit: QueriesDiT does not learn it, because its llm \(PretrainedVLM\) reads no images"
     with pytest.raises(ValueError, match=words):
         Recipe(model, Data(Shapes(), {"edit": 2, "text_to_image": 2}))

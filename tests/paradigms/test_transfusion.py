@@ -59,8 +59,8 @@ def test_with_causal_image_attention_a_patch_sees_those_before_it_alone(drawing)
     both_ways = make_transfusion()
     patches = (SIDE // 4) ** 2
     spared = both_ways.flops(drawing) - model.flops(drawing)
-    ends = patches + 2
-    assert spared == 3 * len(drawing) * both_ways.trunk.flops(0, ends**2 // 2)
+    ahead = patches * (patches - 1) // 2
+    assert spared == 3 * len(drawing) * both_ways.trunk.flops(0, ahead)
 
 
 def test_text_before_an_image_does_not_depend_on_it_and_the_image_does_on_the_text(drawing):
