@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from unify.budget import first_rows, tasks_of
+from unify.card import _seen
 from unify.config import load_recipe
 from unify.nn.init import initialise
 from unify.noise import Noise
@@ -86,3 +87,16 @@ def test_padding_is_what_is_not_useful(paradigm):
 def test_texts_that_fill_their_columns_are_useful_whole():
     cost = tasks_of(recipe_of("transfusion", "data.lengths.prompt=4"))["text_to_image"]
     assert cost.useful == pytest.approx(cost.training)
+
+
+@pytest.mark.parametrize("paradigm", ["ar_vq", "transfusion"])
+def test_pairs_are_those_of_the_mask(paradigm, monkeypatch):
+    recipe = recipe_of(paradigm, "data.lengths.prompt=4")  # which every prompt fills
+    model, batch = recipe.model.eval(), first_rows(recipe, "text_to_image", 2)
+    with _seen(model) as seen, torch.no_grad():
+        model.loss(batch, Noise.for_batch(0, 0, batch))
+    allowed = seen["trunk"].dense()[0].sum().item()
+    counted_pairs = []
+    monkeypatch.setattr(model.trunk, "flops", lambda _, pairs: counted_pairs.append(pairs) or 0.0)
+    model.flops(batch)
+    assert counted_pairs == [allowed]
