@@ -77,6 +77,11 @@ def test_arms_that_differ_in_sampling_are_trained_once_and_scored_each(studies):
         assert (steps[one], steps[other]) == ({2}, {3})
 
 
+def test_the_page_says_whose_weights_an_arm_has(studies):
+    page = (studies[0] / "runs" / "first" / "report.html").read_text()
+    assert "those of <code>first/one</code>" in page
+
+
 def test_another_study_trains_nothing_that_is_there(studies):
     folder, _, said, left = studies
     assert sum("trained already, as" in line for line in said["second"]) == 4

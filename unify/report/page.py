@@ -27,7 +27,7 @@ from unify.report import (
 from unify.report.compare import MANY
 from unify.report.export import write_tables
 from unify.report.html import Html, Node, fold, join, tag
-from unify.report.load import Run, Study, load_study
+from unify.report.load import RUN_NAME, Run, Study, load_study
 from unify.report.style import CSS
 from unify.report.summary import summary
 from unify.report.tables import (
@@ -179,9 +179,9 @@ def _arm(study: Study, index: int, found: Sequence[Line]) -> Html:
         badge = tag("span", state, class_=f"badge {'done' if its[0].finished else 'open'}")
         names = [str(run.seed) for run in its]
         rows.append((f"Seed{'s' * (len(its) > 1)} {sentence(names)}", badge))
-    for run in runs:
-        if run.info.get("same_as"):
-            rows.append((f"Trained as, seed {run.seed}", tag("code", _place(run.info["same_as"]))))
+    shared = dict.fromkeys(_place(run.info["same_as"]) for run in runs if run.info.get("same_as"))
+    if shared:
+        rows.append(("Weights", join(["those of ", tag("code", ", ".join(shared))])))
     done = {run.seed for run in runs if run.finished}
     errors = {seed: study.error(arm, seed) for seed in study.seeds if seed not in done}
     rows += [("Error", text) for text in dict.fromkeys(errors.values()) if text]
@@ -199,8 +199,10 @@ def _arm(study: Study, index: int, found: Sequence[Line]) -> Html:
 
 
 def _place(folder: str) -> str:
-    """Study and run."""
-    return "/".join(Path(folder).parts[-2:])
+    """Study and arm of a run."""
+    study, run = Path(folder).parts[-2:]
+    name = RUN_NAME.fullmatch(run)
+    return f"{study}/{name['arm'] if name else run}"
 
 
 def _parameters(run: Run) -> str:
@@ -250,7 +252,7 @@ def _matched(study: Study) -> Html:
             [tag("code", k), *(v.get(a, "no run") for a in study.arms)] for k, v in differing
         ]
         listing = facts(["setting", *study.arms], written, "settings")
-        parts.append(fold(f"All {len(differing)} settings that differ", listing))
+        parts.append(fold(f"{plural(len(differing), 'setting')} that differ", listing))
     return join(parts)
 
 
