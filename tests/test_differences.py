@@ -135,9 +135,13 @@ def test_claims_get_a_verdict_each(eight):
     assert page.count("agrees</b>") == 2
 
 
-@pytest.mark.parametrize(("value", "edge"), [(0.99, "ceiling"), (0.01, "floor"), (0.5, "")])
-def test_arms_at_the_floor_or_the_ceiling_cannot_test_a_claim(value, edge):
-    rows = {s: {"value": value, "seed": s} for s in range(3)}
+@pytest.mark.parametrize(
+    ("value", "n", "edge"),
+    [(0.99, 100, "ceiling"), (0.01, 100, "floor"), (0.5, 100, ""), (0.0123, 100, "")],
+    ids=["ceiling", "floor", "between", "no share"],
+)
+def test_arms_at_the_floor_or_the_ceiling_cannot_test_a_claim(value, n, edge):
+    rows = {s: {"value": value, "seed": s, "n": n} for s in range(3)}
     line = Line("x/exact", {arm: Cell(rows) for arm in ("a", "b")})
     one = Comparison(line, "a", "b", paired([value] * 3, [value] * 3), adjusted=1.0)
     said = claims.judgement(one)

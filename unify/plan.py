@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from unify.budget import Config, Cost, cost_of, steps_for
-from unify.config import LoadWeights, load_recipe, needed_key
+from unify.config import LoadWeights, load_recipe, needed_key, needed_runs
 from unify.duration import measured, spent
 from unify.paradigm import Fitted
-from unify.recipe import Study, Tune
+from unify.recipe import QUANTITIES, Study, Tune
 from unify.report.compare import TOLERANCE, si
 from unify.reuse import reusable, same_training, training
 from unify.runs import Run, load_export
-from unify.train import needed_configs, run_of
+from unify.train import needed_configs, run_of, seeded
 from unify.tune import DEFAULT, chosen, trained_by_trials
 from unify.widths import study_and_arms
-
-QUANTITIES = ("steps", "samples", "tokens", "flops")
 
 
 @dataclass
@@ -136,7 +134,8 @@ def _planned(study: Study, arms: dict[str, Config]) -> Plan:
             if path not in known:
                 known[path] = cost_of(part, load_weights=_vocabularies(there))
                 there[path] = found(part, reuse=True)
-        needed = {label(path, part): known[path] for path, part in parts.items()}
+        asked = needed_runs(config)
+        needed = {_label(part, asked[key].seed): known[key] for key, part in parts.items()}
         cost = cost_of(config, needed, _vocabularies(there))
         budget = study.budget_of(arm)
         if budget is not None:
@@ -148,10 +147,9 @@ def _planned(study: Study, arms: dict[str, Config]) -> Plan:
     return Plan(study, solved, costs)
 
 
-def label(key: str, part: Config) -> str:
-    """What a needed run is called: its experiment, and the seed that it was asked with."""
-    _, seed, added = key.rpartition(" seed ")
-    return part["name"] + (f", seed {added}" if seed else "")
+def _label(part: Config, seed: int) -> str:
+    """What a needed run is called: its experiment, and the seed that it is asked with."""
+    return part["name"] + (f", seed {seed}" if seed else "")
 
 
 def _vocabularies(there: Mapping[str, Run | None]) -> LoadWeights:
@@ -176,8 +174,7 @@ def tuning(tune: Tune, cost: Cost) -> float:
 
 def replicate(config: Config, seed: int) -> Config:
     """An arm under one of its study's seeds."""
-    seeds = {name: own + seed for name, own in config["seeds"].items()}
-    return {**config, "seeds": seeds, "replicate": seed}
+    return {**seeded(config, seed), "replicate": seed}
 
 
 def found(config: Config, reuse: bool = False) -> Run | None:
@@ -297,8 +294,8 @@ def _all_left(entries: Collection[dict[str, Any]]) -> str:
     runs = sum(list(e["runs"].values()).count("missing") for e in entries)
     known = [seconds for seconds in left if seconds is not None]
     if len(known) < len(left):
-        return f"{runs} runs missing; --measure says how long they take on this machine"
-    return f"{runs} runs missing; {_clock(sum(known))} of training, one after another"
+        return f"runs missing: {runs}; --measure says how long they take on this machine"
+    return f"runs missing: {runs}; {_clock(sum(known))} of training, one after another"
 
 
 def _summed(states: dict[int, str]) -> str:

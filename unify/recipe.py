@@ -99,6 +99,9 @@ class Recipe:
                 )
 
 
+QUANTITIES = ("steps", "samples", "tokens", "flops")  # that a budget may be of
+
+
 @dataclass
 class Budget:
     """What every arm may spend: one of these. Steps follow from it (unify/budget.py).
@@ -126,8 +129,7 @@ class Budget:
 
     @property
     def _set(self) -> dict[str, float]:
-        names = ("steps", "samples", "tokens", "flops")
-        return {name: float(getattr(self, name)) for name in names if getattr(self, name)}
+        return {name: float(getattr(self, name)) for name in QUANTITIES if getattr(self, name)}
 
     @property
     def stated(self) -> tuple[str, float]:

@@ -73,9 +73,13 @@ def needed_configs(parent: Config) -> dict[str, Config]:
     found = {}
     for key, needed in needed_runs(parent).items():
         config = load_recipe(needed.path, tiny=needed.tiny)
-        seeds = {name: own + needed.seed for name, own in config["seeds"].items()}
-        found[key] = {**config, "seeds": seeds, "machine": parent["machine"]}
+        found[key] = {**seeded(config, needed.seed), "machine": parent["machine"]}
     return found
+
+
+def seeded(config: Config, added: int) -> Config:
+    """A configuration with a number added to each of its seeds."""
+    return {**config, "seeds": {name: own + added for name, own in config["seeds"].items()}}
 
 
 class Stopped(Exception):

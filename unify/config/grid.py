@@ -17,6 +17,7 @@ from itertools import product
 from typing import Any
 
 from unify.config.tree import Node, Problem
+from unify.recipe import QUANTITIES
 
 Point = dict[str, Any]  # dotted key -> value
 
@@ -51,7 +52,6 @@ def points(grid: Node | None, problems: list[Problem]) -> list[Point]:
     return [dict(zip(grid.value, point, strict=True)) for point in product(*values)]
 
 
-QUANTITIES = ("steps", "samples", "tokens", "flops")
 BUDGET = "budget."  # of the arm, in the study, and not a key of the experiment
 
 

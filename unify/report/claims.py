@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from unify.report.differences import Comparison, compare, measured
 from unify.report.html import Html, join, tag
 from unify.report.load import Study
+from unify.report.scaling import is_share
 from unify.report.tables import Line, sentence
 from unify.statistics import holm
 
@@ -36,7 +37,6 @@ def claims(study: Study, found: Sequence[Line]) -> list[tuple[dict[str, str], Co
     return made
 
 
-SHARES = ("exact", "accuracy", "changed", "kept")  # measures that are shares of trials
 EDGE = 0.02  # a share this near to 0 or 1 leaves no room to be better or worse
 
 
@@ -57,7 +57,7 @@ def _edge(one: Comparison) -> str:
     """`floor` or `ceiling`, where both arms' shares are there."""
     both = [one.line.cells[arm].value for arm in (one.first, one.second)]
     known = [value for value in both if value is not None]
-    if one.line.measure not in SHARES or len(known) < 2:
+    if not is_share(one.line) or len(known) < 2:
         return ""
     return "floor" if max(known) <= EDGE else "ceiling" if min(known) >= 1 - EDGE else ""
 
