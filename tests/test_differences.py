@@ -173,3 +173,15 @@ def test_controls_come_out_or_the_page_says_that_the_study_is_blind(eight):
     study = load_study(eight)
     found = [good for _, _, good in claims.controls(study, lines(study.rows))]
     assert found == [False, True]
+
+
+def test_one_seed_says_nothing_of_a_control(tmp_path):
+    folder = write_study(tmp_path / "one", steps=20)
+    info = json.loads((folder / "study.json").read_text())
+    worse = {"arm": "transfusion", "expect": "worse", "than": "ar_vq"}
+    (folder / "study.json").write_text(json.dumps(info | {"controls": [worse]}))
+    study = load_study(folder)
+    found = lines(study.rows)
+    assert [good for _, _, good in claims.controls(study, found)] == [None, None]
+    assert claims.failed_controls(study, found) == []
+    assert "one seed cannot tell" in render(study)

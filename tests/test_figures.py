@@ -3,10 +3,12 @@
 import xml.etree.ElementTree as xml
 
 import pytest
+from matplotlib.figure import Figure
 from report_study import write_study
 
 from unify.report.figures import drawn, figures, pareto, write_figures
 from unify.report.load import load_study
+from unify.report.plots import log_axis
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,18 @@ def test_each_primary_outcome_is_drawn_against_both_costs(study):
     points = figures(study)["vqa-accuracy-by-seconds"].axes[0].collections
     assert len(points) == 2 * len(study.arms)
     assert len(points[0].get_offsets()) == 3, "a point per seed"
+
+
+def test_costs_have_a_few_round_numbers_on_their_axis():
+    axes = Figure().add_subplot()
+    for low, high, said in [(6.4e12, 8.8e12, "7T"), (2e-3, 3.0, "0.01"), (1e9, 4e13, "1G")]:
+        axes.clear()
+        axes.scatter([low, high], [0, 1])
+        log_axis(axes)
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+        assert said in labels
+        assert 2 <= len(labels) <= 7
+        assert not axes.get_xticks(minor=True).size
 
 
 def test_files_are_readable_and_equal_again(study):

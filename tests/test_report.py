@@ -19,6 +19,7 @@ from report_study import ARMS, PROMPTS, scores, write_results, write_study
 from unify.grids import save_grid
 from unify.metrics.metric import Grid
 from unify.report import compare
+from unify.report.compare import seeds_text
 from unify.report.console import print_results
 from unify.report.html import join, tag
 from unify.report.load import Run, load_study
@@ -283,9 +284,10 @@ def test_page_of_several_seeds_says_mean_range_and_exploratory(tmp_path):
     rows = [r for arm in ["ar_vq"] for s in (0, 1, 2) for r in scores(arm, s)]
     exact = [r["value"] for r in rows if r["metric"] == "text_to_image/exact"]
     assert number(sum(exact) / 3) in text
-    assert f"{number(min(exact))}–{number(max(exact))} · n 512 each" in text
+    assert f"{number(min(exact))}–{number(max(exact))}" in text
+    assert "exact primary n 512" in text
     assert "exploratory" in text
-    assert "0, 1 and 2" in text
+    assert "Seeds 0 to 2" in text
 
 
 def reading(config=None, **tasks):
@@ -397,3 +399,38 @@ def test_console_prints_one_plain_line_per_metric_where_nobody_looks():
     figures = " ".join(accuracy.split()[1:])
     assert figures == "0.936 (0.911 to 0.954) 0.922 (0.895 to 0.942)"
     assert "n/a" in printed
+
+
+def test_runs_of_earlier_settings_are_not_reported(tmp_path):
+    folder = write_study(tmp_path / "changed", seeds=(0, 1), steps=20)
+    study = load_study(folder)
+    old = study.runs[0].folder
+    new = old.with_name(old.name[:-4] + "0000")
+    shutil.copytree(old, new)
+    edit(folder / "study.json", runs=[r.folder.name for r in study.runs[1:]] + [new.name])
+    assert [r.folder for r in load_study(folder).runs] == [new, *(r.folder for r in study.runs[1:])]
+    edit(folder / "study.json", runs=[r.folder.name for r in study.runs])
+    assert [r.folder for r in load_study(folder).runs] == [r.folder for r in study.runs]
+
+
+def test_without_results_the_scores_of_the_runs_are_shown(tmp_path):
+    folder = write_study(tmp_path / "cut", steps=20)
+    study = load_study(folder)
+    (folder / "results.json").unlink()
+    for run in study.runs:
+        its = [row for row in study.rows if row["arm"] == run.arm]
+        (run.folder / "eval" / "scores.json").write_text(json.dumps({"rows": its}))
+    assert load_study(folder).rows == study.rows
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ([3], "seed 3"),
+        ([0, 1], "seeds 0 and 1"),
+        ([0, 1, 2], "seeds 0 to 2"),
+        ([0, 1, 3], "seeds 0, 1 and 3"),
+    ],
+)
+def test_seeds_in_words(seeds, said):
+    assert seeds_text(seeds) == said

@@ -85,6 +85,7 @@ def run_study(
         elif f"{arm} seed {seed}" not in failed:
             rows += _scored(arm, seed, config, failed, say)
         write_json(folder / "results.json", rows)
+    _name_runs(folder, [config for _, _, config in planned])
     write_report(folder)
     ship_study(folder, machine["tracker"], machine["runs"])
     return Outcome(folder, rows, failed, store_uri(machine["tracker"], machine["runs"]))
@@ -126,6 +127,14 @@ def _stored(config: Config) -> list[Row]:
     run = found(config)
     path = run.folder / "eval" / "scores.json" if run and run.finished else None
     return json.loads(path.read_text())["rows"] if path and path.is_file() else []
+
+
+def _name_runs(folder: Path, configs: Sequence[Config]) -> None:
+    """Which run folders are the study's as its file is now: those of earlier settings stay on disk,
+    and are not reported."""
+    runs = [run.folder.name for config in configs if (run := found(config))]
+    info = json.loads((folder / "study.json").read_text())
+    write_json(folder / "study.json", {**info, "runs": runs})
 
 
 @contextmanager

@@ -131,9 +131,13 @@ def test_a_paradigm_s_tokenizers_are_measured_by_name_and_once():
     ]
 
 
-def test_the_passport_names_tokenizer_images_and_data():
-    model, source = Grey(), Shapes()
-    passport = measure(model, source=source, images=4)[0]["tokenizer/psnr"].passport
-    assert passport["tokenizer"] == model.content_hash()
-    assert passport["images"] == "image/test/0-3"
-    assert passport["data"] == source.fingerprint()
+def test_the_passport_names_tokenizer_and_the_images_themselves():
+    model = Grey()
+
+    def passport(source):
+        return measure(model, source=source, images=4)[0]["tokenizer/psnr"].passport
+
+    assert passport(Shapes())["tokenizer"] == model.content_hash()
+    assert passport(Shapes())["images"] == "image/test/0-3"
+    assert passport(Shapes()) == passport(Shapes(caption_noise=1.0)), "the same images"
+    assert passport(Shapes())["data"] != passport(Shapes(seed=1))["data"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -70,6 +71,11 @@ class Metric(ABC):
     @abstractmethod
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         """Scores named like `text_to_image/exact/two_objects`, and grids to look at."""
+
+
+def digest(content: bytes) -> str:
+    """12 hex digits of what was scored or asked, for a passport."""
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def proportion(metric: str, hits: Sequence[bool], passport: dict[str, Any] | None = None) -> Score:

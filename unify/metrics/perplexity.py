@@ -7,7 +7,7 @@ import math
 import torch
 
 from unify.data.source import collate
-from unify.metrics.metric import Grid, Metric, Score, Subject
+from unify.metrics.metric import Grid, Metric, Score, Subject, digest
 from unify.noise import Noise
 from unify.paradigm import Paradigm
 from unify.tokenizer import TextTokenizer
@@ -37,11 +37,12 @@ class Perplexity(Metric):
 
     def _task(self, subject: Subject, task: str) -> Score:
         assert isinstance(subject.model, Paradigm)
-        totals, counts = [], []
+        totals, counts, said = [], [], []
         indices = range(min(self.rows, subject.source.size(task, "test")))
         for start in range(0, len(indices), subject.batch):
             chosen = indices[start : start + subject.batch]
             records = [subject.source.record(task, "test", index) for index in chosen]
+            said += [str(v) for r in records for v in r.fields.values() if isinstance(v, str)]
             batch = collate(task, records, subject.lengths).to(subject.model.device)
             noise = Noise.for_batch(subject.seed, 0, batch, subject.model.device)
             for term in subject.model.loss(batch, noise).values():
@@ -59,6 +60,7 @@ class Perplexity(Metric):
         passport = {
             "split": "test",
             "rows": len(totals),
+            "texts": digest("\n".join(said).encode()),
             "likelihood": subject.model.likelihood,
             "text_tokenizer": [tokenizer.content_hash() for tokenizer in vocabulary],
         }

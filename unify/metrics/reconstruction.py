@@ -22,7 +22,7 @@ from unify.data.shapes import Shapes
 from unify.data.shapes_checker import Checker
 from unify.data.shapes_scene import Scene
 from unify.data.source import TASKS, Source, Split, images
-from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
+from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest, proportion
 from unify.paradigm import Paradigm
 from unify.tokenizer import ContinuousTokenizer, DiscreteTokenizer, ImageTokenizer
 
@@ -52,7 +52,7 @@ class Reconstruction(Metric):
             passport = {
                 "tokenizer": tokenizer.content_hash(),
                 "images": f"{task}/{self.split}/0-{len(originals) - 1}",
-                "data": subject.source.fingerprint(),
+                "data": digest(originals.numpy().tobytes()),
             }
             verdicts = exact(subject.source, originals, copies)
             scores += fidelity(prefix, originals, copies, passport)

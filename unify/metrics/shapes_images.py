@@ -18,7 +18,6 @@ B images, H x W pixels.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -34,7 +33,7 @@ from unify.data.shapes_checker import VERSION, Checker, Unreadable
 from unify.data.shapes_language import Prompt
 from unify.data.shapes_scene import Pattern, Scene
 from unify.data.source import Record, Split, images
-from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
+from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest, proportion
 from unify.noise import stable_seed
 from unify.paradigm import Paradigm
 
@@ -59,9 +58,9 @@ def records_of(world: Shapes, task: str, split: Split, n: int) -> list[Record]:
 
 def passport(subject: Subject, asked: Sequence[object], sampling: dict) -> dict:
     """How a score was measured."""
-    digest = hashlib.sha256("\n".join(map(str, asked)).encode()).hexdigest()[:12]
+    prompts = digest("\n".join(map(str, asked)).encode())
     seeds = "stable_seed(evaluation seed, what, row)"
-    return {"prompt_set": digest, "sampler": dict(sampling), "seeds": seeds, "checker": VERSION}
+    return {"prompt_set": prompts, "sampler": dict(sampling), "seeds": seeds, "checker": VERSION}
 
 
 def generate(

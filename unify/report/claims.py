@@ -80,9 +80,13 @@ def claims_section(study: Study, found: Sequence[Line]) -> Html | None:
 CONTROLS = "What had to come out for this study to be able to tell arms apart."
 
 
-def controls(study: Study, found: Sequence[Line]) -> list[tuple[dict[str, str], Comparison, bool]]:
-    """Each control on each primary outcome, and whether it came out (at 5%, each by itself)."""
-    made = []
+Control = tuple[dict[str, str], Comparison, bool | None]
+
+
+def controls(study: Study, found: Sequence[Line]) -> list[Control]:
+    """Each control on each primary outcome, and whether it came out (at 5%, each by itself); None
+    where one seed cannot tell."""
+    made: list[Control] = []
     for control in study.info.get("controls") or []:
         for line in found:
             if line.metric not in study.primary or line.note:
@@ -93,7 +97,8 @@ def controls(study: Study, found: Sequence[Line]) -> list[tuple[dict[str, str], 
                     one = Comparison(line, control["arm"], control["than"], difference)
                     one.adjusted = difference.p
                     wanted = ("lower",) if control["expect"] == "worse" else (SAME,)
-                    made.append((control, one, one.words in wanted))
+                    told = one.words in wanted if difference.p is not None else None
+                    made.append((control, one, told))
     return made
 
 
@@ -105,34 +110,44 @@ def controls_section(study: Study, found: Sequence[Line]) -> Html | None:
     rows = []
     for control, one, came_out in tried:
         wanted = f"{control['arm']}: {control['expect']} {AS[control['expect']]} {control['than']}"
-        badge = tag("span", "as expected" if came_out else "failed", class_=KINDS[came_out])
+        said, kind = BADGES[came_out]
+        badge = tag("span", said, class_=f"badge {kind}")
         cells = [tag("td", wanted), tag("td", one.line.metric), measured(one), tag("td", badge)]
         rows.append(tag("tr", *cells))
     head = tag("tr", *(tag("th", n) for n in ("Control", "Metric", "Difference", "")))
     table = tag("table", tag("thead", head), tag("tbody", *rows), class_="claims")
-    said = [tag("p", text, class_="note") for text in failed_controls(study, found)]
-    return join([*said, tag("p", CONTROLS, class_="quiet"), tag("div", table, class_="scroll")])
+    failed = [tag("p", text, class_="note") for text in failed_controls(study, found)]
+    return join([*failed, tag("p", CONTROLS, class_="quiet"), tag("div", table, class_="scroll")])
 
 
 AS = {"same": "as", "worse": "than"}
-KINDS = {True: "badge done", False: "badge open"}
+BADGES = {
+    True: ("as expected", "done"),
+    False: ("failed", "open"),
+    None: ("one seed cannot tell", ""),
+}
 
 
 def failed_controls(study: Study, found: Sequence[Line]) -> list[str]:
-    """A sentence on each that failed, for the page's first paragraph too."""
+    """A sentence on those that failed and mean one thing, for the page's first paragraph too."""
     tried = controls(study, found)
+    by_meaning: dict[str, list[str]] = {}
+    for control, one, came_out in tried:
+        if came_out is False:
+            wanted = f"{one.first} should be {control['expect']} {AS[control['expect']]}"
+            failed = by_meaning.setdefault(_meaning(control, one, tried), [])
+            failed.append(f"{one.line.metric}: {wanted} {one.second}")
     return [
-        f"A control failed ({one.line.metric}: {one.first} should be {control['expect']} "
-        f"{AS[control['expect']]} {one.second}): {_meaning(control, one, tried)}"
-        for control, one, came_out in tried
-        if not came_out
+        f"{'A control' if len(failed) == 1 else f'{len(failed)} controls'} failed "
+        f"({'; '.join(failed)}): {meaning}"
+        for meaning, failed in by_meaning.items()
     ]
 
 
 def _meaning(
     control: dict[str, str],
     one: Comparison,
-    tried: Sequence[tuple[dict[str, str], Comparison, bool]],
+    tried: Sequence[Control],
 ) -> str:
     """An arm that is no worse says little of a study that did tell another from the same one."""
     told = [
@@ -148,7 +163,7 @@ def _meaning(
             f"from {one.second}."
         )
     if control["expect"] == "same":
-        return "seeds alone made that difference, so others as small mean nothing."
+        return "seeds alone make such a difference, so others as small mean nothing."
     return (
         "the study could not tell arms apart there, and its other comparisons on that outcome "
         "mean little."

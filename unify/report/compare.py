@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -196,7 +196,7 @@ def _other_data(study: Study) -> list[str]:
         return [f"Data of {len(others)} of the {len(pairs)} pairs that are compared (see above)."]
     found = []
     for pair in others:
-        seeds = f"seed{'s' * (len(pair.seeds) > 1)} {sentence([str(s) for s in pair.seeds])}"
+        seeds = seeds_text(pair.seeds)
         found.append(f"Data of {pair.first} and {pair.second} ({seeds}): {pair.text}.")
     return found
 
@@ -232,8 +232,16 @@ def not_matched(study: Study) -> list[str]:
         if not run.finished:
             found.append(f"{run.arm}, seed {run.seed}, did not finish: {progress(run)}.")
     ran = {(run.arm, run.seed) for run in study.runs}
-    missing = [f"{a} seed {s}" for a in study.arms for s in study.seeds if (a, s) not in ran]
-    return found + ([f"No run: {sentence(missing)}."] if missing else [])
+    missing = {a: [s for s in study.seeds if (a, s) not in ran] for a in study.arms}
+    absent = [f"{a} ({seeds_text(its)})" for a, its in missing.items() if its]
+    return found + ([f"No run: {sentence(absent)}."] if absent else [])
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """`seed 3`, `seeds 0 to 7`, `seeds 0, 2 and 5`."""
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seed{'s' * (len(seeds) > 1)} {sentence([str(seed) for seed in seeds])}"
 
 
 def progress(run: Run) -> str:

@@ -18,6 +18,7 @@ from unify.files import write_atomically
 from unify.report.compare import MANY
 from unify.report.html import Html, join, tag
 from unify.report.load import Study
+from unify.report.plots import log_axis
 from unify.report.scaling_figures import scaling_figures
 from unify.report.style import ARMS_LIGHT
 from unify.report.tables import Cell, Line, lines
@@ -142,7 +143,7 @@ def _against(
         return None
     front = pareto(means)
     axes.step(*zip(*front, strict=True), where="post", color="#5d6169", linewidth=0.8, zorder=0)
-    axes.set_xscale("log")
+    log_axis(axes)
     axes.set_xlabel(label)
     axes.set_title(line.metric.replace("_", " "), loc="left", fontsize=10)
     _finish(figure, axes)

@@ -27,6 +27,7 @@ MOMENT = re.compile(r"step-(?P<step>\d+)(?:-(?P<name>.+))?")
 UNREADABLE = "The picture could not be read."
 ACROSS = 8  # pictures of one moment of training
 MOST_PICTURES = 24  # of one grid and arm
+FEW = 7  # arms of a card, whose verdicts are written out
 MOST_SIDE = 128  # pixels of one embedded picture
 MOST_SHEET = 512  # pixels of a whole grid shown as one picture
 EXACT_SIDE = 64  # up to here a picture is embedded losslessly
@@ -130,7 +131,7 @@ def _block(study: Study, name: str, grids: Sequence[Shown], place: str) -> Html:
             _card([(g.run.arm, g.pictures[i]) for g in grids], study.arms)
             for i in range(len(first.pictures))
         ]
-        body = tag("div", *cards, class_=f"cards of-{min(len(grids), 6)}")
+        body = tag("div", *cards, class_=f"cards of-{len(grids) if len(grids) < FEW else 'many'}")
     else:
         body = join(_alone(study, grid, len(grids) > 1) for grid in grids)
     left = max(len(g.titles) for g in grids) - MOST_PICTURES
@@ -175,8 +176,8 @@ def mark(verdict: bool | None) -> Html:
     if verdict is None:
         return tag("span", "not judged", class_="verdict open")
     if verdict:
-        return tag("span", "✓ right", class_="verdict right")
-    return tag("span", "✗ wrong", class_="verdict wrong")
+        return tag("span", "✓", tag("span", " right", class_="word"), class_="verdict right")
+    return tag("span", "✗", tag("span", " wrong", class_="word"), class_="verdict wrong")
 
 
 def training_samples(study: Study) -> Html:

@@ -182,16 +182,25 @@ def load_study(folder: Path) -> Study:
     if not path.is_file():
         raise ValueError(f"{folder} is not a study: it has no study.json; run `unify study` first")
     info = _json(path)
-    rows = _json(folder / "results.json") if (folder / "results.json").is_file() else []
     arms = list(info["arms"])
     newest: dict[tuple[str, int], Run] = {}
     folders = [p for p in folder.iterdir() if p.is_dir() and RUN_NAME.fullmatch(p.name)]
+    meant = info.get("runs") or [p.name for p in folders]
+    folders = [p for p in folders if p.name in meant]
     for run in map(load_run, sorted(folders, key=_age)):  # a later run of the same arm replaces
         if run.arm in arms:
             newest[run.arm, run.seed] = run
     runs = sorted(newest.values(), key=lambda r: (arms.index(r.arm), r.seed))
-    rows = [row for row in rows if row["arm"] in arms]
+    rows = [row for row in _rows(folder, runs) if row["arm"] in arms]
     return Study(folder, info, rows, runs, _needed_runs(folder.parent, runs))
+
+
+def _rows(folder: Path, runs: Sequence[Run]) -> list[Row]:
+    """results.json, or, where the study did not come to write it, the scores that its runs have."""
+    if (folder / "results.json").is_file():
+        return list(_json(folder / "results.json"))
+    scores = [run.folder / "eval" / "scores.json" for run in runs]
+    return [row for path in scores if path.is_file() for row in _json(path)["rows"]]
 
 
 def _needed_runs(place: Path, runs: Sequence[Run]) -> dict[str, Run]:

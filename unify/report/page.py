@@ -40,8 +40,8 @@ from unify.report.tables import (
     number,
     plural,
     results_table,
-    sentence,
     swatch,
+    unbroken,
 )
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -177,8 +177,7 @@ def _arm(study: Study, index: int, found: Sequence[Line]) -> Html:
         states.setdefault("finished" if run.finished else compare.progress(run), []).append(run)
     for state, its in states.items():
         badge = tag("span", state, class_=f"badge {'done' if its[0].finished else 'open'}")
-        names = [str(run.seed) for run in its]
-        rows.append((f"Seed{'s' * (len(its) > 1)} {sentence(names)}", badge))
+        rows.append((compare.seeds_text([run.seed for run in its]).capitalize(), badge))
     shared = dict.fromkeys(_place(run.info["same_as"]) for run in runs if run.info.get("same_as"))
     if shared:
         rows.append(("Weights", join(["those of ", tag("code", ", ".join(shared))])))
@@ -229,7 +228,7 @@ def _matched(study: Study) -> Html:
         rows.append(
             [
                 q.name,
-                *(q.text(a) for a in study.arms),
+                *(unbroken(q.text(a)) for a in study.arms),
                 tag("span", said[1], class_=f"badge {said[0]}"),
             ]
         )
@@ -263,13 +262,13 @@ def _same_data(study: Study) -> Html:
             tag("span", p.kind, class_=f"badge {'done' if p.kind == 'identical' else 'open'}"),
             p.text,
             p.noise,
-            sentence([str(s) for s in p.seeds]),
+            compare.seeds_text(p.seeds),
         ]
         for p in compare.same_data(study)
     ]
     if not pairs:
         return tag("p", "Fewer than two arms have a run under the same seed.", class_="quiet")
-    table = facts(["arms", "", "samples read, by their hash", "noise", "seeds"], pairs)
+    table = facts(["arms", "", "samples read, by their hash", "noise", ""], pairs)
     return fold(f"All {len(pairs)} pairs that are compared", table) if len(pairs) > MANY else table
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 from unify.report.html import Html, tag
 
@@ -146,6 +147,17 @@ def ticks(low: float, high: float, log: bool) -> list[float]:
     step = next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def log_axis(axes: Any) -> None:
+    """Of a matplotlib figure: x logarithmic, with the few round numbers that its range holds."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    marks = ticks(low, high, log=True)
+    marks = marks if len(marks) > 1 else ticks(low, high, log=False)  # less than a decade
+    axes.set_xticks(marks, [short(mark) for mark in marks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(low, high)
 
 
 def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from unify.report import scaling
 from unify.report.compare import si
 from unify.report.load import Study
+from unify.report.plots import log_axis
 from unify.report.style import ARMS_LIGHT
 from unify.report.tables import Line
 from unify.scaling import fit
@@ -50,7 +51,7 @@ def _losses(known: dict[str, scaling.Series]) -> Figure:
                 axes.plot(np.exp(at + np.log(xs).mean()), values, color=colour, linewidth=0.9)
             if best.where == "inside":
                 axes.scatter([best.size], [best.loss], s=60, color=colour, marker="*")
-        axes.set_xscale("log")
+        log_axis(axes)
         axes.set_xlabel("trainable parameters")
         axes.set_title(f"{arm}: loss", loc="left", fontsize=10)
         axes.legend(fontsize=8)
@@ -72,7 +73,7 @@ def _scores(known: dict[str, scaling.Series], line: Line) -> Figure:
             at = np.linspace(min(xs), max(xs), POINTS)
             a, b = through.coefficients
             axes.plot(np.exp(at), [_share(a + b * x) for x in at], linewidth=0.9, **look)
-    axes.set_xscale("log")
+    log_axis(axes)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("budget")
     axes.set_title(line.metric.replace("_", " "), loc="left", fontsize=10)

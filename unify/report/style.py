@@ -167,6 +167,9 @@ svg.intervals{display:block}
 .of-4{grid-template-columns:repeat(auto-fill,minmax(320px,1fr))}
 .of-5{grid-template-columns:repeat(auto-fill,minmax(min(400px,100%),1fr))}
 .of-6{grid-template-columns:repeat(auto-fill,minmax(min(480px,100%),1fr))}
+.of-many{grid-template-columns:repeat(auto-fill,minmax(min(500px,100%),1fr))}
+.of-many .shots{grid-template-columns:repeat(auto-fit,minmax(54px,1fr))}
+.of-many .word{display:none}
 figure{margin:0;min-width:0}
 .card{display:flex;flex-direction:column}
 .shots{display:grid;grid-template-columns:repeat(auto-fit,minmax(72px,1fr));gap:6px}

@@ -65,8 +65,7 @@ class Cell:
     def trials(self) -> str:
         """How many trials, of each seed where there are several."""
         counts = sorted({r["n"] for r in self.rows.values() if r.get("n") is not None})
-        text = "–".join(f"{n:,}" for n in dict.fromkeys(counts[:1] + counts[-1:]))
-        return text + (" each" if len(self.rows) > 1 and text else "")
+        return "–".join(f"{n:,}" for n in dict.fromkeys(counts[:1] + counts[-1:]))
 
 
 @dataclass
@@ -227,7 +226,10 @@ def _row(line: Line, arms: Sequence[str], seeds: Sequence[int], primary: bool) -
     if line.measure in LOWER_IS_BETTER and not line.metric.startswith("tokenizer/"):
         name.append(tag("span", " lower is better", class_="quiet"))
     absent = "–" if line.note else "n/a"
-    cells = [_cell(line.cells.get(arm), seeds, absent) for arm in arms]
+    trials = {cell.trials for cell in line.cells.values()}
+    if len(trials) == 1 and "" not in trials:  # said once, for all arms
+        name.append(tag("span", " ", unbroken(f"n {min(trials)}"), class_="quiet"))
+    cells = [_cell(line.cells.get(arm), seeds, absent, len(trials) > 1) for arm in arms]
     kind = "main" if not line.category or line.alone else "category"
     kind = "reference" if line.reference else "plain" if line.alone else kind
     return tag(
@@ -239,17 +241,17 @@ def _row(line: Line, arms: Sequence[str], seeds: Sequence[int], primary: bool) -
     )
 
 
-def _cell(cell: Cell | None, seeds: Sequence[int], absent: str) -> Html:
+def _cell(cell: Cell | None, seeds: Sequence[int], absent: str, counted: bool) -> Html:
     if cell is None:
         return tag("td", tag("span", absent, class_="quiet"), class_="num")
     parts = [tag("span", number(cell.value), class_="value")]
-    detail = [f"n {cell.trials}"] if cell.trials else []
+    detail = [f"n {cell.trials}"] if counted and cell.trials else []
     if cell.span is not None:
         low, high = map(number, cell.span)
         detail.insert(0, f"{low}–{high}" if len(cell.rows) > 1 else f"[{low}, {high}]")
     if len(cell.values) < len(seeds) and len(seeds) > 1:
         detail.append(f"{len(cell.values)} of {len(seeds)} seeds")
-    detail = [part.replace(" ", "\N{NO-BREAK SPACE}") for part in detail]  # lines break between
+    detail = [unbroken(part) for part in detail]  # lines break between
     parts.append(tag("span", " · ".join(detail), class_="interval"))
     return tag("td", *parts, class_="num")
 
@@ -299,6 +301,11 @@ def every_measurement(rows: Sequence[Row]) -> Html:
         for r in rows
     ]
     return facts(["metric", "arm", "seed", "value", "low", "high", "n"], written, "numbers")
+
+
+def unbroken(text: str) -> str:
+    """With spaces at which no line breaks, but for those of a range."""
+    return " – ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in text.split(" – "))
 
 
 def sentence(items: Sequence[str], last: str = "and") -> str:
