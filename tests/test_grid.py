@@ -123,6 +123,8 @@ def test_mlflow_has_the_study_above_its_runs(study, tmp_path):
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.inputs.dataset_inputs[0].dataset.name == "Shapes"
     assert parent.data.metrics[f"{metric}/transfusion_lr_0.001"] == made.rows[0]["value"]
+    assert f"{metric}: transfusion" in parent.data.tags["mlflow.note.content"]
+    assert parent.data.tags["mlflow.source.name"] == path
     names = {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert names >= {"report.html", "report.md", "results.csv", "table.tex"}
     assert send_study(made.folder, uri) == parent.info.run_id, "sent again, the same run"

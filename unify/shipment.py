@@ -175,6 +175,7 @@ def tags_of(facts: Mapping[str, Any]) -> dict[str, str]:
     git = (facts.get("environment") or {}).get("git") or {}
     named = {name: facts.get(name) for name in ("arm", "paradigm", "seed", "data")}
     named |= {"config_hash": facts.get("hash"), "git_sha": git.get("sha")}
+    named |= {"mlflow.source.git.commit": git.get("sha")}  # what MLflow's pages call the version
     return {name: str(value) for name, value in named.items() if value is not None}
 
 

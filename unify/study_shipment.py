@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from unify.files import write_atomically
 from unify.report.load import RUN_NAME, Study, load_study
-from unify.report.tables import lines
+from unify.report.summary import summary
+from unify.report.tables import Line, lines
 from unify.shipment import SHIPPED, connect, find_experiment, mlflow_name, without_password
 from unify.tracking import store_uri, warned
 
@@ -38,7 +40,9 @@ def send_study(folder: Path, uri: str) -> str:
     """The parent run's id; the same however often it is sent."""
     study, client = load_study(folder), connect(uri)
     parent = _parent(study, client, uri)
-    for line in lines(study.rows):
+    found = lines(study.rows)
+    client.set_tag(parent, "mlflow.note.content", _note(study, found))
+    for line in found:
         if line.metric in study.primary and not line.note:
             for arm, cell in line.cells.items():
                 if cell.value is not None:
@@ -52,6 +56,12 @@ def send_study(folder: Path, uri: str) -> str:
             client.set_tag(known, "mlflow.parentRunId", parent)
     client.set_terminated(parent, "FINISHED")
     return parent
+
+
+def _note(study: Study, found: Sequence[Line]) -> str:
+    """What MLflow's page of the study says, as Markdown."""
+    said = [f"**{study.info.get('question') or study.info['name']}**", summary(study, found)]
+    return "\n\n".join([*said, "The whole report is `report.html` under *Artifacts*."])
 
 
 def fetch_study(uri: str, name: str, into: Path) -> Path:
@@ -96,7 +106,7 @@ def _parent(study: Study, client: Any, uri: str) -> str:
     if known:
         return known
     experiment = find_experiment(client, uri, study.info["name"])
-    tags = {"study": study.info["name"], "file": str(study.info.get("file") or "")}
+    tags = {"study": study.info["name"], "mlflow.source.name": str(study.info.get("file") or "")}
     made = client.create_run(experiment, run_name=f"study {study.info['name']}", tags=tags)
     state = {**_shipped(study.folder), without_password(uri): {"run_id": made.info.run_id}}
     write_atomically(study.folder / SHIPPED, json.dumps(state))

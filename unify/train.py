@@ -277,6 +277,8 @@ def _trainer(machine: Machine, recipe: Recipe, callbacks: list, folder: Path) ->
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*`isinstance.treespec.*")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # frozen parts are
+    # the step says which samples are next (unify/data/module.py)
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     return L.Trainer(
         accelerator=machine.accelerator,
         devices=machine.devices,
