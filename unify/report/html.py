@@ -26,8 +26,8 @@ def escape(node: Node) -> Html:
     return Html("" if node is None else escape_text(str(node)))
 
 
-def join(nodes: Iterable[Node], separator: str = "") -> Html:
-    return Html(escape_text(separator).join(escape(node) for node in nodes))
+def join(nodes: Iterable[Node], separator: Node = "") -> Html:
+    return Html(escape(separator).join(escape(node) for node in nodes))
 
 
 def tag(name: str, /, *children: Node, **attributes: str | float | int | bool | None) -> Html:

@@ -138,6 +138,7 @@ tbody th{font-weight:400}
 .results{width:100%}
 .results .num{white-space:nowrap}
 .results.many .num{white-space:normal}
+.results.many .dot{display:block;height:0;overflow:hidden}
 .results.many th,.results.many td{padding-right:14px}
 .results .task th{font-weight:600;padding-top:26px;font-size:1rem;border-bottom-color:var(--soft)}
 .results tbody th{max-width:30em}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unify.report.html import Html, Node, escape, tag
+from unify.report.html import Html, Node, escape, join, tag
 from unify.report.load import Row
 from unify.report.plots import interval_plot
 
@@ -251,8 +251,8 @@ def _cell(cell: Cell | None, seeds: Sequence[int], absent: str, counted: bool) -
         detail.insert(0, f"{low}–{high}" if len(cell.rows) > 1 else f"[{low}, {high}]")
     if len(cell.values) < len(seeds) and len(seeds) > 1:
         detail.append(f"{len(cell.values)} of {len(seeds)} seeds")
-    detail = [unbroken(part) for part in detail]  # lines break between
-    parts.append(tag("span", " · ".join(detail), class_="interval"))
+    dot = tag("span", " · ", class_="dot")  # lines break there
+    parts.append(tag("span", join([unbroken(part) for part in detail], dot), class_="interval"))
     return tag("td", *parts, class_="num")
 
 
