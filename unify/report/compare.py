@@ -189,16 +189,19 @@ def same_data(study: Study, controls: bool = True) -> list[SameData]:
 
 
 def _other_data(study: Study) -> list[str]:
-    """A sentence for each pair whose data differ; one for all where they are many."""
+    """A sentence for pairs whose data differ alike; one for all where they are many."""
     pairs = same_data(study)
-    others = [pair for pair in pairs if pair.kind != "identical"]
-    if len(others) > MANY:
-        return [f"Data of {len(others)} of the {len(pairs)} pairs that are compared (see above)."]
-    found = []
-    for pair in others:
-        seeds = seeds_text(pair.seeds)
-        found.append(f"Data of {pair.first} and {pair.second} ({seeds}): {pair.text}.")
-    return found
+    alike: dict[tuple[str, str], list[str]] = {}
+    for pair in pairs:
+        if pair.kind != "identical":
+            its = alike.setdefault((seeds_text(pair.seeds), pair.text), [])
+            its.append(f"{pair.first} – {pair.second}")
+    if len(alike) > MANY:
+        others = sum(map(len, alike.values()))
+        return [f"Data of {others} of the {len(pairs)} pairs that are compared (see above)."]
+    return [
+        f"Data of {sentence(names)} ({seeds}): {text}." for (seeds, text), names in alike.items()
+    ]
 
 
 def not_matched(study: Study) -> list[str]:
