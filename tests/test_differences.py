@@ -80,6 +80,36 @@ def test_a_seed_without_a_finite_score_is_left_out(tmp_path):
     render(study)
 
 
+def test_one_model_under_all_seeds_gets_no_verdict(tmp_path):
+    """An arm that answers with a frozen part which all its seeds share is one sample of it."""
+    folder = write_study(tmp_path / "frozen", seeds=(0, 1, 2), steps=20)
+    rows = json.loads((folder / "results.json").read_text())
+    for row in rows:
+        if (row["arm"], row["metric"]) == ("ar_vq", "vqa/accuracy"):
+            row["value"] = 0.99
+    write_results(folder, rows)
+    for path in folder.glob("*/eval/outcomes.npz"):
+        path.unlink()
+    drawing, answering = found(folder)[1]
+    assert drawing.words == "higher"
+    assert answering.words == "one model of ar_vq under all seeds"
+    assert answering.adjusted is None
+    assert drawing.adjusted == drawing.difference.p, "corrected for what is tried alone"
+    assert "ar_vq answers with one model under all seeds: no verdict" in render(load_study(folder))
+    for path in folder.glob("ar_vq-*/config.yaml"):
+        path.write_text(path.read_text() + "data: {tasks: {vqa: 8}}\n")
+    assert found(folder)[1][1].words == "higher", "equal by chance: it was trained on the task"
+
+
+def test_intervals_that_leave_out_zero_without_a_verdict_are_counted(eight):
+    _, primary, _ = found(eight)
+    clear = primary[0]
+    assert clear.words == "higher"
+    clear.adjusted = 1.0  # as in a table with many rows
+    assert differences._alone(primary) == " (of 1, the interval alone leaves out 0)"
+    assert differences._alone(primary[1:]) == ""
+
+
 def test_one_seed_gets_no_table(tmp_path):
     folder = write_study(tmp_path / "one", steps=20)
     assert "nothing is known of how seeds differ" in render(load_study(folder))
@@ -167,7 +197,17 @@ def test_controls_come_out_or_the_page_says_that_the_study_is_blind(eight):
     study = load_study(eight)
     failed = claims.failed_controls(study, lines(study.rows))
     (seeing,) = [said for said in failed if "text_to_image/exact" in said]
-    assert "does not hold here, as the study did tell transfusion from ar_vq" in seeing
+    assert "was not shown to be, in a study that did tell transfusion from ar_vq" in seeing
+    elsewhere = {**apart, "metric": "caption/exact"}
+    (eight / "study.json").write_text(json.dumps(info | {"controls": [elsewhere]}))
+    study = load_study(eight)
+    named = [c.line.metric for _, c, _ in claims.controls(study, lines(study.rows))]
+    assert set(named) <= {"caption/exact"}, "a control is tried on the metric that it names"
+    elsewhere["metric"] = "caption/exakt"
+    (eight / "study.json").write_text(json.dumps(info | {"controls": [elsewhere]}))
+    study = load_study(eight)
+    (said,) = claims.failed_controls(study, lines(study.rows))
+    assert "never measured: caption/exakt" in said
     same = {**apart, "expect": "same"}
     (eight / "study.json").write_text(json.dumps(info | {"controls": [same]}))
     study = load_study(eight)

@@ -27,15 +27,17 @@ def test_every_row_is_in_the_csv(study):
             row["arm"], row["metric"], str(row["seed"]),
         )  # fmt: skip
         assert found["value"] == str(row["value"])
+        assert found["run"].startswith(f"{row['arm']}-s{row['seed']}-")
 
 
 def test_the_markdown_has_every_metric_arm_and_difference(study):
     text = markdown(study, lines(study.rows), "A summary.")
     table = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    assert table[0] == ["| metric", "ar_vq", "transfusion |"]
+    assert table[0] == ["| metric", "n", "ar_vq", "transfusion |"]
     assert {row[0].removeprefix("| ") for row in table} >= {r["metric"] for r in study.rows}
-    assert "## Differences" in text
+    assert {len(row) for row in table} == {4, 8, 3}, "results, differences, budget"
     assert "ar_vq − transfusion" in text
+    assert ["| Optimizer steps", "20", "20 |"] in table
 
 
 def test_the_latex_table_has_the_primary_outcomes_with_balanced_columns(study):

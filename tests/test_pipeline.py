@@ -82,6 +82,15 @@ def test_every_arm_and_seed_has_rows_of_one_form(outcome):
     }
 
 
+def test_the_study_says_what_its_runs_metrics_and_settings_are(outcome):
+    folder, _, _ = outcome
+    info = json.loads((folder / "runs/tiny/study.json").read_text())
+    there = {path.parent.name for path in (folder / "runs/tiny").glob("*/run.json")}
+    assert set(info["runs"]) == there
+    assert any("text_to_image/exact/heldout" in text for text in info["metrics"])
+    assert info["overrides"] == [], "where the runs are is no part of what was measured"
+
+
 def test_an_arm_that_fails_is_named_and_loses_no_other(outcome):
     _, made, _ = outcome
     assert set(made.failed) == {"broken seed 0", "broken seed 1"}

@@ -6,6 +6,7 @@ from scipy import stats
 
 from unify.statistics import (
     crossed,
+    detectable,
     holm,
     paired,
     power,
@@ -130,6 +131,12 @@ def test_power_is_how_often_a_difference_is_found():
     needed = seeds_needed(0.1, 0.1)
     assert power(0.1, 0.1, needed) >= 0.8 > power(0.1, 0.1, needed - 1)
     assert seeds_needed(0.01, 0.1, prompt_variance=0.01) is None, "more prompts are needed"
+    assert power(0.0, 0.1, 8, tests=10) == pytest.approx(0.005)
+    assert power(0.2, 0.1, 8, tests=10) < power(0.2, 0.1, 8)
+    assert seeds_needed(0.1, 0.1, tests=10) > needed
+    least = detectable(0.1, 8, tests=10)
+    assert least > detectable(0.1, 8)
+    assert power(least, 0.1, 8, tests=10) == pytest.approx(0.8)
 
 
 def test_power_rises_from_the_level_to_one_without_gaps():

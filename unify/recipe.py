@@ -204,11 +204,13 @@ class Claim:
 @dataclass
 class Control:
     """What must come out, or the study could not tell arms apart: `arm` is the `same` as `than`
-    (its experiment under other seeds), or known to be `worse`."""
+    (its experiment under other seeds), or known to be `worse`; in `metric`, or, if that is empty,
+    in every primary outcome."""
 
     arm: str
     expect: Literal["same", "worse"]
     than: str
+    metric: str = ""
 
 
 @dataclass

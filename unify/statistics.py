@@ -155,43 +155,52 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def power(effect: float, deviation: float, seeds: int, prompt_variance: float = 0.0) -> float:
-    """Probability that a true difference of `effect` is found at 5% with so many seeds."""
+def power(
+    effect: float, deviation: float, seeds: int, prompt_variance: float = 0.0, tests: int = 1
+) -> float:
+    """Probability that a true difference of `effect` is found at 5% with so many seeds, where the
+    5% are shared among so many tests (Bonferroni: Holm finds it at least as often)."""
     if seeds < 2:
         return 0.0
+    tail = TAIL / tests
     if not effect:
-        return 2 * TAIL
+        return 2 * tail
     spread = math.sqrt(deviation**2 / seeds + prompt_variance)
     if spread == 0:
         return 1.0
     df = seeds - 1
-    beyond = float(stats.t.isf(TAIL, df))  # t^2 is a non-central F: its tail has no gaps
+    beyond = float(stats.t.isf(tail, df))  # t^2 is a non-central F: its tail has no gaps
     return float(stats.ncf.sf(beyond**2, 1, df, (effect / spread) ** 2))
 
 
-def seeds_needed(effect: float, deviation: float, prompt_variance: float = 0.0) -> int | None:
+def seeds_needed(
+    effect: float, deviation: float, prompt_variance: float = 0.0, tests: int = 1
+) -> int | None:
     """Fewest seeds that find a difference of `effect` with probability 0.8; None if no number
     below a thousand does, as where too few prompts limit what is known."""
-    if power(effect, deviation, MOST_SEEDS, prompt_variance) < POWER:
+
+    def reached(seeds: int) -> bool:
+        return power(effect, deviation, seeds, prompt_variance, tests) >= POWER
+
+    if not reached(MOST_SEEDS):
         return None
-    low, high = 1, MOST_SEEDS  # power(low) < POWER <= power(high)
+    low, high = 1, MOST_SEEDS  # not reached at low, reached at high
     while high - low > 1:
         middle = (low + high) // 2
-        if power(effect, deviation, middle, prompt_variance) < POWER:
-            low = middle
-        else:
-            high = middle
+        low, high = (low, middle) if reached(middle) else (middle, high)
     return high
 
 
-def detectable(deviation: float, seeds: int, prompt_variance: float = 0.0) -> float | None:
+def detectable(
+    deviation: float, seeds: int, prompt_variance: float = 0.0, tests: int = 1
+) -> float | None:
     """The smallest true difference that so many seeds find with probability 0.8."""
     spread = math.sqrt(deviation**2 / seeds + prompt_variance)
     if seeds < 2 or spread == 0:
         return None
 
     def excess(effect: float) -> float:
-        return power(effect, deviation, seeds, prompt_variance) - POWER
+        return power(effect, deviation, seeds, prompt_variance, tests) - POWER
 
     high = spread
     while excess(high) < 0:

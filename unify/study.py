@@ -12,13 +12,14 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unify.config import dump, read
+from unify.config.classes import locate_class
 from unify.evaluate import SCORING, Row, evaluate
 from unify.files import write_atomically
 from unify.parallel import run_at_once
@@ -74,7 +75,7 @@ def run_study(
         failed = _tune(trials, wanted, options, say, at_once)
         study, arms = budgeted(path, overrides, tiny)
         tuned = trials.tuned()
-    _describe(study, arms, path, folder, tuned)
+    _describe(study, arms, path, overrides, folder, tuned)
     planned = [job for job in jobs(study, arms) if job[0] in tuned]
     if at_once > 1:
         failed |= _run_at_once([j for j in planned if j[0] in wanted], options, say, at_once)
@@ -131,10 +132,11 @@ def _stored(config: Config) -> list[Row]:
 
 def _name_runs(folder: Path, configs: Sequence[Config]) -> None:
     """Which run folders are the study's as its file is now: those of earlier settings stay on disk,
-    and are not reported."""
+    and are not reported. And when that was."""
     runs = [run.folder.name for config in configs if (run := found(config))]
     info = json.loads((folder / "study.json").read_text())
-    write_json(folder / "study.json", {**info, "runs": runs})
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    write_json(folder / "study.json", {**info, "runs": runs, "created": now})
 
 
 @contextmanager
@@ -228,11 +230,14 @@ def _score_as(config: Config, run: Run) -> None:
 
 
 def _describe(
-    study: Study, arms: dict[str, Config], path: str, folder: Path, tuned: set[str]
+    study: Study,
+    arms: dict[str, Config],
+    path: str,
+    overrides: list[str],
+    folder: Path,
+    tuned: set[str],
 ) -> None:
     """study.json: what the report says was compared."""
-    from unify.config.classes import locate_class
-
     described = {}
     for arm, config in arms.items():
         said = study.arms[arm]
@@ -259,7 +264,15 @@ def _describe(
             "controls": [vars(control) for control in study.controls],
             "seeds": study.seeds,
             "arms": described,
+            "metrics": _meanings(arms.values()),
             "file": path,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "overrides": [word for word in overrides if not word.startswith("machine.")],
         },
     )
+
+
+def _meanings(configs: Iterable[Config]) -> list[str]:
+    """The documentation of the modules whose metrics score the arms."""
+    nodes = [node["class"] for config in configs for node in config["evaluation"]]
+    modules = [inspect.getmodule(locate_class(name, trusted=True)) for name in dict.fromkeys(nodes)]
+    return [inspect.cleandoc(module.__doc__ or "") for module in dict.fromkeys(modules) if module]

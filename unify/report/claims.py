@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unify.report.differences import Comparison, compare, measured
+from unify.report.differences import Comparison, comparison, measured
 from unify.report.html import Html, join, tag
 from unify.report.load import Study
 from unify.report.scaling import is_share
-from unify.report.tables import Line, sentence
+from unify.report.tables import Line, number, sentence
 from unify.statistics import holm
 
 CLAIMS = (
@@ -27,12 +27,9 @@ def claims(study: Study, found: Sequence[Line]) -> list[tuple[dict[str, str], Co
     for claim in study.info.get("claims") or []:
         first, second = claim["higher"], claim["lower"]
         line = next((x for x in found if x.metric == claim["metric"] and not x.note), None)
-        there = line is not None and first in line.cells and second in line.cells
-        difference = compare(study, line, first, second) if line and there else None
-        one = Comparison(line, first, second, difference) if line and difference else None
-        made.append((claim, one))
+        made.append((claim, comparison(study, line, first, second) if line else None))
     tried = [one for _, one in made if one is not None]
-    for one, p in zip(tried, holm([one.difference.p for one in tried]), strict=True):
+    for one, p in zip(tried, holm([one.p for one in tried]), strict=True):
         one.adjusted = p
     return made
 
@@ -77,28 +74,26 @@ def claims_section(study: Study, found: Sequence[Line]) -> Html | None:
     return join([tag("p", CLAIMS, class_="quiet"), tag("div", table, class_="scroll")])
 
 
-CONTROLS = "What had to come out for this study to be able to tell arms apart."
-
-
+CONTROLS = (
+    "What had to come out for this study to be able to tell arms apart, each tried by itself at "
+    "5%. That no difference was found does not say that there is none: the interval has those that "
+    "are not ruled out."
+)
 Control = tuple[dict[str, str], Comparison, bool | None]
 
 
 def controls(study: Study, found: Sequence[Line]) -> list[Control]:
-    """Each control on each primary outcome, and whether it came out (at 5%, each by itself); None
-    where one seed cannot tell."""
+    """Each control on its metric, or on each primary outcome, and whether it came out (at 5%, each
+    by itself); None where that cannot be told."""
     made: list[Control] = []
     for control in study.info.get("controls") or []:
-        for line in found:
-            if line.metric not in study.primary or line.note:
-                continue
-            if control["arm"] in line.cells and control["than"] in line.cells:
-                difference = compare(study, line, control["arm"], control["than"])
-                if difference is not None:
-                    one = Comparison(line, control["arm"], control["than"], difference)
-                    one.adjusted = difference.p
-                    wanted = ("lower",) if control["expect"] == "worse" else (SAME,)
-                    told = one.words in wanted if difference.p is not None else None
-                    made.append((control, one, told))
+        asked = [control["metric"]] if control.get("metric") else study.primary
+        for line in (line for line in found if line.metric in asked and not line.note):
+            one = comparison(study, line, control["arm"], control["than"])
+            if one is not None:
+                one.adjusted = one.p
+                came_out = one.words == WANTED[control["expect"]]
+                made.append((control, one, None if one.p is None else came_out))
     return made
 
 
@@ -109,11 +104,10 @@ def controls_section(study: Study, found: Sequence[Line]) -> Html | None:
         return None
     rows = []
     for control, one, came_out in tried:
-        wanted = f"{control['arm']}: {control['expect']} {AS[control['expect']]} {control['than']}"
-        said, kind = BADGES[came_out]
-        badge = tag("span", said, class_=f"badge {kind}")
-        cells = [tag("td", wanted), tag("td", one.line.metric), measured(one), tag("td", badge)]
-        rows.append(tag("tr", *cells))
+        kind = {True: "done", False: "open", None: ""}[came_out]
+        badge = tag("span", outcome(control, one, came_out), class_=f"badge {kind}")
+        cells = [tag("td", text) for text in (wanted(control), one.line.metric)]
+        rows.append(tag("tr", *cells, measured(one), tag("td", badge)))
     head = tag("tr", *(tag("th", n) for n in ("Control", "Metric", "Difference", "")))
     table = tag("table", tag("thead", head), tag("tbody", *rows), class_="claims")
     failed = [tag("p", text, class_="note") for text in failed_controls(study, found)]
@@ -121,11 +115,20 @@ def controls_section(study: Study, found: Sequence[Line]) -> Html | None:
 
 
 AS = {"same": "as", "worse": "than"}
-BADGES = {
-    True: ("as expected", "done"),
-    False: ("failed", "open"),
-    None: ("one seed cannot tell", ""),
-}
+WANTED = {"same": SAME, "worse": "lower"}
+
+
+def wanted(control: dict[str, str]) -> str:
+    return f"{control['arm']}: {control['expect']} {AS[control['expect']]} {control['than']}"
+
+
+def outcome(control: dict[str, str], one: Comparison, came_out: bool | None) -> str:
+    """What came of a control, and its own p; or why that cannot be told."""
+    if came_out is None or one.p is None:
+        return one.words
+    outcomes = {"same": ("differs", "no difference found"), "worse": ("not shown", "worse")}
+    p = "< 0.001" if one.p < 0.001 else number(one.p)
+    return f"{outcomes[control['expect']][came_out]}, p {p}"
 
 
 def failed_controls(study: Study, found: Sequence[Line]) -> list[str]:
@@ -134,14 +137,17 @@ def failed_controls(study: Study, found: Sequence[Line]) -> list[str]:
     by_meaning: dict[str, list[str]] = {}
     for control, one, came_out in tried:
         if came_out is False:
-            wanted = f"{one.first} should be {control['expect']} {AS[control['expect']]}"
+            expected = f"{one.first} should be {control['expect']} {AS[control['expect']]}"
             failed = by_meaning.setdefault(_meaning(control, one, tried), [])
-            failed.append(f"{one.line.metric}: {wanted} {one.second}")
-    return [
-        f"{'A control' if len(failed) == 1 else f'{len(failed)} controls'} failed "
+            failed.append(f"{one.line.metric}: {expected} {one.second}")
+    said = [
+        f"{'A control' if len(failed) == 1 else f'{len(failed)} controls'} did not come out "
         f"({'; '.join(failed)}): {meaning}"
         for meaning, failed in by_meaning.items()
     ]
+    metrics = {control.get("metric") for control in study.info.get("controls") or []} - {"", None}
+    unknown = sorted(metrics - {line.metric for line in found}) if found else []
+    return said + [f"A control's metric was never measured: {sentence(unknown)}."] * bool(unknown)
 
 
 def _meaning(
@@ -159,8 +165,7 @@ def _meaning(
     ]
     if control["expect"] == "worse" and told:
         return (
-            f"what was expected of it does not hold here, as the study did tell {sentence(told)} "
-            f"from {one.second}."
+            f"it was not shown to be, in a study that did tell {sentence(told)} from {one.second}."
         )
     if control["expect"] == "same":
         return "seeds alone make such a difference, so others as small mean nothing."

@@ -65,7 +65,9 @@ def budget(study: Study) -> list[Quantity]:
         ("Training time", lambda r: r.info.get("train_seconds"), duration),
         ("Training speed", _speed, lambda v: f"{number(v)} samples/s"),
     ]
-    fields.append(("Training time of needed runs", lambda r: _before(study, r), duration))
+    seconds, spent = (lambda r: r.info.get("train_seconds")), (lambda r: r.flops)
+    fields.append(("Training time of needed runs", partial(_before, study, seconds), duration))
+    fields.append(("FLOPs of needed runs", partial(_before, study, spent), si))
     tasks = dict.fromkeys(task for run in study.runs for task in run.card.get("tasks") or ())
     for task in tasks if len(tasks) > 1 else ():
         fields.append((f"Samples of {task}", partial(_of_task, task, "rows"), _count))
@@ -82,10 +84,10 @@ def budget(study: Study) -> list[Quantity]:
     return found
 
 
-def _before(study: Study, run: Run) -> float | None:
-    """Seconds that training the needed runs took; None unless all of them say."""
+def _before(study: Study, what: Callable[[Run], float | None], run: Run) -> float | None:
+    """What training the needed runs took; None unless all of them say."""
     known = [study.before[part["hash"]] for part in run.needed if part["hash"] in study.before]
-    spent = [r.info["train_seconds"] for r in known if r.info.get("train_seconds") is not None]
+    spent = [value for value in map(what, known) if value is not None]
     return sum(spent) if spent and len(spent) == len(run.needed) else None
 
 
@@ -137,7 +139,7 @@ def _samples(a: Mapping[int, str], b: Mapping[int, str]) -> tuple[str, str]:
     said = f"the same {common[-1]:,} samples first, of {max(a):,} and {max(b):,}"
     if common[-1] == min(max(a), max(b)):
         return "prefix", said
-    return "partly", f"{said}: no more was logged after equally many"
+    return "partly", f"{said}; of later ones no equal number was logged"
 
 
 def _source(run: Run) -> Any:

@@ -6,6 +6,7 @@ Primary outcomes are those that the study named before it ran; their p are corre
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,11 +29,15 @@ from unify.statistics import (
 
 NOT_COMPARED = ("tokenizer", "generate")  # ceilings and speed
 READING = (
-    "Difference of two arms trained under the same seeds and scored on the same prompts, with its "
-    "95% interval; p is corrected (Holm) for all rows of this table. Detectable: the smallest true "
-    "difference that these seeds and prompts find with probability 0.8. Seeds needed: to find, "
-    "with that probability, a true difference as large as the one observed."
+    "Difference of two arms trained under the same seeds and scored on the same prompts. The 95% "
+    "interval is its row's own; p is corrected for all rows of this table (Holm), and so is the "
+    "verdict: an interval may leave out 0 without one. d_z: the difference over its standard "
+    "deviation from seed to seed. Detectable: the smallest true difference that these seeds and "
+    "prompts find with probability 0.8 in a table of so many rows. Seeds needed: to find, with "
+    "that probability, a true difference as large as the one observed (“more prompts” where seeds "
+    "alone cannot)."
 )
+FIGURES = ("In words", "p", "d_z", "Detectable", "Seeds needed")
 OTHERS = "All other measurements: intervals alone, as the study did not name them before it ran."
 
 
@@ -45,9 +50,17 @@ class Comparison:
     second: str
     difference: Difference
     adjusted: float | None = None  # p; None where there is none
+    single: str = ""  # arm whose scores are those of one model under all seeds: no verdict
+    tests: int = 1  # how many p are corrected together
+
+    @property
+    def p(self) -> float | None:
+        return None if self.single else self.difference.p
 
     @property
     def words(self) -> str:
+        if self.single:
+            return f"one model of {self.single} under all seeds"
         return verdict(self.difference, self.adjusted)
 
     @property
@@ -69,19 +82,39 @@ def comparisons(study: Study, found: Sequence[Line]) -> tuple[list[Comparison], 
         named = line.metric in study.primary
         if named or not (line.reference or line.task in NOT_COMPARED):
             (primary if named else others).extend(_of(study, line))
-    for one, p in zip(primary, holm([c.difference.p for c in primary]), strict=True):
-        one.adjusted = p
+    adjusted = holm([one.p for one in primary])
+    for one, p in zip(primary, adjusted, strict=True):
+        one.adjusted, one.tests = p, max(1, sum(other is not None for other in adjusted))
     return primary, others
 
 
 def _of(study: Study, line: Line) -> list[Comparison]:
     made = []
     for first, second in study.pairs:
-        if first in line.cells and second in line.cells:
-            difference = compare(study, line, first, second)
-            if difference is not None:
-                made.append(Comparison(line, first, second, difference))
+        one = comparison(study, line, first, second)
+        if one is not None:
+            made.append(one)
     return made
+
+
+def comparison(study: Study, line: Line, first: str, second: str) -> Comparison | None:
+    """None where the two have no seed in common."""
+    there = first in line.cells and second in line.cells
+    difference = compare(study, line, first, second) if there else None
+    if difference is None:
+        return None
+    single = next((arm for arm in (first, second) if is_single(study, line, arm)), "")
+    return Comparison(line, first, second, difference, single=single)
+
+
+def is_single(study: Study, line: Line, arm: str) -> bool:
+    """Whether an arm that was not trained on the task answered alike under all its seeds: with a
+    frozen part that they share, which is one sample of how such a part turns out."""
+    runs = [run for run in study.runs_of(arm) if run.seed in line.cells[arm].rows]
+    trained = [line.task in ((run.config.get("data") or {}).get("tasks") or {}) for run in runs]
+    parts = {json.dumps(run.needed, sort_keys=True, default=str) for run in runs}
+    values = set(line.cells[arm].values)
+    return len(runs) > 1 and not any(trained) and len(parts) == 1 and len(values) == 1
 
 
 def compare(study: Study, line: Line, first: str, second: str) -> Difference | None:
@@ -132,8 +165,7 @@ def section(study: Study, found: Sequence[Line]) -> Html:
 
 
 def _table(study: Study, found: Sequence[Comparison], judged: bool) -> Html:
-    names = ["Metric", "Arms", "Difference"]
-    names += ["In words", "p", "d_z", "Detectable", "Seeds needed"] if judged else []
+    names = ["Metric", "Arms", "Difference", *(FIGURES if judged else ())]
     head = tag("tr", *(tag("th", name, scope="col") for name in names))
     body = [tag("tr", *_cells(study, c, judged)) for c in found]
     table = tag("table", tag("thead", head), tag("tbody", *body), class_="numbers differences")
@@ -145,7 +177,7 @@ def _cells(study: Study, one: Comparison, judged: bool) -> list[Html]:
     arms += [swatch(study.arms.index(one.second)), one.second]
     cells = [tag("th", one.line.metric, scope="row"), tag("td", *arms), measured(one)]
     if judged:
-        cells += [tag("td", text) for text in (one.words, *_figures(one))]
+        cells += [tag("td", text) for text in (one.words, *figures(one))]
     return cells
 
 
@@ -155,15 +187,15 @@ def measured(one: Comparison) -> Html:
     return tag("td", one.figure, span, title=one.difference.method)
 
 
-def _figures(one: Comparison) -> tuple[str, str, str, str]:
+def figures(one: Comparison) -> tuple[str, str, str, str]:
     """Corrected p, d_z, smallest detectable difference, seeds needed."""
     d = one.difference
     if not d.parts or d.between_seeds is None or one.adjusted is None:
         return "–", "–", "–", "–"
     p = "< 0.001" if one.adjusted < 0.001 else number(one.adjusted)
     size = d.standardised
-    smallest = detectable(d.between_seeds, d.seeds, d.prompt_variance)
-    seeds = seeds_needed(d.mean, d.between_seeds, d.prompt_variance)
+    smallest = detectable(d.between_seeds, d.seeds, d.prompt_variance, one.tests)
+    seeds = seeds_needed(d.mean, d.between_seeds, d.prompt_variance, one.tests)
     return (
         p,
         "–" if size is None else "{:.2f} [{:.2f}, {:.2f}]".format(*size).replace("-", "−"),
@@ -181,7 +213,7 @@ def sentences(study: Study, found: Sequence[Line]) -> list[str]:
     primary, _ = comparisons(study, found)
     said = []
     for metric in dict.fromkeys(c.line.metric for c in primary if c.difference.parts):
-        its = [c for c in primary if c.line.metric == metric]
+        its = [c for c in primary if c.line.metric == metric and not c.single]
         clear = [c for c in its if c.words in ("higher", "lower")]
         if len(study.arms) > MANY:
             all_of_them = f"{len(its)} pairs of arms that are compared can be told apart"
@@ -195,6 +227,17 @@ def sentences(study: Study, found: Sequence[Line]) -> list[str]:
         if rest:
             who = plural(rest, "other pair") if clear else "no pair of arms"
             verb = "is" if not clear else "is not" if rest == 1 else "are not"
-            parts.append(f"{who} {verb} distinguishable at this budget")
+            parts.append(f"{who} {verb} distinguishable at this budget{_alone(its)}")
+        single = dict.fromkeys(c.single for c in primary if c.line.metric == metric and c.single)
+        parts += [f"{arm} answers with one model under all seeds: no verdict" for arm in single]
         said.append(f"{metric}: {'; '.join(parts)}.")
     return said
+
+
+def _alone(its: Sequence[Comparison]) -> str:
+    """Of how many pairs without a verdict the interval would leave out 0, were it the only one."""
+    count = 0
+    for one in its:
+        low, high = one.difference.interval or (0.0, 0.0)
+        count += one.words not in ("higher", "lower") and not low <= 0 <= high
+    return f" (of {count}, the interval alone leaves out 0)" if count else ""

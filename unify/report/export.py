@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unify.files import write_atomically
-from unify.report import claims, differences
+from unify.report import claims, compare, differences
 from unify.report.load import Study
-from unify.report.tables import Line, cell_text, lines, number
+from unify.report.tables import Line, cell_text, lines
 
-COLUMNS = ("arm", "paradigm", "seed", "metric", "value", "low", "high", "n")
+COLUMNS = ("arm", "paradigm", "seed", "metric", "value", "low", "high", "n", "run")
 TEX = r"{} {{\footnotesize [{}, {}]}}"
 SPECIAL = re.compile(r"([&%$#_{}])")
 
@@ -32,11 +32,12 @@ def write_tables(study: Study, summary: str) -> list[Path]:
 
 
 def as_csv(study: Study) -> str:
-    """One row per arm, seed and metric."""
+    """One row per arm, seed and metric, with the folder of the run."""
+    folders = {(run.arm, run.seed): run.folder.name for run in study.runs}
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(study.rows)
+    writer.writerows({**r, "run": folders.get((r["arm"], r["seed"]), "")} for r in study.rows)
     return out.getvalue()
 
 
@@ -44,29 +45,47 @@ def markdown(study: Study, found: Sequence[Line], summary: str) -> str:
     """What the page says, without its pictures."""
     title = study.info.get("title") or study.info.get("name") or study.folder.name
     said = [f"# {_plain(title)}", _plain(study.info.get("question") or ""), _plain(summary)]
-    heads = ["metric", *study.arms]
-    rows = [[_name(line), *(cell_text(line.cells.get(a)) for a in study.arms)] for line in found]
-    seeds = len(study.seeds)
-    what = "mean and range over seeds" if seeds > 1 else "95% intervals"
-    said += [
-        f"## Results\n\n{seeds} seed{'s' * (seeds > 1)} per arm; {what}.",
-        markdown_table(heads, rows),
-    ]
+    said += ["## Results", f"{_reading(study)} n: trials of each run."]
+    said.append(markdown_table(["metric", "n", *study.arms], [_line(study, x) for x in found]))
     primary, _ = differences.comparisons(study, found)
     told = [c for c in primary if c.difference.parts]
     if told:
-        heads = ["metric", "arms", "difference", "in words", "p (Holm)"]
-        said += ["## Differences", markdown_table(heads, [_difference(c) for c in told])]
+        heads = ["metric", "arms", "difference", *differences.FIGURES]
+        rows = [[*_difference(c), *differences.figures(c)] for c in told]
+        said += ["## Differences", differences.READING, markdown_table(heads, rows)]
+    held = claims.controls(study, found)
+    if held:
+        heads = ["control", "metric", "difference", "here"]
+        said += ["## Controls", markdown_table(heads, [_control(*each) for each in held])]
     tried = claims.claims(study, found)
     if tried:
         heads = ["claim", "arms", "metric", "difference", "here"]
         said += ["## Claims", markdown_table(heads, [_claim(claim, one) for claim, one in tried])]
+    spent = [[q.name, *(q.text(a) for a in study.arms)] for q in compare.budget(study)]
+    said += ["## Budget", markdown_table(["", *study.arms], spent)] if spent else []
     return "\n\n".join(part for part in said if part) + "\n"
 
 
+def _reading(study: Study) -> str:
+    seeds = len(study.seeds)
+    what = "mean [lowest, highest of the seeds]" if seeds > 1 else "value [95% interval]"
+    return f"{seeds} seed{'s' * (seeds > 1)} per arm; {what}."
+
+
+def _line(study: Study, line: Line) -> list[str]:
+    trials = " / ".join(dict.fromkeys(cell.trials for cell in line.cells.values() if cell.trials))
+    return [_name(line), trials, *(cell_text(line.cells.get(a)) for a in study.arms)]
+
+
 def _difference(one: differences.Comparison) -> list[str]:
-    p = "n/a" if one.adjusted is None else number(one.adjusted)
-    return [one.line.metric, f"{one.first} − {one.second}", one.figure + one.span, one.words, p]
+    return [one.line.metric, f"{one.first} − {one.second}", one.figure + one.span, one.words]
+
+
+def _control(
+    control: dict[str, str], one: differences.Comparison, came_out: bool | None
+) -> list[str]:
+    wanted = claims.wanted(control)
+    return [wanted, one.line.metric, one.figure + one.span, claims.outcome(control, one, came_out)]
 
 
 def _claim(claim: dict[str, str], one: differences.Comparison | None) -> list[str]:
@@ -101,6 +120,7 @@ def latex(study: Study, found: Sequence[Line]) -> str:
     return "\n".join(
         [
             "% needs \\usepackage{booktabs}",
+            f"% {_reading(study)}",
             f"\\begin{{tabular}}{{l{'r' * len(study.arms)}}}",
             "\\toprule",
             head + r" \\",

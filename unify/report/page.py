@@ -49,9 +49,11 @@ MATCHED = (
     "Matched: equal to within 1 % over arms and seeds; a range is over seeds. FLOPs are those of "
     "training the arm itself."
 )
+BADGES = {True: ("done", "matched"), False: ("open", "differs"), None: ("", "not in all")}
 READING = (
-    "n/a: the arm was not trained on that task. Chance, majority and blind (image removed) are "
-    "references, not arms. Dots and bars repeat the numbers on an axis from 0 to 1."
+    "n/a: the arm neither learned that task nor has a part that did. Chance, majority and blind "
+    "(image removed) are references, not arms; what each row means is at the end of the page. Dots "
+    "and bars repeat the numbers on an axis from 0 to 1."
 )
 SPLIT = "Some scores were not measured alike: they stand on rows of their own, with what differs."
 
@@ -224,7 +226,7 @@ def _needed(study: Study, part: dict[str, Any]) -> Html:
 def _matched(study: Study) -> Html:
     rows: list[list[Html | str]] = []
     for q in compare.budget(study):
-        said = {True: ("done", "matched"), False: ("open", "differs"), None: ("", "n/a")}[q.matched]
+        said = BADGES[q.matched]
         rows.append(
             [
                 q.name,

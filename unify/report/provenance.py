@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 
 import yaml
@@ -17,7 +18,8 @@ LONG = ("packages", "variables", "git.untracked", "command")  # of the environme
 
 def reproduce(study: Study) -> Html:
     """Commands, and what to hold against them: configuration, code and data by hash."""
-    commands = [f"unify study {study.info['file']}"] if study.info.get("file") else []
+    words = [study.info.get("file"), *(study.info.get("overrides") or [])]
+    commands = [f"unify study {shlex.join(words)}"] if words[0] else []
     rows: list[list[Node]] = []
     place = f"{study.folder.absolute().parent.name}/{study.folder.name}"
     for run in study.runs:
@@ -93,7 +95,7 @@ def environment(study: Study) -> Html:
 
 
 def measured(study: Study) -> Html:
-    """Every passport once, with the scores that carry it."""
+    """What each metric is, and every passport once, with the scores that carry it."""
     by_passport: dict[str, list[str]] = {}
     for row in study.rows:
         written = json.dumps(row.get("passport") or {}, indent=1, sort_keys=True, default=str)
@@ -106,4 +108,5 @@ def measured(study: Study) -> Html:
         )
         for index, (written, whose) in enumerate(by_passport.items(), 1)
     ]
-    return join(folds) if folds else tag("p", "No scores.")
+    meanings = [tag("pre", text, class_="meaning") for text in study.info.get("metrics") or []]
+    return join([*meanings, *folds]) if folds else tag("p", "No scores.")

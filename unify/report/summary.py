@@ -13,17 +13,15 @@ def summary(study: Study, found: Sequence[Line]) -> str:
     """What was done and measured, in sentences."""
     seeds = sorted({run.seed for run in study.runs})
     brief = len(study.arms) <= compare.MANY
+    few = f"{len(seeds)} of " if 0 < len(seeds) < len(study.seeds) else ""
     parts = [
         f"{plural(len(study.arms), 'arm')} ({sentence(study.arms) if brief else _grid(study)}), "
-        f"{plural(len(seeds) or len(study.seeds), 'seed')} each."
+        f"{few}{plural(len(study.seeds), 'seed')} each."
     ]
-    for quantity in compare.budget(study):
-        if quantity.name == "Samples seen":
-            each = [f"{quantity.text(a)} ({a})" for a in quantity.values]
-            same = quantity.text(next(iter(quantity.values)))
-            unlike = sentence(each) if brief else "not equal"
-            parts.append(f"Samples seen: {f'{same} per run' if quantity.matched else unlike}.")
+    parts += _samples(study, brief)
     parts += _data(study)
+    if not study.info.get("tune"):
+        parts.append("No arm was tuned here: settings and samplers are those of its file.")
     for line in found:
         if line.metric in study.primary and not line.note and brief:
             values = [f"{a} {number(c.value)}" for a, c in line.cells.items()]
@@ -38,6 +36,22 @@ def summary(study: Study, found: Sequence[Line]) -> str:
             else f"Exploratory: {few} per arm find large differences only."
         )
     return " ".join(parts)
+
+
+def _samples(study: Study, brief: bool) -> list[str]:
+    """How many samples each arm saw, and of the tasks whose numbers differ."""
+    said = []
+    for quantity in compare.budget(study):
+        arms: dict[str, list[str]] = {}
+        for arm in quantity.values:
+            arms.setdefault(quantity.text(arm), []).append(arm)
+        each = [f"{text} ({sentence(its)})" for text, its in arms.items()]
+        if quantity.name == "Samples seen":
+            unlike = sentence(each) if brief else "not equal"
+            said.append(f"{quantity.name}: {next(iter(arms)) if quantity.matched else unlike}.")
+        elif quantity.name.startswith("Samples of ") and len(arms) > 1 and brief:
+            said.append(f"{quantity.name}: {sentence(each)}.")
+    return said
 
 
 def _data(study: Study) -> list[str]:
