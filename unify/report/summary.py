@@ -46,11 +46,11 @@ def _samples(study: Study, brief: bool) -> list[str]:
         for arm in quantity.values:
             arms.setdefault(quantity.text(arm), []).append(arm)
         each = [f"{text} ({sentence(its)})" for text, its in arms.items()]
-        if quantity.name == "Samples seen":
-            unlike = sentence(each) if brief else "not equal"
-            said.append(f"{quantity.name}: {next(iter(arms)) if quantity.matched else unlike}.")
-        elif quantity.name.startswith("Samples of ") and len(arms) > 1 and brief:
-            said.append(f"{quantity.name}: {sentence(each)}.")
+        every = quantity.name == "Samples seen"
+        if every and quantity.matched:
+            said.append(f"Samples seen: {next(iter(arms))} per run.")
+        elif every or (quantity.name.startswith("Samples of ") and len(arms) > 1 and brief):
+            said.append(f"{quantity.name}: {sentence(each) if brief else 'not equal'}.")
     return said
 
 
