@@ -19,13 +19,13 @@ from report_study import ARMS, PROMPTS, scores, write_results, write_study
 from unify.grids import save_grid
 from unify.metrics.metric import Grid
 from unify.report import compare
-from unify.report.compare import seeds_text
 from unify.report.console import print_results
 from unify.report.html import join, tag
 from unify.report.load import Run, load_study
 from unify.report.page import write_report
 from unify.report.plots import Curve, mean_curve, panel, smooth, thin, ticks
-from unify.report.tables import Cell, lines, number
+from unify.report.tables import Cell, lines
+from unify.report.words import number, seeds_text
 
 VOID = {"meta", "img", "br", "input", "line", "path", "circle"}
 EVIL = '<script>alert("x")</script>"\'><img src=x onerror=alert(1)>'

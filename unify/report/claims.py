@@ -12,7 +12,8 @@ from unify.report.differences import Comparison, comparison, measured
 from unify.report.html import Html, join, tag
 from unify.report.load import Study
 from unify.report.scaling import is_share
-from unify.report.tables import Line, number, sentence
+from unify.report.tables import Line
+from unify.report.words import number, sentence
 from unify.statistics import holm
 
 CLAIMS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -11,7 +11,8 @@ from typing import Any
 
 from unify.report.load import ALL_TASKS, Run, Study
 from unify.report.plots import short
-from unify.report.tables import lines, number, sentence
+from unify.report.tables import lines
+from unify.report.words import number, seeds_text, sentence
 
 NAMED = 8  # settings that one sentence names
 MANY = 12  # arms, or pairs of them, that are shown one by one
@@ -240,13 +241,6 @@ def not_matched(study: Study) -> list[str]:
     missing = {a: [s for s in study.seeds if (a, s) not in ran] for a in study.arms}
     absent = [f"{a} ({seeds_text(its)})" for a, its in missing.items() if its]
     return found + ([f"No run: {sentence(absent)}."] if absent else [])
-
-
-def seeds_text(seeds: Sequence[int]) -> str:
-    """`seed 3`, `seeds 0 to 7`, `seeds 0, 2 and 5`."""
-    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
-        return f"seeds {seeds[0]} to {seeds[-1]}"
-    return f"seed{'s' * (len(seeds) > 1)} {sentence([str(seed) for seed in seeds])}"
 
 
 def progress(run: Run) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Run, Study
 from unify.report.plots import Curve, Point, mean_curve, panel, smooth
-from unify.report.tables import number, swatch
+from unify.report.tables import swatch
+from unify.report.words import number
 
 READING = (
     "Unweighted loss terms on training batches against samples seen, all panels on one horizontal "

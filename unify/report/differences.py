@@ -16,7 +16,8 @@ import numpy as np
 from unify.report.compare import MANY
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Row, Study
-from unify.report.tables import Line, number, plural, sentence, swatch
+from unify.report.tables import Line, swatch
+from unify.report.words import number, plural, sentence
 from unify.statistics import (
     Difference,
     crossed,

@@ -8,7 +8,8 @@ from unify.report.claims import claims, judgement
 from unify.report.differences import Comparison
 from unify.report.export import markdown_table
 from unify.report.load import Study, load_study
-from unify.report.tables import lines, number
+from unify.report.tables import lines
+from unify.report.words import number
 
 HEADS = ["claim", "tried as", "measured", "difference", "here"]
 

@@ -8,7 +8,8 @@ from unify.report.curves import samples_at
 from unify.report.html import Html, join, tag
 from unify.report.load import Run, Study
 from unify.report.plots import Curve, Point, mean_curve, panel, smooth
-from unify.report.tables import number, swatch
+from unify.report.tables import swatch
+from unify.report.words import number
 
 READING = (
     "Cosine between the gradients of two losses, weighted as trained, against samples seen; mean "

@@ -10,7 +10,8 @@ from unify.factors import Factors, factors
 from unify.report.differences import is_known
 from unify.report.html import Html, Node, join, tag
 from unify.report.load import Study
-from unify.report.tables import Cell, Line, facts, number, plural
+from unify.report.tables import Cell, Line, facts
+from unify.report.words import number, plural
 
 READING = (
     "Means over seeds; rows are conditions, columns arms. Shares are of the sum of squares over "

@@ -37,12 +37,10 @@ from unify.report.tables import (
     facts,
     forest,
     lines,
-    number,
-    plural,
     results_table,
     swatch,
-    unbroken,
 )
+from unify.report.words import number, plural, seeds_text, unbroken
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 MATCHED = (
@@ -179,7 +177,7 @@ def _arm(study: Study, index: int, found: Sequence[Line]) -> Html:
         states.setdefault("finished" if run.finished else compare.progress(run), []).append(run)
     for state, its in states.items():
         badge = tag("span", state, class_=f"badge {'done' if its[0].finished else 'open'}")
-        rows.append((compare.seeds_text([run.seed for run in its]).capitalize(), badge))
+        rows.append((seeds_text([run.seed for run in its]).capitalize(), badge))
     shared = dict.fromkeys(_place(run.info["same_as"]) for run in runs if run.info.get("same_as"))
     if shared:
         rows.append(("Weights", join(["those of ", tag("code", ", ".join(shared))])))
@@ -264,7 +262,7 @@ def _same_data(study: Study) -> Html:
             tag("span", p.kind, class_=f"badge {'done' if p.kind == 'identical' else 'open'}"),
             p.text,
             p.noise,
-            compare.seeds_text(p.seeds),
+            seeds_text(p.seeds),
         ]
         for p in compare.same_data(study)
     ]

@@ -11,7 +11,8 @@ import yaml
 from unify.report import compare
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Run, Study
-from unify.report.tables import facts, plural, sentence
+from unify.report.tables import facts
+from unify.report.words import plural, sentence
 
 LONG = ("packages", "variables", "git.untracked", "command")  # of the environment: folded away
 

@@ -10,7 +10,8 @@ from itertools import combinations
 from unify.report.compare import si
 from unify.report.html import Html, Node, join, tag
 from unify.report.load import Run, Study
-from unify.report.tables import Line, facts, number
+from unify.report.tables import Line, facts
+from unify.report.words import number
 from unify.scaling import Crossing, Fit, Optimum, crossing, fit, logit, optimum
 
 READING = (

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from unify.report import claims, compare, differences, scaling
 from unify.report.load import Study
-from unify.report.tables import CONFIRMATORY_SEEDS, Line, number, plural, sentence
+from unify.report.tables import CONFIRMATORY_SEEDS, Line
+from unify.report.words import number, plural, sentence
 
 
 def summary(study: Study, found: Sequence[Line]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from unify.report.html import Html, Node, escape, join, tag
 from unify.report.load import Row
 from unify.report.plots import interval_plot
+from unify.report.words import number, unbroken
 
 CONFIRMATORY_SEEDS = 8  # fewer seeds per arm: "exploratory"
 ROOMY = 4  # arms: with more, the numbers of a cell take two lines
@@ -179,17 +180,6 @@ def cell_text(cell: Cell | None, form: str = "{} [{}, {}]") -> str:
     return form.format(*map(number, (cell.value, *cell.span)))
 
 
-def number(value: float | None) -> str:
-    """Four significant figures or so; a proportion gets three decimals."""
-    if value is None or not math.isfinite(value):
-        return "undefined"
-    size = abs(value)
-    if 0 < size < 0.001:
-        return f"{value:.2e}"
-    decimals = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
-    return f"{value:,.{decimals}f}"
-
-
 def results_table(
     found: Sequence[Line], arms: Sequence[str], seeds: Sequence[int], primary: Sequence[str]
 ) -> Html:
@@ -301,17 +291,3 @@ def every_measurement(rows: Sequence[Row]) -> Html:
         for r in rows
     ]
     return facts(["metric", "arm", "seed", "value", "low", "high", "n"], written, "numbers")
-
-
-def unbroken(text: str) -> str:
-    """With spaces at which no line breaks, but for those of a range."""
-    return " – ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in text.split(" – "))
-
-
-def sentence(items: Sequence[str], last: str = "and") -> str:
-    """a, b and c."""
-    return ", ".join(items[:-1]) + f" {last} {items[-1]}" if len(items) > 1 else "".join(items)
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -9,7 +9,8 @@ from unify.report.compare import duration, si
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Study
 from unify.report.plots import Curve, panel
-from unify.report.tables import facts, number, swatch
+from unify.report.tables import facts, swatch
+from unify.report.words import number
 from unify.tune import best_of, stored
 
 READING = (

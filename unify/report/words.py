@@ -1,0 +1,38 @@
+"""Numbers and lists in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def number(value: float | None) -> str:
+    """Four significant figures or so; a proportion gets three decimals."""
+    if value is None or not math.isfinite(value):
+        return "undefined"
+    size = abs(value)
+    if 0 < size < 0.001:
+        return f"{value:.2e}"
+    decimals = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
+    return f"{value:,.{decimals}f}"
+
+
+def unbroken(text: str) -> str:
+    """With spaces at which no line breaks, but for those of a range."""
+    return " – ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in text.split(" – "))
+
+
+def sentence(items: Sequence[str], last: str = "and") -> str:
+    """a, b and c."""
+    return ", ".join(items[:-1]) + f" {last} {items[-1]}" if len(items) > 1 else "".join(items)
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """`seed 3`, `seeds 0 to 7`, `seeds 0, 2 and 5`."""
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seed{'s' * (len(seeds) > 1)} {sentence([str(seed) for seed in seeds])}"
