@@ -10,6 +10,7 @@ from unify.evaluate import _packed
 from unify.metrics.metric import average, proportion
 from unify.report import claims, differences
 from unify.report.differences import Comparison
+from unify.report.export import markdown
 from unify.report.findings import findings
 from unify.report.load import load_study
 from unify.report.page import render
@@ -90,6 +91,8 @@ def test_one_model_under_all_seeds_gets_no_verdict(tmp_path):
     write_results(folder, rows)
     for path in folder.glob("*/eval/outcomes.npz"):
         path.unlink()
+    for path in folder.glob("ar_vq-*/config.yaml"):
+        path.write_text(path.read_text() + "data: {tasks: {text_to_image: 8}}\n")
     drawing, answering = found(folder)[1]
     assert drawing.words == "higher"
     assert answering.words == "one model of ar_vq under all seeds"
@@ -97,7 +100,9 @@ def test_one_model_under_all_seeds_gets_no_verdict(tmp_path):
     assert drawing.adjusted == drawing.difference.p, "corrected for what is tried alone"
     assert "ar_vq answers with one model under all seeds: no verdict" in render(load_study(folder))
     for path in folder.glob("ar_vq-*/config.yaml"):
-        path.write_text(path.read_text() + "data: {tasks: {vqa: 8}}\n")
+        path.write_text(
+            path.read_text().replace("{text_to_image: 8}", "{text_to_image: 8, vqa: 8}")
+        )
     assert found(folder)[1][1].words == "higher", "equal by chance: it was trained on the task"
 
 
@@ -106,7 +111,7 @@ def test_intervals_that_leave_out_zero_without_a_verdict_are_counted(eight):
     clear = primary[0]
     assert clear.words == "higher"
     clear.adjusted = 1.0  # as in a table with many rows
-    assert differences._alone(primary) == " (of 1, the interval alone leaves out 0)"
+    assert differences._alone(primary) == " (the uncorrected interval of 1 of them leaves out 0)"
     assert differences._alone(primary[1:]) == ""
 
 
@@ -182,46 +187,69 @@ def test_arms_at_the_floor_or_the_ceiling_cannot_test_a_claim(value, n, edge):
 
 
 def test_controls_come_out_or_the_page_says_that_the_study_is_blind(eight):
-    info = json.loads((eight / "study.json").read_text())
     apart = {"arm": "transfusion", "expect": "worse", "than": "ar_vq"}
-    (eight / "study.json").write_text(json.dumps(info | {"controls": [apart]}))
-    study = load_study(eight)
+    study, held = with_controls(eight, apart)
     assert study.pairs == [], "a control is compared with no other arm"
-    came_out = [(c.line.metric, good) for _, c, good in claims.controls(study, lines(study.rows))]
-    assert came_out == [("text_to_image/exact", True), ("vqa/accuracy", False)]
-    assert "(vqa/accuracy: transfusion should be worse than ar_vq)" in render(study)
-    blind = claims.failed_controls(study, lines(study.rows))
-    assert "could not tell arms apart" in blind[0]
-    unlike = {"arm": "ar_vq", "expect": "worse", "than": "ar_vq"}
-    (eight / "study.json").write_text(json.dumps(info | {"controls": [apart, unlike]}))
-    study = load_study(eight)
-    failed = claims.failed_controls(study, lines(study.rows))
-    (seeing,) = [said for said in failed if "text_to_image/exact" in said]
-    assert "was not shown to be, in a study that did tell transfusion from ar_vq" in seeing
-    elsewhere = {**apart, "metric": "caption/exact"}
-    (eight / "study.json").write_text(json.dumps(info | {"controls": [elsewhere]}))
-    study = load_study(eight)
-    named = [c.line.metric for _, c, _ in claims.controls(study, lines(study.rows))]
-    assert set(named) <= {"caption/exact"}, "a control is tried on the metric that it names"
-    elsewhere["metric"] = "caption/exakt"
-    (eight / "study.json").write_text(json.dumps(info | {"controls": [elsewhere]}))
-    study = load_study(eight)
-    (said,) = claims.failed_controls(study, lines(study.rows))
-    assert "never measured: caption/exakt" in said
-    same = {**apart, "expect": "same"}
-    (eight / "study.json").write_text(json.dumps(info | {"controls": [same]}))
-    study = load_study(eight)
-    found = [good for _, _, good in claims.controls(study, lines(study.rows))]
-    assert found == [False, True]
+    assert [(h.metric, h.came_out) for h in held] == [
+        ("text_to_image/exact", True),
+        ("vqa/accuracy", False),
+    ]
+    assert held[0].outcome == "worse, p < 0.001"
+    assert held[1].outcome.startswith("no difference found, p 0.")
+    page = render(study)
+    assert "did not come out (vqa/accuracy, transfusion: worse than ar_vq)" in page
+    assert "could not tell arms apart" in page
+
+
+def test_what_a_control_that_did_not_come_out_means(eight):
+    apart = {"arm": "transfusion", "expect": "worse", "than": "ar_vq"}
+    study, _ = with_controls(eight, apart, {**apart, "arm": "ar_vq"})
+    (seeing,) = [s for s in said(study) if "text_to_image/exact" in s]
+    assert seeing.endswith("not shown here, in a study that did tell transfusion from ar_vq.")
+    study, held = with_controls(eight, {**apart, "arm": "ar_vq", "than": "transfusion"})
+    assert held[0].outcome == "better, p < 0.001"
+    assert "the other way round" in said(study)[0]
+    study, held = with_controls(eight, {**apart, "expect": "same"})
+    assert [h.came_out for h in held] == [False, True]
+    assert "seeds alone make such a difference" in said(study)[0]
+
+
+def test_a_control_is_tried_on_the_metric_that_it_names(eight):
+    apart = {"arm": "transfusion", "expect": "worse", "than": "ar_vq", "metric": "edit/exact"}
+    study, (held,) = with_controls(eight, apart)
+    assert (held.came_out, held.outcome) == (None, "not measured"), "of one of the two"
+    study, (held,) = with_controls(eight, {**apart, "metric": "caption/exakt"})
+    assert said(study) == ["A control has no score (caption/exakt, transfusion: worse than ar_vq)."]
+    assert "not measured" in markdown(study, lines(study.rows), "")
+    assert "not measured" in render(study)
+
+
+@pytest.mark.parametrize(("metric", "found"), [("x/perplexity", "worse"), ("x/exact", "better")])
+def test_more_is_worse_where_lower_is_better(metric, found):
+    rows = [{s: {"value": v + s, "seed": s, "n": 9} for s in range(3)} for v in (5.0, 1.0)]
+    line = Line(metric, {arm: Cell(its) for arm, its in zip("ab", rows, strict=True)})
+    one = Comparison(line, "a", "b", paired([5.0, 6.1, 7.0], [1.0, 2.0, 3.0]))
+    one.adjusted = one.p
+    held = claims.Held({"arm": "a", "expect": "worse", "than": "b"}, metric, one)
+    assert held.outcome.startswith(found)
+    assert held.came_out == (found == "worse")
+
+
+def with_controls(folder, *asked):
+    path = folder / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"controls": asked}))
+    study = load_study(folder)
+    return study, claims.controls(study, lines(study.rows))
+
+
+def said(study):
+    return claims.failed_controls(study, lines(study.rows))
 
 
 def test_one_seed_says_nothing_of_a_control(tmp_path):
     folder = write_study(tmp_path / "one", steps=20)
-    info = json.loads((folder / "study.json").read_text())
     worse = {"arm": "transfusion", "expect": "worse", "than": "ar_vq"}
-    (folder / "study.json").write_text(json.dumps(info | {"controls": [worse]}))
-    study = load_study(folder)
-    found = lines(study.rows)
-    assert [good for _, _, good in claims.controls(study, found)] == [None, None]
-    assert claims.failed_controls(study, found) == []
+    study, held = with_controls(folder, worse)
+    assert [h.came_out for h in held] == [None, None]
+    assert said(study) == []
     assert "one seed cannot tell" in render(study)

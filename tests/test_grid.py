@@ -1,11 +1,14 @@
 """Studies as grids; a part of a study; fewer seeds."""
 
+import html
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
+import unify.study
 from unify.config import ConfigError, load_study
 from unify.report.load import load_study as load_report
 from unify.report.page import render
@@ -13,6 +16,7 @@ from unify.shipment import connect
 from unify.study import run_study
 from unify.study_shipment import fetch_study, send_study
 from unify.tracking import store_uri
+from unify.train import Stopped
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -139,3 +143,41 @@ def test_mlflow_has_the_study_above_its_runs(study, tmp_path):
         fetch_study(uri, "s", tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="has no study 'x'; it has s"):
         fetch_study(uri, "x", tmp_path / "more")
+
+
+def test_an_arm_without_its_data_costs_no_report(study, tmp_path):
+    """And what a study that was stopped left is what its runs have, not an older table."""
+    arms = {
+        "one": str(EXPERIMENTS / "transfusion.yaml"),
+        "lost": {
+            "base": str(EXPERIMENTS / "transfusion.yaml"),
+            "data": {"source": {"class": "unify.data.shards.Shards", "path": str(tmp_path / "no")}},
+        },
+    }
+    speed = "evaluation=[{class: unify.metrics.speed.Speed, rows: 1, repeats: 1}]"
+    said = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", speed]
+    made = run_study(study(arms=arms), said, lambda text: None, tiny=True)
+    assert list(made.failed) == ["lost seed 0"]
+    assert "lost" in (made.folder / "report.html").read_text()
+    rows = load_report(made.folder).rows
+    assert {row["arm"] for row in rows} == {"one"}
+    stale = [{**row, "value": 12345.0} for row in rows]
+    (made.folder / "results.json").write_text(json.dumps(stale))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unify.study, "finish_run", stopped)
+        with pytest.raises(Stopped):
+            run_study(study(arms=arms), said, lambda text: None, tiny=True)
+    assert load_report(made.folder).rows == rows
+
+
+def stopped(config, say):
+    raise Stopped("by a signal")
+
+
+def test_the_page_names_the_command_that_was_given(study, tmp_path):
+    said = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", "machine.precision=32-true"]
+    said += ["steps=1", "evaluation=[{class: unify.metrics.speed.Speed, rows: 1, repeats: 1}]"]
+    path = study(arms={"one": str(EXPERIMENTS / "transfusion.yaml")})
+    made = run_study(path, said, lambda text: None, tiny=True)
+    words = shlex.join([path, *said[2:], "--tiny"])
+    assert f"unify study {words}" in html.unescape((made.folder / "report.html").read_text())

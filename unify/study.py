@@ -25,7 +25,7 @@ from unify.files import write_atomically
 from unify.parallel import run_at_once
 from unify.plan import budgeted, found, replicate
 from unify.recipe import Study
-from unify.reuse import distinct
+from unify.reuse import ANYWHERE, distinct
 from unify.runs import Run, write_json
 from unify.tracking import ship_scores, store_uri
 from unify.train import Stopped, completed, needed_configs, open_run, train
@@ -67,7 +67,8 @@ def run_study(
     wanted = set(fnmatch.filter(arms, only))
     if not wanted:
         raise ValueError(f"{path} has no arm like {only!r}; it has {', '.join(arms)}")
-    options = [path, *overrides, *(["--tiny"] if tiny else [])]
+    words = [*overrides, *(["--tiny"] if tiny else [])]
+    options = [path, *words]
     failed: dict[str, str] = {}
     tuned = set(arms)
     if study.tune:
@@ -75,7 +76,8 @@ def run_study(
         failed = _tune(trials, wanted, options, say, at_once)
         study, arms = budgeted(path, overrides, tiny)
         tuned = trials.tuned()
-    _describe(study, arms, path, overrides, folder, tuned)
+    _describe(study, arms, options, folder, tuned)
+    (folder / "results.json").unlink(missing_ok=True)  # until there is another: what the runs have
     planned = [job for job in jobs(study, arms) if job[0] in tuned]
     if at_once > 1:
         failed |= _run_at_once([j for j in planned if j[0] in wanted], options, say, at_once)
@@ -85,8 +87,7 @@ def run_study(
             rows += _stored(config)
         elif f"{arm} seed {seed}" not in failed:
             rows += _scored(arm, seed, config, failed, say)
-        write_json(folder / "results.json", rows)
-    _name_runs(folder, [config for _, _, config in planned])
+    _complete(folder, rows, [config for _, _, config in planned])
     write_report(folder)
     ship_study(folder, machine["tracker"], machine["runs"])
     return Outcome(folder, rows, failed, store_uri(machine["tracker"], machine["runs"]))
@@ -125,15 +126,24 @@ def _scored(arm: str, seed: int, config: Config, failed: dict[str, str], say: Sa
 
 def _stored(config: Config) -> list[Row]:
     """The scores that a run has."""
-    run = found(config)
+    run = _there(config)
     path = run.folder / "eval" / "scores.json" if run and run.finished else None
     return json.loads(path.read_text())["rows"] if path and path.is_file() else []
 
 
-def _name_runs(folder: Path, configs: Sequence[Config]) -> None:
-    """Which run folders are the study's as its file is now: those of earlier settings stay on disk,
-    and are not reported. And when that was."""
-    runs = [run.folder.name for config in configs if (run := found(config))]
+def _there(config: Config) -> Run | None:
+    """The run of a configuration; None, too, where the data that it names is not there."""
+    try:
+        return found(config)
+    except (ValueError, OSError):
+        return None
+
+
+def _complete(folder: Path, rows: list[Row], configs: Sequence[Config]) -> None:
+    """results.json, and in study.json when that was and which run folders are the study's as its
+    file is now: those of earlier settings stay on disk, and are not reported."""
+    write_json(folder / "results.json", rows)
+    runs = [run.folder.name for config in configs if (run := _there(config))]
     info = json.loads((folder / "study.json").read_text())
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     write_json(folder / "study.json", {**info, "runs": runs, "created": now})
@@ -230,14 +240,12 @@ def _score_as(config: Config, run: Run) -> None:
 
 
 def _describe(
-    study: Study,
-    arms: dict[str, Config],
-    path: str,
-    overrides: list[str],
-    folder: Path,
-    tuned: set[str],
+    study: Study, arms: dict[str, Config], options: list[str], folder: Path, tuned: set[str]
 ) -> None:
-    """study.json: what the report says was compared."""
+    """study.json: what the report says was compared. `options`: the study's file, and what was
+    said beside it."""
+    path, *words = options
+    machine = tuple(f"machine.{name}=" for name in ANYWHERE)
     described = {}
     for arm, config in arms.items():
         said = study.arms[arm]
@@ -266,7 +274,7 @@ def _describe(
             "arms": described,
             "metrics": _meanings(arms.values()),
             "file": path,
-            "overrides": [word for word in overrides if not word.startswith("machine.")],
+            "overrides": [word for word in words if not word.startswith(machine)],
         },
     )
 

@@ -1,4 +1,7 @@
-"""Text perplexity: exp of the mean negative log-likelihood per token, on the test split."""
+"""Text perplexity: exp of the mean negative log-likelihood per token, on the test split.
+
+<task>/perplexity    of every task with a text target that the run trained on
+"""
 
 from __future__ import annotations
 

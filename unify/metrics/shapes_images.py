@@ -4,7 +4,8 @@
     text_to_image/exact/<n>         by object count: one_object, two_objects ...
     text_to_image/exact/heldout     full captions with an attribute pair that no training split has
     text_to_image/unreadable        share of these images that the checker refuses (counted wrong)
-    text_to_image/geneval/<c>       prompts of the six categories of GenEval (arXiv:2310.11513)
+    text_to_image/geneval/<c>       own prompts in the six categories of GenEval (arXiv:2310.11513),
+                                    which leave open what they do not name
     text_to_image/variety/<a>       what `single_object` prompts leave open: entropy, 1 is all of it
     edit/exact, /changed, /kept     the whole target, the places asked for, all other places
     depth/abs_error                 mean |error| of nearness on the [0, 1] scale

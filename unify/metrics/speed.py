@@ -1,4 +1,7 @@
-"""How fast a model generates: images and answers per second on the machine of the evaluation."""
+"""How fast a model generates on the machine of the evaluation.
+
+generate/images_per_s, /texts_per_s    median of the repeats, and the slowest and fastest
+"""
 
 from __future__ import annotations
 

@@ -7,11 +7,11 @@ worse must lose; where one fails, the report says what that means for the other 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from unify.report.differences import Comparison, comparison, measured
 from unify.report.html import Html, join, tag
 from unify.report.load import Study
-from unify.report.scaling import is_share
 from unify.report.tables import Line
 from unify.report.words import number, sentence
 from unify.statistics import holm
@@ -55,7 +55,7 @@ def _edge(one: Comparison) -> str:
     """`floor` or `ceiling`, where both arms' shares are there."""
     both = [one.line.cells[arm].value for arm in (one.first, one.second)]
     known = [value for value in both if value is not None]
-    if not is_share(one.line) or len(known) < 2:
+    if not one.line.is_share or len(known) < 2:
         return ""
     return "floor" if max(known) <= EDGE else "ceiling" if min(known) >= 1 - EDGE else ""
 
@@ -80,97 +80,114 @@ CONTROLS = (
     "5%. That no difference was found does not say that there is none: the interval has those that "
     "are not ruled out."
 )
-Control = tuple[dict[str, str], Comparison, bool | None]
 
 
-def controls(study: Study, found: Sequence[Line]) -> list[Control]:
-    """Each control on its metric, or on each primary outcome, and whether it came out (at 5%, each
-    by itself); None where that cannot be told."""
-    made: list[Control] = []
+@dataclass
+class Held:
+    """A control on one metric; no comparison where nothing was measured of it."""
+
+    control: dict[str, str]
+    metric: str
+    one: Comparison | None
+
+    @property
+    def text(self) -> str:
+        """`again: same as transfusion`."""
+        of = "as" if self.control["expect"] == "same" else "than"
+        return f"{self.control['arm']}: {self.control['expect']} {of} {self.control['than']}"
+
+    @property
+    def came_out(self) -> bool | None:
+        """At 5%, by itself; None where that cannot be told."""
+        if self.one is None or self.one.p is None:
+            return None
+        return self._found == self.control["expect"]
+
+    @property
+    def _found(self) -> str:
+        assert self.one is not None
+        if self.one.words == SAME:
+            return "same"
+        return (
+            "worse" if (self.one.words == "higher") == self.one.line.lower_is_better else "better"
+        )
+
+    @property
+    def outcome(self) -> str:
+        """What came of it, with its own p; or why that cannot be told."""
+        if self.one is None:
+            return "not measured"
+        if self.one.p is None:
+            return self.one.words
+        found = "no difference found" if self._found == "same" else self._found
+        return f"{found}, p {'< 0.001' if self.one.p < 0.001 else number(self.one.p)}"
+
+    def meaning(self, told: Sequence[str]) -> str:
+        """Of one that did not come out; `told`: arms that were found worse than the same one."""
+        than = self.control["than"]
+        if self.control["expect"] == "same":
+            return "seeds alone make such a difference, so others as small mean nothing."
+        if self._found == "better":
+            return "the other way round: what was expected does not hold here."
+        if told:
+            return f"not shown here, in a study that did tell {sentence(told)} from {than}."
+        return (
+            "the study could not tell arms apart there, and its other comparisons on such an "
+            "outcome mean little."
+        )
+
+
+def controls(study: Study, found: Sequence[Line]) -> list[Held]:
+    """Each control of the study on its metric, or on each primary outcome."""
+    made = []
     for control in study.info.get("controls") or []:
-        asked = [control["metric"]] if control.get("metric") else study.primary
-        for line in (line for line in found if line.metric in asked and not line.note):
-            one = comparison(study, line, control["arm"], control["than"])
+        for metric in [control["metric"]] if control.get("metric") else study.primary:
+            line = next((x for x in found if x.metric == metric and not x.note), None)
+            one = comparison(study, line, control["arm"], control["than"]) if line else None
             if one is not None:
                 one.adjusted = one.p
-                came_out = one.words == WANTED[control["expect"]]
-                made.append((control, one, None if one.p is None else came_out))
+            made.append(Held(control, metric, one))
     return made
 
 
 def controls_section(study: Study, found: Sequence[Line]) -> Html | None:
-    """One row for each control and primary outcome; None where the study has no controls."""
-    tried = controls(study, found)
-    if not tried:
-        return None
+    """One row for each control and metric; None where the study has no controls."""
     rows = []
-    for control, one, came_out in tried:
-        kind = {True: "done", False: "open", None: ""}[came_out]
-        badge = tag("span", outcome(control, one, came_out), class_=f"badge {kind}")
-        cells = [tag("td", text) for text in (wanted(control), one.line.metric)]
-        rows.append(tag("tr", *cells, measured(one), tag("td", badge)))
+    for held in controls(study, found):
+        kind = {True: "done", False: "open", None: ""}[held.came_out]
+        badge = tag("span", held.outcome, class_=f"badge {kind}")
+        figures = measured(held.one) if held.one else tag("td", "–")
+        cells = [tag("td", held.text), tag("td", held.metric), figures, tag("td", badge)]
+        rows.append(tag("tr", *cells))
+    if not rows:
+        return None
     head = tag("tr", *(tag("th", n) for n in ("Control", "Metric", "Difference", "")))
     table = tag("table", tag("thead", head), tag("tbody", *rows), class_="claims")
     failed = [tag("p", text, class_="note") for text in failed_controls(study, found)]
     return join([*failed, tag("p", CONTROLS, class_="quiet"), tag("div", table, class_="scroll")])
 
 
-AS = {"same": "as", "worse": "than"}
-WANTED = {"same": SAME, "worse": "lower"}
-
-
-def wanted(control: dict[str, str]) -> str:
-    return f"{control['arm']}: {control['expect']} {AS[control['expect']]} {control['than']}"
-
-
-def outcome(control: dict[str, str], one: Comparison, came_out: bool | None) -> str:
-    """What came of a control, and its own p; or why that cannot be told."""
-    if came_out is None or one.p is None:
-        return one.words
-    outcomes = {"same": ("differs", "no difference found"), "worse": ("not shown", "worse")}
-    p = "< 0.001" if one.p < 0.001 else number(one.p)
-    return f"{outcomes[control['expect']][came_out]}, p {p}"
-
-
 def failed_controls(study: Study, found: Sequence[Line]) -> list[str]:
-    """A sentence on those that failed and mean one thing, for the page's first paragraph too."""
+    """A sentence on those that did not come out and mean one thing, and on those without a score;
+    for the page's first paragraph too."""
     tried = controls(study, found)
-    by_meaning: dict[str, list[str]] = {}
-    for control, one, came_out in tried:
-        if came_out is False:
-            expected = f"{one.first} should be {control['expect']} {AS[control['expect']]}"
-            failed = by_meaning.setdefault(_meaning(control, one, tried), [])
-            failed.append(f"{one.line.metric}: {expected} {one.second}")
-    said = [
-        f"{'A control' if len(failed) == 1 else f'{len(failed)} controls'} did not come out "
-        f"({'; '.join(failed)}): {meaning}"
-        for meaning, failed in by_meaning.items()
-    ]
-    metrics = {control.get("metric") for control in study.info.get("controls") or []} - {"", None}
-    unknown = sorted(metrics - {line.metric for line in found}) if found else []
-    return said + [f"A control's metric was never measured: {sentence(unknown)}."] * bool(unknown)
+    by_meaning: dict[str, list[Held]] = {}
+    for held in tried:
+        if held.came_out is False:
+            told = [
+                other.control["arm"]
+                for other in tried
+                if other.came_out
+                and other.control["expect"] == "worse"
+                and (other.metric, other.control["than"]) == (held.metric, held.control["than"])
+            ]
+            by_meaning.setdefault(held.meaning(told), []).append(held)
+    said = [f"{_named(its, 'did not come out')}: {words}" for words, its in by_meaning.items()]
+    absent = [held for held in tried if held.one is None]
+    return said + ([f"{_named(absent, 'has no score')}."] if absent and found else [])
 
 
-def _meaning(
-    control: dict[str, str],
-    one: Comparison,
-    tried: Sequence[Control],
-) -> str:
-    """An arm that is no worse says little of a study that did tell another from the same one."""
-    told = [
-        other.first
-        for said, other, came_out in tried
-        if came_out
-        and said["expect"] == "worse"
-        and (other.line, other.second) == (one.line, one.second)
-    ]
-    if control["expect"] == "worse" and told:
-        return (
-            f"it was not shown to be, in a study that did tell {sentence(told)} from {one.second}."
-        )
-    if control["expect"] == "same":
-        return "seeds alone make such a difference, so others as small mean nothing."
-    return (
-        "the study could not tell arms apart there, and its other comparisons on that outcome "
-        "mean little."
-    )
+def _named(its: Sequence[Held], verb: str) -> str:
+    """`A control did not come out (text_to_image/exact, again: same as transfusion)`."""
+    which = "; ".join(f"{held.metric}, {held.text}" for held in its)
+    return f"{'A control' if len(its) == 1 else f'Of the controls, {len(its)}'} {verb} ({which})"

@@ -20,6 +20,9 @@ TOLERANCE = 0.01  # quantities that differ by less are matched
 OUTSIDE = ("name", "study", "machine", "seeds", "tiny", "logging", "evaluation")
 
 
+SAMPLES, OF_TASK = "Samples seen", "Samples of "  # names of quantities
+
+
 @dataclass
 class Quantity:
     """One line of the budget: every arm's values over its seeds."""
@@ -57,7 +60,7 @@ def budget(study: Study) -> list[Quantity]:
     fields: list[tuple[str, Callable[[Run], float | None], Callable[[float], str]]] = [
         ("Optimizer steps", lambda r: r.steps, _count),
         ("Rows per step", lambda r: r.rows_per_step, _count),
-        ("Samples seen", lambda r: r.samples, _count),
+        (SAMPLES, lambda r: r.samples, _count),
         ("FLOPs per step", lambda r: r.info.get("flops_per_step") or None, si),
         ("FLOPs of training", lambda r: r.flops, si),
         ("Parameters", lambda r: r.parameters("total"), si),
@@ -71,7 +74,7 @@ def budget(study: Study) -> list[Quantity]:
     fields.append(("FLOPs of needed runs", partial(_before, study, spent), si))
     tasks = dict.fromkeys(task for run in study.runs for task in run.card.get("tasks") or ())
     for task in tasks if len(tasks) > 1 else ():
-        fields.append((f"Samples of {task}", partial(_of_task, task, "rows"), _count))
+        fields.append((f"{OF_TASK}{task}", partial(_of_task, task, "rows"), _count))
         fields.append((f"FLOPs of {task}", partial(_of_task, task, "flops"), si))
     found = []
     for name, read, show in fields:
@@ -179,7 +182,7 @@ def same_data(study: Study, controls: bool = True) -> list[SameData]:
     """Every pair of arms that is compared; seeds with the same answer share a line."""
     found: list[SameData] = []
     those = [(c["arm"], c["than"]) for c in study.info.get("controls") or []] if controls else []
-    for a, b in study.pairs + those:
+    for a, b in dict.fromkeys(study.pairs + those):
         answers: dict[tuple[str, str, str], list[int]] = {}
         others = {run.seed: run for run in study.runs_of(b)}
         for run in study.runs_of(a):
@@ -202,9 +205,11 @@ def _other_data(study: Study) -> list[str]:
     if len(alike) > MANY:
         others = sum(map(len, alike.values()))
         return [f"Data of {others} of the {len(pairs)} pairs that are compared (see above)."]
-    return [
-        f"Data of {sentence(names)} ({seeds}): {text}." for (seeds, text), names in alike.items()
-    ]
+    named = {
+        key: sentence(its) if len(its) <= MANY else f"{len(its)} pairs"
+        for key, its in alike.items()
+    }
+    return [f"Data of {names} ({seeds}): {text}." for (seeds, text), names in named.items()]
 
 
 def not_matched(study: Study) -> list[str]:

@@ -71,7 +71,7 @@ class Comparison:
     @property
     def span(self) -> str:
         """` [+0.132, +0.157]`; empty where nothing is known of it."""
-        ends = self.difference.interval
+        ends = None if self.single else self.difference.interval
         return "" if ends is None else f" [{', '.join(map(signed, ends))}]"
 
 
@@ -110,12 +110,15 @@ def comparison(study: Study, line: Line, first: str, second: str) -> Comparison 
 
 def is_single(study: Study, line: Line, arm: str) -> bool:
     """Whether an arm that was not trained on the task answered alike under all its seeds: with a
-    frozen part that they share, which is one sample of how such a part turns out."""
+    frozen part that they share, which is one sample of how such a part turns out. (Not seen where
+    answers are drawn at a temperature, each seed its own.)"""
     runs = [run for run in study.runs_of(arm) if run.seed in line.cells[arm].rows]
-    trained = [line.task in ((run.config.get("data") or {}).get("tasks") or {}) for run in runs]
+    task = "image" if line.task == "copy" else line.task
+    trained = [task in run.config["data"]["tasks"] for run in runs if run.config.get("data")]
     parts = {json.dumps(run.needed, sort_keys=True, default=str) for run in runs}
     values = set(line.cells[arm].values)
-    return len(runs) > 1 and not any(trained) and len(parts) == 1 and len(values) == 1
+    known = len(trained) == len(runs) > 1
+    return known and not any(trained) and len(parts) == 1 and len(values) == 1
 
 
 def compare(study: Study, line: Line, first: str, second: str) -> Difference | None:
@@ -196,6 +199,8 @@ def figures(one: Comparison) -> tuple[str, str, str, str]:
     p = "< 0.001" if one.adjusted < 0.001 else number(one.adjusted)
     size = d.standardised
     smallest = detectable(d.between_seeds, d.seeds, d.prompt_variance, one.tests)
+    if smallest is not None and smallest > 1 and one.line.is_share:
+        smallest = None  # of no share
     seeds = seeds_needed(d.mean, d.between_seeds, d.prompt_variance, one.tests)
     return (
         p,
@@ -241,4 +246,4 @@ def _alone(its: Sequence[Comparison]) -> str:
     for one in its:
         low, high = one.difference.interval or (0.0, 0.0)
         count += one.words not in ("higher", "lower") and not low <= 0 <= high
-    return f" (of {count}, the interval alone leaves out 0)" if count else ""
+    return f" (the uncorrected interval of {count} of them leaves out 0)" if count else ""

@@ -56,7 +56,7 @@ def markdown(study: Study, found: Sequence[Line], summary: str) -> str:
     held = claims.controls(study, found)
     if held:
         heads = ["control", "metric", "difference", "here"]
-        said += ["## Controls", markdown_table(heads, [_control(*each) for each in held])]
+        said += ["## Controls", markdown_table(heads, [_control(each) for each in held])]
     tried = claims.claims(study, found)
     if tried:
         heads = ["claim", "arms", "metric", "difference", "here"]
@@ -67,9 +67,9 @@ def markdown(study: Study, found: Sequence[Line], summary: str) -> str:
 
 
 def _reading(study: Study) -> str:
-    seeds = len(study.seeds)
-    what = "mean [lowest, highest of the seeds]" if seeds > 1 else "value [95% interval]"
-    return f"{seeds} seed{'s' * (seeds > 1)} per arm; {what}."
+    several = study.seeds_done[1] > 1
+    what = "mean [lowest, highest of the seeds]" if several else "value [95% interval]"
+    return f"{study.seeds_said} per arm; {what}."
 
 
 def _line(study: Study, line: Line) -> list[str]:
@@ -81,11 +81,9 @@ def _difference(one: differences.Comparison) -> list[str]:
     return [one.line.metric, f"{one.first} − {one.second}", one.figure + one.span, one.words]
 
 
-def _control(
-    control: dict[str, str], one: differences.Comparison, came_out: bool | None
-) -> list[str]:
-    wanted = claims.wanted(control)
-    return [wanted, one.line.metric, one.figure + one.span, claims.outcome(control, one, came_out)]
+def _control(held: claims.Held) -> list[str]:
+    figures = held.one.figure + held.one.span if held.one else "n/a"
+    return [held.text, held.metric, figures, held.outcome]
 
 
 def _claim(claim: dict[str, str], one: differences.Comparison | None) -> list[str]:

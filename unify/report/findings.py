@@ -24,9 +24,8 @@ def findings(folder: Path) -> str:
 
 
 def _section(study: Study) -> str:
-    seeds = len(study.seeds)
     title = f"## {study.info.get('title') or study.folder.name}"
-    said = f"`{study.info.get('file')}`, {seeds} seed{'s' * (seeds > 1)} per arm."
+    said = f"`{study.info.get('file')}`, {study.seeds_said} per arm."
     rows = [_row(claim, one) for claim, one in claims(study, lines(study.rows))]
     return "\n\n".join([title, said, markdown_table(HEADS, rows)])
 

@@ -163,6 +163,21 @@ class Study:
         split = {arm: arm.partition(",") for arm in self.arms}
         return {arm: (base, point) for arm, (base, _, point) in split.items()}
 
+    @property
+    def seeds_done(self) -> tuple[int, int]:
+        """The fewest and the most finished runs of an arm that has any; the planned number where no
+        run is left to tell."""
+        done = [sum(run.finished for run in self.runs_of(arm)) for arm in self.arms]
+        done = [count for count in done if count] or [0 if self.runs else len(self.seeds)]
+        return min(done), max(done)
+
+    @property
+    def seeds_said(self) -> str:
+        """`8 seeds`, `3 of 8 seeds`, `3 to 8 of 8 seeds`."""
+        (low, high), planned = self.seeds_done, len(self.seeds)
+        done = f"{low}" if low == high else f"{low} to {high}"
+        return f"{'' if low == planned else f'{done} of '}{planned} seed{'s' * (planned != 1)}"
+
     def runs_of(self, arm: str) -> list[Run]:
         return [run for run in self.runs if run.arm == arm]
 
@@ -185,7 +200,7 @@ def load_study(folder: Path) -> Study:
     arms = list(info["arms"])
     newest: dict[tuple[str, int], Run] = {}
     folders = [p for p in folder.iterdir() if p.is_dir() and RUN_NAME.fullmatch(p.name)]
-    meant = info.get("runs") or [p.name for p in folders]
+    meant = info.get("runs", [p.name for p in folders])
     folders = [p for p in folders if p.name in meant]
     for run in map(load_run, sorted(folders, key=_age)):  # a later run of the same arm replaces
         if run.arm in arms:

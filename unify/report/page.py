@@ -44,14 +44,14 @@ from unify.report.words import number, plural, seeds_text, unbroken
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 MATCHED = (
-    "Matched: equal to within 1 % over arms and seeds; a range is over seeds. FLOPs are those of "
-    "training the arm itself."
+    "Matched: equal to within 1 % over arms and seeds; a range is over seeds. FLOPs of "
+    "training are those of the arm itself."
 )
 BADGES = {True: ("done", "matched"), False: ("open", "differs"), None: ("", "not in all")}
 READING = (
-    "n/a: the arm neither learned that task nor has a part that did. Chance, majority and blind "
-    "(image removed) are references, not arms; what each row means is at the end of the page. Dots "
-    "and bars repeat the numbers on an axis from 0 to 1."
+    "n/a: the arm neither learned that task nor has a part that did, or has no score yet. Chance, "
+    "majority and blind (image removed) are references, not arms. What each row means is at the "
+    "end of the page. Dots and bars repeat the numbers on an axis from 0 to 1."
 )
 SPLIT = "Some scores were not measured alike: they stand on rows of their own, with what differs."
 
@@ -275,18 +275,16 @@ def _same_data(study: Study) -> Html:
 def _results(study: Study, found: Sequence[Line]) -> Html:
     if not found:
         return tag("p", "No results yet: results.json is missing or empty.")
-    count = len(study.seeds)
+    fewest, most = study.seeds_done
     reading = (
         "Value, 95% interval and number of trials n."
-        if count == 1
-        else f"Mean, range over {count} seeds and number of trials n of each seed."
+        if most == 1
+        else f"Mean, range over {study.seeds_said} and number of trials n of each seed."
     )
     parts: list[Node] = [tag("p", f"{reading} {READING}", class_="quiet")]
-    if count < CONFIRMATORY_SEEDS:
-        said = (
-            f" {plural(count, 'seed')} per arm; fewer than {CONFIRMATORY_SEEDS} say how these runs "
-            "did, and of how the arms differ only what is large."
-        )
+    if 0 < fewest < CONFIRMATORY_SEEDS:
+        few = f" {plural(fewest, 'seed')} per arm; fewer than {CONFIRMATORY_SEEDS} say how these "
+        said = f"{few}runs did, and of how the arms differ only what is large."
         parts.append(tag("p", tag("span", "exploratory", class_="badge open"), said))
     if any(line.note for line in found):
         parts.append(tag("p", SPLIT, class_="note"))

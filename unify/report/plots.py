@@ -155,7 +155,8 @@ def log_axis(axes: Any) -> None:
     low, high = axes.get_xlim()
     marks = ticks(low, high, log=True)
     marks = marks if len(marks) > 1 else ticks(low, high, log=False)  # less than a decade
-    axes.set_xticks(marks, [short(mark) for mark in marks])
+    labels = {short(mark): mark for mark in marks}  # nearly equal ones look alike
+    axes.set_xticks(list(labels.values()), list(labels))
     axes.set_xticks([], minor=True)
     axes.set_xlim(low, high)
 

@@ -107,13 +107,6 @@ def scores(one: Series, line: Line) -> tuple[list[float], list[float]]:
     return xs, ys
 
 
-def is_share(line: Line) -> bool:
-    """Whether every score is k out of its n."""
-    rows = [row for cell in line.cells.values() for row in cell.rows.values()]
-    hits = [row["value"] * row["n"] for row in rows if row["value"] is not None and row.get("n")]
-    return bool(hits) and all(hit >= 0 and abs(hit - round(hit)) < 1e-6 for hit in hits)
-
-
 def section(study: Study, found: Sequence[Line]) -> Html | None:
     """None for a study with one budget."""
     known = series(study)
@@ -139,7 +132,7 @@ def _growths(known: dict[str, Series]) -> list[str]:
 
 def _shared(study: Study, known: dict[str, Series], found: Sequence[Line]) -> list[str]:
     """Where arms cross, on the primary outcomes that are shares."""
-    shared = [x for x in found if x.metric in study.primary and not x.note and is_share(x)]
+    shared = [x for x in found if x.metric in study.primary and not x.note and x.is_share]
     return [f"{line.metric}: {text}" for line in shared for text in _crossings(known, line)]
 
 

@@ -27,7 +27,7 @@ def scaling_figures(study: Study, found: Sequence[Line]) -> dict[str, Figure]:
         return {}
     made = {"scaling-loss": _losses(known)}
     for line in found:
-        if line.metric in study.primary and not line.note and scaling.is_share(line):
+        if line.metric in study.primary and not line.note and line.is_share:
             made[f"scaling-{line.metric.replace('/', '-')}"] = _scores(known, line)
     return made
 

@@ -12,28 +12,27 @@ from unify.report.words import number, plural, sentence
 
 def summary(study: Study, found: Sequence[Line]) -> str:
     """What was done and measured, in sentences."""
-    seeds = sorted({run.seed for run in study.runs})
     brief = len(study.arms) <= compare.MANY
-    few = f"{len(seeds)} of " if 0 < len(seeds) < len(study.seeds) else ""
     parts = [
         f"{plural(len(study.arms), 'arm')} ({sentence(study.arms) if brief else _grid(study)}), "
-        f"{few}{plural(len(study.seeds), 'seed')} each."
+        f"{study.seeds_said} each."
     ]
     parts += _samples(study, brief)
     parts += _data(study)
     if not study.info.get("tune"):
-        parts.append("No arm was tuned here: settings and samplers are those of its file.")
+        parts.append("No arm was tuned: settings and samplers are as the study says.")
     for line in found:
         if line.metric in study.primary and not line.note and brief:
             values = [f"{a} {number(c.value)}" for a, c in line.cells.items()]
             parts.append(f"{line.metric}: {', '.join(values)}.")
     parts += scaling.sentences(study, found)
     parts += [*differences.sentences(study, found), *claims.failed_controls(study, found)]
-    if len(study.seeds) < CONFIRMATORY_SEEDS:
-        few = plural(len(study.seeds), "seed")
+    fewest, _ = study.seeds_done
+    if 0 < fewest < CONFIRMATORY_SEEDS:
+        few = plural(fewest, "seed")
         parts.append(
             f"Exploratory: {few} per arm cannot tell a difference of arms from chance in training."
-            if len(study.seeds) == 1
+            if fewest == 1
             else f"Exploratory: {few} per arm find large differences only."
         )
     return " ".join(parts)
@@ -47,10 +46,10 @@ def _samples(study: Study, brief: bool) -> list[str]:
         for arm in quantity.values:
             arms.setdefault(quantity.text(arm), []).append(arm)
         each = [f"{text} ({sentence(its)})" for text, its in arms.items()]
-        every = quantity.name == "Samples seen"
-        if every and quantity.matched:
-            said.append(f"Samples seen: {next(iter(arms))} per run.")
-        elif every or (quantity.name.startswith("Samples of ") and len(arms) > 1 and brief):
+        every = quantity.name == compare.SAMPLES
+        if every and len(arms) == 1:
+            said.append(f"{quantity.name}: {next(iter(arms))} per run.")
+        elif every or (quantity.name.startswith(compare.OF_TASK) and len(arms) > 1 and brief):
             said.append(f"{quantity.name}: {sentence(each) if brief else 'not equal'}.")
     return said
 

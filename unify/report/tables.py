@@ -21,7 +21,7 @@ from unify.report.words import number, unbroken
 CONFIRMATORY_SEEDS = 8  # fewer seeds per arm: "exploratory"
 ROOMY = 4  # arms: with more, the numbers of a cell take two lines
 REFERENCES = ("chance", "majority", "blind")  # rows that belong beside vqa/accuracy
-LOWER_IS_BETTER = ("perplexity", "frechet", "bits_per_byte")
+LOWER_IS_BETTER = ("perplexity", "frechet", "bits_per_byte", "abs_error", "unreadable")
 WEIGHTS = {"weights", "run", "checkpoint", "step", "seed"}  # differ between runs of one arm too
 OWN = {"sampler", "sampling", "guidance", "tokenizer"}  # an arm's own, the same in all its runs
 TASKS = {  # in reading order; others follow
@@ -89,6 +89,18 @@ class Line:
     @property
     def category(self) -> str:
         return "/".join(self.metric.split("/")[2:])
+
+    @property
+    def lower_is_better(self) -> bool:
+        # the perplexity of a code book says how evenly its codes are used: more is no worse
+        return self.measure in LOWER_IS_BETTER and self.task != "tokenizer"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether every score is k out of its n."""
+        rows = [row for cell in self.cells.values() for row in cell.rows.values()]
+        hits = [r["value"] * r["n"] for r in rows if r["value"] is not None and r.get("n")]
+        return bool(hits) and all(hit >= 0 and abs(hit - round(hit)) < 1e-6 for hit in hits)
 
     @property
     def reference(self) -> bool:
@@ -212,8 +224,7 @@ def _row(line: Line, arms: Sequence[str], seeds: Sequence[int], primary: bool) -
     name: list[Html | str] = [tag("span", line.label, title=line.metric)]
     if primary:
         name.append(tag("span", "primary", class_="badge primary"))
-    # the perplexity of a code book says how evenly its codes are used: more is no worse
-    if line.measure in LOWER_IS_BETTER and not line.metric.startswith("tokenizer/"):
+    if line.lower_is_better:
         name.append(tag("span", " lower is better", class_="quiet"))
     absent = "–" if line.note else "n/a"
     trials = {cell.trials for cell in line.cells.values()}
