@@ -131,7 +131,11 @@ def test_mlflow_has_the_study_above_its_runs(study, tmp_path):
     assert parent.data.tags["mlflow.source.name"] == path
     names = {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert names >= {"report.html", "report.md", "results.csv", "table.tex"}
+    earlier = client.create_run(experiment.experiment_id, run_name="of earlier settings")
+    client.set_tag(earlier.info.run_id, "mlflow.parentRunId", parent.info.run_id)
     assert send_study(made.folder, uri) == parent.info.run_id, "sent again, the same run"
+    assert "mlflow.parentRunId" not in client.get_run(earlier.info.run_id).data.tags
+    assert client.get_run(child.info.run_id).data.tags["mlflow.parentRunId"] == parent.info.run_id
     elsewhere = fetch_study(uri, "s", tmp_path / "elsewhere")
     first, second = (load_report(folder) for folder in (made.folder, elsewhere))
     assert second.rows == first.rows

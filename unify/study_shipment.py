@@ -17,6 +17,7 @@ from unify.report.tables import Line, lines
 from unify.shipment import SHIPPED, connect, find_experiment, mlflow_name, without_password
 from unify.tracking import store_uri, warned
 
+MOST_RUNS = 50_000  # as many as MLflow lists at once
 FILES = (
     "report.html",
     "report.md",
@@ -50,10 +51,12 @@ def send_study(folder: Path, uri: str) -> str:
     for path in [folder / name for name in FILES] + sorted((folder / "figures").glob("*")):
         if path.is_file():
             client.log_artifact(parent, str(path), "figures" if path.parent != folder else None)
-    for run in study.runs:
-        known = _sent(run.folder, uri)
-        if known:
-            client.set_tag(known, "mlflow.parentRunId", parent)
+    its = {known for run in study.runs if (known := _sent(run.folder, uri))}
+    for known in its:
+        client.set_tag(known, "mlflow.parentRunId", parent)
+    for below in _below(client, parent):
+        if below.info.run_id not in its:  # of earlier settings
+            client.delete_tag(below.info.run_id, "mlflow.parentRunId")
     client.set_terminated(parent, "FINISHED")
     return parent
 
@@ -92,8 +95,15 @@ def _in_mlflow(client: Any, uri: str, name: str) -> tuple[Any, list[Any]]:
     parent = next((run for run in runs if "study" in run.data.tags), None)
     if parent is None:
         raise ValueError(f"{said} has runs of {name!r}, but no study: run `unify study` to its end")
-    below = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    return parent, below
+    return parent, _below(client, parent.info.run_id)
+
+
+def _below(client: Any, parent: str) -> list[Any]:
+    """Of a study's run in MLflow, the runs below it."""
+    experiment = client.get_run(parent).info.experiment_id
+    return client.search_runs(
+        [experiment], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=MOST_RUNS
+    )
 
 
 def _made(folder: Path) -> Path:

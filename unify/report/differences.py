@@ -211,7 +211,8 @@ def figures(one: Comparison) -> tuple[str, str, str, str]:
 
 
 def signed(value: float) -> str:
-    return f"{'−' if value < 0 else '+'}{number(abs(value))}"
+    size = abs(value)
+    return f"{'−' if value < 0 else '+'}{number(size) if size >= 0.001 else f'{size:.3f}'}"
 
 
 def sentences(study: Study, found: Sequence[Line]) -> list[str]:
