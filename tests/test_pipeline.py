@@ -88,7 +88,7 @@ def test_the_study_says_what_its_runs_metrics_and_settings_are(outcome):
     there = {path.parent.name for path in (folder / "runs/tiny").glob("*/run.json")}
     assert set(info["runs"]) == there
     assert any("text_to_image/exact/heldout" in text for text in info["metrics"])
-    assert info["overrides"] == [], "where the runs are is no part of what was measured"
+    assert info["overrides"] == ["--tiny"], "but not where the runs are"
 
 
 def test_an_arm_that_fails_is_named_and_loses_no_other(outcome):
