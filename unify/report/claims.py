@@ -13,7 +13,7 @@ from unify.report.differences import Comparison, comparison, measured
 from unify.report.html import Html, join, tag
 from unify.report.load import Study
 from unify.report.tables import Line
-from unify.report.words import number, sentence
+from unify.report.words import p_value, sentence
 from unify.statistics import holm
 
 CLAIMS = (
@@ -120,7 +120,7 @@ class Held:
         if self.one.p is None:
             return self.one.words
         found = "no difference found" if self._found == "same" else self._found
-        return f"{found}, p {'< 0.001' if self.one.p < 0.001 else number(self.one.p)}"
+        return f"{found}, p {p_value(self.one.p)}"
 
     def meaning(self, told: Sequence[str]) -> str:
         """Of one that did not come out; `told`: arms that were found worse than the same one."""

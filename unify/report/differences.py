@@ -17,7 +17,7 @@ from unify.report.compare import MANY
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.load import Row, Study
 from unify.report.tables import Line, swatch
-from unify.report.words import number, plural, sentence
+from unify.report.words import number, p_value, plural, sentence
 from unify.statistics import (
     Difference,
     crossed,
@@ -196,14 +196,13 @@ def figures(one: Comparison) -> tuple[str, str, str, str]:
     d = one.difference
     if not d.parts or d.between_seeds is None or one.adjusted is None:
         return "–", "–", "–", "–"
-    p = "< 0.001" if one.adjusted < 0.001 else number(one.adjusted)
     size = d.standardised
     smallest = detectable(d.between_seeds, d.seeds, d.prompt_variance, one.tests)
     if smallest is not None and smallest > 1 and one.line.is_share:
         smallest = None  # of no share
     seeds = seeds_needed(d.mean, d.between_seeds, d.prompt_variance, one.tests)
     return (
-        p,
+        p_value(one.adjusted),
         "–" if size is None else "{:.2f} [{:.2f}, {:.2f}]".format(*size).replace("-", "−"),
         "–" if smallest is None else number(smallest),
         "more prompts" if seeds is None else str(seeds),

@@ -19,6 +19,8 @@ from zipfile import BadZipFile
 import numpy as np
 import yaml
 
+from unify.report.words import plural
+
 Row = dict[str, Any]  # {arm, paradigm, seed, metric, value, n, low, high, passport}
 ALL_TASKS = "all tasks"
 RUN_NAME = re.compile(r"(?P<arm>.+)-s(?P<seed>-?\d+)-(?P<hash>[0-9a-f]+)")
@@ -176,7 +178,7 @@ class Study:
         """`8 seeds`, `3 of 8 seeds`, `3 to 8 of 8 seeds`."""
         (low, high), planned = self.seeds_done, len(self.seeds)
         done = f"{low}" if low == high else f"{low} to {high}"
-        return f"{'' if low == planned else f'{done} of '}{planned} seed{'s' * (planned != 1)}"
+        return f"{'' if low == planned else f'{done} of '}{plural(planned, 'seed')}"
 
     def runs_of(self, arm: str) -> list[Run]:
         return [run for run in self.runs if run.arm == arm]

@@ -109,5 +109,5 @@ def measured(study: Study) -> Html:
         )
         for index, (written, whose) in enumerate(by_passport.items(), 1)
     ]
-    meanings = [tag("pre", text, class_="meaning") for text in study.info.get("metrics") or []]
+    meanings = [tag("pre", text) for text in study.info.get("metrics") or []]
     return join([*meanings, *folds]) if folds else tag("p", "No scores.")

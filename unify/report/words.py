@@ -17,6 +17,10 @@ def number(value: float | None) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else number(p)
+
+
 def unbroken(text: str) -> str:
     """With spaces at which no line breaks, but for those of a range."""
     return " – ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in text.split(" – "))
