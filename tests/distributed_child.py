@@ -1,59 +1,115 @@
-"""One rank of a training in several processes; each writes what came out. Not a test itself."""
+"""One rank of a training in several processes; each writes what came out. Not a test itself.
+
+distributed_child.py OUT FILE.yaml ... steps=3 [strategy=fsdp] [dtype=float64] [every=1] [workers=1]
+
+Goes on from the newest checkpoint in OUT-FILE/checkpoints, and leaves OUT-FILE.<rank>.
+"""
 
 import sys
+from functools import partial
+from pathlib import Path
 
 import lightning as L
 import torch
 
 from unify.callbacks import Recorder
+from unify.checkpoint import STATE, Checkpoints, latest_valid
 from unify.config import load_recipe
+from unify.distributed import World, join, whole
 from unify.experiment import Experiment
 from unify.journal import Journal
 from unify.nn.init import initialise
+from unify.recipe import Machine
+from unify.sharding import shard
+from unify.strategy import environment_of, strategy_of
 from unify.train import assemble
+
+ROWS = 8  # of each task: they divide over 1, 2 and 4 ranks
 
 
 class Steps(L.Callback):
-    """Losses and gradient norms of every step, and the samples of this rank."""
+    """Losses and gradient norms of every step, the first gradient, the samples of this rank."""
 
     def __init__(self):
-        self.losses, self.ids = [], []
+        self.losses, self.ids, self.gradient = [], [], {}
+
+    def on_before_optimizer_step(self, trainer, experiment, optimizer):
+        if not self.gradient:
+            grads = [(n, p.grad) for n, p in experiment.model.named_parameters()]
+            self.gradient = {n: whole(g).clone() for n, g in grads if g is not None}
 
     def on_train_batch_end(self, trainer, experiment, *_):
         self.losses.append({name: float(value) for name, value in experiment.last.items()})
         self.ids.append([key for keys in experiment.sample_ids.values() for key in keys])
 
 
-def main(path: str, out: str, world: int) -> None:
+def in_double(module, arguments):
+    return tuple(a.double() if torch.is_floating_point(a) else a for a in arguments)
+
+
+def main(out: str, *words: str) -> None:
     torch.set_num_threads(1)
-    config = load_recipe(path, ["ema=0.5", "optimizer.warmup=1"], tiny=True)
-    tasks = dict.fromkeys(config["data"]["tasks"], 4)
-    config["data"]["tasks"] = tasks
-    recipe = assemble(config, {})
-    initialise(recipe.model, 0)
+    here = join(timeout_s=60, accelerator="cpu")
+    said = dict(word.split("=") for word in words if "=" in word)
+    for path in (Path(word) for word in words if word.endswith(".yaml")):
+        facts = train(path, Path(f"{out}-{path.stem}"), said, here)
+        torch.save(facts, f"{out}-{path.stem}.{here.rank}")
+
+
+def train(path: Path, folder: Path, said: dict[str, str], here: World) -> dict:
+    """Train as said; what came out."""
+    machine = Machine(accelerator="cpu", strategy=said.get("strategy", "auto"), timeout=60)
+    steps, every = int(said["steps"]), int(said.get("every", 0))
+    config = load_recipe(str(path), ["ema=0.5", "optimizer.warmup=1"], tiny=True)
+    config["data"]["tasks"] = dict.fromkeys(config["data"]["tasks"], ROWS)
+    sharded = machine.strategy == "fsdp" and here.size > 1
+    recipe = assemble(config, {}, meta=sharded)
+    if said.get("dtype") == "float64":
+        recipe.model.double()
+        for part in recipe.model.modules():
+            if isinstance(part, (torch.nn.Linear, torch.nn.modules.conv._ConvNd)):
+                part.register_forward_pre_hook(in_double)
+    if not sharded:
+        initialise(recipe.model, 0)
     experiment = Experiment(
-        recipe.model, recipe.loss_weights, recipe.optimizer, 3, recipe.ema, recipe.seeds
+        recipe.model,
+        recipe.loss_weights,
+        recipe.optimizer,
+        steps,
+        recipe.ema,
+        recipe.seeds,
+        partial(shard, seed=0) if sharded else None,
     )
-    recipe.data.prepare(0, 0)
-    steps = Steps()
+    recipe.data.prepare(0, int(said.get("workers", 0)))
+    recorded, recorder = Steps(), Recorder(Journal(folder), 2)
+    saving = [Checkpoints(folder / "checkpoints", every, keep=100)] if every else []
     trainer = L.Trainer(
         accelerator="cpu",
-        devices=world,
-        strategy="ddp" if world > 1 else "auto",
-        max_steps=3,
+        devices=here.local_size,
+        strategy=strategy_of(machine, here, sharded=True),
+        plugins=[environment_of(here)],
+        max_steps=steps,
         max_epochs=-1,
-        callbacks=[steps, Recorder(Journal(f"{out}.run"), 2)],
+        callbacks=[recorded, recorder, *saving],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    trainer.fit(experiment, recipe.data)
-    assert trainer.world_size == world
-    facts = {"losses": steps.losses, "ids": steps.ids, "weights": recipe.model.state_dict()}
-    torch.save(facts, f"{out}.{trainer.global_rank}")
+    resume = latest_valid(folder / "checkpoints")
+    trainer.fit(experiment, recipe.data, ckpt_path=resume and resume / STATE, weights_only=True)
+    assert trainer.world_size == here.size
+    raw = {name: whole(p).clone() for name, p in recipe.model.state_dict().items()}
+    experiment.finish()
+    return {
+        "losses": recorded.losses,
+        "ids": recorded.ids,
+        "gradient": recorded.gradient,
+        "weights": raw,
+        "averages": {name: whole(p) for name, p in recipe.model.state_dict().items()},
+    }
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(*sys.argv[1:])

@@ -17,6 +17,7 @@ from unify import checkpoint
 from unify.callbacks import Recorder
 from unify.checkpoint import MANIFEST, STATE, Checkpoints, damage, latest_valid, step_of, steps
 from unify.journal import Journal
+from unify.strategy import REST, shapes
 
 STEPS = 6
 pytestmark = pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended")
@@ -71,11 +72,13 @@ def test_checkpoints_load_without_unpickling_code(tmp_path):
     run(tmp_path, 3)
     found = latest_valid(tmp_path / "checkpoints")
     assert found is not None
-    state = torch.load(found / STATE, weights_only=True)
-    assert state["global_step"] == 3
-    assert state["callbacks"]["Recorder"]["data"]
-    assert {"ema", "exp_avg"} <= state["optimizer_states"][0]["state"][0].keys()
-    assert not {"rng_state", "rng"} & state.keys()
+    rest = torch.load(found / STATE / REST, weights_only=True)
+    assert rest["global_step"] == 3
+    assert rest["callbacks"]["Recorder"]["data"]
+    assert not {"rng_state", "rng"} & rest.keys()
+    assert {"layer.weight", "optimizer.ema.layer.weight", "optimizer.exp_avg.layer.bias"} <= set(
+        shapes(found / STATE)
+    )
 
 
 def test_the_newest_are_kept_and_nothing_else_is_left(tmp_path):
@@ -183,8 +186,8 @@ def flip(path: Path, at: int) -> None:
 
 DAMAGE = {
     "truncated": (lambda f: os.truncate(f / STATE, 1000), "bytes instead of"),
-    "one bit flipped": (lambda f: flip(f / STATE, 2000), "content of state.ckpt has changed"),
-    "state missing": (lambda f: (f / STATE).unlink(), "state.ckpt is missing"),
+    "one bit flipped": (lambda f: flip(f / STATE, 2000), "content of state has changed"),
+    "state missing": (lambda f: (f / STATE).unlink(), "state is missing"),
     "no manifest": (lambda f: (f / MANIFEST).unlink(), "no manifest.json"),
     "manifest cut": (lambda f: os.truncate(f / MANIFEST, 30), "cannot be read"),
     "manifest of another": (

@@ -13,9 +13,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from unify.callbacks import EachStep, Recorder, check_terms
-from unify.checkpoint import STATE, Checkpoints, DirectIO, latest_valid
+from unify.checkpoint import STATE, Checkpoints, latest_valid
 from unify.journal import Journal
 from unify.paradigm import Term
+from unify.strategy import Single
 
 ROWS = 4
 
@@ -96,7 +97,7 @@ def make_trainer(steps: int, callbacks: list, accumulation: int = 1) -> Trainer:
         max_epochs=-1,
         accumulate_grad_batches=accumulation,
         callbacks=callbacks,
-        plugins=[DirectIO()],
+        strategy=Single(torch.device("cpu")),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
+from unify.distributed import gathered, in_step, ranks
 from unify.grids import save_grid
 from unify.journal import Consumed, Journal
 from unify.metrics.metric import Grid
@@ -78,14 +79,13 @@ class Recorder(EachStep):
         due = _due(step, self.every, trainer.max_steps)
         if due:
             self._put_together()
+            mean = over_ranks(experiment.last)
         if trainer.is_global_zero and due:
             seen = {
                 "samples": step * experiment.rows_per_step,
                 "tokens": step * experiment.tokens_per_step,
             }
-            self.journal.write(
-                step, "train", {**experiment.last, **seen, "data": self.data.state()}
-            )
+            self.journal.write(step, "train", {**mean, **seen, "data": self.data.state()})
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]
@@ -94,11 +94,7 @@ class Recorder(EachStep):
 
     def _put_together(self) -> None:
         """On all ranks at the same step."""
-        shares = [self._mine.state()]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            shares = [{} for _ in range(torch.distributed.get_world_size())]
-            torch.distributed.all_gather_object(shares, self._mine.state())
-        for share in shares:
+        for share in gathered(self._mine.state()):
             self.data.join(share)
         self._mine = Consumed()
 
@@ -114,6 +110,15 @@ class Recorder(EachStep):
             )
         self.data = Consumed()
         self.data.join(state_dict["data"])
+
+
+def over_ranks(last: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Means over the ranks, which have equal shares of the rows; of those that have a value."""
+    if ranks() == 1:
+        return last
+    shares = gathered({name: float(value) for name, value in last.items()})
+    means = {name: torch.tensor([share[name] for share in shares]).nanmean() for name in last}
+    return {name: float(mean) for name, mean in means.items()}
 
 
 class Health(EachStep):
@@ -210,7 +215,7 @@ class SampleGrids(EachStep):
     def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
         if not _due(step, self.every, trainer.max_steps):
             return
-        with self.weights(), torch.no_grad():
+        with self.weights(), in_step(), torch.no_grad():
             grids = self.make(step)
         if trainer.is_global_zero:
             for grid in grids:

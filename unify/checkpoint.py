@@ -1,7 +1,7 @@
 """Checkpoints that a crash cannot spoil: written beside their place, verified before they are used.
 
     checkpoints/.tmp-00000100/                 while it is being written
-    checkpoints/step-00000100/state.ckpt       what Lightning saves: weights, optimizer, loops
+    checkpoints/step-00000100/state/           weights, optimizer, loops (unify/strategy.py)
     checkpoints/step-00000100/manifest.json    step; size and sha256 of every other file
 
 A checkpoint is renamed into place once all its bytes are on the disk, and an older one is removed
@@ -19,14 +19,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from unify.callbacks import EachStep
 from unify.files import flush_to_disk, sha256
 
-STATE, MANIFEST = "state.ckpt", "manifest.json"
+STATE, MANIFEST = "state", "manifest.json"
 
 
 class Checkpoints(EachStep):
@@ -34,7 +32,7 @@ class Checkpoints(EachStep):
 
     SIGTERM and SIGUSR1 only set a flag; at the end of the optimizer step all ranks agree, save and
     stop, and `requested` tells the caller why. It must be the last callback, because it saves the
-    state of the others. The Trainer has `enable_checkpointing=False, plugins=[DirectIO()]`.
+    state of the others. The Trainer has `enable_checkpointing=False` and one of our strategies.
     """
 
     def __init__(self, folder: Path | str, every: int = 0, keep: int = 2):
@@ -101,23 +99,10 @@ class Checkpoints(EachStep):
             shutil.rmtree(path, ignore_errors=True)
 
 
-class DirectIO(TorchCheckpointIO):
-    """Writes to the given path itself.
-
-    Lightning's own way goes through $TMPDIR: not atomic from another file system, a second copy
-    in memory, and a file left behind when the process is killed.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
-        torch.save(checkpoint, path)
-
-
 def latest_valid(folder: Path | str) -> Path | None:
     """The newest checkpoint folder whose manifest verifies; a damaged newer one is warned about.
 
-    Its `state.ckpt` goes to `fit(ckpt_path=..., weights_only=True)`: it holds tensors and plain
+    Its `state` goes to `fit(ckpt_path=..., weights_only=True)`: it holds tensors and plain
     values, never code.
     """
     for path in reversed(steps(Path(folder))):

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from unify.cluster_commands import add_commands
 from unify.data.commands import data_app
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+add_commands(app)
 
 EX_TEMPFAIL = 75  # a signal stopped the run; the same command resumes it
 
@@ -37,6 +39,10 @@ def main() -> None:
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
         code = app(arguments, standalone_mode=False)
+        if "unify.distributed" in sys.modules:
+            from unify.distributed import leave
+
+            leave()
         sys.exit(code if isinstance(code, int) else 0)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -56,6 +62,14 @@ def _message(error: Exception) -> str:
         return str(error)
     shown = getattr(error, "format_message", lambda: f"{type(error).__name__}: {error}")()
     return shown if hasattr(error, "format_message") else f"{shown} (--debug shows where)"
+
+
+def _say(text: str) -> None:
+    """A line, said once however many ranks there are."""
+    from unify.distributed import world
+
+    if world().rank == 0:
+        typer.echo(text)
 
 
 def _emit(content: Any) -> None:
@@ -81,10 +95,13 @@ def train(
     if print_config:
         typer.echo(dump(completed))
         return 0
+    from unify.launch import spawn, spawns
     from unify.train import train as train_run
 
+    if spawns(completed["machine"]):
+        return spawn(completed["machine"]["devices"], typer.echo)
     run = train_run(completed, typer.echo)
-    typer.echo(f"run: {run.folder}")
+    _say(f"run: {run.folder}")
     return 0 if run.finished else EX_TEMPFAIL
 
 
@@ -104,6 +121,9 @@ def study(
     untimed: Annotated[
         bool, typer.Option("--untimed", help="With --arm: leave speed to a quiet machine.")
     ] = False,
+    gather: Annotated[
+        bool, typer.Option("--gather", help="Train nothing: report what the runs have.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Train what is missing, evaluate, compare, report."""
@@ -113,9 +133,7 @@ def study(
     if arm:
         from unify.study import run_one
 
-        for run in run_one(str(file), words, arm, seed, typer.echo, tiny, untimed):
-            typer.echo(f"run: {run.folder}")
-        return 0
+        return run_one(str(file), words, arm, seed, _say, tiny, untimed)
     if dry_run:
         from unify.plan import budgeted
         from unify.study import jobs as planned_jobs
@@ -126,7 +144,7 @@ def study(
     from unify.study import run_study
 
     outcome = run_study(
-        str(file), words, lambda text: typer.echo(text, err=as_json), tiny, jobs, only
+        str(file), words, lambda text: typer.echo(text, err=as_json), tiny, jobs, only, gather
     )
     _emit(outcome.rows) if as_json else _tell(outcome)
     for name, message in outcome.failed.items():

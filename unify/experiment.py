@@ -8,7 +8,7 @@ B rows of a task's micro-batch. Builds nothing and logs nothing: callbacks read 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from unify.batch import Batch
-from unify.callbacks import check_gradient, check_terms
+from unify.callbacks import NonFiniteError, check_gradient, check_terms
+from unify.distributed import any_of, gathered, local, ranks, whole
 from unify.nn.frozen import kept_state, load_kept, sources
 from unify.noise import Noise, stable_seed
-from unify.paradigm import Paradigm, Term, Trainable
+from unify.paradigm import Paradigm, Term, Terms, Trainable
 from unify.recipe import Optimizer, Seeds
+from unify.sharding import gather_again
 
 TIME_BINS = 4  # loss by flow time: t in [0, 1/4), [1/4, 1/2), ...
 
@@ -41,7 +43,9 @@ class Experiment(L.LightningModule):
         steps: int,
         ema: float = 0.999,
         seeds: Seeds | None = None,
+        place: Callable[..., None] | None = None,
     ):
+        """`place(model, mesh)` cuts the model into shards, where there are several ranks."""
         super().__init__()
         self.model, self.loss_weights, self.settings = model, loss_weights, optimizer
         self.steps, self.ema, self.seeds = steps, ema, seeds or Seeds()
@@ -53,6 +57,13 @@ class Experiment(L.LightningModule):
         self._ids: dict[str, list[str]] = {}
         self._norm: Tensor | None = None
         self._gone: dict[str, str] = {}  # what the checkpoint being loaded had left out
+        self._place, self._refused = place, ""  # why this rank's losses of a step are refused
+
+    def configure_model(self) -> None:
+        if self._place is not None:
+            assert self.device_mesh is not None
+            place, self._place = self._place, None
+            place(self.model, self.device_mesh["data_parallel"])
 
     def setup(self, stage: str) -> None:
         if isinstance(self.model, Paradigm):
@@ -100,10 +111,19 @@ class Experiment(L.LightningModule):
         for task in sorted(batch):
             noise = Noise.for_batch(self.seeds.noise, self.global_step, batch[task], self.device)
             terms = self.model.loss(batch[task], noise)
-            check_terms(terms, batch[task].keys)
+            self._check(terms, batch[task].keys)
             for name, term in terms.items():
                 rows.setdefault(name, []).append(term)
         return rows
+
+    def _check(self, terms: Terms, keys: list[str]) -> None:
+        """A non-finite loss stops one process at once, and several together, before the update."""
+        try:
+            check_terms(terms, keys)
+        except NonFiniteError as error:
+            if ranks() == 1:
+                raise
+            self._refused = self._refused or str(error)
 
     def _reseed(self, micro: int) -> None:
         """What cannot be keyed (a library's dropout, a codebook's k-means) draws from here."""
@@ -120,7 +140,11 @@ class Experiment(L.LightningModule):
     def configure_gradient_clipping(self, optimizer, *_args, **_kwargs) -> None:
         """Clip the norm of the whole gradient; a non-finite one stops the run before the update."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self._norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip or math.inf)
+        if any_of(bool(self._refused)):
+            told = [f"rank {r}: {why}" for r, why in enumerate(gathered(self._refused)) if why]
+            raise NonFiniteError("; ".join(told))
+        norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip or math.inf)
+        self._norm = whole(norm)
         check_gradient(self._norm, [key for keys in self._ids.values() for key in keys])
 
     def optimizer_step(self, *args, **kwargs) -> None:
@@ -167,21 +191,24 @@ class Experiment(L.LightningModule):
 
     def finish(self) -> None:
         """After training: the averaged weights stay in, the model is in eval mode."""
-        swap_ema(self._optimizer)
+        self._swap()
         self.model.eval()
 
     @contextmanager
     def averaged(self) -> Iterator[Trainable]:
         """The model in eval mode with the averaged weights swapped in; swapped back after."""
-        optimizer = self._optimizer
         training = self.model.training
         self.model.eval()
-        swap_ema(optimizer)
+        self._swap()
         try:
             yield self.model
         finally:
-            swap_ema(optimizer)
+            self._swap()
             self.model.train(training)
+
+    def _swap(self) -> None:
+        swap_ema(self._optimizer)
+        gather_again(self.model)
 
 
 def weighted(
@@ -271,7 +298,8 @@ def update_ema(optimizer: torch.optim.Optimizer, decay: float) -> None:
             state["ema"] = parameter.detach().clone()
     step = float(states[0]["step"])
     share = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_([state["ema"] for state in states], parameters, 1 - share)
+    averages = [local(state["ema"]) for state in states]
+    torch._foreach_lerp_(averages, [local(p) for p in parameters], 1 - share)
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ def run_at_once(
     has not started then never does, and what has not ended well has status EX_TEMPFAIL.
     """
     crew = Crew(commands, jobs, say)
-    with ThreadPoolExecutor(jobs) as pool, _handled(crew.stop):
+    with ThreadPoolExecutor(jobs) as pool, handled(crew.stop):
         try:
             ended = dict(zip(commands, pool.map(crew.run, commands), strict=True))
         except KeyboardInterrupt:
@@ -98,7 +98,7 @@ def threads_of(jobs: int) -> int:
 
 
 @contextmanager
-def _handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
+def handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
     before = {number: signal.signal(number, handler) for number in STOP}
     try:
         yield

@@ -52,8 +52,13 @@ class Logging:
 class Machine:
     """Where and how fast, never what: outside the run's hash."""
 
-    devices: int = 1
+    devices: int = 1  # ranks on a node; under torchrun or srun, as many as they start
+    nodes: int = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"  # of several ranks (unify/strategy.py)
     accelerator: str = "auto"
+    timeout: float = 1800.0  # seconds that a rank waits for the others before it gives up
+    recompute: bool = False  # activations, in the backward pass: less memory, more time
+    compile: bool = False  # every block, by torch.compile
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     threads: int = 0  # CPU threads of torch; 0 leaves torch's own choice
     workers: int = 0  # loader processes

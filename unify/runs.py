@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from unify.distributed import is_first, told, whole
 from unify.files import write_atomically
 from unify.nn.frozen import kept_state, load_kept, sources
 from unify.paradigm import Fitted, Paradigm
@@ -50,7 +51,9 @@ class Run:
         return (self.folder / "run.json").exists() and self.info["state"] == "finished"
 
     def update(self, **facts: Any) -> None:
-        """Merge facts into run.json; a reader never sees half a file."""
+        """Merge facts into run.json; a reader never sees half a file. The first rank writes."""
+        if not is_first():
+            return
         known = self.info if (self.folder / "run.json").exists() else {}
         write_json(self.folder / "run.json", {**known, **facts})
 
@@ -78,19 +81,28 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def save_export(model: nn.Module | Fitted, node: dict[str, Any], folder: Path) -> str:
-    """Write weights and how to build them; returns their hash (12 hex digits).
+    """Write weights and how to build them; returns their hash (12 hex digits). All ranks call.
 
     Frozen parts with a source of their own are left out; the file names them (nn/frozen.py).
     """
+    state = {}
+    if not isinstance(model, Fitted):
+        for key, value in kept_state(model).items():  # all ranks put one after another together
+            full = whole(value.detach())
+            if is_first():  # clones: safetensors refuses tensors that share memory (tied weights)
+                state[key] = full.cpu().clone().contiguous()
+    return told(_write_export(model, state, node, folder) if is_first() else "")
+
+
+def _write_export(
+    model: nn.Module | Fitted, state: dict[str, torch.Tensor], node: dict[str, Any], folder: Path
+) -> str:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(model, Fitted):
         model.save(folder)
     else:
-        assert isinstance(model, nn.Module)
-        # clones: safetensors refuses tensors that share memory (tied weights)
-        state = {k: v.detach().cpu().clone().contiguous() for k, v in kept_state(model).items()}
         gone = sources(model)
         metadata = {LEFT_OUT: json.dumps(gone, sort_keys=True)} if gone else None
         save_file(state, folder / "model.safetensors", metadata)

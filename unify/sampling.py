@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from unify.distributed import anywhere
+
 
 def filter_logits(logits: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
     """Keep the `top_k` most likely tokens (0: all), then the smallest set of mass >= `top_p`.
@@ -70,7 +72,7 @@ def decode_text(
         ids = draw(logits, uniforms[:, position], temperature, top_k, top_p)
         drawn.append(torch.where(alive, ids, eos))
         alive = alive & (ids != eos)
-        if not alive.any() or position + 1 == uniforms.shape[1]:
+        if position + 1 == uniforms.shape[1] or not anywhere(bool(alive.any())):
             break
         logits = advance(drawn[-1], alive)
     return torch.stack(drawn, dim=1)

@@ -20,8 +20,10 @@ from typing import Any
 
 from unify.config import dump, read
 from unify.config.classes import locate_class
+from unify.distributed import is_first
 from unify.evaluate import SCORING, Row, evaluate
 from unify.files import write_atomically
+from unify.launch import spawn, spawns
 from unify.parallel import run_at_once
 from unify.plan import budgeted, found, replicate
 from unify.recipe import Study
@@ -52,11 +54,13 @@ def run_study(
     tiny: bool = False,
     at_once: int = 1,
     only: str = "*",
+    gather: bool = False,
 ) -> Outcome:
     """Train what is missing, evaluate, report. An arm that fails does not lose the others.
 
     Runs are trained and scored `at_once` in processes of their own, but for their speed. Arms that
-    `only` (a pattern of the shell) does not name stay as they are; the scores they have count.
+    `only` (a pattern of the shell) does not name stay as they are; the scores they have count. With
+    `gather`, all stay as they are.
     """
     from unify.report.page import write_report
     from unify.study_shipment import ship_study
@@ -67,6 +71,7 @@ def run_study(
     wanted = set(fnmatch.filter(arms, only))
     if not wanted:
         raise ValueError(f"{path} has no arm like {only!r}; it has {', '.join(arms)}")
+    wanted = set() if gather else wanted
     words = [*overrides, *(["--tiny"] if tiny else [])]
     options = [path, *words]
     failed: dict[str, str] = {}
@@ -76,10 +81,10 @@ def run_study(
         failed = _tune(trials, wanted, options, say, at_once)
         study, arms = budgeted(path, overrides, tiny)
         tuned = trials.tuned()
-    _describe(study, arms, options, folder, tuned)
+    describe(study, arms, options, folder, tuned)
     (folder / "results.json").unlink(missing_ok=True)  # until there is another: what the runs have
     planned = [job for job in jobs(study, arms) if job[0] in tuned]
-    if at_once > 1:
+    if at_once > 1 or spawns(machine):
         failed |= _run_at_once([j for j in planned if j[0] in wanted], options, say, at_once)
     rows: list[Row] = []
     for arm, seed, config in planned:
@@ -98,7 +103,7 @@ def _tune(
 ) -> dict[str, str]:
     """Run the trials that are missing and write down the best of each arm; what failed, and why."""
     broken: dict[str, str] = {}
-    if at_once > 1:
+    if at_once > 1 or spawns(next(iter(trials.configs.values()))["machine"]):
         broken = _run_at_once(trials.missing(wanted), options, say, at_once)
 
     def finish(name: str, seed: int, config: Config) -> list[Row]:
@@ -184,8 +189,11 @@ def _run_at_once(
 
 def run_one(
     path: str, overrides: list[str], arm: str, seed: int | None, say: Say, tiny: bool, untimed: bool
-) -> list[Run]:
-    """Train and score one arm, with one seed or all of the study's; nothing is reported."""
+) -> int:
+    """Train and score one arm, with one seed or all of the study's; nothing is reported.
+
+    The exit status: that of the ranks where this process starts several.
+    """
     study, arms = budgeted(path, overrides, tiny)
     if study.tune and ",trial=" in arm:
         trials = Trials(path, overrides, tiny)
@@ -197,13 +205,16 @@ def run_one(
             f"{path} has no arm {arm!r} with seed {seed}; it has arms {', '.join(arms)} with "
             f"seeds {', '.join(map(str, study.seeds))}"
         )
-    runs = []
+    machine = wanted[0][1]["machine"]
+    if spawns(machine):
+        return spawn(machine["devices"], say)
     for one, config in wanted:
         with _recorded(config, arm, one):
             run = completed(train(config, say))
-            _score(run, config, say, untimed=untimed)
-            runs.append(run)
-    return runs
+            if is_first():
+                _score(run, config, say, untimed=untimed)
+        say(f"run: {run.folder}")
+    return 0
 
 
 def jobs(study: Study, arms: dict[str, Config]) -> Iterator[tuple[str, int, Config]]:
@@ -239,7 +250,7 @@ def _score_as(config: Config, run: Run) -> None:
         write_atomically(path, dump(wanted))
 
 
-def _describe(
+def describe(
     study: Study, arms: dict[str, Config], options: list[str], folder: Path, tuned: set[str]
 ) -> None:
     """study.json: what the report says was compared. `options`: the study's file, and what was

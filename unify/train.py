@@ -10,16 +10,18 @@ import datetime
 import logging
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import Strategy
 
 from unify.callbacks import Health, Recorder, SampleGrids
-from unify.checkpoint import STATE, Checkpoints, DirectIO, latest_valid
+from unify.checkpoint import STATE, Checkpoints, latest_valid
 from unify.config import (
     build,
     build_recipe,
@@ -30,7 +32,9 @@ from unify.config import (
     read,
     save,
 )
+from unify.config.classes import locate_class
 from unify.data.module import Data
+from unify.distributed import is_first, join, together, told, world
 from unify.environment import environment, git_diff
 from unify.evaluate import preview, subject_of
 from unify.experiment import Experiment
@@ -42,7 +46,9 @@ from unify.paradigm import Fitted, Paradigm, Trainable
 from unify.recipe import Machine, Recipe
 from unify.reuse import adopt, belongs, same_training
 from unify.runs import Run, load_export, parameter_counts, save_export
-from unify.tokenizer import ImageTokenizer, TextTokenizer
+from unify.sharding import construct, fill, recompute, shard, units_of
+from unify.strategy import Sharded, environment_of, strategy_of
+from unify.tokenizer import ImageTokenizer, TextTokenizer, Tokenizer
 from unify.tracking import ship, tracker
 
 Config = dict[str, Any]
@@ -87,21 +93,49 @@ class Stopped(Exception):
 
 
 def completed(run: Run) -> Run:
-    if not run.finished:
+    if not told(run.finished):
         raise Stopped(f"{run.folder} was stopped by a signal; the same command resumes it")
     return run
 
 
-def assemble(config: Config, needed: dict[str, Run]) -> Recipe:
-    """Build every part; trained parts get the weights of the runs they name."""
+def assemble(config: Config, needed: dict[str, Run], meta: bool = False) -> Recipe:
+    """Build every part; trained parts get the weights of the runs they name.
+
+    With `meta`, parameters that are to be drawn have no memory yet (unify/sharding.py).
+    """
     torch.manual_seed(config["seeds"]["init"])
 
     def load_weights(part: Any, weights: Any) -> None:
         said = weights if isinstance(weights, dict) else {}
         folder = needed[needed_key(said)].folder / "export" if said else Path(weights)
+        if isinstance(part, torch.nn.Module):
+            fill(part)
         load_export(part, folder, said.get("part", ""))
 
-    return build_recipe(config, load_weights)
+    def seeded_construct(cls: type, arguments: Config) -> Any:
+        if issubclass(cls, Tokenizer) and not tokenizer:  # untrained: alike, whatever is around it
+            torch.manual_seed(config["seeds"]["init"])
+        return construct(cls, arguments) if meta else cls(**arguments)
+
+    tokenizer = issubclass(locate_class(config["model"]["class"], trusted=True), Tokenizer)
+    recipe = build_recipe(config, load_weights, construct=seeded_construct)
+    if meta and any(p.is_meta for p in kept_parameters(recipe.model)):
+        return assemble(config, needed)  # it fills tables of its own from what is pretrained
+    return recipe
+
+
+def in_shards(config: Config) -> bool:
+    """Whether the model of a run is cut over several ranks: a paradigm's, not a tokenizer's."""
+    cls = locate_class(config["model"]["class"], trusted=True)
+    sharded = config["machine"]["strategy"] == "fsdp" and world().size > 1
+    return sharded and issubclass(cls, Paradigm)
+
+
+def kept_parameters(model: Any) -> Iterator[torch.nn.Parameter]:
+    """Those that a pretrained part brought: `initialise` does not draw them."""
+    for part in model.modules():
+        if getattr(part, "pretrained", False):
+            yield from part.parameters()
 
 
 def train(
@@ -112,22 +146,58 @@ def train(
     `wait` for another process that writes the run. ValueError for what the user can mend; the run
     folder then says `failed`.
     """
+    say = _start(config["machine"], say)
     run, needed = locate(config, say)
-    with nullcontext() if run.finished else run.writing(wait):
-        if run.finished:  # perhaps only now, by the process that was waited for
+    with _writing(run, wait):
+        if told(run.finished):  # perhaps only now, by the process that was waited for
             say(f"{run.folder}: trained already")
             return run
-        other = same_training(run, config)
+        other = told(same_training(run, config) if is_first() else None)
         if other:
-            say(adopt(run, other, config, needed))
-            ship(run.folder, config["machine"]["tracker"], config["machine"]["runs"])
+            _adopt(run, other, config, needed, say)
             return run
-        recipe = assemble(config, needed)
+        recipe = assemble(config, needed, meta=in_shards(config))
         facts = _begin(run, recipe, config, needed)
         say(f"{run.folder}: {facts['paradigm']}, {facts['parameters']['trainable']:,} parameters")
-        with tracker(run.folder, recipe.machine.tracker, recipe.machine.runs):
+        machine = recipe.machine
+        with tracker(run.folder, machine.tracker, machine.runs) if is_first() else nullcontext():
             _finish(run, recipe, config, say, watchers)
     return run
+
+
+def _start(machine: Config, say: Say) -> Say:
+    """Meet the other ranks, if there are any; the first speaks for all."""
+    here = join(machine["timeout"], machine["accelerator"])
+    asked = machine["devices"] * machine["nodes"]
+    if here.size == 1 and asked > 1:
+        raise ValueError(
+            f"machine asks for {asked} ranks, and this is one process: start it by `unify train`, "
+            "torchrun or srun"
+        )
+    machine.update(devices=here.local_size, nodes=here.nodes)
+    return say if is_first() else (lambda _: None)
+
+
+@contextmanager
+def _writing(run: Run, wait: bool) -> Iterator[None]:
+    """The lock of a run that is not finished; the first rank holds it for all."""
+    with ExitStack() as stack:
+        refused = None
+        if is_first() and not run.finished:
+            try:
+                stack.enter_context(run.writing(wait))
+            except ValueError as error:
+                refused = str(error)
+        if refused := told(refused):
+            raise ValueError(refused)
+        yield
+
+
+def _adopt(run: Run, other: Run, config: Config, needed: dict[str, Run], say: Say) -> None:
+    if is_first():
+        say(adopt(run, other, config, needed))
+        ship(run.folder, config["machine"]["tracker"], config["machine"]["runs"])
+    together()
 
 
 def _finish(
@@ -137,7 +207,8 @@ def _finish(
     start = time.monotonic()
     try:
         if isinstance(recipe.model, Fitted):
-            recipe.model.fit(recipe.data.texts(FIT_TEXTS))
+            if is_first():
+                recipe.model.fit(recipe.data.texts(FIT_TEXTS))
             complete = True
         else:
             complete = _fit(run, recipe, say, watchers)
@@ -160,8 +231,9 @@ CALIBRATION_IMAGES = 256  # validation images that a tokenizer's latent scale is
 
 def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> dict[str, Any]:
     """Write down what this run is before it starts."""
-    save(config, run.folder / "config.yaml")
-    (run.folder / "git.diff").write_text(git_diff())
+    if is_first():
+        save(config, run.folder / "config.yaml")
+        (run.folder / "git.diff").write_text(git_diff())
     run.update(
         **belongs(run, config, needed),
         paradigm=type(recipe.model).__name__,
@@ -174,6 +246,7 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
         environment=environment(),
         started=_now(),
     )
+    together()
     return run.info
 
 
@@ -184,14 +257,28 @@ def _fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> 
     if machine.threads:
         torch.set_num_threads(machine.threads)
     set_backend(machine.attention)
-    initialise(recipe.model, recipe.seeds.init)
+    if machine.recompute:
+        recompute(recipe.model)
+    if machine.compile:
+        for unit in units_of(recipe.model):
+            unit.compile()
+    strategy = strategy_of(machine, world(), isinstance(recipe.model, Paradigm))
+    place = partial(shard, seed=recipe.seeds.init) if isinstance(strategy, Sharded) else None
+    if place is None:
+        initialise(recipe.model, recipe.seeds.init)
     experiment = Experiment(
-        recipe.model, recipe.loss_weights, recipe.optimizer, recipe.steps, recipe.ema, recipe.seeds
+        recipe.model,
+        recipe.loss_weights,
+        recipe.optimizer,
+        recipe.steps,
+        recipe.ema,
+        recipe.seeds,
+        place,
     )
     recipe.data.prepare(recipe.seeds.data, machine.workers)
     callbacks = [*watchers, *_callbacks(run, recipe, experiment, say)]
-    trainer = _trainer(machine, recipe, callbacks, run.folder)
-    newest = latest_valid(run.folder / "checkpoints")
+    trainer = _trainer(machine, recipe, strategy, callbacks, run.folder)
+    newest = told(latest_valid(run.folder / "checkpoints") if is_first() else None)
     if newest is not None:
         say(f"resuming from {newest}")
     path = newest / STATE if newest else None
@@ -246,31 +333,34 @@ def accumulation(tasks: dict[str, int], machine: Machine, group: int = 1) -> int
 
     Groups of `group` rows whose losses depend on each other are never split (`Trainable.group`).
     """
-    whole = machine.devices * group
+    devices = machine.devices * machine.nodes
+    whole = devices * group
     for task, n in tasks.items():
         if group > 1 and n % whole:
             raise ValueError(
                 f"data.tasks.{task} is {n} rows, but the model keeps groups of {group} rows "
-                f"together on each of {machine.devices} device(s); make it a multiple of {whole} "
+                f"together on each of {devices} device(s); make it a multiple of {whole} "
                 "or change model.group"
             )
     if not machine.micro_batch:
         return 1
     rows = sum(tasks.values())
     for parts in range(1, rows + 1):
-        shares = parts * machine.devices
+        shares = parts * devices
         divides = all(n % (shares * group) == 0 for n in tasks.values())
         if divides and rows // shares <= machine.micro_batch:
             return parts
     raise ValueError(
         f"machine.micro_batch is {machine.micro_batch}, but no number of micro-steps divides "
-        f"data.tasks {tasks} over {machine.devices} devices into so few rows"
+        f"data.tasks {tasks} over {devices} devices into so few rows"
         f"{f' without splitting groups of {group} (model.group)' if group > 1 else ''}; make the "
         "tasks' rows share a larger divisor or raise micro_batch"
     )
 
 
-def _trainer(machine: Machine, recipe: Recipe, callbacks: list, folder: Path) -> L.Trainer:
+def _trainer(
+    machine: Machine, recipe: Recipe, strategy: Strategy, callbacks: list, folder: Path
+) -> L.Trainer:
     """Lightning does the loop; journal, checkpoints and progress are ours."""
     assert isinstance(recipe.model, Trainable)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -282,12 +372,14 @@ def _trainer(machine: Machine, recipe: Recipe, callbacks: list, folder: Path) ->
     return L.Trainer(
         accelerator=machine.accelerator,
         devices=machine.devices,
+        num_nodes=machine.nodes,
+        strategy=strategy,
         precision=machine.precision,
         max_steps=recipe.steps,
         max_epochs=-1,
         accumulate_grad_batches=accumulation(recipe.data.tasks, machine, recipe.model.group),
         callbacks=callbacks,
-        plugins=[DirectIO()],
+        plugins=[environment_of(world())],
         default_root_dir=folder,
         logger=False,
         enable_checkpointing=False,

@@ -15,6 +15,7 @@ from unify.nn.init import initialise
 from unify.paradigm import Term, Trainable
 from unify.recipe import Optimizer
 from unify.runs import load_export, parameter_counts, save_export
+from unify.strategy import REST, shapes
 from unify.tokenizers.vq import VQ, FSQCodes
 
 DIM = 4
@@ -60,6 +61,7 @@ def make_net(source: str | None = "abc", seed=0, frozen=True):
 
 READER = {"reader.layer.weight", "reader.layer.bias", "reader.mean"}
 HEAD = {"head.weight", "head.bias"}
+KINDS = ("exp_avg", "exp_avg_sq", "ema")
 
 
 def x():
@@ -230,9 +232,12 @@ def test_1_training_keeps_every_frozen_byte_and_checkpoints_without_them(tmp_pat
     assert all(p.grad is None for p in net.reader.parameters())
     optimizer = experiment.optimizers(use_pl_optimizer=False)
     assert set(optimizer.state) == set(net.head.parameters())
-    saved = torch.load(tmp_path / STATE, weights_only=True)
-    assert set(saved["state_dict"]) == {f"model.{key}" for key in HEAD}
-    assert saved["left_out"] == {"reader": "abc"}
+    assert set(shapes(tmp_path / STATE)) == {
+        *(f"model.{key}" for key in HEAD),
+        *(f"optimizer.{kind}.model.{key}" for key in HEAD for kind in KINDS),
+    }
+    rest = torch.load(tmp_path / STATE / REST, weights_only=True)
+    assert rest["left_out"] == {"reader": "abc"}
 
 
 def test_24_a_run_resumes_from_a_checkpoint_without_its_frozen_parts(tmp_path):

@@ -51,6 +51,7 @@ __all__ = [
 
 Completed = dict[str, Any]
 LoadWeights = Callable[[Any, Any], None]
+Construct = Callable[[type, dict[str, Any]], Any]
 
 NAMING_ARMS = {"claims": ("higher", "lower"), "controls": ("arm", "than")}
 
@@ -275,51 +276,65 @@ def config_hash(
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def build(value: Any, load_weights: LoadWeights | None = None, expect: Any = object) -> Any:
+def build(
+    value: Any,
+    load_weights: LoadWeights | None = None,
+    expect: Any = object,
+    construct: Construct | None = None,
+) -> Any:
     """The objects that a completed node describes, parts before what they are part of.
 
     `expect` is the contract of the place. `load_weights(part, weights)` is called on every part
     whose node names weights, right after it was constructed; weights are `{"run": path}`, with
-    the name of a `part` or not, or the path of a folder. Raises what the constructors raise.
+    the name of a `part` or not, or the path of a folder. `construct(cls, arguments)` replaces
+    `cls(**arguments)`. Raises what the constructors raise.
     """
     parts = contracts(expect)
     if isinstance(value, dict) and parts and ("class" in value or is_dataclass(parts[0])):
-        return _build_part(value, load_weights, parts)
+        return _build_part(value, parts, load_weights, construct)
     for hint in options(expect):
         origin, inner = shape(hint)
         if isinstance(value, dict) and origin is dict:
-            return {key: build(child, load_weights, inner[0]) for key, child in value.items()}
+            return {
+                k: build(child, load_weights, inner[0], construct) for k, child in value.items()
+            }
         if isinstance(value, list) and origin is list:
-            items = [build(child, load_weights, inner[0]) for child in value]
+            items = [build(child, load_weights, inner[0], construct) for child in value]
             return tuple(items) if (get_origin(hint) or hint) is tuple else items
         if isinstance(value, list) and origin is tuple:
             children = zip(value, inner, strict=True)
-            return tuple(build(child, load_weights, item) for child, item in children)
+            return tuple(build(c, load_weights, item, construct) for c, item in children)
         if isinstance(value, str) and origin is Path:
             return Path(value)
     return copy.deepcopy(value)
 
 
 def _build_part(
-    node: dict[str, Any], load_weights: LoadWeights | None, expected: tuple[type, ...]
+    node: dict[str, Any],
+    expected: tuple[type, ...],
+    load_weights: LoadWeights | None,
+    construct: Construct | None,
 ) -> Any:
     cls: Any = locate_class(node["class"], trusted=False) if "class" in node else expected[0]
     if not issubclass(cls, expected):
         raise ValueError(f"{node['class']} is not a {names(expected)}; complete the config first")
     known = parameters(cls)
     arguments = {
-        key: build(child, load_weights, known[key].hint)
+        key: build(child, load_weights, known[key].hint, construct)
         for key, child in node.items()
         if key not in ("class", "weights")
     }
-    part = cls(**arguments)
+    part = construct(cls, arguments) if construct else cls(**arguments)
     if load_weights is not None and "weights" in node:
         load_weights(part, node["weights"])
     return part
 
 
 def build_recipe(
-    completed: Completed, load_weights: LoadWeights | None = None, schema: type = Recipe
+    completed: Completed,
+    load_weights: LoadWeights | None = None,
+    schema: type = Recipe,
+    construct: Construct | None = None,
 ) -> Any:
     """The `Recipe` (or another dataclass of the top level) with every part built."""
-    return build(completed, load_weights, schema)
+    return build(completed, load_weights, schema, construct)

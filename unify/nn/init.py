@@ -21,23 +21,25 @@ def initialise(module: nn.Module, seed: int) -> None:
     A sub-tree whose root has a true attribute `pretrained` keeps its weights. ValueError names a
     module that owns parameters and cannot reset them, or that is frozen and starts at zero.
     """
+    for name, part in parts_of(module):
+        draw(part, name, seed)
+
+
+def draw(part: nn.Module, name: str, seed: int) -> None:
+    """First values of the parameters that a part itself owns, in place, on the CPU."""
+    if not any(True for _ in part.parameters(recurse=False)):
+        return
+    # nn.MultiheadAttention has it under another name
+    reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
+    if reset is None:
+        raise ValueError(
+            f"{name or 'the model'} ({type(part).__name__}) owns parameters and has no "
+            "reset_parameters(): give it one, or mark it `pretrained = True`"
+        )
     with torch.random.fork_rng(devices=[]):
-        for name, part in _parts(module, ""):
-            if not any(True for _ in part.parameters(recurse=False)):
-                continue
-            reset = getattr(part, "reset_parameters", None) or getattr(
-                part,
-                "_reset_parameters",
-                None,  # nn.MultiheadAttention
-            )
-            if reset is None:
-                raise ValueError(
-                    f"{name or 'the model'} ({type(part).__name__}) owns parameters and has no "
-                    "reset_parameters(): give it one, or mark it `pretrained = True`"
-                )
-            torch.default_generator.manual_seed(stable_seed(seed, name))
-            reset()
-            _check_alive(name, part)
+        torch.default_generator.manual_seed(stable_seed(seed, name))
+        reset()
+    _check_alive(name, part)
 
 
 def _check_alive(name: str, part: nn.Module) -> None:
@@ -52,12 +54,15 @@ def _check_alive(name: str, part: nn.Module) -> None:
             )
 
 
-def _parts(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
-    """Sub-modules, children first: a parent may overwrite what its children have drawn."""
+def parts_of(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Sub-modules that are drawn, by the names they are drawn under.
+
+    Children first: a parent may overwrite what its children have drawn.
+    """
     if getattr(module, "pretrained", False):
         return
     alike = getattr(module, "drawn_alike", ())
     for child_name, child in module.named_children():
         own = [] if child_name in alike else [child_name]
-        yield from _parts(child, ".".join([name, *own] if name else own))
+        yield from parts_of(child, ".".join([name, *own] if name else own))
     yield name, module

@@ -189,7 +189,7 @@ class Contrast(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.logit_scale = nn.Parameter(torch.empty(()))
+        self.logit_scale = nn.Parameter(torch.empty(1))  # a scalar could not be cut (sharding.py)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -198,8 +198,10 @@ class Contrast(nn.Module):
     def forward(self, one: Tensor, other: Tensor, same: Tensor) -> Tensor:
         """one and other [B N], same [B B] -> [B]."""
         with torch.autocast(one.device.type, enabled=False):
-            one, other = (nn.functional.normalize(x.float(), dim=-1) for x in (one, other))
-            scores = self.logit_scale.exp().clamp(max=100) * one @ other.T  # [B B]
+            dtype = torch.promote_types(one.dtype, torch.float32)
+            one, other = (nn.functional.normalize(x.to(dtype), dim=-1) for x in (one, other))
+            scale = self.logit_scale.exp().clamp(max=100).to(dtype)
+            scores = scale * one @ other.T  # [B B]
             scores = scores.masked_fill(~same, -torch.inf)
             towards, back = (x.log_softmax(1).diagonal() for x in (scores, scores.T))
             return -(towards + back) / 2

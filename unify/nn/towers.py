@@ -78,6 +78,14 @@ class DualTrunk(Backbone):
         """Those of one tower: what a token is multiplied with."""
         return self.text.blocks
 
+    @property
+    def units(self) -> list[nn.Module]:
+        """A block of one tower is left and entered again: what computes in one go (sharding.py)."""
+        towers = [self.text] if self.image is None else [self.text, self.image]
+        blocks: list[Any] = [block for tower in towers for block in tower.blocks]
+        readers = [b.attention for b in blocks if hasattr(b, "attention")]
+        return [*(part for r in readers for part in (r.qkv, r.out)), *(b.mlp for b in blocks)]
+
     def spared(self, text: int, image: int) -> float:
         """What the backward pass saves over so many tokens of each tower by what is not trained.
 

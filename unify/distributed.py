@@ -1,0 +1,206 @@
+"""Ranks: the processes that train one model together. Code for one device asks here, and only here.
+
+    srun         makes one process of SLURM_* per task; `join` makes RANK .. of them
+    torchrun     has set RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT
+    bare         `unify train` with `machine.devices: 4` starts four ranks (launch.py)
+
+A launcher decides how many ranks there are; `machine.devices` and `machine.nodes` follow it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+Environment = MutableMapping[str, str]
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those that were launched together."""
+
+    rank: int = 0
+    local_rank: int = 0
+    size: int = 1
+    local_size: int = 1  # on this node
+
+    @property
+    def nodes(self) -> int:
+        return self.size // self.local_size
+
+
+def world(environment: Environment = os.environ) -> World:
+    """What the launcher says; of one process where there is none."""
+    if "RANK" not in environment or "WORLD_SIZE" not in environment:
+        return World()
+    size = int(environment["WORLD_SIZE"])
+    found = World(
+        rank=int(environment["RANK"]),
+        local_rank=int(environment.get("LOCAL_RANK", 0)),
+        size=size,
+        local_size=int(environment.get("LOCAL_WORLD_SIZE", size)),
+    )
+    if found.size % found.local_size:
+        raise ValueError(
+            f"{found.size} ranks do not lie evenly on nodes of {found.local_size}; start as many "
+            "on every node"
+        )
+    return found
+
+
+def from_slurm(environment: Environment = os.environ) -> None:
+    """What torchrun would set, for a task of a SLURM step of several; nothing elsewhere."""
+    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", 1)))
+    if "SLURM_PROCID" not in environment or "RANK" in environment or tasks == 1:
+        return
+    nodes = int(environment.get("SLURM_STEP_NUM_NODES", environment.get("SLURM_NNODES", 1)))
+    hosts = environment.get("SLURM_STEP_NODELIST", environment.get("SLURM_NODELIST", ""))
+    port = 15000 + int(environment["SLURM_JOB_ID"]) % 10000
+    environment.update(
+        RANK=environment["SLURM_PROCID"],
+        LOCAL_RANK=environment["SLURM_LOCALID"],
+        GROUP_RANK=environment["SLURM_NODEID"],
+        WORLD_SIZE=str(tasks),
+        LOCAL_WORLD_SIZE=str(tasks // nodes),
+    )
+    environment.setdefault("MASTER_ADDR", first_host(hosts))
+    environment.setdefault("MASTER_PORT", str(port))
+
+
+def first_host(hosts: str) -> str:
+    """`node[07-09,12],other` -> node07."""
+    if "[" not in hosts:
+        return hosts.split(",")[0] or "127.0.0.1"
+    try:
+        said = subprocess.run(
+            ["scontrol", "show", "hostnames", hosts], capture_output=True, text=True, timeout=30
+        )
+        if said.returncode == 0 and said.stdout.strip():
+            return said.stdout.split()[0]
+    except (OSError, subprocess.TimeoutExpired):
+        pass
+    start, first = re.match(r"([^\[,]*)\[([^\],-]+)", hosts).groups()  # type: ignore[union-attr]
+    return start + first
+
+
+def join(timeout_s: float = 1800.0, accelerator: str = "auto") -> World:
+    """Enter the group of all ranks, if there are several; at once where that was done before.
+
+    An exchange between ranks that takes longer than `timeout_s` is an error on all of them.
+    """
+    from_slurm()
+    here = world()
+    if here.size == 1 or dist.is_initialized():
+        return here
+    device = device_of(accelerator)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        rank=here.rank,
+        world_size=here.size,
+        timeout=timedelta(seconds=timeout_s),
+    )
+    return here
+
+
+def leave() -> None:
+    """Leave the group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def device_of(accelerator: str = "auto") -> torch.device:
+    """This rank's device: `auto` is a GPU where there is one."""
+    if accelerator == "auto":
+        mps = torch.backends.mps.is_available()
+        accelerator = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    kind = "cuda" if accelerator in ("cuda", "gpu") else accelerator
+    return torch.device(kind, world().local_rank) if kind == "cuda" else torch.device(kind)
+
+
+def ranks() -> int:
+    """How many ranks exchange."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this rank speaks and writes for all."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def any_of(flag: bool) -> bool:
+    """Whether the flag is set on any rank; the same answer on all."""
+    if ranks() == 1:
+        return flag
+    sum_of = torch.tensor(float(flag))
+    dist.all_reduce(sum_of)
+    return bool(sum_of > 0)
+
+
+def told(value: T) -> T:
+    """The first rank's value, on all."""
+    if ranks() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def gathered(value: T) -> list[T]:
+    """Every rank's value, on all."""
+    if ranks() == 1:
+        return [value]
+    values: list[Any] = [None] * ranks()
+    dist.all_gather_object(values, value)
+    return values
+
+
+@contextmanager
+def in_step() -> Iterator[None]:
+    """All ranks do the same in here, as what is in shards needs them to; see `anywhere`."""
+    global _in_step
+    before, _in_step = _in_step, True
+    try:
+        yield
+    finally:
+        _in_step = before
+
+
+_in_step = False
+
+
+def anywhere(flag: bool) -> bool:
+    """`any_of` where all ranks are in step: whether a loop goes on is for all of them to say."""
+    return any_of(flag) if _in_step else flag
+
+
+def together() -> None:
+    """Wait for all ranks."""
+    if ranks() > 1:
+        dist.barrier()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that may be in shards, whole on all ranks, which all must ask."""
+    from torch.distributed.tensor import DTensor
+
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This rank's shard of a tensor that may be in shards; it shares memory with it."""
+    from torch.distributed.tensor import DTensor
+
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

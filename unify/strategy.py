@@ -1,0 +1,235 @@
+"""How a run is spread over devices, and what it writes to resume from.
+
+    auto    one process; `ddp` where there are several ranks
+    ddp     every rank has the whole model, and they average their gradients
+    fsdp    parameters, gradients, optimizer state and average in shards (FSDP2, arXiv:2304.11277)
+
+A checkpoint is the same of all three: a folder of
+
+    shard-*.safetensors    weights, and optimizer state by the names of the weights, as
+                           torch.distributed.checkpoint cuts them over the ranks
+    rest.pt                loops, schedule, callbacks: plain values
+
+so that any number of ranks resumes what any other has saved, in shards or not, and none holds code.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning.pytorch.strategies import (
+    DDPStrategy,
+    ModelParallelStrategy,
+    SingleDeviceStrategy,
+    Strategy,
+)
+from torch import Tensor, nn
+from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+
+from unify.distributed import World, device_of, is_first, ranks, together
+from unify.recipe import Machine
+
+REST = "rest.pt"
+
+
+def strategy_of(machine: Machine, world: World, sharded: bool) -> Strategy:
+    """The strategy that `machine.strategy` names; `sharded`: whether the model may be in shards."""
+    device = device_of(machine.accelerator)
+    timeout = timedelta(seconds=machine.timeout)
+    if machine.strategy == "fsdp" and sharded:
+        if device.type == "mps":
+            raise ValueError("machine.strategy fsdp runs on cuda and cpu; not on mps")
+        return Sharded(data_parallel_size=world.size, tensor_parallel_size=1, timeout=timeout)
+    if world.size > 1:
+        return Replicated(timeout=timeout)
+    return Single(device)
+
+
+def environment_of(world: World) -> Any:
+    """Lightning's view of the launcher: never its own guess, which in SLURM requeues jobs."""
+    return TorchElasticEnvironment() if world.size > 1 else _Alone()
+
+
+class _Alone(LightningEnvironment):
+    """One process, whatever LOCAL_RANK and the like a scheduler has set."""
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    def local_rank(self) -> int:
+        return 0
+
+    def node_rank(self) -> int:
+        return 0
+
+
+class ByName(Strategy):
+    """Saves and loads by the names of parameters; all ranks call it, as it is one of theirs."""
+
+    restore_checkpoint_after_setup = True  # where optimizers and shards are there
+    lightning_restore_optimizer = True
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        return {}  # `save_checkpoint` takes it from where it is
+
+    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """What is no tensor of a parameter's shape; numbers by name of the parameter."""
+        numbers = {
+            name: {key: _plain(value) for key, value in state.items() if not _shaped(value, p)}
+            for name, p, state in self._states(optimizer)
+        }
+        kinds = {
+            name: [key for key, value in state.items() if _shaped(value, p)]
+            for name, p, state in self._states(optimizer)
+        }
+        groups = [
+            {k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups
+        ]
+        return {"numbers": numbers, "tensors": kinds, "groups": groups}
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None
+    ) -> None:
+        folder = Path(filepath)
+        if is_first():
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.save(checkpoint, folder / REST)
+        together()
+        writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+        with _of_one_process_too():
+            dcp.save(self._tensors(), storage_writer=writer, no_dist=ranks() == 1)
+
+    def load_checkpoint(
+        self, checkpoint_path: Any, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        self._folder = Path(checkpoint_path)
+        return torch.load(self._folder / REST, map_location="cpu", weights_only=True)
+
+    def load_model_state_dict(self, checkpoint: Any, strict: bool = True) -> None:
+        own, saved = self._weights(), shapes(self._folder)
+        found = {k: shape for k, shape in saved.items() if not k.startswith(OPTIMIZER)}
+        module = self.lightning_module
+        assert module is not None
+        if {k: v.shape for k, v in own.items()} != found:  # its own error says what is wrong
+            empty = {k: torch.empty(shape, device="meta") for k, shape in found.items()}
+            module.load_state_dict(empty)
+            raise ValueError(f"{self._folder} is of another model")
+        self._read(own)
+        module.load_state_dict({k: own[first] for k, first in self._twins().items()})
+
+    def load_optimizer_state_dict(self, checkpoint: Any) -> None:
+        for optimizer, said in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+            names = dict(self._parameters(optimizer))
+            if lacking := names.keys() ^ said["numbers"].keys():
+                some = ", ".join(sorted(lacking)[:4])
+                raise ValueError(
+                    f"{self._folder} has optimizer state of other parameters than are trained "
+                    f"here ({some}); resume with the settings it was saved under"
+                )
+            tensors = {}
+            for name, parameter in names.items():
+                optimizer.state[parameter] = state = {
+                    key: _like(value, parameter) for key, value in said["numbers"][name].items()
+                }
+                for kind in said["tensors"][name]:
+                    state[kind] = torch.empty_like(parameter, requires_grad=False)
+                    tensors[f"{OPTIMIZER}{kind}.{name}"] = state[kind]
+            self._read(tensors)
+            for group, known in zip(optimizer.param_groups, said["groups"], strict=True):
+                group.update(known)
+
+    def _read(self, tensors: dict[str, Tensor]) -> None:
+        """Fill tensors, in place."""
+        reader = HuggingFaceStorageReader(str(self._folder))
+        with _of_one_process_too():
+            dcp.load(tensors, storage_reader=reader, no_dist=ranks() == 1)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint holds in shards."""
+        kept = self._weights()
+        for optimizer in self.optimizers:
+            for name, parameter, state in self._states(optimizer):
+                for kind, value in state.items():
+                    if _shaped(value, parameter):
+                        kept[f"{OPTIMIZER}{kind}.{name}"] = value
+        return kept
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The module's state: what has several names (tied weights) under its first."""
+        assert self.lightning_module is not None
+        state = self.lightning_module.state_dict()
+        return {key: state[key] for key in dict.fromkeys(self._twins().values())}
+
+    def _twins(self) -> dict[str, str]:
+        """Names in the module's state -> the first name of the same parameter."""
+        module = self.lightning_module
+        assert module is not None
+        first: dict[int, str] = {}
+        named = {
+            name: first.setdefault(id(parameter), name)
+            for name, parameter in module.named_parameters(remove_duplicate=False)
+        }
+        return {key: named.get(key, key) for key in module.state_dict()}
+
+    def _parameters(self, optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
+        assert self.lightning_module is not None
+        mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        named = self.lightning_module.named_parameters()
+        return [(name, p) for name, p in named if id(p) in mine]
+
+    def _states(self, optimizer: torch.optim.Optimizer):
+        for name, parameter in self._parameters(optimizer):
+            yield name, parameter, optimizer.state.get(parameter, {})
+
+
+OPTIMIZER = "optimizer."  # what names of optimizer state start with
+
+
+class Single(ByName, SingleDeviceStrategy):
+    """One process, one device."""
+
+
+class Replicated(ByName, DDPStrategy):
+    """The whole model on every rank."""
+
+
+class Sharded(ByName, ModelParallelStrategy):
+    """Shards of the model on every rank: `Experiment.configure_model` cuts it (sharding.py)."""
+
+
+@contextmanager
+def _of_one_process_too() -> Iterator[None]:
+    """torch.distributed.checkpoint warns where there is no group."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
+
+
+def _shaped(value: Any, parameter: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim > 0
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, Tensor) else value
+
+
+def _like(value: Any, parameter: Tensor) -> Any:
+    """Optimizers keep their count of steps in a tensor."""
+    if not isinstance(value, float):
+        return value
+    return torch.tensor(value, dtype=torch.float32, device=parameter.device)
+
+
+def shapes(folder: Path) -> dict[str, torch.Size]:
+    """Of every tensor that a checkpoint holds."""
+    found = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    return {name: entry.size for name, entry in found.items()}  # type: ignore[union-attr]
