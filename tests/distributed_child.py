@@ -12,6 +12,7 @@ from pathlib import Path
 import lightning as L
 import torch
 
+from unify.assemble import assemble
 from unify.callbacks import Recorder
 from unify.checkpoint import STATE, Checkpoints, latest_valid
 from unify.config import load_recipe
@@ -22,7 +23,6 @@ from unify.nn.init import initialise
 from unify.recipe import Machine
 from unify.sharding import shard
 from unify.strategy import environment_of, strategy_of
-from unify.train import assemble
 
 ROWS = 8  # of each task: they divide over 1, 2 and 4 ranks
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from unify.experiment import parameter_groups, swap_ema, update_ema, warmup_cosine, weighted
+from unify.fit import accumulation
 from unify.paradigm import Term
 from unify.recipe import Machine, Optimizer
-from unify.train import accumulation
 
 
 class Net(nn.Module):

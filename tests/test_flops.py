@@ -8,12 +8,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from unify.assemble import assemble
 from unify.budget import first_rows, tasks_of
 from unify.card import _seen
 from unify.config import load_recipe
 from unify.nn.init import initialise
 from unify.noise import Noise
-from unify.train import assemble
 
 ROOT = Path(__file__).parent.parent
 DRAWS = ["data.tasks={text_to_image: 2}"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from unify.assemble import open_run
 from unify.config import load_recipe
 from unify.evaluate import evaluate
 from unify.metrics.metric import Metric, proportion
@@ -14,7 +15,7 @@ from unify.plan import plan
 from unify.reuse import reusable
 from unify.runs import Run
 from unify.study import run_study
-from unify.train import open_run, train
+from unify.train import train
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 METRIC = "{class: unify.metrics.shapes_images.TextToImage, prompts: 4, heldout: 0, geneval: 0}"

@@ -9,6 +9,7 @@ from PIL import Image
 from test_cli import ROOT
 
 from unify import cli
+from unify.assemble import open_run
 from unify.config import load_recipe
 from unify.data.module import Data
 from unify.data.shapes import Shapes
@@ -17,7 +18,7 @@ from unify.evaluate import evaluate
 from unify.flow import Solver
 from unify.paradigm import Paradigm
 from unify.recipe import Machine
-from unify.train import open_run, train
+from unify.train import train
 
 WORLD = Shapes()
 EDIT, COMPOSE = WORLD.record("edit", "test", 0), WORLD.record("compose", "test", 0)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from unify.assemble import open_run
 from unify.config import load_recipe
-from unify.train import open_run, train
+from unify.train import train
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 STAGES = EXPERIMENTS / "queries_dit_stages"

@@ -25,6 +25,9 @@ app.add_typer(data_app, name="data")
 add_commands(app)
 
 EX_TEMPFAIL = 75  # a signal stopped the run; the same command resumes it
+EX_UNAVAILABLE = 69  # other ranks have gone; the same command resumes it, too
+STATUS = {"Stopped": EX_TEMPFAIL, "LostRanks": EX_UNAVAILABLE}
+CLEAR = (*STATUS, "NonFiniteError")  # errors that say all in their message
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value, e.g. model.trunk.depth=6 steps=200")
@@ -50,7 +53,8 @@ def main() -> None:
         if debug:
             raise
         typer.echo(f"unify: {_message(error)}", err=True)
-        sys.exit(EX_TEMPFAIL if type(error).__name__ == "Stopped" else _status(error))
+        sys.stderr.flush()
+        sys.exit(STATUS.get(type(error).__name__) or _status(error))
 
 
 def _status(error: Exception) -> int:
@@ -58,7 +62,7 @@ def _status(error: Exception) -> int:
 
 
 def _message(error: Exception) -> str:
-    if isinstance(error, ValueError) or type(error).__name__ in ("Stopped", "NonFiniteError"):
+    if isinstance(error, ValueError) or type(error).__name__ in CLEAR:
         return str(error)
     shown = getattr(error, "format_message", lambda: f"{type(error).__name__}: {error}")()
     return shown if hasattr(error, "format_message") else f"{shown} (--debug shows where)"
@@ -186,10 +190,10 @@ def evaluate(
     as_json: Json = False,
 ) -> int:
     """Score a finished run; scores go to its folder and to MLflow."""
+    from unify.assemble import open_run
     from unify.evaluate import evaluate as evaluate_run
     from unify.report.console import print_results
     from unify.tracking import ship_scores
-    from unify.train import open_run
 
     opened, config, recipe = open_run(run, trusted_files=True)
     rows = evaluate_run(opened, recipe, config, again)

@@ -192,6 +192,25 @@ def together() -> None:
         dist.barrier()
 
 
+class LostRanks(RuntimeError):
+    """Other ranks have ended, or do not answer: nothing is wrong with this one."""
+
+
+@contextmanager
+def with_the_others() -> Iterator[None]:
+    """An exchange that fails in here, because of other ranks, is a LostRanks."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause = isinstance(error, dist.DistError) or "gloo" in str(error) or "NCCL" in str(error)
+        if ranks() == 1 or not cause:
+            raise
+        raise LostRanks(
+            f"rank {dist.get_rank()} has lost other ranks ({str(error).splitlines()[0]}); what "
+            "they said tells why. The same command goes on from the last checkpoint"
+        ) from error
+
+
 def whole(tensor: Tensor) -> Tensor:
     """A tensor that may be in shards, whole on all ranks, which all must ask."""
     from torch.distributed.tensor import DTensor

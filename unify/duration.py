@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from unify.assemble import assemble
 from unify.budget import first_rows
 from unify.experiment import weighted
 from unify.nn.init import initialise
@@ -18,7 +19,6 @@ from unify.noise import Noise
 from unify.paradigm import Term, Trainable
 from unify.recipe import Recipe
 from unify.runs import Run
-from unify.train import assemble
 
 REPEATS = 3  # timed steps, after one that is not
 

@@ -7,6 +7,7 @@ what it had saved is there.
 
     SIGUSR2 or SIGUSR1    the notice before a time limit or a preemption: the first task requeues
     SIGTERM alone         scancel, or a preemption without notice: SLURM knows whether to requeue
+    no signal             it was killed, or has lost the ranks of another node: requeued as well
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ class Requeued:
                     child.kill()
             with suppress(subprocess.TimeoutExpired):
                 child.wait(1 if asked else 0.2)
-        if asked and (child.returncode == os.EX_TEMPFAIL or child.returncode < 0):
-            if asked.keys() & {signal.SIGUSR1, signal.SIGUSR2}:
+        stopped = child.returncode == os.EX_TEMPFAIL and asked
+        if stopped or child.returncode == os.EX_UNAVAILABLE or child.returncode < 0:
+            if not asked or asked.keys() & {signal.SIGUSR1, signal.SIGUSR2}:
                 self._again()
             time.sleep(self.grace + 60)  # SLURM takes this process down before that
         if child.returncode:

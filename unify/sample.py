@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unify.assemble import open_run
 from unify.config.cross import sampling_words
 from unify.data.images import BadImage, decode
 from unify.data.module import Data
@@ -21,7 +22,6 @@ from unify.metrics.metric import Grid
 from unify.paradigm import Paradigm
 from unify.recipe import Recipe
 from unify.runs import autocast
-from unify.train import open_run
 
 
 @dataclass

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unify.assemble import open_run
 from unify.config import dump, read
 from unify.config.classes import locate_class
 from unify.distributed import is_first
@@ -30,7 +31,7 @@ from unify.recipe import Study
 from unify.reuse import ANYWHERE, distinct
 from unify.runs import Run, write_json
 from unify.tracking import ship_scores, store_uri
-from unify.train import Stopped, completed, needed_configs, open_run, train
+from unify.train import Stopped, completed, needed_configs, train
 from unify.trials import Trials
 
 Config = dict[str, Any]

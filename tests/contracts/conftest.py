@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from unify.assemble import assemble
 from unify.batch import Batch
 from unify.config import load_recipe
 from unify.config.classes import locate_class
@@ -21,7 +22,6 @@ from unify.nn.init import initialise
 from unify.noise import Noise
 from unify.paradigm import Paradigm, Term
 from unify.recipe import Recipe
-from unify.train import assemble
 
 
 def is_paradigm(path: Path) -> bool:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny_llms import make_model, make_tokenizer, save_tiny
 
+from unify.assemble import open_run
 from unify.batch import Batch
 from unify.config import load_recipe
 from unify.flow import UniformTime
@@ -19,7 +20,7 @@ from unify.paradigms.dual_tower import DualTower
 from unify.paradigms.vlm import LlamaVLM
 from unify.runs import load_export, save_export
 from unify.tokenizers.pixels import Pixels
-from unify.train import open_run, train
+from unify.train import train
 
 DIM, SIDE = 32, 8
 PROMPTS = ["a red circle", "blue", "a green square"]

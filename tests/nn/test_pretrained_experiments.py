@@ -13,11 +13,12 @@ from diffusers import (
 )
 from tiny_llms import save_tiny
 
+from unify.assemble import open_run
 from unify.batch import Batch
 from unify.config import load_recipe
 from unify.noise import Noise
 from unify.paradigms.queries_dit import QueriesDiT
-from unify.train import open_run, train
+from unify.train import train
 
 PRETRAINED = Path(__file__).parents[2] / "experiments" / "pretrained"
 WIDTH = 32  # of the tiny language models

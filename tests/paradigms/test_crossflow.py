@@ -10,6 +10,7 @@ from small import DIM, PROMPTS, SIDE, awake, confusion, learn
 
 from unify import cli
 from unify.batch import Batch
+from unify.fit import accumulation
 from unify.flow import LogitNormalTime, SinCosPath, UniformTime
 from unify.nn.flops import counted
 from unify.nn.init import initialise
@@ -31,7 +32,6 @@ from unify.paradigms.crossflow_from_image import CrossFlowCaption, CrossFlowImag
 from unify.recipe import Machine
 from unify.tokenizers.pixels import Pixels
 from unify.tokenizers.text import Bytes
-from unify.train import accumulation
 
 VOCAB, NUMBERS = Bytes.vocab_size, 3 * SIDE * SIDE
 

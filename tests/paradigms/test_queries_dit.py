@@ -651,10 +651,10 @@ def test_understanding_is_evaluated_without_being_trained():
     """`answers` join the tasks that metrics see; there is no text term, so no perplexity."""
     from pathlib import Path
 
+    from unify.assemble import assemble
     from unify.config import load_recipe
     from unify.evaluate import subject_of
     from unify.metrics.perplexity import Perplexity
-    from unify.train import assemble
 
     path = Path(__file__).parents[2] / "experiments" / "queries_dit.yaml"
     config = load_recipe(path, tiny=True)

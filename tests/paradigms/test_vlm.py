@@ -8,6 +8,7 @@ from small import learn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from unify.assemble import open_run
 from unify.batch import Batch, Segment
 from unify.config import load_recipe
 from unify.evaluate import evaluate
@@ -19,7 +20,7 @@ from unify.noise import Noise
 from unify.paradigms.vlm import VLM
 from unify.runs import load_export, save_export
 from unify.tokenizers.text import Bytes
-from unify.train import open_run, train
+from unify.train import train
 
 ROOT = Path(__file__).parents[2]
 DIM = 32

@@ -1,0 +1,91 @@
+"""A run's parts, built: with the weights they start from, or those that the run has reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unify.config import build_recipe, needed_key, read
+from unify.config.classes import locate_class
+from unify.distributed import world
+from unify.paradigm import Paradigm, Trainable
+from unify.recipe import Recipe
+from unify.runs import Run, load_export
+from unify.sharding import construct, fill
+from unify.tokenizer import Tokenizer
+
+Config = dict[str, Any]
+
+
+def assemble(config: Config, needed: dict[str, Run], meta: bool = False) -> Recipe:
+    """Build every part; trained parts get the weights of the runs they name.
+
+    With `meta`, parameters that are to be drawn have no memory yet (unify/sharding.py).
+    """
+    torch.manual_seed(config["seeds"]["init"])
+
+    def load_weights(part: Any, weights: Any) -> None:
+        said = weights if isinstance(weights, dict) else {}
+        folder = needed[needed_key(said)].folder / "export" if said else Path(weights)
+        if isinstance(part, torch.nn.Module):
+            fill(part)
+        load_export(part, folder, said.get("part", ""))
+
+    def seeded_construct(cls: type, arguments: Config) -> Any:
+        if issubclass(cls, Tokenizer) and not tokenizer:  # untrained: alike, whatever is around it
+            torch.manual_seed(config["seeds"]["init"])
+        return construct(cls, arguments) if meta else cls(**arguments)
+
+    tokenizer = issubclass(locate_class(config["model"]["class"], trusted=True), Tokenizer)
+    recipe = build_recipe(config, load_weights, construct=seeded_construct)
+    if meta and any(p.is_meta for p in kept_parameters(recipe.model)):
+        return assemble(config, needed)  # it fills tables of its own from what is pretrained
+    return recipe
+
+
+def in_shards(config: Config) -> bool:
+    """Whether the model of a run is cut over several ranks: a paradigm's, not a tokenizer's."""
+    cls = locate_class(config["model"]["class"], trusted=True)
+    sharded = config["machine"]["strategy"] == "fsdp" and world().size > 1
+    return sharded and issubclass(cls, Paradigm)
+
+
+def kept_parameters(model: Any) -> Iterator[torch.nn.Parameter]:
+    """Those that a pretrained part brought: `initialise` does not draw them."""
+    for part in model.modules():
+        if getattr(part, "pretrained", False):
+            yield from part.parameters()
+
+
+def open_run(folder: Path, trusted_files: bool = False) -> tuple[Run, Config, Recipe]:
+    """A finished run, its configuration, and its parts with the exported weights, in eval mode."""
+    run = Run(folder)
+    if run.info["state"] != "finished":
+        raise ValueError(f"{folder} is {run.info['state']}; finish it with `unify train` first")
+    config = read(run.folder / "config.yaml", trusted=trusted_files)
+    needed = {path: _needed_by(run, known["folder"]) for path, known in run.info["needed"].items()}
+    recipe = assemble(config, needed)
+    load_export(recipe.model, run.folder / "export")
+    if isinstance(recipe.model, Trainable):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        recipe.model.to(device).eval()
+        if isinstance(recipe.model, Paradigm):
+            for tokenizer in recipe.model.tokenizers().values():
+                if isinstance(tokenizer, torch.nn.Module):
+                    tokenizer.to(device)
+    return run, config, recipe
+
+
+def _needed_by(run: Run, folder: str) -> Run:
+    """A run that this one started from: where it was, or beside this one if all were moved."""
+    places = [Path(folder), run.folder.parent.parent / Path(*Path(folder).parts[-2:])]
+    for place in places:
+        if (place / "export").is_dir():
+            return Run(place)
+    raise ValueError(
+        f"{run.folder} needs {folder}, which is neither there nor in {places[1].parent}; keep the "
+        "folders of a study and of the runs that it needs together"
+    )
