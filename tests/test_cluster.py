@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import yaml
 
 from unify.cluster import Cluster, load_cluster, submit
 from unify.distributed import World, first_host, from_slurm, world
-from unify.requeue import Requeued
+from unify.requeue import LOSSES, Requeued
 
 ROOT = Path(__file__).parent.parent
 LAB = Path(__file__).parent / "slurm_lab.sh"
@@ -145,8 +147,9 @@ for _ in range(100):
 """
 WRAPPER = """
 import sys
+from pathlib import Path
 from unify.requeue import Requeued
-Requeued(sys.argv[3:], float(sys.argv[1]), int(sys.argv[2]))()
+Requeued(sys.argv[3:], 20, 5, Path(sys.argv[1]) / "losses")()
 """
 NOTICES = [(signal.SIGUSR2, True), (signal.SIGUSR1, True), (signal.SIGTERM, False)]
 
@@ -162,7 +165,7 @@ def test_a_notice_is_repeated_until_heard_and_the_job_requeued(tmp_path, number,
         "SLURM_ARRAY_TASK_ID": "3",
         "SLURM_PROCID": "0",
     }
-    command = [sys.executable, "-c", WRAPPER, "20", "5", sys.executable, "-c", LATE]
+    command = [sys.executable, "-c", WRAPPER, str(tmp_path), "-", sys.executable, "-c", LATE]
     task = subprocess.Popen(command, env=environment, cwd=ROOT)
     time.sleep(1.0)  # the child is deaf still
     task.send_signal(number)
@@ -175,11 +178,18 @@ def test_a_notice_is_repeated_until_heard_and_the_job_requeued(tmp_path, number,
         assert (tmp_path / "said").read_text() == "requeue 7_3\n"
 
 
-def test_a_failing_command_fails_its_task():
+def test_a_failing_command_fails_its_task(tmp_path):
+    def run(code):
+        Requeued([sys.executable, "-c", code], 1, 1, tmp_path / "losses")()
+
+    run("")
     with pytest.raises(SystemExit) as ended:
-        Requeued([sys.executable, "-c", "raise SystemExit(3)"], 1, 1)()
+        run("raise SystemExit(3)")
     assert ended.value.code == 3
-    Requeued([sys.executable, "-c", ""], 1, 1)()
+    (tmp_path / "losses").write_text("lost\n" * LOSSES)  # as often as it may be
+    with pytest.raises(SystemExit) as ended:
+        run("import os; os.kill(os.getpid(), 9)")
+    assert ended.value.code == 128 + 9
 
 
 MISSING = [name for name in ("slurmctld", "slurmd", "munged") if not shutil.which(name)]
@@ -307,3 +317,74 @@ class TestReal:
         assert wait(other, {"COMPLETED", "FAILED"}) == "COMPLETED", log(whole)
         assert log(torn).count("resuming from") >= 10
         assert weights(torn, "transfusion-s0") == weights(whole, "transfusion-s0")
+
+    def test_a_preempted_job_saves_and_comes_back(self, tmp_path, lab):
+        one = study(tmp_path, seeds=[0])
+        said = cluster(tmp_path, sbatch={"exclusive": "user"})
+        words = ["steps=200", "logging.checkpoint_every=1000"]
+        unify("submit", one, *words, "--tiny", "--cluster", said)
+        number = numbers(tmp_path)["transfusion-s0"]
+        training(tmp_path)
+        above = ["sbatch", "-p", "hi", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 3"]
+        subprocess.run(above, check=True, capture_output=True)
+        wait(number, {"PENDING"}, 60)
+        assert 0 < reached(tmp_path, "transfusion-s0") < 200, "saved when it was told"
+        assert wait(number, {"COMPLETED", "FAILED"}) == "COMPLETED", log(tmp_path)
+        assert log(tmp_path).count("resuming from") >= 1
+        assert reached(tmp_path, "transfusion-s0") == 200
+
+    def test_a_lost_node_costs_its_jobs_a_checkpoint_at_most(self, tmp_path, lab):
+        one = study(tmp_path, seeds=[0])
+        words = ["steps=300", "logging.checkpoint_every=20"]
+        unify("submit", one, *words, "--tiny", "--cluster", cluster(tmp_path))
+        number = numbers(tmp_path)["transfusion-s0"]
+        training(tmp_path)
+        kill_node("node2")
+        before = reached(tmp_path, "transfusion-s0")
+        wait(number, {"PENDING", "CONFIGURING"}, 120)
+        subprocess.run(["bash", LAB, "up", lab], check=True, timeout=60, capture_output=True)
+        assert wait(number, {"COMPLETED", "FAILED"}) == "COMPLETED", log(tmp_path)
+        resumed = re.findall(r"resuming from .*step-(\d+)", log(tmp_path))
+        assert int(resumed[0]) >= before
+
+    def test_cancelled_jobs_stay_cancelled_and_can_be_sent_again(self, tmp_path, lab):
+        one = study(tmp_path, seeds=[0])
+        words = ["steps=300", "logging.checkpoint_every=20"]
+        unify("submit", one, *words, "--tiny", "--cluster", cluster(tmp_path))
+        number = numbers(tmp_path)["transfusion-s0"]
+        training(tmp_path)
+        assert "2 of 2 jobs" in unify("cancel", str(tmp_path / "runs" / "lab"))
+        wait(number, {"CANCELLED"}, 60)
+        time.sleep(5)
+        assert state(number) == "CANCELLED"
+        unify("submit", one, *words, "--tiny", "--cluster", cluster(tmp_path))
+        again = numbers(tmp_path)["transfusion-s0"]
+        assert wait(again, {"COMPLETED", "FAILED"}) == "COMPLETED", log(tmp_path)
+
+
+def training(folder, seconds=120):
+    """Until the run of seed 0 makes steps."""
+    end = time.monotonic() + seconds
+    while "step 20/" not in log(folder):
+        assert time.monotonic() < end, log(folder)
+        time.sleep(0.2)
+
+
+def kill_node(name):
+    """What happens when a machine goes: its daemon, its steps' keepers, and all they had started."""
+    ends = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().decode().split("\0")
+            if words[0].endswith("slurmd") and name in words:
+                ends.add(int(process.name))
+            if f"SLURMD_NODENAME={name}".encode() in (process / "environ").read_bytes().split(
+                b"\0"
+            ):
+                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+                ends |= {int(process.name)}
+                if "slurmstepd" in Path(f"/proc/{parent}/cmdline").read_text():
+                    ends.add(parent)
+    for process in ends:
+        with suppress(OSError):
+            os.kill(process, signal.SIGKILL)

@@ -215,13 +215,18 @@ def _send(
     executor.update_parameters(**options)
     python = shlex.split(cluster.container) if cluster.container else [sys.executable]
     grace = max(10, cluster.notice - 30)
+    where = Path(_logs(folder)).parent
+    tasks = [
+        Requeued(
+            [*python, "-m", "unify.cli", *job.words],
+            grace,
+            cluster.requeues,
+            where / f"{job.name}.losses",
+        )
+        for job in some
+    ]
     with executor.batch():
-        sent = [
-            executor.submit(
-                Requeued([*python, "-m", "unify.cli", *job.words], grace, cluster.requeues)
-            )
-            for job in some
-        ]
+        sent = [executor.submit(task) for task in tasks]
     return [job.job_id for job in sent]
 
 

@@ -18,15 +18,20 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
+LOSSES = 5
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Requeued:
-    """`command` in a process of its own, requeued up to `most` times. It is pickled by submitit."""
+    """`command` in a process of its own, requeued up to `most` times. It is pickled by submitit.
 
-    def __init__(self, command: Sequence[str], grace: float, most: int):
-        self.command, self.grace, self.most = list(command), grace, most
+    What ends without having been asked to is requeued LOSSES times at most; `log` keeps count.
+    """
+
+    def __init__(self, command: Sequence[str], grace: float, most: int, log: Path):
+        self.command, self.grace, self.most, self.log = list(command), grace, most, log
 
     def __call__(self) -> None:
         asked: dict[int, float] = {}  # signal -> when it first came
@@ -40,24 +45,30 @@ class Requeued:
                     child.kill()
             with suppress(subprocess.TimeoutExpired):
                 child.wait(1 if asked else 0.2)
-        stopped = child.returncode == os.EX_TEMPFAIL and asked
-        if stopped or child.returncode == os.EX_UNAVAILABLE or child.returncode < 0:
-            if not asked or asked.keys() & {signal.SIGUSR1, signal.SIGUSR2}:
-                self._again()
+        ended = child.returncode == os.EX_TEMPFAIL or child.returncode < 0
+        lost = not asked and (child.returncode < 0 or child.returncode == os.EX_UNAVAILABLE)
+        noticed = ended and bool(asked.keys() & {signal.SIGUSR1, signal.SIGUSR2})
+        if (ended and asked and not noticed) or ((noticed or lost) and self._again(lost)):
             time.sleep(self.grace + 60)  # SLURM takes this process down before that
         if child.returncode:
             raise SystemExit(child.returncode if child.returncode > 0 else 128 - child.returncode)
 
-    def _again(self) -> None:
-        """Put the job back into the queue."""
+    def _again(self, lost: bool) -> bool:
+        """Put the job back into the queue, or say why not."""
         times = int(os.environ.get("SLURM_RESTART_COUNT", 0))
-        if times >= self.most:
-            print(f"requeued {times} times already: given up; see cluster.requeues", flush=True)
-            return
-        if os.environ.get("SLURM_PROCID", "0") == "0":
-            done = subprocess.run(["scontrol", "requeue", _job()], capture_output=True, text=True)
-            if done.returncode:
-                print(f"not requeued: {done.stderr.strip()}; submit it again", flush=True)
+        losses = len(self.log.read_text().splitlines()) if self.log.exists() else 0
+        if times >= self.most or (lost and losses >= LOSSES):
+            print(f"requeued {times} times, {losses} of them lost: given up", flush=True)
+            return False
+        if os.environ.get("SLURM_PROCID", "0") != "0":
+            return True
+        if lost:
+            with open(self.log, "a") as log:
+                log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} restart {times}\n")
+        done = subprocess.run(["scontrol", "requeue", _job()], capture_output=True, text=True)
+        if done.returncode:
+            print(f"not requeued: {done.stderr.strip()}; submit it again", flush=True)
+        return done.returncode == 0
 
 
 def _job() -> str:
