@@ -371,8 +371,8 @@ def training(folder, seconds=120):
 
 
 def kill_node(name):
-    """What happens when a machine goes: its daemon, its steps' keepers, and all they had started."""
-    ends = set()
+    """What happens when a machine goes: its daemon, the keepers of its steps, what they started."""
+    ends, here = set(), f"SLURMD_NODENAME={name}".encode()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (process / "cmdline").read_bytes().decode().split("\0")
@@ -382,7 +382,7 @@ def kill_node(name):
                 b"\0"
             ):
                 parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-                ends |= {int(process.name)}
+                ends.add(int(process.name))
                 if "slurmstepd" in Path(f"/proc/{parent}/cmdline").read_text():
                     ends.add(parent)
     for process in ends:
