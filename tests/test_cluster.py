@@ -378,7 +378,7 @@ def kill_node(name):
             words = (process / "cmdline").read_bytes().decode().split("\0")
             if words[0].endswith("slurmd") and name in words:
                 ends.add(int(process.name))
-            if f"SLURMD_NODENAME={name}".encode() in (process / "environ").read_bytes().split(
+            if here in (process / "environ").read_bytes().split(b"\0"):
                 b"\0"
             ):
                 parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
