@@ -379,8 +379,6 @@ def kill_node(name):
             if words[0].endswith("slurmd") and name in words:
                 ends.add(int(process.name))
             if here in (process / "environ").read_bytes().split(b"\0"):
-                b"\0"
-            ):
                 parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
                 ends.add(int(process.name))
                 if "slurmstepd" in Path(f"/proc/{parent}/cmdline").read_text():
