@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unify.cluster import Cluster, load_cluster, submit
+from unify.cluster import load_cluster, submit
 from unify.distributed import World, first_host, from_slurm, world
+from unify.recipe import Cluster
 from unify.requeue import LOSSES, Requeued
 
 ROOT = Path(__file__).parent.parent

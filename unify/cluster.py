@@ -16,43 +16,20 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unify.config import build, complete, load_recipe, needed_runs
 from unify.config.load import load
 from unify.plan import budgeted, found
+from unify.recipe import Cluster
 from unify.requeue import Requeued
 from unify.runs import write_json
 from unify.study import describe, jobs
 
 Config = dict[str, Any]
 Say = Callable[[str], None]
-
-
-@dataclass
-class Cluster:
-    """What a job of a cluster asks for; what is empty is left to SLURM's own default."""
-
-    partition: str = ""
-    account: str = ""
-    qos: str = ""
-    nodes: int = 1
-    ranks: int = 1  # processes on a node: one for each GPU
-    gpus: int = 0  # on a node
-    gres: str = ""  # instead of `gpus`, e.g. gpu:h100:4
-    cpus: int = 1  # of a rank: what it computes with, and its loader's workers
-    memory_gib: float = 0.0  # on a node
-    minutes: int = 60  # that a job may take before it is requeued
-    notice: int = 120  # seconds before that, in which a run saves
-    at_once: int = 64  # jobs of an array
-    requeues: int = 100  # of a job, before it is given up
-    setup: list[str] = field(default_factory=list)  # lines of the batch script, before all else
-    environment: dict[str, str] = field(default_factory=dict)
-    container: str = ""  # Python inside one, e.g. apptainer exec --nv image.sif python
-    sbatch: dict[str, str] = field(default_factory=dict)  # any other option of sbatch
-    machine: dict[str, Any] = field(default_factory=dict)  # of the runs' `machine` block
 
 
 @dataclass(frozen=True)

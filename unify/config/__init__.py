@@ -26,7 +26,7 @@ from unify.config.cross import cross_checks
 from unify.config.grid import named, of_arm, of_budget, points, words
 from unify.config.load import OVERLAYS, Tree, arm, finish, load
 from unify.config.tree import ConfigError, Node, Problem, dump, parse, suggest
-from unify.recipe import Recipe, Study
+from unify.recipe import Cluster, Recipe, Study
 
 __all__ = [
     "ConfigError",
@@ -179,11 +179,13 @@ def _arm(
 
 
 def check_file(path: str | Path, overrides: Sequence[str] = ()) -> list[Problem]:
-    """All that is wrong with an experiment (its `tiny` form too), a study or a fragment."""
+    """All that is wrong with an experiment (its `tiny` form too), a study, cluster or fragment."""
     try:
         tree = load(path, overrides)
         if "arms" in tree.root.value:
             load_study(path, overrides)
+        elif tree.root.value.keys() & ({f.name for f in fields(Cluster)} - {"machine"}):
+            complete(tree, Cluster)
         else:
             complete(tree, Recipe, partial="model" not in tree.root.value)
             if "model" in tree.root.value and "tiny" in tree.root.value:
