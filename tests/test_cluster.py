@@ -117,10 +117,12 @@ def test_a_slurm_step_is_a_world():
     from_slurm(step)
     assert world(step) == World(rank=5, local_rank=1, size=8, local_size=4)
     assert (step["MASTER_ADDR"], step["MASTER_PORT"]) == ("node07", "18456")
-    alone = {"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_ID": "1"}
-    from_slurm(alone)
-    assert world(alone) == World()
-    launched = {"RANK": "0", "WORLD_SIZE": "2", "SLURM_PROCID": "3", "SLURM_NTASKS": "4"}
+    script = {"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "1"}
+    from_slurm(script)
+    assert world(script) == World(), "the batch script is no task of a step"
+    with pytest.raises(ValueError, match="3 tasks do not lie evenly on 2 nodes"):
+        from_slurm({**script, "SLURM_STEP_NUM_TASKS": "3", "SLURM_STEP_NUM_NODES": "2"})
+    launched = {"RANK": "0", "WORLD_SIZE": "2", "SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4"}
     from_slurm(launched)
     assert world(launched) == World(0, 0, 2, 2), "torchrun has the last word"
     with pytest.raises(ValueError, match="evenly"):
@@ -129,10 +131,17 @@ def test_a_slurm_step_is_a_world():
 
 @pytest.mark.parametrize(
     ("hosts", "first"),
-    [("a", "a"), ("a,b", "a"), ("gpu[3-5,9]", "gpu3"), ("x[01],y", "x01"), ("", "127.0.0.1")],
+    [
+        ("a", "a"),
+        ("a,b", "a"),
+        ("gpu[3-5,9]", "gpu3"),
+        ("x[01],y", "x01"),
+        ("cpu1,gpu[3-5]", "cpu1"),
+        ("rack[1-2]n[07-09,12],other", "rack1n07"),
+        ("", "127.0.0.1"),
+    ],
 )
-def test_the_first_host_of_a_list(hosts, first, monkeypatch):
-    monkeypatch.setenv("PATH", "")  # without scontrol
+def test_the_first_host_of_a_list(hosts, first):
     assert first_host(hosts) == first
 
 
@@ -170,13 +179,13 @@ def test_a_notice_is_repeated_until_heard_and_the_job_requeued(tmp_path, number,
     task = subprocess.Popen(command, env=environment, cwd=ROOT)
     time.sleep(1.0)  # the child is deaf still
     task.send_signal(number)
-    time.sleep(6.0)
+    time.sleep(7.0)
     assert task.poll() is None, "it waits for SLURM to take it down"
     task.kill()
     task.wait()
     assert (tmp_path / "said").exists() == requeued
     if requeued:
-        assert (tmp_path / "said").read_text() == "requeue 7_3\n"
+        assert (tmp_path / "said").read_text() == "show job -o 7_3\nrequeue 7_3\n"
 
 
 def test_a_failing_command_fails_its_task(tmp_path):
@@ -187,7 +196,7 @@ def test_a_failing_command_fails_its_task(tmp_path):
     with pytest.raises(SystemExit) as ended:
         run("raise SystemExit(3)")
     assert ended.value.code == 3
-    (tmp_path / "losses").write_text("lost\n" * LOSSES)  # as often as it may be
+    (tmp_path / "losses").write_text("\n".join(map(str, range(LOSSES))))  # as often as it may be
     with pytest.raises(SystemExit) as ended:
         run("import os; os.kill(os.getpid(), 9)")
     assert ended.value.code == 128 + 9

@@ -1,6 +1,9 @@
 """Two processes learn what one does, in shards or not: samples, losses, gradients, weights."""
 
+import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +15,7 @@ from unify.journal import Journal
 
 ROOT = Path(__file__).parent.parent
 CHILD = Path(__file__).parent / "distributed_child.py"
+SAVED = ["transfusion", "crossflow"]
 PARADIGMS = ["ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow"]
 
 pytestmark = pytest.mark.slow
@@ -100,25 +104,29 @@ def test_twenty_steps_in_float64_end_alike(tmp_path):
 def saved(tmp_path_factory):
     """Six steps on two ranks in shards, each saved; and what came out."""
     out = tmp_path_factory.mktemp("saved") / "two"
-    (left, _) = run(out, 2, "steps=6", "every=1", "strategy=fsdp")["transfusion"]
-    return out.with_name("two-transfusion"), left
+    left = run(out, 2, "steps=6", "every=1", "strategy=fsdp", paradigms=SAVED)
+    return out, {paradigm: ranks[0] for paradigm, ranks in left.items()}
 
 
 @pytest.mark.parametrize(("world", "strategy"), [(1, "auto"), (2, "fsdp"), (2, "ddp"), (4, "fsdp")])
 def test_what_two_ranks_saved_any_number_resumes(tmp_path, saved, world, strategy):
-    folder, whole = saved
-    place = tmp_path / "again-transfusion"
-    shutil.copytree(folder, place)
-    for step in (4, 5, 6):
-        shutil.rmtree(place / "checkpoints" / f"step-{step:08d}")
-    ranks = run(tmp_path / "again", world, "steps=6", "every=1", f"strategy={strategy}")
-    resumed = ranks["transfusion"][0]
-    assert len(resumed["losses"]) == 3, "the other half of the run"
-    for kept in ("weights", "averages"):
-        bound = 0.0 if (world, strategy) == (2, "fsdp") else 1e-4
-        assert apart(whole[kept], resumed[kept]) <= bound
-    records = [Journal(at).records("train") for at in (folder, place)]
-    assert [r["data"] for r in records[0]] == [r["data"] for r in records[1]]
+    source, whole = saved
+    for paradigm in SAVED:
+        place = tmp_path / f"again-{paradigm}"
+        shutil.copytree(f"{source}-{paradigm}", place)
+        for step in (4, 5, 6):
+            shutil.rmtree(place / "checkpoints" / f"step-{step:08d}")
+    words = ("steps=6", "every=1", f"strategy={strategy}")
+    resumed = run(tmp_path / "again", world, *words, paradigms=SAVED)
+    for paradigm in SAVED:
+        first = resumed[paradigm][0]
+        assert len(first["losses"]) == 3, "the other half of the run"
+        for kept in ("weights", "averages"):
+            bound = 0.0 if (world, strategy) == (2, "fsdp") else 1e-4
+            assert apart(whole[paradigm][kept], first[kept]) <= bound
+        both = (Path(f"{source}-{paradigm}"), tmp_path / f"again-{paradigm}")
+        records = [Journal(at).records("train") for at in both]
+        assert [r["data"] for r in records[0]] == [r["data"] for r in records[1]]
 
 
 def test_shards_resume_what_one_process_saved(tmp_path):
@@ -127,3 +135,54 @@ def test_shards_resume_what_one_process_saved(tmp_path):
     resumed = run(tmp_path / "one", 2, "steps=4", "every=2", "strategy=fsdp")["transfusion"][0]
     assert len(resumed["losses"]) == 2
     assert apart(whole["weights"], resumed["weights"]) < 1e-4
+
+
+TWO = ["machine.devices=2", "machine.strategy=fsdp", "machine.accelerator=cpu"]
+
+
+def unify(*words):
+    command = [sys.executable, "-m", "unify.cli", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600)
+
+
+def test_the_command_line_starts_the_ranks_it_is_asked_for(tmp_path):
+    file = str(ROOT / "experiments" / "transfusion.yaml")
+    place = [f"machine.runs={tmp_path}", "machine.tracker=none"]
+    said = ["train", "-c", file, "--tiny", "steps=4", "logging.samples_every=2", *place]
+    done = unify(*said, *TWO)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run: ") == 1, "one of them speaks"
+    (run_folder,) = tmp_path.glob("default/transfusion-*")
+    assert json.loads((run_folder / "run.json").read_text())["state"] == "finished"
+    assert len(list((run_folder / "samples").glob("*.png"))) == 4
+    assert "trained already" in unify(*said, *TWO).stdout
+
+    study = tmp_path / "study.yaml"
+    study.write_text(f"name: pair\narms: {{transfusion: {file}}}\nseeds: [0]\n")
+    done = unify("study", str(study), "--tiny", "steps=4", *place, *TWO)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "pair" / "results.json").read_text())
+
+
+def test_ranks_that_are_asked_to_stop_save_and_go_on(tmp_path):
+    file = str(ROOT / "experiments" / "transfusion.yaml")
+    said = [sys.executable, "-m", "unify.cli", "train", "-c", file, "--tiny", "steps=100000"]
+    said += [f"machine.runs={tmp_path}", "machine.tracker=none", *TWO]
+    ranks = subprocess.Popen(said, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert ranks.stdout is not None
+    for line in ranks.stdout:
+        if line.startswith("step 20/"):
+            break
+    ranks.send_signal(signal.SIGTERM)
+    rest = ranks.stdout.read()
+    assert ranks.wait(60) == os.EX_TEMPFAIL, rest
+    (saved,) = tmp_path.glob("default/transfusion-*/checkpoints/step-*")
+    reached = int(saved.name[5:])
+    assert reached >= 20
+    ranks = subprocess.Popen(said, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert ranks.stdout is not None
+    lines = iter(ranks.stdout.readline, "")
+    assert any(f"resuming from {saved}" in line for line in lines)
+    ranks.kill()  # whoever starts ranks takes them along
+    ranks.wait()
+    rest = ranks.stdout.read()  # ends when no rank holds the pipe any more

@@ -92,6 +92,7 @@ class Checkpoints(EachStep):
         finally:
             if trainer.is_global_zero:
                 self._clear()
+        trainer.strategy.barrier()  # no rank ends before it is in place
 
     def _clear(self) -> None:
         """Remove what a crash or a full disk left behind."""
@@ -121,7 +122,8 @@ def damage(path: Path) -> str | None:
             name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()
         }
         if manifest["step"] != step_of(path) or STATE not in {Path(n).parts[0] for n in files}:
-            return f"its {MANIFEST} is another checkpoint's"
+            old = "state.ckpt" in files
+            return "an older version wrote it" if old else f"its {MANIFEST} is another checkpoint's"
     except FileNotFoundError:
         return f"it has no {MANIFEST}"
     except (ValueError, LookupError, TypeError, AttributeError):

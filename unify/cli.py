@@ -100,13 +100,14 @@ def train(
         typer.echo(dump(completed))
         return 0
     from unify.launch import spawn, spawns
+    from unify.train import ended
     from unify.train import train as train_run
 
     if spawns(completed["machine"]):
         return spawn(completed["machine"]["devices"], typer.echo)
     run = train_run(completed, typer.echo)
     _say(f"run: {run.folder}")
-    return 0 if run.finished else EX_TEMPFAIL
+    return 0 if ended(run) else EX_TEMPFAIL
 
 
 @app.command()

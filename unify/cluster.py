@@ -27,6 +27,7 @@ from unify.recipe import Cluster
 from unify.requeue import Requeued
 from unify.runs import write_json
 from unify.study import describe, jobs
+from unify.trials import Trials
 
 Config = dict[str, Any]
 Say = Callable[[str], None]
@@ -60,14 +61,20 @@ def submit(
     study, arms = budgeted(path, words, tiny)
     machine = next(iter(arms.values()))["machine"]
     folder = Path(machine["runs"]) / study.name
+    if study.tune and not {*arms} <= Trials(path, words, tiny).tuned():
+        raise ValueError(f"{path} tunes its arms: run `unify study {path}` until that is done")
     missing = _missing(path, words, tiny, list(jobs(study, arms)))
+    if alive := [job.name for job in missing if job.name in _alive(folder)]:
+        raise ValueError(
+            f"{', '.join(alive)}: sent already and not ended; see `unify status {folder}`, or "
+            f"`unify cancel {folder}` first"
+        )
     if not missing:
         say(f"{path}: every run is finished; `unify study {path}` reports")
         return
     if not print_only:
         describe(study, arms, [path, *words, *(["--tiny"] if tiny else [])], folder, set(arms))
     report = Job("report", _study(path, words, tiny, "--gather"), missing[-1].level + 1)
-    sent: dict[str, str] = {}  # name -> job of SLURM
     before: list[str] = []
     for level in sorted({job.level for job in [*missing, report]}):
         some = [job for job in [*missing, report] if job.level == level]
@@ -79,10 +86,9 @@ def submit(
             continue
         ids = _send(some, options, cluster, folder)
         before = [ids[0].split("_")[0]]  # of the whole array
-        sent |= dict(zip((job.name for job in some), ids, strict=True))
-        say(f"{before[0]}: {', '.join(job.name for job in some)}")
-    if not print_only:
+        sent = dict(zip((job.name for job in some), ids, strict=True))
         write_json(folder / "slurm" / "jobs.json", {**_sent(folder), **sent})
+        say(f"{before[0]}: {', '.join(job.name for job in some)}")
 
 
 def _missing(
@@ -157,8 +163,9 @@ def _options(
         "dependency": ":".join([kind, *before]) if before else "",
         "stderr_to_stdout": True,
         "setup": [*cluster.setup, *exports],
-        "srun_args": ["--kill-on-bad-exit=1"],
-        "additional_parameters": {"requeue": True, **cluster.sbatch},
+        # srun does not always inherit --cpus-per-task; the first rank scores when the others ended
+        "srun_args": ["--kill-on-bad-exit=1", "--wait=0", f"--cpus-per-task={cluster.cpus}"],
+        "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes", **cluster.sbatch},
     }
     return {key: value for key, value in asked.items() if value not in ("", 0, None)}
 
@@ -202,6 +209,8 @@ def _send(
         )
         for job in some
     ]
+    for task in tasks:
+        task.log.unlink(missing_ok=True)
     with executor.batch():
         sent = [executor.submit(task) for task in tasks]
     return [job.job_id for job in sent]
@@ -238,7 +247,7 @@ def status(folder: Path, say: Say) -> None:
 
 
 def _run_line(folder: Path, name: str) -> str:
-    for path in sorted(folder.glob(f"{name}-*/run.json")):
+    for path in [*folder.glob(f"{name}-*/run.json"), *folder.parent.glob(f"*/{name}-*/run.json")]:
         info = json.loads(path.read_text())
         done = [p.name for p in sorted((path.parent / "checkpoints").glob("step-*"))]
         reached = f", saved at {int(done[-1][5:])} of {info['steps']}" if done else ""
@@ -249,10 +258,17 @@ def _run_line(folder: Path, name: str) -> str:
 def cancel(folder: Path, say: Say) -> None:
     """Cancel what SLURM still has of a study; a run that is cancelled can be gone on with."""
     sent = _sent(folder)
-    alive = {n: s for n, s in queue(list(sent.values())).items() if s.split()[0] in ALIVE}
+    alive = _alive(folder)
     if alive:
-        _slurm("scancel", *alive)
+        _slurm("scancel", *alive.values())
     say(f"{len(alive)} of {len(sent)} jobs of {folder} cancelled")
+
+
+def _alive(folder: Path) -> dict[str, str]:
+    """Jobs that were sent and have not ended, by name."""
+    sent = _sent(folder)
+    states = queue(list(sent.values()))
+    return {name: n for name, n in sent.items() if states.get(n, "ended").split()[0] in ALIVE}
 
 
 ALIVE = ("pending", "running", "configuring", "requeued", "suspended", "completing")

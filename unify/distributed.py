@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,11 +60,17 @@ def world(environment: Environment = os.environ) -> World:
 
 def from_slurm(environment: Environment = os.environ) -> None:
     """What torchrun would set, for a task of a SLURM step of several; nothing elsewhere."""
-    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", 1)))
+    # not SLURM_NTASKS, which the batch script itself has as well
+    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
     if "SLURM_PROCID" not in environment or "RANK" in environment or tasks == 1:
         return
-    nodes = int(environment.get("SLURM_STEP_NUM_NODES", environment.get("SLURM_NNODES", 1)))
-    hosts = environment.get("SLURM_STEP_NODELIST", environment.get("SLURM_NODELIST", ""))
+    nodes = int(environment.get("SLURM_STEP_NUM_NODES", 1))
+    if tasks % nodes:
+        raise ValueError(
+            f"{tasks} tasks do not lie evenly on {nodes} nodes; start as many on every node "
+            "(--ntasks-per-node)"
+        )
+    hosts = environment.get("SLURM_STEP_NODELIST", "")
     port = 15000 + int(environment["SLURM_JOB_ID"]) % 10000
     environment.update(
         RANK=environment["SLURM_PROCID"],
@@ -74,24 +79,15 @@ def from_slurm(environment: Environment = os.environ) -> None:
         WORLD_SIZE=str(tasks),
         LOCAL_WORLD_SIZE=str(tasks // nodes),
     )
-    environment.setdefault("MASTER_ADDR", first_host(hosts))
+    if "MASTER_ADDR" not in environment:
+        environment["MASTER_ADDR"] = first_host(hosts)
     environment.setdefault("MASTER_PORT", str(port))
 
 
 def first_host(hosts: str) -> str:
-    """`node[07-09,12],other` -> node07."""
-    if "[" not in hosts:
-        return hosts.split(",")[0] or "127.0.0.1"
-    try:
-        said = subprocess.run(
-            ["scontrol", "show", "hostnames", hosts], capture_output=True, text=True, timeout=30
-        )
-        if said.returncode == 0 and said.stdout.strip():
-            return said.stdout.split()[0]
-    except (OSError, subprocess.TimeoutExpired):
-        pass
-    start, first = re.match(r"([^\[,]*)\[([^\],-]+)", hosts).groups()  # type: ignore[union-attr]
-    return start + first
+    """`rack[1-2]n[07-09,12],other` -> rack1n07."""
+    first = re.split(r",(?![^\[]*\])", hosts)[0]  # the comma in brackets is of one name
+    return re.sub(r"\[([^\],-]+)[^\]]*\]", r"\1", first) or "127.0.0.1"
 
 
 def join(timeout_s: float = 1800.0, accelerator: str = "auto") -> World:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from unify.distributed import from_slurm
@@ -52,7 +53,13 @@ def spawn(devices: int, say: Callable[[str], None], command: Sequence[str] = ())
             process.send_signal(number)
 
     with handled(stop):
-        return _watch(processes, say)
+        try:
+            return _watch(processes, say)
+        except KeyboardInterrupt:  # the ranks have it too: they end by themselves
+            for process in processes:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(GRACE)
+            raise
 
 
 def _seats(devices: int) -> list[dict[str, str]]:
@@ -60,7 +67,8 @@ def _seats(devices: int) -> list[dict[str, str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    threads = os.environ.get("OMP_NUM_THREADS", str(threads_of(devices)))
+    share = threads_of(devices)
+    threads = min(share, int(os.environ.get("OMP_NUM_THREADS", share)))
     common = {
         "WORLD_SIZE": devices,
         "LOCAL_WORLD_SIZE": devices,

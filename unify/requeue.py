@@ -16,11 +16,12 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 LOSSES = 5
+SETTLING = 5.0  # seconds in which SLURM ends a job of which a rank has failed
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -45,30 +46,45 @@ class Requeued:
                     child.kill()
             with suppress(subprocess.TimeoutExpired):
                 child.wait(1 if asked else 0.2)
-        ended = child.returncode == os.EX_TEMPFAIL or child.returncode < 0
-        lost = not asked and (child.returncode < 0 or child.returncode == os.EX_UNAVAILABLE)
-        noticed = ended and bool(asked.keys() & {signal.SIGUSR1, signal.SIGUSR2})
-        if (ended and asked and not noticed) or ((noticed or lost) and self._again(lost)):
+        code = child.returncode
+        gone = code < 0 or code > 128 or code == os.EX_UNAVAILABLE  # it was killed, or others were
+        if gone and not asked:
+            time.sleep(SETTLING)  # an error of another rank ends the job by now
+        if (gone or code == os.EX_TEMPFAIL) and self._goes_on(asked, gone):
             time.sleep(self.grace + 60)  # SLURM takes this process down before that
-        if child.returncode:
-            raise SystemExit(child.returncode if child.returncode > 0 else 128 - child.returncode)
+        if code:
+            raise SystemExit(code if code > 0 else 128 - code)
 
-    def _again(self, lost: bool) -> bool:
-        """Put the job back into the queue, or say why not."""
+    def _goes_on(self, asked: Mapping[int, float], gone: bool) -> bool:
+        """Whether the job comes back, here or by what SLURM does."""
+        if asked.keys() & {signal.SIGUSR1, signal.SIGUSR2}:
+            return self._again()
+        if asked:
+            return True  # SLURM ends the job, and knows what becomes of it
+        return gone and self._again(lost=True)
+
+    def _again(self, lost: bool = False) -> bool:
+        """Put the job back into the queue, or say why not. A lost one by the rank that is left."""
         times = int(os.environ.get("SLURM_RESTART_COUNT", 0))
-        losses = len(self.log.read_text().splitlines()) if self.log.exists() else 0
-        if times >= self.most or (lost and losses >= LOSSES):
-            print(f"requeued {times} times, {losses} of them lost: given up", flush=True)
+        losses = set(self.log.read_text().splitlines()) if self.log.exists() else set()
+        if times >= self.most or (lost and len(losses) >= LOSSES):
+            print(f"requeued {times} times, {len(losses)} of them lost: given up", flush=True)
             return False
-        if os.environ.get("SLURM_PROCID", "0") != "0":
-            return True
         if lost:
             with open(self.log, "a") as log:
-                log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} restart {times}\n")
-        done = subprocess.run(["scontrol", "requeue", _job()], capture_output=True, text=True)
+                log.write(f"at restart {times}\n")
+        elif os.environ.get("SLURM_PROCID", "0") != "0":
+            return True
+        if "JobState=CANCELLED" in _scontrol("show", "job", "-o", _job()).stdout:
+            return False
+        done = _scontrol("requeue", _job())
         if done.returncode:
-            print(f"not requeued: {done.stderr.strip()}; submit it again", flush=True)
-        return done.returncode == 0
+            print(f"not requeued: {done.stderr.strip()}", flush=True)
+        return lost or done.returncode == 0  # another rank may have done so
+
+
+def _scontrol(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["scontrol", *words], capture_output=True, text=True)
 
 
 def _job() -> str:

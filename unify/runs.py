@@ -11,6 +11,7 @@ runs/<study>/<name>-s<seed>-<hash>/
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -68,7 +69,12 @@ class Run:
             try:
                 # not flock: a killed run's loader workers would go on holding the lock for a while
                 fcntl.lockf(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except OSError:
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    raise ValueError(
+                        f"{self.folder} cannot be locked ({error.strerror}): its file system has "
+                        "no locks; put `machine.runs` on one that has"
+                    ) from None
                 raise ValueError(
                     f"{self.folder} is being written by another process; wait for it or stop it"
                 ) from None

@@ -33,6 +33,7 @@ from lightning.pytorch.strategies import (
 )
 from torch import Tensor, nn
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
 
 from unify.distributed import World, device_of, is_first, ranks, together
 from unify.recipe import Machine
@@ -49,7 +50,8 @@ def strategy_of(machine: Machine, world: World, sharded: bool) -> Strategy:
             raise ValueError("machine.strategy fsdp runs on cuda and cpu; not on mps")
         return Sharded(data_parallel_size=world.size, tensor_parallel_size=1, timeout=timeout)
     if world.size > 1:
-        return Replicated(timeout=timeout)
+        # what no loss of a run reaches has no gradient, as in one process
+        return Replicated(timeout=timeout, find_unused_parameters=True)
     return Single(device)
 
 
@@ -105,7 +107,7 @@ class ByName(Strategy):
             torch.save(checkpoint, folder / REST)
         together()
         writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
-        with _of_one_process_too():
+        with _files():
             dcp.save(self._tensors(), storage_writer=writer, no_dist=ranks() == 1)
 
     def load_checkpoint(
@@ -150,7 +152,7 @@ class ByName(Strategy):
     def _read(self, tensors: dict[str, Tensor]) -> None:
         """Fill tensors, in place."""
         reader = HuggingFaceStorageReader(str(self._folder))
-        with _of_one_process_too():
+        with _files():
             dcp.load(tensors, storage_reader=reader, no_dist=ranks() == 1)
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -207,11 +209,15 @@ class Sharded(ByName, ModelParallelStrategy):
 
 
 @contextmanager
-def _of_one_process_too() -> Iterator[None]:
-    """torch.distributed.checkpoint warns where there is no group."""
+def _files() -> Iterator[None]:
+    """torch.distributed.checkpoint warns where there is no group; its error ends no `except`."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        yield
+        try:
+            yield
+        except CheckpointException as error:
+            first = next(iter(error.failures.values()))[0]
+            raise OSError(f"checkpoint: {first}") from error
 
 
 def _shaped(value: Any, parameter: Tensor) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 from unify.assemble import open_run
 from unify.config import dump, read
 from unify.config.classes import locate_class
-from unify.distributed import is_first
+from unify.distributed import is_first, world
 from unify.evaluate import SCORING, Row, evaluate
 from unify.files import write_atomically
 from unify.launch import spawn, spawns
@@ -66,6 +66,11 @@ def run_study(
     from unify.report.page import write_report
     from unify.study_shipment import ship_study
 
+    if world().size > 1:
+        raise ValueError(
+            "`unify study` is one process, which starts the ranks of each run: call it without "
+            "srun and torchrun, or use `unify submit`"
+        )
     study, arms = budgeted(path, overrides, tiny)
     machine = next(iter(arms.values()))["machine"]
     folder = Path(machine["runs"]) / study.name
@@ -209,11 +214,13 @@ def run_one(
     machine = wanted[0][1]["machine"]
     if spawns(machine):
         return spawn(machine["devices"], say)
+    trained = []
     for one, config in wanted:
         with _recorded(config, arm, one):
-            run = completed(train(config, say))
-            if is_first():
-                _score(run, config, say, untimed=untimed)
+            trained.append((one, config, completed(train(config, say))))
+    for one, config, run in trained if is_first() else ():  # the other ranks are done
+        with _recorded(config, arm, one):
+            _score(run, config, say, untimed=untimed)
         say(f"run: {run.folder}")
     return 0
 

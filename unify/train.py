@@ -24,7 +24,7 @@ from unify.config import (
     save,
 )
 from unify.data.module import Data
-from unify.distributed import is_first, join, together, told, with_the_others
+from unify.distributed import is_first, join, together, told, with_the_others, world
 from unify.environment import environment, git_diff
 from unify.fit import fit
 from unify.paradigm import Fitted
@@ -44,7 +44,8 @@ def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
     """
     parts = needed_configs(config)
     needed = {path: completed(train(part, say, wait=True)) for path, part in parts.items()}
-    return run_of(config, {path: run.info["weights"] for path, run in needed.items()}), needed
+    weights = {path: run.info["weights"] for path, run in needed.items()} if is_first() else {}
+    return run_of(config, told(weights)), needed
 
 
 def run_of(config: Config, weights: dict[str, str]) -> Run:
@@ -74,8 +75,13 @@ class Stopped(Exception):
     """A signal stopped a run before its last step; the same command resumes it."""
 
 
+def ended(run: Run) -> bool:
+    """Whether a run is finished: what the first rank, which writes it down, sees."""
+    return told(is_first() and run.finished)
+
+
 def completed(run: Run) -> Run:
-    if not told(run.finished):
+    if not ended(run):
         raise Stopped(f"{run.folder} was stopped by a signal; the same command resumes it")
     return run
 
@@ -96,13 +102,14 @@ def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool)
     say = _start(config["machine"], say)
     run, needed = locate(config, say)
     with _writing(run, wait):
-        if told(run.finished):  # perhaps only now, by the process that was waited for
+        if ended(run):  # perhaps only now, by the process that was waited for
             say(f"{run.folder}: trained already")
             return run
         other = told(same_training(run, config) if is_first() else None)
         if other:
             _adopt(run, other, config, needed, say)
             return run
+        _settle(config["machine"])
         recipe = assemble(config, needed, meta=in_shards(config))
         facts = _begin(run, recipe, config, needed)
         say(f"{run.folder}: {facts['paradigm']}, {facts['parameters']['trainable']:,} parameters")
@@ -114,30 +121,40 @@ def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool)
 
 def _start(machine: Config, say: Say) -> Say:
     """Meet the other ranks, if there are any; the first speaks for all."""
-    here = join(machine["timeout"], machine["accelerator"])
-    asked = machine["devices"] * machine["nodes"]
+    join(machine["timeout"], machine["accelerator"])
+    return say if is_first() else (lambda _: None)
+
+
+def _settle(machine: Config) -> None:
+    """As many ranks as there are are asked for; ValueError if one is to do the work of several."""
+    here, asked = world(), machine["devices"] * machine["nodes"]
     if here.size == 1 and asked > 1:
         raise ValueError(
             f"machine asks for {asked} ranks, and this is one process: start it by `unify train`, "
             "torchrun or srun"
         )
     machine.update(devices=here.local_size, nodes=here.nodes)
-    return say if is_first() else (lambda _: None)
 
 
 @contextmanager
 def _writing(run: Run, wait: bool) -> Iterator[None]:
     """The lock of a run that is not finished; the first rank holds it for all."""
     with ExitStack() as stack:
-        refused = None
-        if is_first() and not run.finished:
-            try:
-                stack.enter_context(run.writing(wait))
-            except ValueError as error:
-                refused = str(error)
-        if refused := told(refused):
-            raise ValueError(refused)
+        while refused := told(_locked(run, stack) if is_first() else ""):
+            if not wait:
+                raise ValueError(refused)
+            time.sleep(1.0)  # all ranks ask again: none waits for another for long
         yield
+
+
+def _locked(run: Run, stack: ExitStack) -> str:
+    """Take the lock, if the run is to be written; why not, if another process has it."""
+    try:
+        if not run.finished:
+            stack.enter_context(run.writing())
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _adopt(run: Run, other: Run, config: Config, needed: dict[str, Run], say: Say) -> None:
@@ -192,8 +209,7 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
         environment=environment(),
         started=_now(),
     )
-    together()
-    return run.info
+    return told(run.info if is_first() else {})
 
 
 def _now() -> str:

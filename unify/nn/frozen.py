@@ -77,6 +77,9 @@ def load_kept(
     parts = sources(model) if parts is None else parts
     _same_sources(model, parts)
     wanted = {k: v.shape for k, v in model.state_dict().items() if not _inside(k, parts)}
+    # what was a number once and is a list of one now (nn/text_latent.py)
+    numbers = {k: v for k, v in state.items() if v.ndim == 0 and wanted.get(k) == (1,)}
+    state = {**state, **{k: v.reshape(1) for k, v in numbers.items()}}
     other = [k for k, shape in wanted.items() if k in state and state[k].shape != shape]
     sizes = {f"{k} of {_size(state[k].shape)} instead of {_size(wanted[k])}" for k in other}
     problems = [
