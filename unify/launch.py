@@ -76,6 +76,7 @@ def _seats(devices: int) -> list[dict[str, str]]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,
         "OMP_NUM_THREADS": threads,
+        "PYTHONUNBUFFERED": 1,
     }
     seats = [{**common, "RANK": rank, "LOCAL_RANK": rank} for rank in range(devices)]
     return [{key: str(value) for key, value in seat.items()} for seat in seats]

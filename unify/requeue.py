@@ -38,7 +38,8 @@ class Requeued:
         asked: dict[int, float] = {}  # signal -> when it first came
         for number in SIGNALS:
             signal.signal(number, lambda n, _: asked.setdefault(n, time.monotonic()))
-        child = subprocess.Popen(self.command, preexec_fn=_deaf)
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        child = subprocess.Popen(self.command, env=environment, preexec_fn=_deaf)
         while child.poll() is None:
             if asked:
                 child.send_signal(signal.SIGUSR1)

@@ -111,7 +111,8 @@ class TextEncoder(nn.Module):
         sequence.add(self.embed(ids), valid, block=True)
         where = sequence.add(asked.expand(len(ids), -1, -1), grid=cells, block=True)
         hidden = sequence.run(self.trunk)[:, where]
-        return unpatchify(self.head(hidden), grid, self.patch).float()
+        latent = unpatchify(self.head(hidden), grid, self.patch)
+        return latent.to(torch.promote_types(latent.dtype, torch.float32))
 
     def flops(self, length: int, grid: tuple[int, int]) -> float:
         """Of a forward pass over one row."""
@@ -198,7 +199,8 @@ class Contrast(nn.Module):
     def forward(self, one: Tensor, other: Tensor, same: Tensor) -> Tensor:
         """one and other [B N], same [B B] -> [B]."""
         with torch.autocast(one.device.type, enabled=False):
-            dtype = torch.promote_types(one.dtype, torch.float32)
+            dtype = torch.promote_types(one.dtype, other.dtype)
+            dtype = torch.promote_types(dtype, torch.float32)
             one, other = (nn.functional.normalize(x.to(dtype), dim=-1) for x in (one, other))
             scale = self.logit_scale.exp().clamp(max=100).to(dtype)
             scores = scale * one @ other.T  # [B B]
