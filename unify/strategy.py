@@ -2,7 +2,8 @@
 
     auto    one process; `ddp` where there are several ranks
     ddp     every rank has the whole model, and they average their gradients
-    fsdp    parameters, gradients, optimizer state and average in shards (FSDP2, arXiv:2304.11277)
+    fsdp    parameters, gradients, optimizer state and average in shards (FSDP2, arXiv:2304.11277);
+            on one rank there is nothing to cut
 
 A checkpoint is the same of all three: a folder of
 
@@ -45,7 +46,7 @@ def strategy_of(machine: Machine, world: World, sharded: bool) -> Strategy:
     """The strategy that `machine.strategy` names; `sharded`: whether the model may be in shards."""
     device = device_of(machine.accelerator)
     timeout = timedelta(seconds=machine.timeout)
-    if machine.strategy == "fsdp" and sharded:
+    if machine.strategy == "fsdp" and sharded and world.size > 1:
         if device.type == "mps":
             raise ValueError("machine.strategy fsdp runs on cuda and cpu; not on mps")
         return Sharded(data_parallel_size=world.size, tensor_parallel_size=1, timeout=timeout)
