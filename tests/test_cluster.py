@@ -284,8 +284,11 @@ def log(folder):
     return "\n".join(p.read_text() for p in sorted(folder.glob("runs/lab/slurm/*/*.out")))
 
 
-EVERY = {"logging": {"checkpoint_every": 5}}
-pytestmark = pytest.mark.filterwarnings("ignore")
+def send(folder, *words):
+    """Submit one run; its job's number."""
+    one = study(folder, seeds=[0])
+    unify("submit", one, *words, "--tiny", "--cluster", cluster(folder))
+    return numbers(folder)["transfusion-s0"]
 
 
 class TestReal:
@@ -311,10 +314,8 @@ class TestReal:
         whole, torn = tmp_path / "whole", tmp_path / "torn"
         for folder in (whole, torn):
             folder.mkdir()
-            one = study(folder, seeds=[0])
-            words = ["steps=300", "logging.checkpoint_every=5"]
-            unify("submit", one, *words, "--tiny", "--cluster", cluster(folder))
-        number, other = (numbers(folder)["transfusion-s0"] for folder in (torn, whole))
+        words = ["steps=300", "logging.checkpoint_every=5"]
+        number, other = (send(folder, *words) for folder in (torn, whole))
         for time_ in range(10):
             before = reached(torn, "transfusion-s0")
             end = time.monotonic() + 120
@@ -329,11 +330,7 @@ class TestReal:
         assert weights(torn, "transfusion-s0") == weights(whole, "transfusion-s0")
 
     def test_a_preempted_job_saves_and_comes_back(self, tmp_path, lab):
-        one = study(tmp_path, seeds=[0])
-        said = cluster(tmp_path, sbatch={"exclusive": "user"})
-        words = ["steps=200", "logging.checkpoint_every=1000"]
-        unify("submit", one, *words, "--tiny", "--cluster", said)
-        number = numbers(tmp_path)["transfusion-s0"]
+        number = send(tmp_path, "steps=200", "logging.checkpoint_every=1000")
         training(tmp_path)
         above = ["sbatch", "-p", "hi", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 3"]
         subprocess.run(above, check=True, capture_output=True)
@@ -344,10 +341,7 @@ class TestReal:
         assert reached(tmp_path, "transfusion-s0") == 200
 
     def test_a_lost_node_costs_its_jobs_a_checkpoint_at_most(self, tmp_path, lab):
-        one = study(tmp_path, seeds=[0])
-        words = ["steps=300", "logging.checkpoint_every=20"]
-        unify("submit", one, *words, "--tiny", "--cluster", cluster(tmp_path))
-        number = numbers(tmp_path)["transfusion-s0"]
+        number = send(tmp_path, "steps=300", "logging.checkpoint_every=20")
         training(tmp_path)
         kill_node("node2")
         before = reached(tmp_path, "transfusion-s0")
@@ -358,17 +352,14 @@ class TestReal:
         assert int(resumed[0]) >= before
 
     def test_cancelled_jobs_stay_cancelled_and_can_be_sent_again(self, tmp_path, lab):
-        one = study(tmp_path, seeds=[0])
         words = ["steps=300", "logging.checkpoint_every=20"]
-        unify("submit", one, *words, "--tiny", "--cluster", cluster(tmp_path))
-        number = numbers(tmp_path)["transfusion-s0"]
+        number = send(tmp_path, *words)
         training(tmp_path)
         assert "2 of 2 jobs" in unify("cancel", str(tmp_path / "runs" / "lab"))
         wait(number, {"CANCELLED"}, 60)
         time.sleep(5)
         assert state(number) == "CANCELLED"
-        unify("submit", one, *words, "--tiny", "--cluster", cluster(tmp_path))
-        again = numbers(tmp_path)["transfusion-s0"]
+        again = send(tmp_path, *words)
         assert wait(again, {"COMPLETED", "FAILED"}) == "COMPLETED", log(tmp_path)
 
 

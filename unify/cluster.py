@@ -20,13 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unify.config import build, complete, load_recipe, needed_runs
+from unify.config import build, complete, needed_runs
 from unify.config.load import load
-from unify.plan import budgeted, found
+from unify.plan import budgeted
 from unify.recipe import Cluster
 from unify.requeue import Requeued
 from unify.runs import write_json
-from unify.study import describe, jobs
+from unify.study import describe, jobs, there
+from unify.train import needed_configs
 from unify.trials import Trials
 
 Config = dict[str, Any]
@@ -113,10 +114,9 @@ def _missing(
 def _add_needed(config: Config, jobs_: dict[str, Job]) -> int:
     """Collect the jobs that train what a run needs; the level that the run itself has."""
     level = 0
+    configs = needed_configs(config)
     for key, said in needed_runs(config).items():
-        part = load_recipe(said.path, tiny=said.tiny)
-        part = {**part, "machine": config["machine"]}
-        part["seeds"] = {name: own + said.seed for name, own in part["seeds"].items()}
+        part = configs[key]
         own = _add_needed(part, jobs_)
         level = max(level, own + 1)
         if not _finished(part):
@@ -130,10 +130,7 @@ def _add_needed(config: Config, jobs_: dict[str, Job]) -> int:
 
 
 def _finished(config: Config) -> bool:
-    try:
-        run = found(config, reuse=True)
-    except (ValueError, OSError):
-        return False
+    run = there(config, reuse=True)
     return run is not None and run.finished
 
 

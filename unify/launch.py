@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -37,18 +37,15 @@ def spawns(machine: dict[str, Any]) -> bool:
     return True
 
 
-def spawn(devices: int, say: Callable[[str], None], command: Sequence[str] = ()) -> int:
-    """Run this process's command (or another) as so many ranks; the exit status of the first that
-    failed, by time."""
-    command = list(command) or [sys.executable, "-m", "unify.cli", *sys.argv[1:]]
+def spawn(devices: int, say: Callable[[str], None]) -> int:
+    """Run this process's command as so many ranks; the exit status of the first that failed."""
+    command = [sys.executable, "-m", "unify.cli", *sys.argv[1:]]
     processes = [
         subprocess.Popen(command, env=os.environ | seat, preexec_fn=_end_with_parent)
         for seat in _seats(devices)
     ]
-    stopping: list[int] = []
 
     def stop(number: int, _: Any) -> None:
-        stopping.append(number)
         for process in processes:
             process.send_signal(number)
 

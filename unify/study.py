@@ -137,15 +137,16 @@ def _scored(arm: str, seed: int, config: Config, failed: dict[str, str], say: Sa
 
 def _stored(config: Config) -> list[Row]:
     """The scores that a run has."""
-    run = _there(config)
+    run = there(config)
     path = run.folder / "eval" / "scores.json" if run and run.finished else None
     return json.loads(path.read_text())["rows"] if path and path.is_file() else []
 
 
-def _there(config: Config) -> Run | None:
-    """The run of a configuration; None, too, where the data that it names is not there."""
+def there(config: Config, reuse: bool = False) -> Run | None:
+    """The run of a configuration (`reuse`: or of another study, trained alike); None, too, where
+    the data that it names is not there."""
     try:
-        return found(config)
+        return found(config, reuse)
     except (ValueError, OSError):
         return None
 
@@ -154,7 +155,7 @@ def _complete(folder: Path, rows: list[Row], configs: Sequence[Config]) -> None:
     """results.json, and in study.json when that was and which run folders are the study's as its
     file is now: those of earlier settings stay on disk, and are not reported."""
     write_json(folder / "results.json", rows)
-    runs = [run.folder.name for config in configs if (run := _there(config))]
+    runs = [run.folder.name for config in configs if (run := there(config))]
     info = json.loads((folder / "study.json").read_text())
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     write_json(folder / "study.json", {**info, "runs": runs, "created": now})

@@ -1,0 +1,68 @@
+"""Building without memory, unit by unit, in one process; the cutting is in test_distributed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from unify.assemble import assemble
+from unify.config import load_recipe
+from unify.nn.init import draw, initialise, parts_of
+from unify.nn.trunk import Trunk
+from unify.sharding import construct, fill, recompute, units_of
+from unify.tokenizers.vae import VAE
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+PARADIGMS = ["ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow"]
+
+
+def built(paradigm, meta=False):
+    config = load_recipe(EXPERIMENTS / f"{paradigm}.yaml", tiny=True)
+    return assemble(config, {}, meta=meta).model
+
+
+@pytest.mark.parametrize("paradigm", PARADIGMS)
+def test_drawn_unit_by_unit_a_model_starts_as_it_does_whole(paradigm):
+    whole, cut = built(paradigm), built(paradigm, meta=True)
+    assert any(p.is_meta for p in cut.parameters())
+    initialise(whole, 3)
+    left = list(parts_of(cut))
+    seen = set()
+    for unit in [*units_of(cut), cut]:
+        inside = {id(part) for part in unit.modules()} - seen
+        assert inside, "no unit lies in another"
+        fill(unit)
+        for name, part in left:
+            if id(part) in inside:
+                draw(part, name, 3)
+        seen |= inside
+    state = cut.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
+
+
+def test_tied_parameters_stay_tied_when_they_get_memory():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = nn.Linear(3, 3), nn.Linear(3, 3)
+            self.other.weight = self.one.weight
+
+    tied = construct(Tied, {})
+    assert tied.one.weight.is_meta
+    fill(tied)
+    assert tied.other.weight is tied.one.weight
+    assert not any(p.is_meta for p in tied.parameters())
+
+
+def test_a_tokenizer_is_built_whole():
+    vae = construct(VAE, {"channels": 4, "widths": [8, 8, 8]})
+    assert not any(p.is_meta for p in vae.parameters())
+
+
+def test_every_trunk_recomputes_when_it_is_told_to():
+    model = built("crossflow")
+    trunks = [part for part in model.modules() if isinstance(part, Trunk)]
+    assert not any(trunk.checkpoint for trunk in trunks)
+    recompute(model)
+    assert all(trunk.checkpoint for trunk in trunks)
