@@ -1,8 +1,10 @@
 """One rank of a training in several processes; each writes what came out. Not a test itself.
 
-distributed_child.py OUT FILE.yaml ... steps=3 [strategy=fsdp] [dtype=float64] [every=1] [workers=1]
+distributed_child.py OUT FILE.yaml ... steps=3 [strategy=fsdp] [dtype=float64] [every=1]
+                     [workers=0,1]
 
-Goes on from the newest checkpoint in OUT-FILE/checkpoints, and leaves OUT-FILE.<rank>.
+Goes on from the newest checkpoint in OUT-FILE/checkpoints, and leaves OUT-FILE.<rank>; with several
+numbers of workers, OUT<workers>-FILE.<rank> of each.
 """
 
 import sys
@@ -16,7 +18,7 @@ from unify.assemble import assemble
 from unify.callbacks import Recorder
 from unify.checkpoint import STATE, Checkpoints, latest_valid
 from unify.config import load_recipe
-from unify.distributed import World, join, whole
+from unify.distributed import World, end, join, whole
 from unify.experiment import Experiment
 from unify.journal import Journal
 from unify.nn.init import initialise
@@ -40,7 +42,7 @@ class Steps(L.Callback):
 
     def on_train_batch_end(self, trainer, experiment, *_):
         self.losses.append({name: float(value) for name, value in experiment.last.items()})
-        self.ids.append([key for keys in experiment.sample_ids.values() for key in keys])
+        self.ids.append(dict(experiment.sample_ids))
 
 
 def in_double(module, arguments):
@@ -51,9 +53,12 @@ def main(out: str, *words: str) -> None:
     torch.set_num_threads(1)
     here = join(timeout_s=60, accelerator="cpu")
     said = dict(word.split("=") for word in words if "=" in word)
+    each = said.get("workers", "0").split(",")
     for path in (Path(word) for word in words if word.endswith(".yaml")):
-        facts = train(path, Path(f"{out}-{path.stem}"), said, here)
-        torch.save(facts, f"{out}-{path.stem}.{here.rank}")
+        for workers in each:
+            place = f"{out}{workers if len(each) > 1 else ''}-{path.stem}"
+            facts = train(path, Path(place), {**said, "workers": workers}, here)
+            torch.save(facts, f"{place}.{here.rank}")
 
 
 def train(path: Path, folder: Path, said: dict[str, str], here: World) -> dict:
@@ -82,7 +87,7 @@ def train(path: Path, folder: Path, said: dict[str, str], here: World) -> dict:
     )
     recipe.data.prepare(0, int(said.get("workers", 0)))
     recorded, recorder = Steps(), Recorder(Journal(folder), 2)
-    saving = [Checkpoints(folder / "checkpoints", every, keep=100)] if every else []
+    saving = [Checkpoints(folder / "checkpoints", every, keep=100, beside=True)] if every else []
     trainer = L.Trainer(
         accelerator="cpu",
         devices=here.local_size,
@@ -113,3 +118,4 @@ def train(path: Path, folder: Path, said: dict[str, str], here: World) -> dict:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    end(0)

@@ -109,6 +109,7 @@ def terms(**values: list[float]) -> dict[str, Term]:
     return {name: Term(torch.tensor(value, requires_grad=True)) for name, value in values.items()}
 
 
+@pytest.mark.fault(21)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_non_finite_value_names_its_term_and_sample(bad):
     keys = ["train/a", "train/b", "train/c"]
@@ -121,6 +122,7 @@ def test_a_non_finite_value_names_its_term_and_sample(bad):
     assert "text" not in message
 
 
+@pytest.mark.fault(21, times=2)
 def test_a_non_finite_gradient_names_the_samples_of_its_step():
     check_gradient(torch.tensor(3.0))
     check_gradient(1e300)
@@ -129,6 +131,7 @@ def test_a_non_finite_gradient_names_the_samples_of_its_step():
             check_gradient(bad, ["train/a", "train/b"])
 
 
+@pytest.mark.fault(21)
 def test_training_stops_before_the_update_that_would_spoil_the_weights(tmp_path):
     good = fit(3)  # 3 of 3 steps; the other run has its NaN in the fourth, at another rate plan
     bad = TinyExperiment(3, poison=2)

@@ -4,6 +4,7 @@ import random
 import shutil
 import signal
 import tempfile
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -14,10 +15,11 @@ import torch
 from tiny_experiment import TinyExperiment, make_trainer, run
 
 from unify import checkpoint
-from unify.callbacks import Recorder
+from unify.callbacks import EachStep, Recorder
 from unify.checkpoint import MANIFEST, STATE, Checkpoints, damage, latest_valid, step_of, steps
+from unify.export import tensors
 from unify.journal import Journal
-from unify.strategy import REST, shapes
+from unify.strategy import REST, Single, shapes
 
 STEPS = 6
 pytestmark = pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended")
@@ -30,11 +32,12 @@ def names(folder: Path) -> list[str]:
 def fake_trainer(step: int) -> SimpleNamespace:
     """What `Checkpoints.save` needs of a trainer, without one."""
     state = {"step": step, "weights": torch.full((5000,), float(step))}
-    return SimpleNamespace(
-        is_global_zero=True,
-        strategy=SimpleNamespace(barrier=lambda: None),
-        save_checkpoint=lambda path, weights_only: torch.save(state, path),
-    )
+
+    def save_checkpoint(path: Path, weights_only: bool) -> None:
+        path.mkdir()
+        torch.save(state, path / REST)
+
+    return SimpleNamespace(is_global_zero=True, global_rank=0, save_checkpoint=save_checkpoint)
 
 
 def save(folder: Path, step: int, keep: int = 2) -> None:
@@ -42,8 +45,10 @@ def save(folder: Path, step: int, keep: int = 2) -> None:
     Checkpoints(folder, keep=keep).save(fake_trainer(step), step)  # type: ignore[arg-type]
 
 
+@pytest.mark.fault(1, times=STEPS - 1)
+@pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_resuming_at_any_step_ends_bit_equal(tmp_path, accumulation):
+def test_resuming_at_any_step_ends_bit_equal(tmp_path, accumulation, beside):
     whole, _ = run(tmp_path / "whole", STEPS, accumulation=accumulation)
     records = Journal(tmp_path / "whole").records("train")
     assert [record["step"] for record in records] == [2, 4, 6]
@@ -51,12 +56,13 @@ def test_resuming_at_any_step_ends_bit_equal(tmp_path, accumulation):
         folder = tmp_path / f"stopped{stop}"
         run(folder, STEPS, until=stop, every=0, accumulation=accumulation)
         assert names(folder / "checkpoints") == [f"step-{stop:08d}"]
-        resumed, trainer = run(folder, STEPS, accumulation=accumulation)
+        resumed, trainer = run(folder, STEPS, accumulation=accumulation, beside=beside)
         assert trainer.global_step == STEPS
         assert torch.equal(resumed.layer.weight, whole.layer.weight)
         assert Journal(folder).records("train") == records
 
 
+@pytest.mark.fault(1)
 def test_journal_written_after_the_checkpoint_is_written_anew(tmp_path):
     run(tmp_path / "whole", 8, every=3)
     run(tmp_path / "killed", 8, every=3)
@@ -89,6 +95,7 @@ def test_the_newest_are_kept_and_nothing_else_is_left(tmp_path):
         Checkpoints(tmp_path, keep=0)
 
 
+@pytest.mark.fault(9)
 def test_tmpdir_plays_no_part(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     run(tmp_path, 1)
@@ -106,6 +113,7 @@ def in_a_child(work) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@pytest.mark.fault(8, times=46)
 def test_death_at_every_system_call_leaves_a_valid_checkpoint(tmp_path):
     calls = [(os, "rename"), (os, "fsync"), (os, "open"), (os, "mkdir"), (os, "unlink")]
     calls += [(os, "rmdir"), (torch, "save"), (shutil, "rmtree"), (Path, "write_text")]
@@ -141,7 +149,7 @@ def test_death_at_every_system_call_leaves_a_valid_checkpoint(tmp_path):
                 warnings.simplefilter("error")  # nothing is ever half there under its own name
                 found = latest_valid(folder)
             assert found is not None
-            assert torch.load(found / STATE, weights_only=True)["step"] in (2, 3)
+            assert torch.load(found / STATE / REST, weights_only=True)["step"] in (2, 3)
             save(folder, 4)
             assert names(folder)[-1] == "step-00000004"
             assert len(names(folder)) == 2
@@ -151,6 +159,7 @@ def test_death_at_every_system_call_leaves_a_valid_checkpoint(tmp_path):
             assert status == 9
 
 
+@pytest.mark.fault(7, times=12)
 def test_kill_at_random_moments_loses_at_most_the_save_under_way(tmp_path):
     draw, reached = random.Random(0), 0
 
@@ -185,19 +194,23 @@ def flip(path: Path, at: int) -> None:
 
 
 DAMAGE = {
-    "truncated": (lambda f: os.truncate(f / STATE, 1000), "bytes instead of"),
-    "one bit flipped": (lambda f: flip(f / STATE, 2000), "content of state has changed"),
-    "state missing": (lambda f: (f / STATE).unlink(), "state is missing"),
+    "truncated": (lambda f: os.truncate(f / STATE / REST, 1000), "bytes instead of"),
+    "one bit flipped": (
+        lambda f: flip(f / STATE / REST, 2000),
+        "content of state/rest.pt has changed",
+    ),
+    "state missing": (lambda f: (f / STATE / REST).unlink(), "state/rest.pt is missing"),
     "no manifest": (lambda f: (f / MANIFEST).unlink(), "no manifest.json"),
     "manifest cut": (lambda f: os.truncate(f / MANIFEST, 30), "cannot be read"),
     "manifest of another": (
         lambda f: shutil.copy(f.parent / "step-00000001" / MANIFEST, f / MANIFEST),
         "another checkpoint's",
     ),
-    "an empty folder": (lambda f: [p.unlink() for p in f.iterdir()], "no manifest.json"),
+    "an empty folder": (lambda f: [shutil.rmtree(f), f.mkdir()], "no manifest.json"),
 }
 
 
+@pytest.mark.fault(10)
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_newest_checkpoint_is_named_and_passed_over(tmp_path, kind):
     save(tmp_path, 1)
@@ -211,6 +224,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_passed_over(tmp_path, kind):
     assert latest_valid(tmp_path) == tmp_path / "step-00000002"
 
 
+@pytest.mark.fault(10)
 def test_a_damaged_later_checkpoint_never_costs_a_valid_one(tmp_path):
     save(tmp_path, 1, keep=1)
     save(tmp_path, 9, keep=2)
@@ -221,6 +235,7 @@ def test_a_damaged_later_checkpoint_never_costs_a_valid_one(tmp_path):
     assert found == tmp_path / "step-00000002"
 
 
+@pytest.mark.fault(10, times=150)
 def test_no_flipped_byte_of_a_manifest_is_an_error_or_goes_unseen(tmp_path):
     save(tmp_path, 1)
     folder = tmp_path / "step-00000001"
@@ -238,6 +253,7 @@ def test_no_checkpoint_is_none(tmp_path):
     assert latest_valid(tmp_path / "missing") is None
 
 
+@pytest.mark.fault(23)
 def test_a_failed_save_leaves_the_older_ones_and_no_rubbish(tmp_path, monkeypatch):
     save(tmp_path, 1)
 
@@ -252,7 +268,57 @@ def test_a_failed_save_leaves_the_older_ones_and_no_rubbish(tmp_path, monkeypatc
     assert damage(tmp_path / "step-00000001") is None
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_save_beside_training_holds_what_was_there_when_it_began(tmp_path, monkeypatch):
+    run(tmp_path / "calm", 4)
+    go, written = threading.Event(), Single.write
+
+    def late(self, group):
+        assert go.wait(60)
+        written(self, group)
+
+    class Slow(EachStep):  # two steps are made before a byte of the first save is written
+        def each_step(self, trainer, experiment, step):
+            if step == 4:
+                assert not steps(tmp_path / "checkpoints")
+                go.set()
+
+    monkeypatch.setattr(Single, "write", late)
+    run(tmp_path, 4, every=2, beside=True, extra=(Slow(),))
+    assert names(tmp_path / "checkpoints") == ["step-00000002", "step-00000004"]
+    for path in steps(tmp_path / "checkpoints"):
+        assert damage(path) is None
+        twin = tensors(tmp_path / "calm" / "checkpoints" / path.name / STATE)
+        for name, value in tensors(path / STATE).items():
+            assert torch.equal(value, twin[name])
+
+
+@pytest.mark.fault(23)
+def test_a_save_beside_training_that_fails_stops_it_soon(tmp_path, monkeypatch):
+    written = Single.write
+
+    def full(self, group):
+        if "00000002" in str(self._folder):
+            raise OSError(28, "No space left on device")
+        written(self, group)
+
+    monkeypatch.setattr(Single, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        run(tmp_path, 8, every=1, beside=True)
+    assert names(tmp_path / "checkpoints") == ["step-00000001"]
+    assert damage(tmp_path / "checkpoints" / "step-00000001") is None
+    monkeypatch.undo()
+    resumed, _ = run(tmp_path, 8, beside=True)
+    whole, _ = run(tmp_path / "whole", 8)
+    assert torch.equal(resumed.layer.weight, whole.layer.weight)
+
+
+@pytest.mark.parametrize(
+    "signum",
+    [
+        pytest.param(signal.SIGTERM, marks=pytest.mark.fault(11)),
+        pytest.param(signal.SIGUSR1, marks=pytest.mark.fault(12)),
+    ],
+)
 def test_a_signal_saves_at_the_end_of_the_optimizer_step_and_stops(tmp_path, signum):
     before = signal.getsignal(signal.SIGTERM)
 
@@ -285,7 +351,7 @@ def test_callbacks_with_state_must_come_before_it(tmp_path):
 
 def test_what_a_crash_left_is_cleared_when_a_run_starts(tmp_path):
     (tmp_path / "checkpoints" / ".tmp-00000099").mkdir(parents=True)
-    (tmp_path / "checkpoints" / ".tmp-00000099" / STATE).write_bytes(b"half")
+    (tmp_path / "checkpoints" / ".tmp-00000099" / "half").write_bytes(b"half")
     run(tmp_path, 1, every=0)
     assert names(tmp_path / "checkpoints") == ["step-00000001"]
     assert checkpoint.steps(tmp_path / "checkpoints")

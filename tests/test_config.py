@@ -317,7 +317,7 @@ def test_hash_ignores_machine_key_order_scoring_and_places_of_files(folder, tmp_
     needed = {str(folder / "codec.yaml"): "0123456789"}
     digest = config_hash(completed, needed, "data")
     assert len(digest) == 10
-    words = ["machine.devices=4", "logging.metrics_every=1", "name=x", "study=y", "evaluation=[]"]
+    words = ["machine.devices=2", "logging.metrics_every=1", "name=x", "study=y", "evaluation=[]"]
     words += [
         "image_sampling.steps=3",
         "tiny={}",

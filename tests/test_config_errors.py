@@ -1,12 +1,20 @@
 """Configuration: what is wrong is named with file, line, key and remedy; nothing is built."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from config_parts import GOOD, built, fill, message, write
 
-from unify.config import ConfigError, build, check_file, load_recipe
+from unify.config import (
+    ConfigError,
+    build,
+    check_file,
+    load_cluster,
+    load_recipe,
+    load_study,
+)
 from unify.recipe import Optimizer
 
 
@@ -124,6 +132,20 @@ BROKEN = {
     ),
     "no steps": ("steps: 50", "steps: 0", "steps", "write 1 or more"),
     "overlay": ("tiny: {", "tiny: 3 # {", "tiny", "expected a mapping, not 3"),
+    "rows that ranks cannot share": (
+        "precision: 32-true",
+        "devices: 2, nodes: 2",
+        "data.tasks.caption",
+        "2 rows do not divide over 4 ranks; write a multiple of 4",
+    ),
+    "a secret": ("50", "${oc.env:HF_TOKEN}", "steps", "HF_TOKEN is a secret"),
+    "a secret or else": ("50", "${oc.env:AWS_SECRET_ACCESS_KEY,3}", "steps", "is a secret"),
+    "a password in a URL": (
+        "precision: 32-true",
+        "tracker: 'http://me:pw@host'",
+        "machine.tracker",
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    ),
     "odd weights": (CODEC, "{weights: 3}", WEIGHTS, "{run: exp"),
     "no such run": (CODEC, "{weights: {run: god.yaml}}", WEIGHTS + ".run", "'good.yaml'?"),
     "run of another contract": (
@@ -142,19 +164,122 @@ BROKEN = {
 }
 
 
+@pytest.mark.fault(28)
 @pytest.mark.parametrize("case", BROKEN)
-def test_broken_yaml_is_refused_with_file_key_and_remedy(folder, case):
+def test_broken_yaml_is_refused_with_file_key_and_remedy(folder, case, record_property):
     old, new, key, remedy = BROKEN[case]
     write(folder, "fine.yaml", GOOD)
     assert GOOD.count(old), "the case no longer changes anything"
     path = write(folder, "good.yaml", GOOD.replace(old, new, 1))
+    start = time.monotonic()
     said = message(path)
+    record_property("seconds", time.monotonic() - start)
     line = next((line for line in said.splitlines() if f": {key}" in line and remedy in line), None)
     assert line is not None, said
     assert "good.yaml:" in line
     assert built(folder) == []
     if case != "missing model":  # `check` takes that for a fragment
         assert [str(problem) for problem in check_file(path)] == said.splitlines()
+
+
+ARMS = "arms: {one: good.yaml, two: good.yaml}\n"
+STUDY = f"name: s\n{ARMS}seeds: [0]\nset: {{steps: 7}}\n"
+SET, CLAIM = "set: {steps: 7}", "paper: p, says: s, metric: m, higher: one"
+BROKEN_STUDIES = {
+    "no name": ("name: s\n", "", "name", "add `name:`"),
+    "no arm": (ARMS, "arms: {}\n", "arms", "name: experiment.yaml"),
+    "list of arms": (ARMS, "arms: [good.yaml]\n", "arms", "expected a mapping"),
+    "no such arm file": ("good.yaml,", "gud.yaml,", "arms.one", "did you mean 'good.yaml'?"),
+    "odd arm": ("good.yaml,", "3,", "arms.one", "the name of a YAML file"),
+    "unknown key": ("seeds:", "seedz:", "seedz", "did you mean 'seeds'?"),
+    "one seed": ("[0]", "0", "seeds", "write a list of int"),
+    "seed of letters": ("[0]", "[zero]", "seeds.0", "write a number"),
+    "typo for all arms": ("{steps: 7}", "{stepz: 7}", "stepz", "did you mean 'steps'?"),
+    "typo for one arm": (
+        "{one: good.yaml",
+        "{one: {base: good.yaml, stepz: 1}",
+        "stepz",
+        "'steps'?",
+    ),
+    "no such baseline": (SET, "baseline: three", "baseline", "it has one, two"),
+    "empty budget": (SET, "budget: {}", "budget", "say one of steps"),
+    "two budgets": (SET, "budget: {steps: 3, flops: 1e9}", "budget", "not steps, flops"),
+    "budget of no arm": (SET, "budgets: {tow: {steps: 3}}", "budgets.tow", "mean 'two'?"),
+    "grid of one value": (SET, "grid: {steps: 3}", "grid", "a mapping of a list"),
+    "grid of a typo": (SET, "grid: {stepz: [3]}", "stepz", "did you mean 'steps'?"),
+    "grid of no budget": (SET, "grid: {budget.flop: [1]}", "grid.budget.flop", "of steps, samples"),
+    "width like none": (SET, "widths: {one: {like: tow}}", "widths.one.like", "mean 'two'?"),
+    "width of nothing": (SET, "widths: {one: {}}", "widths", "say one of `like`"),
+    "claim of no arm": (SET, f"claims: [{{{CLAIM}, lower: tow}}]", "claims.0.lower", "mean 'two'?"),
+    "odd control": (
+        SET,
+        "controls: [{arm: one, expect: sme, than: two}]",
+        "controls.0.expect",
+        "did you mean 'same'?",
+    ),
+    "tuning without a space": (SET, "tune: {metric: m}", "tune.space", "add `space:`"),
+    "an empty range": (
+        SET,
+        "tune: {metric: m, space: {steps: {low: 3, high: 2}}}",
+        "tune.space.steps",
+        "low < high",
+    ),
+    "rows that ranks cannot share": (
+        "{steps: 7}",
+        "{machine: {devices: 3}}",
+        "data.tasks.caption",
+        "write a multiple of 3",
+    ),
+}
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize("case", BROKEN_STUDIES)
+def test_a_broken_study_is_refused_with_file_key_and_remedy(folder, case, record_property):
+    refused(folder / "study.yaml", STUDY, BROKEN_STUDIES[case], load_study, record_property)
+
+
+CLUSTER = "partition: gpu\nnodes: 2\nranks: 4\nmachine: {strategy: fsdp}\n"
+BROKEN_CLUSTERS = {
+    "unknown key": ("partition", "partitoin", "partitoin", "did you mean 'partition'?"),
+    "nodes in letters": ("nodes: 2", "nodes: two", "nodes", "write a number"),
+    "half a node": ("nodes: 2", "nodes: 2.5", "nodes", "write a whole number"),
+    "no node": ("nodes: 2", "nodes: 0", "nodes", "write 1 or more"),
+    "ranks in quotes": ("ranks: 4", "ranks: '4'", "ranks", "write 4 without quotes"),
+    "less than no rank": ("ranks: 4", "ranks: -1", "ranks", "write 1 or more"),
+    "a time with a unit": ("ranks: 4", "minutes: 1h", "minutes", "write a number"),
+    "one line of setup": ("ranks: 4", "setup: module load x", "setup", "a list of str"),
+    "a number exported": ("ranks: 4", "environment: {A: 1}", "environment.A", "write str"),
+    "list of options": ("ranks: 4", "sbatch: [a]", "sbatch", "a mapping of str"),
+    "given twice": ("ranks: 4", "ranks: 4\nranks: 5", "ranks", "keep one"),
+    "a tab": ("ranks: 4", "\tranks: 4", "not readable as YAML", "spaces, not tabs"),
+    "a Python tag": ("gpu", "!!python/name:os.system", "partition", "write a plain value"),
+    "no mapping": ("{strategy: fsdp}", "fsdp", "machine", "write a mapping"),
+    "unknown key of machine": ("strategy", "stratgy", "stratgy", "did you mean 'strategy'?"),
+    "no such strategy": ("fsdp", "fsdq", "strategy", "did you mean 'fsdp'?"),
+}
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize("case", BROKEN_CLUSTERS)
+def test_a_broken_cluster_is_refused_with_file_key_and_remedy(folder, case, record_property):
+    refused(folder / "cluster.yaml", CLUSTER, BROKEN_CLUSTERS[case], load_cluster, record_property)
+
+
+def refused(path, good, case, reader, record_property):
+    old, new, key, remedy = case
+    path.write_text(good)
+    reader(path)
+    assert check_file(path) == []
+    path.write_text(good.replace(old, new, 1))
+    start = time.monotonic()
+    with pytest.raises(ConfigError) as caught:
+        reader(path)
+    record_property("seconds", time.monotonic() - start)
+    assert [str(problem) for problem in check_file(path)] == str(caught.value).splitlines()
+    lines = [line for line in str(caught.value).splitlines() if f": {key}" in line]
+    assert any(remedy in line and line.startswith(str(path)) for line in lines), caught.value
+    assert built(path.parent) == []
 
 
 def test_problems_name_the_line(folder):
@@ -181,6 +306,7 @@ def test_all_errors_are_reported_at_once(folder):
     assert built(folder) == []
 
 
+@pytest.mark.fault(28)
 @pytest.mark.parametrize(
     ("word", "key", "remedy"),
     [
@@ -199,12 +325,14 @@ def test_broken_words_on_the_command_line_are_named(folder, word, key, remedy):
     assert remedy in said
 
 
+@pytest.mark.fault(28)
 def test_a_missing_file_is_one_clear_problem(folder):
     said = message(folder / "goood.yaml")
     assert "goood.yaml: No such file" in said
     assert "did you mean 'good.yaml'?" in said
 
 
+@pytest.mark.fault(28)
 def test_a_file_that_does_not_import_is_named_with_its_error(folder):
     (folder / "bad.py").write_text("import nothing_of_this_name\n")
     said = message(folder / "good.yaml", (f"model.class={folder}/bad.py:Model",))

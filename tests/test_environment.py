@@ -43,6 +43,7 @@ def test_a_run_says_where_and_with_what_it_was_made(monkeypatch):
     assert json.loads(json.dumps(facts)) == facts
 
 
+@pytest.mark.fault(30, times=len(SECRETS) + 2)
 def test_no_secret_is_in_it(secrets, monkeypatch):
     monkeypatch.setenv("TZ", "https://user:hunter2@host/zone")  # an allowed name, a bad value
     arguments = [

@@ -68,6 +68,7 @@ def test_cores_are_shared_and_a_job_has_one_at_least():
     assert threads_of(10 * cores) == 1
 
 
+@pytest.mark.fault(11)
 def test_a_signal_is_passed_on_and_what_waits_never_starts():
     said: list[str] = []
 
@@ -81,6 +82,7 @@ def test_a_signal_is_passed_on_and_what_waits_never_starts():
     assert said == ["first | started"]
 
 
+@pytest.mark.fault(27)
 def test_a_run_that_another_process_writes_can_be_waited_for(tmp_path):
     holder = subprocess.Popen(
         [*python(HOLDS), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -155,6 +155,68 @@ def test_markup_in_any_string_of_the_data_stays_text(study):
     assert page.text.count(EVIL) > 10
 
 
+CAPTIONS = [
+    EVIL,
+    "<script>alert(1)</script>",
+    "<ScRiPt src=//evil.example/x.js></sCrIpT>",
+    "<script\n>alert(1)</script\t>",
+    "</title><script>alert(1)</script>",
+    "</style><script>alert(1)</script>",
+    "</figcaption></figure></ol></section></main></body><script>alert(1)</script>",
+    "--><script>alert(1)</script><!--",
+    "]]><script>alert(1)</script>",
+    "<<script>alert(1)//<</script>",
+    "<scr<script>ipt>alert(1)</scr</script>ipt>",
+    "<img src=x onerror=alert(1)>",
+    "<img/src='x'/onerror='alert(1)'>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    '" autofocus onfocus="alert(1)',
+    "<svg onload=alert(1)>",
+    "<svg><script>alert(1)</script></svg>",
+    "<math><mi xlink:href='data:text/html,<script>alert(1)</script>'>x</mi></math>",
+    "<body onload=alert(1)>",
+    "<iframe src=javascript:alert(1)></iframe>",
+    "<object data=javascript:alert(1)></object>",
+    "<embed src=javascript:alert(1)>",
+    "<a href=javascript:alert(1)>x</a>",
+    "<form action=javascript:alert(1)><button>x</button></form>",
+    "<link rel=stylesheet href=javascript:alert(1)>",
+    "<meta http-equiv=refresh content='0;url=javascript:alert(1)'>",
+    "<base href=javascript:alert(1)//>",
+    "<style>*{background:url(javascript:alert(1))}</style>",
+    "<details open ontoggle=alert(1)>x</details>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "&#60;script&#62;alert(1)&#60;/script&#62;",
+    "\u202e<script>alert(1)</script>",
+    "\uff1cscript\uff1ealert(1)\uff1c/script\uff1e",
+    "+ADw-script+AD4-alert(1)+ADw-/script+AD4-",
+    "{{constructor.constructor('alert(1)')()}} ${alert(1)} <%= alert(1) %>",
+]
+
+
+@pytest.mark.fault(30, times=len(CAPTIONS))
+def test_hostile_captions_are_shown_as_they_are(study):
+    shown: list[str] = []
+    clean = report(study)
+    for arm in ARMS:
+        for about in run_folder(study, arm).glob("eval/*.json"):
+            facts = json.loads(about.read_text())
+            if "titles" in facts:
+                count = len(facts["titles"])
+                titles = [CAPTIONS[(len(shown) + i) % len(CAPTIONS)] for i in range(count)]
+                edit(about, titles=titles)
+                shown += titles
+    page = report(study)
+    gone = [caption for caption in CAPTIONS if " ".join(caption.split()) not in page.text]
+    assert set(CAPTIONS) == set(shown)
+    assert gone == []
+    more = {name: n for name, n in page.count.items() if n > clean.count.get(name, 0)}
+    assert not more.keys() & set(re.findall(r"(?<=<)[a-z]+", " ".join(CAPTIONS)))
+    assert not [key for _, key, _ in page.attributes if key.startswith("on")]
+    assert not [value for _, key, value in page.attributes if value.startswith("javascript:")]
+
+
 def test_equal_input_gives_equal_bytes(study):
     first = write_report(study).read_bytes()
     assert write_report(study).read_bytes() == first

@@ -113,16 +113,19 @@ CASES = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.fault(7, times=3)
 @CASES
 def test_three_kills_leave_no_trace(processes, tmp_path, paradigm, workers, accumulation):
     drill(processes, tmp_path, paradigm, workers, accumulation, 3)
 
 
+@pytest.mark.fault(7, times=2)
 @pytest.mark.parametrize("paradigm", ["dual_tower", "queries_dit", "crossflow", CODEBOOK])
 def test_kills_leave_no_trace_in_any_paradigm(processes, tmp_path, paradigm):
     drill(processes, tmp_path, paradigm, workers=2, accumulation=2, kills=2)
 
 
+@pytest.mark.fault(7, times=10)
 @pytest.mark.slow
 @CASES
 def test_ten_kills_leave_no_trace(processes, tmp_path, paradigm, workers, accumulation):

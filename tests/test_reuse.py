@@ -202,6 +202,7 @@ def test_code_in_files_is_not_hashed_and_so_never_shared():
     assert not reusable(config | {"machine": {"reuse": False}})
 
 
+@pytest.mark.fault(27)
 def test_processes_at_once_do_not_train_one_training_twice(studies):
     folder, options, _, _ = studies
     path, said = written(folder, "third", **{"[0, 1]": "[3]"}), []

@@ -24,6 +24,7 @@ def hold(folder, ready, fork_a_child):
         signal.pause()
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize("child", [False, True], ids=["alone", "with a loader worker"])
 def test_one_writer_and_the_lock_goes_with_its_process(tmp_path, child):
     context = multiprocessing.get_context("fork")

@@ -30,8 +30,9 @@ def table(runs):
     return [row for row in rows if not row["metric"].startswith("generate/")]
 
 
+@pytest.mark.fault(7, times=KILLS)
 @pytest.mark.slow
-def test_five_kills_leave_the_same_table(tmp_path):
+def test_five_kills_leave_the_same_table(tmp_path, record_property):
     study = tmp_path / "study.yaml"
     arms = {name: str(EXPERIMENTS / f"{name}.yaml") for name in ("ar_vq", "transfusion")}
     images = {"class": "unify.metrics.shapes_images.TextToImage", "prompts": 8, "heldout": 4}
@@ -54,6 +55,7 @@ def test_five_kills_leave_the_same_table(tmp_path):
         break
     finished = begin(study, rough)
     assert finished.wait(600) == 0
+    record_property("times", killed)
     assert killed >= 2, "killed before it ended"
     assert table(rough) == table(calm)
     assert (rough / "kills" / "report.html").stat().st_size > 0

@@ -153,6 +153,7 @@ def test_a_resumed_run_continues_its_mlflow_run_without_duplicates(runs):
     assert find(uri, folder)[1].data.params["key1"] == "1"
 
 
+@pytest.mark.fault(26)
 def test_records_sent_but_not_remembered_are_not_doubled(runs):
     folder, uri = make_run(runs, "forgot-s0-aa"), store_uri("", runs)
     sync(folder)
@@ -198,6 +199,7 @@ def black_hole():
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
+@pytest.mark.fault(25, times=2)
 def test_a_dead_or_silent_server_holds_nothing_up_and_loses_nothing(runs, black_hole, monkeypatch):
     waits: list[float | None] = []
     real = subprocess.Popen.wait
@@ -224,6 +226,7 @@ def test_a_dead_or_silent_server_holds_nothing_up_and_loses_nothing(runs, black_
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.fault(25)
 def test_a_server_that_refuses_is_one_line_in_the_log_and_no_password_on_disk(runs):
     folder, uri = make_run(runs, "password-s0-aa"), closed_port()
     environment = os.environ | {tracking.URI: uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
@@ -237,6 +240,7 @@ def test_a_server_that_refuses_is_one_line_in_the_log_and_no_password_on_disk(ru
         assert path.is_dir() or b"hunter2" not in path.read_bytes(), path
 
 
+@pytest.mark.fault(27)
 def test_only_one_process_sends_a_run(runs):
     folder = make_run(runs, "locked-s0-aa")
     with (

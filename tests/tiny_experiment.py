@@ -113,10 +113,11 @@ def run(
     keep: int = 100,
     accumulation: int = 1,
     extra: tuple = (),
+    beside: bool = False,
 ) -> tuple[TinyExperiment, Trainer]:
     """Train in `folder`, from the newest valid checkpoint; `until` stops as a signal would."""
     experiment = TinyExperiment(steps)
-    checkpoints = Checkpoints(folder / "checkpoints", every, keep)
+    checkpoints = Checkpoints(folder / "checkpoints", every, keep, beside)
     callbacks = [*extra, Recorder(Journal(folder), 2)]
     if until is not None:
         callbacks.append(_Stop(checkpoints, until))

@@ -128,7 +128,10 @@ class BPE(FramedTokenizer, Fitted):
         from tokenizers import Tokenizer
 
         path = Path(folder) / "tokenizer.json"
-        model = Tokenizer.from_file(str(path))
+        try:
+            model = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library has no class of its own for it
+            raise ValueError(f"{path} is no vocabulary ({error}); export it again") from error
         if model.get_vocab_size() > self.vocab_size - len(SPECIALS):
             raise ValueError(
                 f"{path} has {model.get_vocab_size()} pieces, more than vocab_size "
@@ -158,7 +161,9 @@ class PretrainedText(FramedTokenizer):
     def __init__(self, name: str, revision: str | None = None):
         from transformers import AutoTokenizer
 
-        self.model: Any = AutoTokenizer.from_pretrained(name, revision=revision)
+        self.model: Any = AutoTokenizer.from_pretrained(
+            name, revision=revision, trust_remote_code=False
+        )
         if not self.model.is_fast:
             raise ValueError(f"{name} has no fast tokenizer (a tokenizer.json), which is needed")
         self.own = self.vocab_size = len(self.model)

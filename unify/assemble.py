@@ -66,8 +66,7 @@ def open_run(folder: Path, trusted_files: bool = False) -> tuple[Run, Config, Re
     if run.info["state"] != "finished":
         raise ValueError(f"{folder} is {run.info['state']}; finish it with `unify train` first")
     config = read(run.folder / "config.yaml", trusted=trusted_files)
-    needed = {path: _needed_by(run, known["folder"]) for path, known in run.info["needed"].items()}
-    recipe = assemble(config, needed)
+    recipe = assemble(config, needed_of(run))
     load_export(recipe.model, run.folder / "export")
     if isinstance(recipe.model, Trainable):
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -77,6 +76,11 @@ def open_run(folder: Path, trusted_files: bool = False) -> tuple[Run, Config, Re
                 if isinstance(tokenizer, torch.nn.Module):
                     tokenizer.to(device)
     return run, config, recipe
+
+
+def needed_of(run: Run) -> dict[str, Run]:
+    """The runs that one started from, by their keys."""
+    return {key: _needed_by(run, known["folder"]) for key, known in run.info["needed"].items()}
 
 
 def _needed_by(run: Run, folder: str) -> Run:

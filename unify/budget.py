@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from unify.batch import Batch, Segment
 from unify.config import LoadWeights, build_recipe
@@ -26,6 +27,7 @@ from unify.nn.flops import counted, dense
 from unify.paradigm import Fitted, Paradigm, Trainable
 from unify.recipe import Budget, Recipe
 from unify.runs import parameter_counts
+from unify.sharding import construct, fill
 from unify.tokenizer import ImageTokenizer, TextTokenizer
 
 Config = dict[str, Any]
@@ -105,11 +107,14 @@ def cost_of(
     needed: Mapping[str, Cost] | None = None,
     load_weights: LoadWeights | None = None,
 ) -> Cost:
-    """Of a completed configuration; its parts are built, and nothing is trained.
+    """Of a completed configuration; its parts are built without memory, and nothing is trained.
 
     What texts are padded with is known where their tokenizer's vocabulary is loaded.
     """
-    recipe = build_recipe(config, load_weights or (lambda part, weights: None))
+    recipe = build_recipe(config, load_weights or (lambda part, weights: None), construct=construct)
+    if isinstance(recipe.model, Trainable):
+        with FakeTensorMode(allow_non_fake_inputs=True):  # shapes that can be computed with
+            fill(recipe.model)
     return Cost(recipe.steps, tasks_of(recipe), parameter_counts(recipe.model), dict(needed or {}))
 
 

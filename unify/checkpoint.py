@@ -16,31 +16,51 @@ import os
 import shutil
 import signal
 import warnings
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
 from unify.callbacks import EachStep
+from unify.distributed import agreed, thread_group
 from unify.files import flush_to_disk, sha256
+from unify.strategy import own_files
 
 STATE, MANIFEST = "state", "manifest.json"
+PATIENCE = 30.0  # seconds that a run which has failed waits for its last save
 
 
 class Checkpoints(EachStep):
     """Saves every `every` optimizer steps (0: never), at the last step, and on request.
+
+    With `beside`, bytes are written and hashed by a thread while training goes on; at most one save
+    is under way, and what has gone wrong with it stops all ranks after the step that finds out.
 
     SIGTERM and SIGUSR1 only set a flag; at the end of the optimizer step all ranks agree, save and
     stop, and `requested` tells the caller why. It must be the last callback, because it saves the
     state of the others. The Trainer has `enable_checkpointing=False` and one of our strategies.
     """
 
-    def __init__(self, folder: Path | str, every: int = 0, keep: int = 2):
+    def __init__(
+        self,
+        folder: Path | str,
+        every: int = 0,
+        keep: int = 2,
+        beside: bool = False,
+        best: Callable[[int], int | None] = lambda _: None,
+    ):
+        """`best(step)`: the step, up to this one, whose checkpoint is kept beside the newest."""
         super().__init__()
         if keep < 1:
             raise ValueError(f"keep_checkpoints must be at least 1, not {keep}")
-        self.folder, self.every, self.keep = Path(folder), every, keep
+        self.folder, self.every, self.keep, self.beside = Path(folder), every, keep, beside
+        self.best = best
         self.requested: signal.Signals | None = None
+        self._thread = ThreadPoolExecutor(1, "checkpoints")
+        self._save: Future[None] | None = None  # that is under way
+        self._group: Any = None  # of the ranks' threads
 
     def request(self, signum: int = signal.SIGUSR1, frame: Any = None) -> None:
         """Ask for a checkpoint and a stop at the end of the current optimizer step."""
@@ -49,6 +69,8 @@ class Checkpoints(EachStep):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         later = trainer.callbacks[trainer.callbacks.index(self) + 1 :]  # type: ignore[attr-defined]
         assert not any(isinstance(c, EachStep) for c in later), "Checkpoints must come last"
+        self._group = thread_group() if self.beside else None
+        trainer.strategy.deferred = self.beside  # type: ignore[attr-defined]
         if trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clear()
@@ -57,7 +79,13 @@ class Checkpoints(EachStep):
         self._before = signal.signal(signal.SIGUSR1, self.request)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._thread.shutdown()
         signal.signal(signal.SIGUSR1, self._before)  # no one listens here any more
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: Any) -> None:
+        """What is under way is finished, unless it waits for ranks that have gone."""
+        wait([self._save] if self._save else [], PATIENCE)
+        self._thread.shutdown(wait=False)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -66,33 +94,67 @@ class Checkpoints(EachStep):
         signal.signal(signal.SIGTERM, self.request)
 
     def each_step(self, trainer: Trainer, experiment: LightningModule, step: int) -> None:
-        stop = trainer.strategy.reduce_boolean_decision(self.requested is not None, all=False)
+        failed = self._save is not None and self._save.done() and self._save.exception() is not None
+        wanted = self.requested is not None or failed
+        stop = trainer.strategy.reduce_boolean_decision(wanted, all=False)
         due = self.every > 0 and step % self.every == 0
         if stop or due or step == trainer.max_steps:
             self.save(trainer, step)
+        if stop or step == trainer.max_steps:
+            self.finish()
         if stop:
             trainer.should_stop = True
 
     def save(self, trainer: Trainer, step: int) -> None:
-        """Write `step-<step>` and prune; on any error the older checkpoints are untouched."""
-        staging, target = self.folder / f".tmp-{step:08d}", self.folder / f"step-{step:08d}"
-        if trainer.is_global_zero:
-            staging.mkdir(parents=True)
-        trainer.strategy.barrier()
+        """Write `step-<step>` and prune; on any error the older checkpoints are untouched.
+
+        Raises what has gone wrong with the save before.
+        """
+        self.finish()
+        staging = self.folder / f".tmp-{step:08d}"
         try:
+            agreed(lambda: staging.mkdir() if trainer.is_global_zero else None)
             trainer.save_checkpoint(staging / STATE, weights_only=False)
-            if trainer.is_global_zero:
-                _seal(staging, step)
-                if target.exists():  # one that was damaged, or it would have been resumed from
-                    shutil.rmtree(target)
-                os.rename(staging, target)
-                flush_to_disk(self.folder)
-                for path in [p for p in steps(self.folder) if step_of(p) <= step][: -self.keep]:
-                    shutil.rmtree(path)
-        finally:
+        except BaseException:
             if trainer.is_global_zero:
                 self._clear()
-        trainer.strategy.barrier()  # no rank ends before it is in place
+            raise
+        if self.beside:
+            self._save = self._thread.submit(self._complete, trainer, staging, step)
+        else:
+            self._complete(trainer, staging, step)
+
+    def finish(self) -> None:
+        """Wait for the save under way, if there is one."""
+        save, self._save = self._save, None
+        if save is not None:
+            save.result()
+
+    def _complete(self, trainer: Trainer, staging: Path, step: int) -> None:
+        """All bytes on the disk, then the name; every rank hashes what it has written."""
+        rank, first = trainer.global_rank, trainer.is_global_zero
+        try:
+            if self.beside:
+                trainer.strategy.write(self._group)  # type: ignore[attr-defined]
+            written = agreed(
+                lambda: _hashed(staging, own_files(staging / STATE, rank)), self._group
+            )
+            agreed(lambda: self._place(staging, step, written) if first else None, self._group)
+        finally:
+            if first:
+                self._clear()
+
+    def _place(self, staging: Path, step: int, written: list[dict[str, Any]]) -> None:
+        _seal(staging, step, {name: entry for own in written for name, entry in own.items()})
+        target = self.folder / f"step-{step:08d}"
+        if target.exists():  # one that was damaged, or it would have been resumed from
+            shutil.rmtree(target)
+        os.rename(staging, target)
+        flush_to_disk(self.folder)
+        best = self.best(step)
+        for path in [p for p in steps(self.folder) if step_of(p) <= step][: -self.keep]:
+            if step_of(path) != best:
+                shutil.rmtree(path)
 
     def _clear(self) -> None:
         """Remove what a crash or a full disk left behind."""
@@ -128,6 +190,13 @@ def damage(path: Path) -> str | None:
         return f"it has no {MANIFEST}"
     except (ValueError, LookupError, TypeError, AttributeError):
         return f"its {MANIFEST} cannot be read"
+    try:
+        return _changed(path, files)
+    except OSError as error:  # names that no file has, a disk that cannot be read
+        return f"it cannot be read ({error.strerror})"
+
+
+def _changed(path: Path, files: dict[str, tuple[int, str]]) -> str | None:
     for name, (size, digest) in files.items():
         if not (path / name).is_file():
             return f"{name} is missing"
@@ -147,13 +216,18 @@ def step_of(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def _seal(folder: Path, step: int) -> None:
-    """Write the manifest, and put every byte on the disk."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    entries = {
+def _hashed(folder: Path, files: list[Path]) -> dict[str, Any]:
+    """Manifest entries of files whose bytes are on the disk."""
+    for path in files:
+        flush_to_disk(path)
+    return {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
         for path in files
     }
+
+
+def _seal(folder: Path, step: int, entries: dict[str, Any]) -> None:
+    """Write the manifest; put it and the folders on the disk."""
     (folder / MANIFEST).write_text(json.dumps({"step": step, "files": entries}, indent=1))
-    for path in [*files, folder / MANIFEST, *(p for p in folder.rglob("*") if p.is_dir()), folder]:
+    for path in [folder / MANIFEST, *(p for p in folder.rglob("*") if p.is_dir()), folder]:
         flush_to_disk(path)

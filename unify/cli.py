@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unify.cluster_commands import add_commands
+from unify import cluster_commands, plan_command, run_commands
 from unify.data.commands import data_app
 
 app = typer.Typer(
@@ -22,7 +22,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
-add_commands(app)
+cluster_commands.add_commands(app)
+run_commands.add_commands(app)
+plan_command.add_commands(app)
 
 EX_TEMPFAIL = 75  # a signal stopped the run; the same command resumes it
 EX_UNAVAILABLE = 69  # other ranks have gone; the same command resumes it, too
@@ -42,19 +44,23 @@ def main() -> None:
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
         code = app(arguments, standalone_mode=False)
-        if "unify.distributed" in sys.modules:
-            from unify.distributed import leave
-
-            leave()
-        sys.exit(code if isinstance(code, int) else 0)
+        _end(code if isinstance(code, int) else 0)
     except KeyboardInterrupt:
-        sys.exit(130)
+        _end(130)
     except Exception as error:
         if debug:
             raise
         typer.echo(f"unify: {_message(error)}", err=True)
-        sys.stderr.flush()
-        sys.exit(STATUS.get(type(error).__name__) or _status(error))
+        _end(STATUS.get(type(error).__name__) or _status(error))
+
+
+def _end(status: int) -> None:
+    """End the process; one rank of several without the interpreter's teardown (distributed.py)."""
+    if "unify.distributed" in sys.modules:
+        from unify.distributed import end
+
+        end(status)
+    sys.exit(status)
 
 
 def _status(error: Exception) -> int:
@@ -165,23 +171,6 @@ def _tell(outcome: Any) -> None:
     typer.echo(f"report:  {outcome.folder / 'report.html'}")
     typer.echo(f"results: {outcome.folder / 'results.json'}")
     typer.echo(f"MLflow:  {outcome.mlflow}")
-
-
-@app.command()
-def plan(
-    file: Annotated[Path, typer.Argument(help="Study or experiment YAML.")],
-    overrides: Overrides = None,
-    tiny: Tiny = False,
-    measure: Annotated[bool, typer.Option(help="Time a few steps of every arm.")] = False,
-    as_json: Json = False,
-) -> int:
-    """Show what would be trained, what each part costs, and what is there; train nothing."""
-    from unify.plan import as_data, lines
-    from unify.plan import plan as make_plan
-
-    planned = make_plan(str(file), overrides or [], tiny, measure)
-    _emit(as_data(planned)) if as_json else typer.echo("\n".join(lines(planned)))
-    return 0
 
 
 @app.command(name="eval")
@@ -309,12 +298,18 @@ def sync(run: Annotated[Path, typer.Argument(help="Run folder.")], uri: str = ""
 
 
 @app.command()
-def doctor(as_json: Json = False) -> int:
-    """Say what this machine has: versions, hardware, code state."""
-    from unify.environment import environment
+def doctor(
+    runs: Annotated[Path, typer.Option(help="Folder of runs to try.")] = Path("runs"),
+    tracker: Annotated[str, typer.Option(help="MLflow URI to try; empty: sqlite there.")] = "",
+    as_json: Json = False,
+) -> int:
+    """Check versions, devices, ranks, disk, tracker and SLURM, and say what to do."""
+    from unify.doctor import as_data, diagnose
 
-    _emit(environment())
-    return 0
+    found = diagnose(runs, tracker, (lambda _: None) if as_json else typer.echo)
+    if as_json:
+        _emit(as_data(found))
+    return int(any(finding.state == "problem" for finding in found))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unify.config import build, complete, needed_runs
-from unify.config.load import load
+from unify.config import load_cluster as read_cluster
+from unify.config import needed_runs
+from unify.config.cross import uneven
 from unify.plan import budgeted
 from unify.recipe import Cluster
 from unify.requeue import Requeued
@@ -51,7 +52,7 @@ def load_cluster(name: str) -> Cluster:
     if not path.is_file():
         there = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise ValueError(f"--cluster {name}: no such file, and {path.parent} has {there or 'none'}")
-    return build(complete(load(str(path)), Cluster), expect=Cluster)
+    return read_cluster(path)
 
 
 def submit(
@@ -60,6 +61,9 @@ def submit(
     """Send what is missing, or say what would be sent."""
     words = [*words, *(f"machine.{k}={json.dumps(v)}" for k, v in cluster.machine.items())]
     study, arms = budgeted(path, words, tiny)
+    for arm, config in arms.items():
+        for task, wrong in uneven(config["data"]["tasks"], cluster.nodes * cluster.ranks).items():
+            raise ValueError(f"{path}: {arm}: data.tasks.{task}: {wrong}")
     machine = next(iter(arms.values()))["machine"]
     folder = Path(machine["runs"]) / study.name
     if study.tune and not {*arms} <= Trials(path, words, tiny).tuned():

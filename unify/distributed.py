@@ -9,9 +9,11 @@ A launcher decides how many ranks there are; `machine.devices` and `machine.node
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
-from collections.abc import Iterator, MutableMapping
+import sys
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +22,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from unify.heartbeat import Heartbeat
 
 T = TypeVar("T")
 Environment = MutableMapping[str, str]
@@ -102,19 +106,36 @@ def join(timeout_s: float = 1800.0, accelerator: str = "auto") -> World:
     device = device_of(accelerator)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    store, *_ = next(dist.rendezvous("env://", here.rank, here.size))
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        store=dist.PrefixStore("group", store),
         rank=here.rank,
         world_size=here.size,
         timeout=timedelta(seconds=timeout_s),
     )
+    global _heartbeat
+    _heartbeat = Heartbeat(dist.PrefixStore("heartbeat", store), here.rank, here.size)
     return here
 
 
-def leave() -> None:
-    """Leave the group, if there is one."""
-    if dist.is_initialized():
+_heartbeat: Heartbeat | None = None
+
+
+def end(status: int) -> None:
+    """End this process, if it is one rank of several, once what it has begun is written.
+
+    The interpreter is not torn down: a thread of the group that frees a tensor in the meantime
+    aborts the process (github.com/pytorch/pytorch/pull/179291), and its status would be lost.
+    """
+    if not dist.is_initialized():
+        return
+    if status in (0, os.EX_TEMPFAIL):  # else others may be gone, and would be waited for
         dist.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def device_of(accelerator: str = "auto") -> torch.device:
@@ -154,13 +175,33 @@ def told(value: T) -> T:
     return box[0]
 
 
-def gathered(value: T) -> list[T]:
+def gathered(value: T, group: Any = None) -> list[T]:
     """Every rank's value, on all."""
     if ranks() == 1:
         return [value]
     values: list[Any] = [None] * ranks()
-    dist.all_gather_object(values, value)
+    dist.all_gather_object(values, value, group)
     return values
+
+
+def agreed(work: Callable[[], T], group: Any = None) -> list[T]:
+    """What `work` returns on every rank. A file that one cannot write is an OSError on all."""
+    mine, problem = None, ""
+    try:
+        mine = work()
+    except (OSError, RuntimeError) as error:  # torch.save's is a RuntimeError
+        problem = str(error)
+    results = gathered((mine, problem), group)
+    if problems := [f"rank {rank}: {why}" for rank, (_, why) in enumerate(results) if why]:
+        raise OSError(problem if ranks() == 1 else "; ".join(problems))
+    return [value for value, _ in results]  # type: ignore[misc]
+
+
+def thread_group(timeout_s: float = 1800.0) -> Any:
+    """A group of the same ranks for a thread that exchanges while they train; None of one rank."""
+    if ranks() == 1:
+        return None
+    return dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_s))
 
 
 @contextmanager
@@ -201,9 +242,11 @@ def with_the_others() -> Iterator[None]:
         cause = isinstance(error, dist.DistError) or "gloo" in str(error) or "NCCL" in str(error)
         if ranks() == 1 or not cause:
             raise
+        silent = _heartbeat.silent() if _heartbeat else ""
         raise LostRanks(
-            f"rank {dist.get_rank()} has lost other ranks ({str(error).splitlines()[0]}); what "
-            "they said tells why. The same command goes on from the last checkpoint"
+            f"rank {dist.get_rank()} has lost other ranks: "
+            f"{silent or 'all still answer'} ({str(error).splitlines()[0]}). What they said tells "
+            "why; the same command goes on from the last checkpoint"
         ) from error
 
 

@@ -114,9 +114,15 @@ def git_diff(code: Path = Path(__file__).parent) -> str:
     return diff if len(diff) <= DIFF_LIMIT else diff[:DIFF_LIMIT] + "\n(cut here: too long)\n"
 
 
+def is_secret(variable: str) -> bool:
+    """Whether it is named like what holds a secret."""
+    directory = variable in ("PWD", "OLDPWD")
+    return not directory and bool(_SECRET_NAME.search(variable))
+
+
 def redact(text: str) -> str:
     """Without what looks like a secret, and without the value of any variable named like one."""
-    secrets = (v for n, v in os.environ.items() if _SECRET_NAME.search(n) and len(v) >= 6)
+    secrets = (v for n, v in os.environ.items() if is_secret(n) and len(v) >= 6)
     for value in sorted(secrets, key=len, reverse=True):
         text = text.replace(value, "***")
     for pattern, replacement in _SECRET_SHAPES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -12,9 +13,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    staging.write_bytes(data)
-    flush_to_disk(staging)
-    os.replace(staging, path)
+    try:
+        staging.write_bytes(data)
+        flush_to_disk(staging)
+        os.replace(staging, path)
+    except BaseException:
+        staging.unlink(missing_ok=True)
+        raise
     flush_to_disk(path.parent)
 
 
@@ -25,6 +30,15 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+FULL = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
+FULL_TORCH = "inline_container"  # all that torch.save says of it
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether it comes of a full disk: libraries pass on the words alone."""
+    return any(words in str(error) for words in (*FULL, FULL_TORCH))
 
 
 def sha256(path: Path) -> str:

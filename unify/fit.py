@@ -27,6 +27,7 @@ from unify.runs import Run
 from unify.sharding import recompute, shard, units_of
 from unify.strategy import Sharded, environment_of, strategy_of
 from unify.tokenizer import ImageTokenizer, TextTokenizer
+from unify.validation import Validation, best_step
 
 Say = Callable[[str], None]
 
@@ -58,7 +59,7 @@ def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> b
         recipe.seeds,
         place,
     )
-    recipe.data.prepare(recipe.seeds.data, machine.workers)
+    recipe.data.prepare(recipe.seeds.data, machine.workers, machine.timeout)
     callbacks = [*watchers, *_callbacks(run, recipe, experiment, say)]
     trainer = _trainer(machine, recipe, strategy, callbacks, run.folder)
     newest = told(latest_valid(run.folder / "checkpoints") if is_first() else None)
@@ -76,11 +77,16 @@ def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> b
     if trainer.global_step < recipe.steps:
         return False
     experiment.finish()
+    calibrate(recipe)
+    return True
+
+
+def calibrate(recipe: Recipe) -> None:
+    """A trained tokenizer measures the scale of its latents, on validation images."""
     if isinstance(recipe.model, ImageTokenizer):
         there = recipe.data.source.size("image", "validation")
         batch = recipe.data.batch("image", "validation", range(min(there, CALIBRATION_IMAGES)))
         recipe.model.calibrate(batch.segments[0].images)
-    return True
 
 
 def _callbacks(run: Run, recipe: Recipe, experiment: Experiment, say: Say) -> list[L.Callback]:
@@ -97,7 +103,21 @@ def _callbacks(run: Run, recipe: Recipe, experiment: Experiment, say: Say) -> li
             lambda step: preview(subject, recipe.machine.precision),
             experiment.averaged,
         ),
-        Checkpoints(run.folder / "checkpoints", every.checkpoint_every, every.keep_checkpoints),
+        Validation(
+            journal,
+            every.checkpoint_every,
+            every.validation_rows,
+            recipe.data,
+            recipe.seeds.noise,
+            experiment.averaged,
+        ),
+        Checkpoints(
+            run.folder / "checkpoints",
+            every.checkpoint_every,
+            every.keep_checkpoints,
+            recipe.machine.save_beside,
+            partial(best_step, run.folder),
+        ),
     ]
 
 
@@ -148,6 +168,7 @@ def _trainer(
     assert isinstance(recipe.model, Trainable)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
     warnings.filterwarnings("ignore", message=".*`isinstance.treespec.*")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # frozen parts are
     # the step says which samples are next (unify/data/module.py)

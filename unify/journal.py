@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from unify.files import flush_to_disk, write_atomically
 
-Kind = Literal["train", "health", "gradients", "eval", "note"]
+Kind = Literal["train", "health", "gradients", "validation", "eval", "note"]
 FILE = "journal.jsonl"
 
 
@@ -29,11 +29,14 @@ class Journal:
 
     def __init__(self, folder: Path | str):
         self.path = Path(folder) / FILE
+        self._there = False  # whether this object has seen to its folder
 
     def write(self, step: int, kind: Kind, values: Mapping[str, Any]) -> None:
         """Append one record. Values are numbers, one-element tensors or texts."""
         record = {"step": step, "kind": kind} | {k: _plain(v) for k, v in values.items()}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._there:  # a folder that is gone later is an error
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._there = True
         with self.path.open("ab+") as file:
             _drop_torn_line(file)
             file.write(json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n")
@@ -47,8 +50,12 @@ class Journal:
         found = []
         for number, line in enumerate(lines, 1):
             try:
-                found.append(json.loads(line))
-            except ValueError as error:
+                record = json.loads(line)
+                said = isinstance(record, dict) and [type(record.get(k)) for k in ("step", "kind")]
+                if said != [int, str]:
+                    raise ValueError("no record")
+                found.append(record)
+            except (ValueError, RecursionError) as error:
                 raise ValueError(
                     f"{self.path}, line {number} is damaged ({error}); remove that line to go on"
                 ) from error

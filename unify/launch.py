@@ -82,7 +82,7 @@ def _seats(devices: int) -> list[dict[str, str]]:
 def _watch(processes: list[subprocess.Popen], say: Callable[[str], None]) -> int:
     """Wait for all; end the others some time after one has failed."""
     status, deadline = 0, None
-    while any(process.poll() is None for process in processes):
+    while None in [process.poll() for process in processes]:
         failed = [r for r, p in enumerate(processes) if p.returncode]
         if failed and deadline is None:
             status, deadline = processes[failed[0]].returncode, time.monotonic() + GRACE

@@ -45,7 +45,8 @@ class Logging:
     samples_every: int = 0
     gradients_every: int = 0  # cosines between the losses' gradients, block by block
     checkpoint_every: int = 0
-    keep_checkpoints: int = 2
+    keep_checkpoints: int = 2  # the newest
+    validation_rows: int = 0  # of each task, at every checkpoint; the best of all is kept as well
 
 
 @dataclass
@@ -58,6 +59,7 @@ class Machine:
     accelerator: str = "auto"
     timeout: float = 1800.0  # seconds that a rank waits for the others before it gives up
     recompute: bool = False  # activations, in the backward pass: less memory, more time
+    save_beside: bool = True  # checkpoints, from a copy on the host, while training goes on
     compile: bool = False  # every block, by torch.compile
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     threads: int = 0  # CPU threads of torch; 0 leaves torch's own choice
@@ -244,9 +246,10 @@ class Study:
     baseline: str = ""  # the arm that all others are compared with; empty: every pair is
 
     def __post_init__(self) -> None:
+        if not self.arms:
+            raise ValueError("arms: none is named; write `name: experiment.yaml` for each")
         if self.widths and self.grid:
             raise ValueError("widths and grid are not solved together; write the arms out instead")
-
         if self.tune and self.tune.seed in self.seeds:
             raise ValueError(
                 f"tune.seed {self.tune.seed} is one of the study's seeds; take another"
@@ -282,3 +285,8 @@ class Cluster:
     container: str = ""  # Python inside one, e.g. apptainer exec --nv image.sif python
     sbatch: dict[str, str] = field(default_factory=dict)  # any other option of sbatch
     machine: dict[str, Any] = field(default_factory=dict)  # of the runs' `machine` block
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "ranks", "cpus", "minutes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is too few; write 1 or more")

@@ -25,7 +25,13 @@ from unify.runs import Run
 
 Config = dict[str, Any]
 BESIDE = ("machine", "logging")  # outside the hash, and yet a training under others is another
-ANYWHERE = ("runs", "tracker", "reuse", "timeout")  # of `machine`, what makes no other training
+ANYWHERE = (
+    "runs",
+    "tracker",
+    "reuse",
+    "timeout",
+    "save_beside",
+)  # of `machine`, what makes no other training
 
 
 def same_training(run: Run, config: Config) -> Run | None:

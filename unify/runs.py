@@ -64,8 +64,15 @@ class Run:
 
         Another writer is waited for with `wait`, else a ValueError.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / ".lock", "w") as lock:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = open(self.folder / ".lock", "w")  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise ValueError(
+                f"{self.folder} cannot be written ({error.strerror}: {error.filename}); say "
+                "another folder with `machine.runs=`"
+            ) from None
+        with lock:
             try:
                 # not flock: a killed run's loader workers would go on holding the lock for a while
                 fcntl.lockf(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -134,7 +141,7 @@ def load_export(part: Any, folder: Path, name: str = "") -> None:
     out. Its `source_hash` says from now on where they came from.
     """
     described = json.loads((Path(folder) / "config.json").read_text())
-    if hash_files(Path(folder)) != described["hash"]:
+    if not isinstance(described, dict) or hash_files(Path(folder)) != described.get("hash"):
         raise ValueError(
             f"{folder}: weights differ from the hash in config.json; export them again"
         )
@@ -156,13 +163,16 @@ def load_export(part: Any, folder: Path, name: str = "") -> None:
 
 def _exported(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The state that an export has under a name, and the parts left out there, by names in it."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    start = f"{name}." if name else ""
-    with safe_open(folder / "model.safetensors", "pt") as file:
-        keys = [key for key in file.keys() if key.startswith(start)]  # noqa: SIM118 (no mapping)
-        gone = json.loads((file.metadata() or {}).get(LEFT_OUT, "{}"))
-        state = {key.removeprefix(start): file.get_tensor(key) for key in keys}
+    start, path = f"{name}." if name else "", folder / "model.safetensors"
+    try:
+        with safe_open(path, "pt") as file:
+            keys = [key for key in file.keys() if key.startswith(start)]  # noqa: SIM118 (no mapping)
+            gone = json.loads((file.metadata() or {}).get(LEFT_OUT, "{}"))
+            state = {key.removeprefix(start): file.get_tensor(key) for key in keys}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no safetensors file ({error}); export it again") from error
     return state, {k.removeprefix(start): v for k, v in gone.items() if k.startswith(start)}
 
 

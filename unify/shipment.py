@@ -153,8 +153,8 @@ def unsent(
 
 
 def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a record by MLflow name; `health/` before those that are not results."""
-    prefix = "health/" if record["kind"] == "health" else ""
+    """The numbers of a record by MLflow name; the kind before those that others have as well."""
+    prefix = f"{record['kind']}/" if record["kind"] in ("health", "validation") else ""
     return {
         mlflow_name(prefix + name): float(value)
         for name, value in record.items()

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -35,11 +36,13 @@ from lightning.pytorch.strategies import (
 from torch import Tensor, nn
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
-from unify.distributed import World, device_of, is_first, ranks, together
+from unify.distributed import World, agreed, device_of, is_first, ranks
 from unify.recipe import Machine
 
 REST = "rest.pt"
+warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # of one process
 
 
 def strategy_of(machine: Machine, world: World, sharded: bool) -> Strategy:
@@ -78,6 +81,8 @@ class _Alone(LightningEnvironment):
 class ByName(Strategy):
     """Saves and loads by the names of parameters; all ranks call it, as it is one of theirs."""
 
+    deferred = False  # whether `save_checkpoint` leaves the tensors to `write`
+    _kept: Any = {}  # what `write` writes
     restore_checkpoint_after_setup = True  # where optimizers and shards are there
     lightning_restore_optimizer = True
 
@@ -102,20 +107,27 @@ class ByName(Strategy):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None
     ) -> None:
-        folder = Path(filepath)
-        if is_first():
-            folder.mkdir(parents=True, exist_ok=True)
-            torch.save(checkpoint, folder / REST)
-        together()
-        writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
-        with _files():
-            dcp.save(self._tensors(), storage_writer=writer, no_dist=ranks() == 1)
+        """With `deferred`, tensors are copied into host memory, and `write` writes them later."""
+        self._folder = Path(filepath)
+        agreed(lambda: _save_rest(checkpoint, self._folder) if is_first() else None)
+        self._kept = self._tensors()
+        if self.deferred:
+            self._kept = DefaultStager(StagingOptions(False, False, False, False)).stage(self._kept)
+        else:
+            self.write()
+
+    def write(self, group: Any = None) -> None:
+        """Write the tensors of the last `save_checkpoint`, with all ranks of the group."""
+        writer = HuggingFaceStorageWriter(str(self._folder), save_distributed=True)
+        kept, self._kept = self._kept, {}
+        with files():
+            dcp.save(kept, storage_writer=writer, process_group=group, no_dist=ranks() == 1)
 
     def load_checkpoint(
         self, checkpoint_path: Any, weights_only: bool | None = None
     ) -> dict[str, Any]:
         self._folder = Path(checkpoint_path)
-        return torch.load(self._folder / REST, map_location="cpu", weights_only=True)
+        return read_rest(self._folder)
 
     def load_model_state_dict(self, checkpoint: Any, strict: bool = True) -> None:
         own, saved = self._weights(), shapes(self._folder)
@@ -153,7 +165,7 @@ class ByName(Strategy):
     def _read(self, tensors: dict[str, Tensor]) -> None:
         """Fill tensors, in place."""
         reader = HuggingFaceStorageReader(str(self._folder))
-        with _files():
+        with files():
             dcp.load(tensors, storage_reader=reader, no_dist=ranks() == 1)
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -176,11 +188,7 @@ class ByName(Strategy):
         """Names in the module's state -> the first name of the same parameter."""
         module = self.lightning_module
         assert module is not None
-        first: dict[int, str] = {}
-        named = {
-            name: first.setdefault(id(parameter), name)
-            for name, parameter in module.named_parameters(remove_duplicate=False)
-        }
+        named = names_of_one(module)
         return {key: named.get(key, key) for key in module.state_dict()}
 
     def _parameters(self, optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
@@ -192,6 +200,34 @@ class ByName(Strategy):
     def _states(self, optimizer: torch.optim.Optimizer):
         for name, parameter in self._parameters(optimizer):
             yield name, parameter, optimizer.state.get(parameter, {})
+
+
+def _save_rest(checkpoint: dict[str, Any], folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    torch.save(checkpoint, folder / REST)
+
+
+def read_rest(folder: Path) -> dict[str, Any]:
+    """The plain values of a checkpoint; ValueError for anything else."""
+    try:
+        return torch.load(folder / REST, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise ValueError(f"{folder / REST} holds code, and is not read") from error
+
+
+def names_of_one(module: nn.Module) -> dict[str, str]:
+    """Names of parameters -> the first name of the same one (tied weights have several)."""
+    first: dict[int, str] = {}
+    return {
+        name: first.setdefault(id(parameter), name)
+        for name, parameter in module.named_parameters(remove_duplicate=False)
+    }
+
+
+def own_files(state: Path, rank: int) -> list[Path]:
+    """Those of a checkpoint that a rank has written."""
+    own = sorted(state.glob(f"shard-{rank + 1:05d}-*"))
+    return [state / REST, *own] if rank == 0 else own
 
 
 OPTIMIZER = "optimizer."  # what names of optimizer state start with
@@ -210,15 +246,13 @@ class Sharded(ByName, ModelParallelStrategy):
 
 
 @contextmanager
-def _files() -> Iterator[None]:
-    """torch.distributed.checkpoint warns where there is no group; its error ends no `except`."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        try:
-            yield
-        except CheckpointException as error:
-            first = next(iter(error.failures.values()))[0]
-            raise OSError(f"checkpoint: {first}") from error
+def files() -> Iterator[None]:
+    """An error of torch.distributed.checkpoint is no Exception; here it is an OSError."""
+    try:
+        yield
+    except CheckpointException as error:
+        first = next(iter(error.failures.values()))[0]
+        raise OSError(f"checkpoint: {first}") from error
 
 
 def _shaped(value: Any, parameter: Tensor) -> bool:

@@ -7,9 +7,10 @@ resumes from its newest valid checkpoint, and a tokenizer that several runs need
 from __future__ import annotations
 
 import datetime
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from unify.config import (
 from unify.data.module import Data
 from unify.distributed import is_first, join, together, told, with_the_others, world
 from unify.environment import environment, git_diff
+from unify.files import is_full
 from unify.fit import fit
 from unify.paradigm import Fitted
 from unify.recipe import Recipe
@@ -101,7 +103,7 @@ def train(
 def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool) -> Run:
     say = _start(config["machine"], say)
     run, needed = locate(config, say)
-    with _writing(run, wait):
+    with _writing(run, wait), _in_words(run):
         if ended(run):  # perhaps only now, by the process that was waited for
             say(f"{run.folder}: trained already")
             return run
@@ -157,6 +159,23 @@ def _locked(run: Run, stack: ExitStack) -> str:
     return ""
 
 
+@contextmanager
+def _in_words(run: Run) -> Iterator[None]:
+    """What a disk that is full, or a folder that is gone, does to a run, in words."""
+    try:
+        yield
+    except Exception as error:
+        again = "and the same command goes on from the newest checkpoint"
+        if not (run.folder / ".lock").exists():
+            gone = f"{run.folder} is gone: it was moved or removed while it was written"
+            raise ValueError(f"{gone}; put it back, {again}") from error
+        if is_full(error):
+            free = shutil.disk_usage(run.folder).free / 2**20
+            full = f"{run.folder}: the disk is full ({error}; {free:,.1f} MiB are free)"
+            raise ValueError(f"{full}; make room, {again}") from error
+        raise
+
+
 def _adopt(run: Run, other: Run, config: Config, needed: dict[str, Run], say: Say) -> None:
     if is_first():
         say(adopt(run, other, config, needed))
@@ -169,6 +188,11 @@ def _finish(
 ) -> None:
     """Train, export, and write down how it ended."""
     start = time.monotonic()
+
+    def spent() -> dict[str, Any]:
+        before = run.info.get("train_seconds", 0)
+        return {"train_seconds": round(before + time.monotonic() - start, 2), "ended": _now()}
+
     try:
         if isinstance(recipe.model, Fitted):
             if is_first():
@@ -178,15 +202,13 @@ def _finish(
             complete = fit(run, recipe, say, watchers)
         if complete:
             weights = save_export(recipe.model, config["model"], run.folder / "export")
-            run.update(state="finished", weights=weights)
+            run.update(state="finished", weights=weights, **spent())
         else:
-            run.update(state="stopped")
+            run.update(state="stopped", **spent())
     except BaseException:
-        run.update(state="failed")
+        with suppress(OSError, ValueError):  # of a disk that is full, or a folder that is gone
+            run.update(state="failed", **spent())
         raise
-    finally:
-        spent = run.info.get("train_seconds", 0) + time.monotonic() - start
-        run.update(train_seconds=round(spent, 2), ended=_now())
 
 
 FIT_TEXTS = 20_000  # texts that a vocabulary is fitted on

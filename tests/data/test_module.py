@@ -85,6 +85,7 @@ def fit(module, steps, workers, accumulation, checkpoint=None):
     return module
 
 
+@pytest.mark.fault(3, times=3)
 @pytest.mark.parametrize("accumulation", [1, 2])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_run_consumes_exactly_what_was_left(tmp_path, workers, accumulation):
@@ -98,6 +99,16 @@ def test_a_resumed_run_consumes_exactly_what_was_left(tmp_path, workers, accumul
     assert longer.seen == fit(Toy(), 8, 0, accumulation).seen[6 * accumulation :]
 
 
+@pytest.mark.fault(5)
+@pytest.mark.parametrize(("before", "after"), [(0, 1), (0, 2), (1, 2), (2, 0), (2, 1)])
+def test_a_run_may_resume_with_other_workers(tmp_path, before, after):
+    whole = fit(Toy((3,), tmp_path), 6, before, 2)
+    rest = fit(Toy(), 6, after, 2, tmp_path / "3.ckpt")
+    assert rest.seen == whole.seen[3 * 2 :]
+    assert torch.equal(rest.weight, whole.weight)
+
+
+@pytest.mark.fault(2, times=4)
 def test_a_run_may_resume_with_another_accumulation(tmp_path):
     def by_step(module):
         return [
@@ -261,13 +272,14 @@ SCRIPT = """
     from itertools import islice
     sys.path.insert(0, {tests!r})
     from test_module import TASKS, Data, Tiny
-    from unify.data import module
-    at_birth = module._outlive_signals
-    def late(worker):
+    from unify.data import workers
+    at_birth = workers._outlive_signals
+    def late(trainer, worker):
         time.sleep(worker)  # the second worker is not ready when the signals come
-        at_birth(worker)
-    module._outlive_signals = late
-    batches = iter(Data(Tiny(), TASKS).train_batches(0, 1, 0, 50, workers=2))
+        at_birth(trainer, worker)
+    if {ranks} == 1:  # else this is not what a worker imports
+        workers._outlive_signals = late
+    batches = iter(Data(Tiny(), TASKS).train_batches(0, 1, 0, 50, {ranks}, workers=2))
     next(batches)
     told = []
     for number in (signal.SIGTERM, signal.SIGUSR1):
@@ -279,8 +291,10 @@ SCRIPT = """
 """
 
 
-def test_workers_outlive_a_signal_to_the_group_and_end_with_the_run():
-    script = textwrap.dedent(SCRIPT.format(tests=os.path.dirname(__file__)))
+@pytest.mark.fault(11, times=2)
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_workers_outlive_a_signal_to_the_group_and_end_with_the_run(ranks):
+    script = textwrap.dedent(SCRIPT.format(tests=os.path.dirname(__file__), ranks=ranks))
     run = subprocess.Popen(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,

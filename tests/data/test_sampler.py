@@ -58,7 +58,10 @@ def test_order_is_pinned():
     assert permuted(np.arange(12), 10, 0).tolist() == [6, 7, 0, 2, 1, 3, 5, 9, 4, 8, 5, 2]
 
 
-@pytest.mark.parametrize(("accumulation", "world"), [(2, 1), (1, 2), (2, 2), (4, 1), (1, 4)])
+RANKS = [pytest.param(*cut, marks=pytest.mark.fault(4)) for cut in ((1, 2), (2, 2), (1, 4))]
+
+
+@pytest.mark.parametrize(("accumulation", "world"), [(2, 1), (4, 1), *RANKS])
 def test_accumulation_and_ranks_change_nothing(accumulation, world):
     for step in (0, 1, 13):
         assert consumed(step, accumulation, world) == consumed(step, 1, 1)

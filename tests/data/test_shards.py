@@ -81,6 +81,7 @@ CAPTIONS = {
 }
 
 
+@pytest.mark.fault(19)
 @pytest.mark.parametrize("name", CAPTIONS)
 def test_a_bad_caption_is_left_out_under_its_reason(name):
     data, reason = CAPTIONS[name]
@@ -99,12 +100,14 @@ GOOD_CAPTIONS = {
 }
 
 
+@pytest.mark.fault(19)
 @pytest.mark.parametrize("name", GOOD_CAPTIONS)
 def test_an_odd_caption_is_kept_as_it_is(name):
     text = GOOD_CAPTIONS[name]
     assert judge({"image": picture(), "txt": text.encode()})["text"] == text
 
 
+@pytest.mark.fault(19)
 def test_captions_are_normalised():
     assert clean_text("\ufeff cafe\u0301 \r\n".encode()) == "café"
 
@@ -125,6 +128,7 @@ METADATA = {
 }
 
 
+@pytest.mark.fault(19)
 @pytest.mark.parametrize("name", METADATA)
 def test_bad_metadata_is_left_out_under_its_reason(name):
     data, reason = METADATA[name]
@@ -136,6 +140,7 @@ def test_bad_metadata_is_left_out_under_its_reason(name):
 # Archives
 
 
+@pytest.mark.fault(16, times=120)
 def test_a_cut_tar_is_detected_wherever_it_is_cut(tmp_path):
     whole = tar(tmp_path / "whole.tar", pairs(20)).read_bytes()
     end = max(member.end for member in walk(tmp_path / "whole.tar")) + 1024
@@ -152,6 +157,7 @@ def test_a_cut_tar_is_detected_wherever_it_is_cut(tmp_path):
             assert sample.key not in lost
 
 
+@pytest.mark.fault(17, times=40)
 def test_a_damaged_header_is_detected_and_the_rest_is_read(tmp_path):
     path = tar(tmp_path / "x.tar", pairs(20))
     whole, members = path.read_bytes(), list(walk(path))
@@ -167,6 +173,7 @@ def test_a_damaged_header_is_detected_and_the_rest_is_read(tmp_path):
         assert all(set(sample.parts) == {"image", "txt"} for sample in found)
 
 
+@pytest.mark.fault(17)
 def test_a_wiped_header_is_not_the_end(tmp_path):
     path = tar(tmp_path / "x.tar", pairs(20))
     member = list(walk(path))[10]
@@ -178,7 +185,13 @@ def test_a_wiped_header_is_not_the_end(tmp_path):
     assert len(items) == 40
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>404</html>", bytes(10240), b"\x1f\x8b" * 4000])
+NO_TARS = [
+    pytest.param(content, marks=pytest.mark.fault(17))
+    for content in (b"", b"<html>404</html>", b"\x1f\x8b" * 4000)
+]
+
+
+@pytest.mark.parametrize("content", [*NO_TARS, bytes(10240)])
 def test_what_is_no_tar_lists_nothing_and_says_so(tmp_path, content):
     (tmp_path / "x.tar").write_bytes(content)
     found, told = samples(tmp_path / "x.tar")
@@ -209,6 +222,7 @@ class Bomb:
         return open, (self.path, "w")
 
 
+@pytest.mark.fault(29, times=22)
 def test_hostile_members_get_a_verdict_and_nothing_runs(tmp_path):
     canary = tmp_path / "canary"
     bomb = pickle.dumps(Bomb(canary))
@@ -249,6 +263,7 @@ def test_hostile_members_get_a_verdict_and_nothing_runs(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.fault(19, times=6)
 def test_an_odd_shard_gets_one_verdict_per_record(tmp_path):
     members = [
         *pairs(2),
@@ -350,6 +365,7 @@ def test_edits_are_a_source_an_instruction_and_an_image(tmp_path):
     assert not parts[0] & parts[1]  # edits of one picture are in one split
 
 
+@pytest.mark.fault(19, times=7)
 def test_an_edit_that_lacks_a_part_has_one_verdict(tmp_path):
     instruction = b'{"instruction": "do it"}'
     members = [
@@ -384,6 +400,7 @@ def test_an_edit_that_lacks_a_part_has_one_verdict(tmp_path):
     assert source.record("caption", "train", 0).key == "x/more"
 
 
+@pytest.mark.fault(17)
 def test_damage_to_a_source_is_found_named_and_left_out(tmp_path):
     path = tar(tmp_path / "x.tar", edits(3))
     index_folder(tmp_path)
@@ -438,6 +455,7 @@ def test_splits_are_disjoint_by_picture_and_independent_of_the_shards(tmp_path):
     assert parts[0] == parts[1]
 
 
+@pytest.mark.fault(17)
 def test_a_damaged_record_stops_the_run_and_is_named(folder):
     source = Shards(str(folder), size=16, validation=0, test=0)
     path = folder / "shard-000001.tar"
@@ -506,6 +524,7 @@ def test_check_finds_nothing_where_nothing_changed(folder):
     assert report.lines() == [f"{folder}: 12 records in 2 shard(s)"]
 
 
+@pytest.mark.fault(17)
 def test_repair_leaves_damaged_records_out_for_good(folder):
     before = captions(folder)
     row = Shards(str(folder)).row(2)
@@ -527,6 +546,7 @@ def test_repair_leaves_damaged_records_out_for_good(folder):
     assert check(folder, repair=True).records == 11
 
 
+@pytest.mark.fault(16)
 def test_repair_handles_shards_cut_lost_and_new(folder):
     path = folder / "shard-000000.tar"
     row = Shards(str(folder)).row(3)
@@ -697,6 +717,7 @@ def test_edits_are_imported_from_every_kind_of_source(tmp_path, kind):
     assert first["txt"] == b"do 0"
 
 
+@pytest.mark.fault(19, times=5)
 def test_incomplete_edits_of_folders_and_tables_get_a_verdict_each(tmp_path):
     base = tmp_path / "edits"
     base.mkdir()
@@ -716,6 +737,7 @@ def test_incomplete_edits_of_folders_and_tables_get_a_verdict_each(tmp_path):
     assert (report.records, report.verdicts) == (1, {"missing_source": 2, "empty_instruction": 1})
 
 
+@pytest.mark.fault(20, times=12)
 def test_bad_rows_get_a_verdict_each(tmp_path, pictures):
     rows = [
         '{"image": "a.jpg", "caption": "good"}',
@@ -753,6 +775,7 @@ def test_bad_rows_get_a_verdict_each(tmp_path, pictures):
     assert "  left out, missing_image: 5" in report.lines()
 
 
+@pytest.mark.fault(19, times=2)
 def test_a_csv_that_is_not_utf8_loses_only_those_rows(tmp_path, pictures):
     (pictures / "x.csv").write_bytes(b"image,caption\na.jpg,caf\xe9\nc.webp,good\na.jpg\n")
     report = import_images(pictures / "x.csv", tmp_path / "out")

@@ -26,7 +26,7 @@ from unify.config.cross import cross_checks
 from unify.config.grid import named, of_arm, of_budget, points, words
 from unify.config.load import OVERLAYS, Tree, arm, finish, load
 from unify.config.tree import ConfigError, Node, Problem, dump, parse, suggest
-from unify.recipe import Cluster, Recipe, Study
+from unify.recipe import Cluster, Machine, Recipe, Study
 
 __all__ = [
     "ConfigError",
@@ -40,6 +40,7 @@ __all__ = [
     "config_hash",
     "dump",
     "load",
+    "load_cluster",
     "load_recipe",
     "load_study",
     "locate_class",
@@ -135,7 +136,25 @@ def load_study(
     if problems:
         raise ConfigError(problems)
     study["arms"] = said
-    return build(study, expect=Study), arms
+    return _built(study, Study, path), arms
+
+
+def load_cluster(path: str | Path) -> Cluster:
+    """What jobs ask for; ConfigError as for the others."""
+    tree = load(path)
+    completed = complete(tree, Cluster)
+    machine = tree.root.get("machine")
+    if machine is not None:  # of which a cluster says some keys
+        complete(Tree(machine), Machine)
+    return _built(completed, Cluster, path)
+
+
+def _built(completed: Completed, schema: type, path: str | Path) -> Any:
+    """What it is itself not content with is a ConfigError, too."""
+    try:
+        return build(completed, expect=schema)
+    except ValueError as error:
+        raise ConfigError([Problem(str(path), 0, "", str(error))]) from error
 
 
 def _unknown(tree: Tree, study: Completed, arms: Collection[str]) -> list[Problem]:
@@ -185,7 +204,7 @@ def check_file(path: str | Path, overrides: Sequence[str] = ()) -> list[Problem]
         if "arms" in tree.root.value:
             load_study(path, overrides)
         elif tree.root.value.keys() & ({f.name for f in fields(Cluster)} - {"machine"}):
-            complete(tree, Cluster)
+            load_cluster(path)
         else:
             complete(tree, Recipe, partial="model" not in tree.root.value)
             if "model" in tree.root.value and "tiny" in tree.root.value:

@@ -25,6 +25,7 @@ from unify.config.tree import suggest
 REQUIRED = object()  # a parameter without a default
 UNWRITTEN = object()  # one whose default YAML cannot say (a function); the constructor fills it in
 
+FROM_FILE = "unify_file_"  # what modules of such files are called, and a hash of the path
 PLAIN = (bool, int, float, str, NoneType, Path)
 LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Iterable)
 MAPPINGS = (dict, collections.abc.Mapping)
@@ -64,7 +65,7 @@ def locate_class(name: str, trusted: bool) -> type:
 
 
 def _module_of_file(path: str, trusted: bool) -> ModuleType:
-    name = "unify_file_" + hashlib.sha256(path.encode()).hexdigest()[:12]
+    name = FROM_FILE + hashlib.sha256(path.encode()).hexdigest()[:12]
     if name in sys.modules:
         return sys.modules[name]
     if not trusted:
@@ -87,6 +88,17 @@ def _module_of_file(path: str, trusted: bool) -> ModuleType:
     return module
 
 
+def loaded_files() -> list[str]:
+    """The Python files that classes have come from."""
+    modules = [m for name, m in sys.modules.items() if name.startswith(FROM_FILE)]
+    return [str(module.__file__) for module in modules]
+
+
+def load_file(path: str) -> None:
+    """One of them, in another process of ours."""
+    _module_of_file(path, trusted=True)
+
+
 def _class_of(module: ModuleType, name: str) -> type:
     found = getattr(module, name, None)
     if isinstance(found, type):
@@ -99,7 +111,7 @@ def _class_of(module: ModuleType, name: str) -> type:
 
 def class_name(cls: type) -> str | None:
     """How a config names the class, or None where it cannot."""
-    if cls.__module__.startswith("unify_file_"):
+    if cls.__module__.startswith(FROM_FILE):
         return f"{sys.modules[cls.__module__].__file__}:{cls.__name__}"
     inside = cls.__module__.startswith("unify.") and not inspect.isabstract(cls)
     return f"{cls.__module__}.{cls.__name__}" if inside else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +23,7 @@ def cross_checks(root: Node, completion: Completion) -> None:
     steps = root.get("steps")
     if steps is not None and type(steps.value) is int and steps.value < 1:
         problems.append(steps.problem("steps", f"{steps.value} is too few; write 1 or more"))
+    _tracker(root, problems)
     says = root.value["model"].get("class") if "model" in root.value else None
     try:
         model = locate_class(reference(says), completion.trusted) if says is not None else None
@@ -30,6 +33,7 @@ def cross_checks(root: Node, completion: Completion) -> None:
         return
     if issubclass(model, Trainable):
         _loss_weights(root, model, problems)
+        _ranks(root, problems)
     _tasks(root, model, problems)
     _sampling(root, model, "image", completion)
     _sampling(root, model, "text", completion)
@@ -70,6 +74,38 @@ def _tasks(root: Node, model: type, problems: list[Problem]) -> None:
                 f"say `{task}: null` to leave it out"
             )
             problems.append(child.problem(key, message))
+
+
+def _ranks(root: Node, problems: list[Problem]) -> None:
+    """The ranks that the file asks for share the rows of every task evenly."""
+    data, machine = root.get("data"), root.get("machine")
+    node = data.get("tasks") if data is not None else None
+    if node is None or machine is None or not isinstance(node.value, dict):
+        return
+    counts = [machine.get(key) for key in ("devices", "nodes")]
+    ranks = math.prod(c.value for c in counts if c is not None and type(c.value) is int)
+    for task, message in uneven(node.plain(), ranks).items():
+        problems.append(node.value[task].problem(f"data.tasks.{task}", message))
+
+
+def uneven(tasks: Mapping[str, Any], ranks: int) -> dict[str, str]:
+    """What is wrong with the tasks whose rows so many ranks cannot share, by task."""
+    return {
+        task: f"{rows} rows do not divide over {ranks} ranks; write a multiple of {ranks}"
+        for task, rows in tasks.items()
+        if type(rows) is int and ranks > 1 and rows % ranks
+    }
+
+
+def _tracker(root: Node, problems: list[Problem]) -> None:
+    machine = root.get("machine")
+    node = machine.get("tracker") if machine is not None else None
+    if node is not None and re.search(r"://[^/@\s]*:[^/@\s]+@", str(node.value)):
+        message = (
+            "it has a password, and a config is written down; leave it out and set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+        problems.append(node.problem("machine.tracker", message))
 
 
 def _sampling(root: Node, model: type, kind: str, completion: Completion) -> None:

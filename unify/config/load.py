@@ -33,6 +33,7 @@ from unify.config.tree import (
     reference,
     suggest,
 )
+from unify.environment import is_secret
 
 OVERLAYS = ("tiny", "arms", "set")  # parts of configs: completed only once merged into one
 
@@ -163,6 +164,7 @@ def override(root: Node, overrides: Sequence[str], problems: list[Problem]) -> N
 
 
 _ALLOWED = re.compile(r"\$\{(?:oc\.env:[^${}]+|[\w.\[\]-]+)\}")
+_VARIABLE = re.compile(r"\$\{oc\.env:([^,}]+)")
 
 
 def references(root: Node) -> bool:
@@ -178,6 +180,10 @@ def interpolate(root: Node, defaults: Any, problems: list[Problem]) -> Node:
     for path, leaf in leaves:
         if "${" in _ALLOWED.sub("", leaf.value):
             message = f"{leaf.value!r}: write ${{key.sub}} or ${{oc.env:NAME}}; nothing else is run"
+            problems.append(leaf.problem(".".join(map(str, path)), message))
+            leaf.value = BROKEN
+        elif secrets := [*filter(is_secret, _VARIABLE.findall(leaf.value))]:
+            message = f"{secrets[0]} is a secret, and a config is written down; leave it out"
             problems.append(leaf.problem(".".join(map(str, path)), message))
             leaf.value = BROKEN
     context = OmegaConf.create(_filled(_used(root).plain(), defaults))

@@ -12,7 +12,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unify.config.classes import locate_class
 from unify.config.load import load
@@ -102,12 +102,27 @@ def _from_folder(completion: Completion, node: Node, path: str, key: str) -> Nod
     file = Path(path) / "config.json"
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
-        name, arguments = saved["class"], saved["args"]
-        if not name.startswith("unify."):
-            raise ValueError(f"{name!r} is no class of unify: say `class:` beside `weights:`")
-        locate_class(name, trusted=False)
-    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        said = {**saved["args"], "class": saved["class"]}
+        _refuse_code(said)
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         message = f"{file} does not describe a part ({error}); name a folder that was exported"
         completion.problems.append(node.problem(key, message))
         return None
-    return Node({}, str(file)).like({**arguments, "class": name})
+    return Node({}, str(file)).like(said)
+
+
+def _refuse_code(value: Any) -> None:
+    """ValueError where a part, or one below, is of other code: a folder may come from anywhere."""
+    if isinstance(value, dict) and "class" in value:
+        name = value["class"]
+        if ".py:" in name or not name.startswith("unify."):
+            raise ValueError(f"{name!r} is no class of unify: say `class:` beside `weights:`")
+        locate_class(name, trusted=False)
+    if isinstance(value, dict) and "weights" in value:
+        weights = value["weights"]
+        run = weights["run"] if isinstance(weights, dict) else weights
+        if not os.path.isabs(run):  # we write no other; it may name code of the folder's own
+            raise ValueError(f"its weights come from {run!r}, which is no absolute path")
+    for child in value.values() if isinstance(value, dict) else value:
+        if isinstance(child, (dict, list)):
+            _refuse_code(child)

@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -158,11 +159,24 @@ def read_index(folder: Path) -> tuple[dict[str, Any], bytes]:
     except (OSError, ValueError, KeyError, TypeError):
         whole = False
     if not whole:
-        raise ValueError(
-            f"the index of {folder} is damaged, or of another version than {FORMAT}; "
-            f"build it anew with `unify data check {folder} --repair`"
-        )
+        raise ValueError(damaged(folder))
     return summary, records
+
+
+def read_columns(folder: Path) -> dict[str, np.ndarray]:
+    """`columns.npz`: arrays of numbers, and never of pickles."""
+    try:
+        with np.load(folder / "columns.npz", allow_pickle=False) as columns:
+            return dict(columns)
+    except (OSError, ValueError, BadZipFile) as error:
+        raise ValueError(damaged(folder)) from error
+
+
+def damaged(folder: Path) -> str:
+    return (
+        f"the index of {folder} is damaged, or of another version than {FORMAT}; "
+        f"build it anew with `unify data check {folder} --repair`"
+    )
 
 
 def sha256(path: Path) -> str:

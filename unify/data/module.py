@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from unify.batch import Batch
 from unify.data.sampler import Draw, MicroSteps, permuted
 from unify.data.source import TASKS, TEXT_FIELDS, Source, Split, collate
+from unify.data.workers import Loader
 
 
 class Data(LightningDataModule):
@@ -33,7 +30,7 @@ class Data(LightningDataModule):
         super().__init__()
         self.source, self.tasks, self.lengths = source, dict(sorted(tasks.items())), lengths or {}
         self._check()
-        self.seed, self.workers = 0, 0
+        self.seed, self.workers, self.timeout = 0, 0, 0.0
 
     def _check(self) -> None:
         if not self.tasks:
@@ -51,9 +48,12 @@ class Data(LightningDataModule):
         for name in self.lengths.keys() - fields:
             raise ValueError(f"data.lengths: no text field {name!r}; there are {sorted(fields)}")
 
-    def prepare(self, seed: int, workers: int = 0) -> None:
-        """What `train_dataloader` needs besides its trainer: the data seed, loader processes."""
-        self.seed, self.workers = seed, workers
+    def prepare(self, seed: int, workers: int = 0, timeout: float = 0.0) -> None:
+        """What `train_dataloader` needs besides its trainer: the data seed, loader processes.
+
+        A process that has no batch in `timeout` seconds is an error; 0 waits without end.
+        """
+        self.seed, self.workers, self.timeout = seed, workers, timeout
 
     def train_dataloader(self) -> DataLoader:
         """The rest of the run, from the trainer's `global_step` to its `max_steps`."""
@@ -95,14 +95,14 @@ class Data(LightningDataModule):
         micro_steps = MicroSteps(
             self.tasks, sizes, seed, steps, start, accumulation, world=world, rank=rank
         )
-        return _Loader(
+        return Loader(
             Draws(self.source, self.lengths),
+            workers,
+            world,
+            self.timeout,
             batch_sampler=micro_steps,
             collate_fn=_as_is,
-            num_workers=workers,
             pin_memory=pin,
-            worker_init_fn=_outlive_signals,
-            generator=torch.Generator(),  # else iterating would draw from the global generator
         )
 
     def batch(self, task: str, split: Split, indices: Sequence[int]) -> Batch:
@@ -148,35 +148,3 @@ class Draws(Dataset):
 
 def _as_is(batches: Any) -> Any:
     return batches
-
-
-TOLD = {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}  # what a scheduler sends to a group
-
-
-class _Loader(DataLoader):
-    """Its workers are born deaf to `TOLD`: a signal may come before `_outlive_signals` has run."""
-
-    def __iter__(self) -> Any:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
-        try:
-            return super().__iter__()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _outlive_signals(worker: int) -> None:
-    """A scheduler signals the whole group; the trainer still needs its workers to end the step.
-
-    Only a SIGTERM from the trainer itself, which is how an abandoned loader ends, is obeyed.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)  # not inherited from a process that spawns
-    if hasattr(signal, "sigwaitinfo"):
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-    else:  # macOS has no way to know the sender
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
-def _end_with_parent() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from unify.data.images import decode
-from unify.data.index import read_image, read_index
+from unify.data.index import read_columns, read_image, read_index
 from unify.data.source import Record, Source, Split
 
 SPLITS: tuple[Split, ...] = ("validation", "test", "train")  # in this order over the hash
@@ -44,10 +44,10 @@ class Shards(Source):
         self._summary, self._records = read_index(self.path)
         self._rows: dict[tuple[str, str], np.ndarray] = {}  # lines of the index, by task and split
         self._turn: dict[str, np.ndarray] = {}  # by split: which question of its line
-        with np.load(self.path / "columns.npz") as columns:  # arrays only: no pickle is read
-            self._start = columns["start"]  # [N + 1]
-            has_text, turns, share = columns["text"], columns["turns"], columns["hash"] / 2**32
-            edits = columns.get("edit", np.zeros_like(has_text))  # none in an older index
+        columns = read_columns(self.path)
+        self._start = columns["start"]  # [N + 1]
+        has_text, turns, share = columns["text"], columns["turns"], columns["hash"] / 2**32
+        edits = columns.get("edit", np.zeros_like(has_text))  # none in an older index
         edges = [validation, validation + test]
         part = np.searchsorted(edges, share, side="right")  # [N], an index into SPLITS
         for number, split in enumerate(SPLITS):

@@ -256,7 +256,7 @@ class LlamaTrunk(Trunk):
     def __init__(self, source: str, sections: list[int] | None = None, checkpoint: bool = False):
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        settings = llama_settings(AutoConfig.from_pretrained(source))
+        settings = llama_settings(AutoConfig.from_pretrained(source, trust_remote_code=False))
         super().__init__(**settings, sections=sections, checkpoint=checkpoint)
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=torch.float32, trust_remote_code=False

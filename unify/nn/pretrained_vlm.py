@@ -49,11 +49,12 @@ class PretrainedVLM(LanguageModel):
         super().__init__()
         if "{}" not in instruction:
             raise ValueError(f"instruction {instruction!r} has no {{}}, where the prompt belongs")
-        self.sees = hasattr(hf.AutoConfig.from_pretrained(source), "vision_config")
+        safe: dict[str, Any] = {"trust_remote_code": False}  # else it asks, and waits for an answer
+        self.sees = hasattr(hf.AutoConfig.from_pretrained(source, **safe), "vision_config")
         kind: Any = hf.AutoModelForImageTextToText if self.sees else hf.AutoModelForCausalLM
-        self.model: Any = kind.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)
+        self.model: Any = kind.from_pretrained(source, dtype=torch.float32, **safe)
         reader: Any = hf.AutoProcessor if self.sees else hf.AutoTokenizer
-        self.processor: Any = reader.from_pretrained(source)
+        self.processor: Any = reader.from_pretrained(source, **safe)
         self.tokenizer: Any = self.processor.tokenizer if self.sees else self.processor
         self.instruction = instruction
         self.depth = getattr(self.decoder.config, "num_hidden_layers", 0)

@@ -1,0 +1,73 @@
+"""The command line in a process from a fork server, which has imported what takes long.
+
+ended = commands("train", "-c", file, cwd=..., VARIABLE="value")     # status, out, err
+process = commands.start("train", ...)                               # and `ended(process)` later
+"""
+
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+FILE = Path(__file__).parent.parent / "experiments" / "transfusion.yaml"
+TRAIN = ["train", "-c", str(FILE), "--tiny"]  # a run of seconds, which needs no other
+
+
+def weights(runs: Path) -> bytes:
+    """Of the one run there."""
+    (found,) = runs.glob("default/*/export/model.safetensors")
+    return found.read_bytes()
+
+
+class Ended(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+class Commands:
+    """`unify ...`, as many as a test needs; what they print is kept in `folder`."""
+
+    def __init__(self, folder: Path):
+        # the fork server does not get pytest's sys.path
+        os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["resume_child"])
+        self.folder, self.count = folder, 0
+
+    def __call__(self, *words: object, cwd: Path | None = None, **variables: str) -> Ended:
+        return self.ended(self.start(*words, cwd=cwd, **variables))
+
+    def start(self, *words: object, cwd: Path | None = None, **variables: str):
+        self.count += 1
+        log = self.folder / f"command{self.count}"
+        arguments = ([*map(str, words)], str(log), str(cwd or Path.cwd()), variables)
+        process = self.context.Process(target=run, args=arguments, name=str(log))
+        process.start()
+        return process
+
+    def ended(self, process, seconds: float = 300) -> Ended:
+        process.join(seconds)
+        status = process.exitcode
+        process.kill()
+        process.join()
+        said = [Path(f"{process.name}.{name}").read_text() for name in ("out", "err")]
+        return Ended(status, *said)
+
+
+def run(words: list[str], log: str, cwd: str, variables: dict[str, str]) -> None:
+    """In the child: what `unify` does when it is called by these words."""
+    multiprocessing.set_start_method("fork", force=True)  # of its loader workers, as usual
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{log}.{name}", os.O_WRONLY | os.O_CREAT), number)
+    os.environ.update(variables)
+    os.chdir(cwd)
+    sys.argv = ["unify", *words]
+
+    import torch
+
+    from unify.cli import main
+
+    torch.set_num_threads(1)
+    main()

@@ -1,0 +1,268 @@
+"""Where runs are written, where the journal is sent, and what this host gives a process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.error import HTTPError
+from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.request import urlopen
+
+from unify.doctor.finding import Finding, cause, seat, within
+from unify.files import write_atomically
+
+GIB = 2**30
+FULL = (errno.ENOSPC, errno.EDQUOT)
+OF_THIS_NODE = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "tmpfs", "ramfs", "overlay")
+FLEETING = ("tmpfs", "ramfs", "overlay")
+ELSEWHERE = "put `machine.runs` elsewhere"
+SECONDS = 2.0  # that a tracking server may take
+
+# Another process: says the file's text, then whether the lock that we hold keeps it out.
+INTRUDER = """
+import errno, fcntl, sys
+with open(sys.argv[1], "r+") as file:
+    print(file.read())
+    try:
+        getattr(fcntl, sys.argv[2])(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        print("kept out")
+"""
+
+
+def run_folder(folder: Path) -> list[Finding]:
+    """Space, whole writes, renames and locks, tried where `folder` is or would be made."""
+    there = _existing(folder)
+    if not there.is_dir():
+        return [Finding("runs", "problem", f"{there} is no folder", f"remove it, or {ELSEWHERE}")]
+    try:
+        with TemporaryDirectory(prefix=".doctor-", dir=there, ignore_cleanup_errors=True) as name:
+            trouble = _written(Path(name)) or _locked(Path(name))
+    except OSError as error:
+        do = "free space, or ask for more" if error.errno in FULL else "get the right to write"
+        found = f"{there} cannot be written: {error.strerror}"
+        return [Finding("runs", "problem", found, f"{do}, or {ELSEWHERE}")]
+    return [trouble or _space(folder, there)]
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest above it that is there."""
+    there = path.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    return there
+
+
+def _written(scratch: Path) -> Finding | None:
+    """Replace a file and move a folder, both flushed to disk, as checkpoints are written."""
+    (scratch / "staging").mkdir()
+    for content in (b"old", os.urandom(2**20)):
+        write_atomically(scratch / "staging" / "file", content)
+    os.rename(scratch / "staging", scratch / "step")
+    if (scratch / "step" / "file").read_bytes() == content:
+        return None
+    found = f"{scratch.parent}: a file that was replaced reads otherwise than it was written"
+    return Finding("runs", "problem", found, f"do not trust this file system: {ELSEWHERE}")
+
+
+def _locked(scratch: Path) -> Finding | None:
+    """Both kinds of lock that we use: lockf on a run that is written, flock on one being sent."""
+    import fcntl
+
+    for kind in ("lockf", "flock"):
+        path = scratch / kind
+        path.write_text("visible")
+        with path.open("r+") as file:
+            try:
+                getattr(fcntl, kind)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                return _unlocked(scratch.parent, f"has no {kind} ({error.strerror})")
+            command = [sys.executable, "-c", INTRUDER, str(path), kind]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        if done.returncode or "visible" not in done.stdout:
+            said = (done.stderr.strip().splitlines() or ["it reads nothing"])[-1]
+            return _unlocked(scratch.parent, f"is not the same to another process: {said}")
+        if "kept out" not in done.stdout:
+            return _unlocked(scratch.parent, f"gives two processes the same {kind}")
+    return None
+
+
+def _unlocked(folder: Path, found: str) -> Finding:
+    do = f"mount it with locks (Lustre: flock; NFS: without nolock and local_lock), or {ELSEWHERE}"
+    return Finding("runs", "problem", f"{folder} {found}: two jobs could write one run", do)
+
+
+def _space(folder: Path, there: Path) -> Finding:
+    kind, free = _file_system(there), shutil.disk_usage(there).free / GIB
+    entries = os.statvfs(there)
+    text = f"{folder}: {kind or 'file system'}, {free:.0f} GiB free; writes, renames, locks hold"
+    if free < 1 or (entries.f_files and entries.f_favail < 1000):
+        found = f"{folder}: {free:.1f} GiB and {entries.f_favail} files free"
+        return Finding("runs", "problem", found, f"free some, or {ELSEWHERE}")
+    if kind in FLEETING:
+        do = f"keep runs that are to stay on a disk or a volume: {ELSEWHERE}"
+        return Finding("runs", "note", f"{text}; {kind} goes with the machine or container", do)
+    if shutil.which("srun") and kind in OF_THIS_NODE:
+        do = f"for jobs on other nodes, {ELSEWHERE}: on a file system that all nodes share"
+        return Finding("runs", "note", f"{text}; {kind} is this node's own, as a rule", do)
+    if free < 20:
+        do = "a large model's checkpoint may not fit: logging.keep_checkpoints, or free some"
+        return Finding("runs", "note", text, do)
+    return Finding("runs", "ok", text)
+
+
+def _file_system(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """ext4, nfs4, lustre; nothing where the system does not say."""
+    if not mounts.exists():
+        return ""
+    kinds = {row[1]: row[2] for row in map(str.split, mounts.read_text().splitlines())}
+    places = [folder.resolve(), *folder.resolve().parents]
+    return next((kinds[str(p)] for p in places if str(p) in kinds), "")
+
+
+def seen_by_all(folder: Path) -> list[Finding]:
+    """In a step of several tasks: whether all see one folder, and one's lock keeps others out."""
+    here, world = seat()
+    if world.size == 1:
+        return []
+    keys = ("SLURM_JOB_ID", "SLURM_STEP_ID", "MASTER_PORT")
+    step = "-".join(here.get(key, "") for key in keys)
+    return [meet(_existing(folder) / f".doctor-{step}", world.rank, world.size)]
+
+
+def meet(place: Path, rank: int, size: int, wait: float = 60.0) -> Finding:
+    """Every rank puts a file there and looks for all; the first locks one until all have tried."""
+    import fcntl
+
+    place.mkdir(exist_ok=True)
+    with (place / "lock").open("a") as lock:
+        if rank == 0:
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+        (place / f"{rank}.here").touch()
+        absent = _await([place / f"{r}.here" for r in range(size)], wait)
+        kept_out = True
+        if rank and not absent:
+            with suppress(BlockingIOError, PermissionError):
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                kept_out = False
+        (place / f"{rank}.done").touch()
+        if rank == 0 and not absent:
+            _await([place / f"{r}.done" for r in range(size)], wait)
+    if rank == 0 or absent:
+        shutil.rmtree(place, ignore_errors=True)
+    if absent:
+        found = f"{place.parent}: nothing of task {', '.join(p.stem for p in absent)} to be seen"
+        do = f"{ELSEWHERE}: on a file system that all nodes share"
+        return Finding("shared", "problem", f"{found} after {wait:g} s", do)
+    if not kept_out:
+        return _unlocked(place.parent, "gives tasks of a step the same lockf")
+    return Finding("shared", "ok", f"{place.parent} is one folder to all {size} tasks, with locks")
+
+
+def _await(paths: list[Path], seconds: float) -> list[Path]:
+    """Wait for files; those that have not come."""
+    deadline = time.monotonic() + seconds
+    while absent := [p for p in paths if not p.exists()]:
+        if time.monotonic() > deadline:
+            break
+        os.listdir(paths[0].parent)  # makes a network file system look again
+        time.sleep(0.1)
+    return absent
+
+
+def tracker(setting: str, runs: Path) -> list[Finding]:
+    """Whether MLflow can be reached where `machine.tracker` says; nothing is written there."""
+    from unify.tracking import store_uri
+
+    uri = store_uri(setting, runs)
+    scheme = urlsplit(uri).scheme
+    if uri == "none":
+        return [Finding("tracker", "ok", "none: the journal stays in the run folder")]
+    if scheme == "sqlite":
+        return [_database(uri, Path(uri.removeprefix("sqlite:///").partition("?")[0]))]
+    if scheme in ("http", "https"):
+        return [_server(uri)]
+    if scheme in ("", "file"):
+        do = "machine.tracker=sqlite:///absolute/path/mlflow.db, or the address of a server"
+        return [Finding("tracker", "problem", f"{uri}: MLflow refuses folders as stores", do)]
+    do = "run one short experiment, and look at its tracking.log"
+    return [Finding("tracker", "note", f"{uri}: not tried, {scheme} needs its own client", do)]
+
+
+def _database(uri: str, path: Path) -> Finding:
+    there = _existing(path)
+    trouble = "" if os.access(there, os.W_OK) else f"{there} may not be written"
+    try:
+        if path.exists():
+            with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
+                database.execute("select name from sqlite_master").fetchall()
+    except sqlite3.Error as error:
+        trouble = cause(error)
+    if trouble:
+        do = "mend or move that file, or name another machine.tracker; `unify sync` sends later"
+        return Finding("tracker", "problem", f"{uri}: {trouble}", do)
+    return Finding("tracker", "ok", f"{uri}{'' if path.exists() else ' (the first run makes it)'}")
+
+
+def _server(uri: str) -> Finding:
+    parts = urlsplit(uri)
+    host = parts.netloc.rpartition("@")[2]  # urllib knows no user:password@
+    health = urlunsplit((parts.scheme, host, f"{parts.path.rstrip('/')}/health", "", ""))
+    do = "start it, or correct machine.tracker; runs train without it, and `unify sync` sends later"
+    try:
+        within(SECONDS, lambda: urlopen(health, timeout=SECONDS).close())
+    except HTTPError as error:
+        if error.code not in (401, 403):
+            found = f"{uri} answers, but not as MLflow does: {error.code} at /health"
+            return Finding("tracker", "problem", found, do)
+        do = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        return Finding("tracker", "note", f"{uri} asks who you are ({error.code})", do)
+    except TimeoutError:
+        return Finding("tracker", "problem", f"{uri} does not answer within {SECONDS:g} s", do)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return Finding("tracker", "problem", f"{uri} does not answer: {reason}", do)
+    return Finding("tracker", "ok", f"{uri} answers")
+
+
+def host() -> list[Finding]:
+    """The name that ranks are found by, memory for loader workers, files that may be open."""
+    found = [_resolved(socket.gethostname())]
+    memory = Path("/dev/shm")
+    if memory.is_dir():
+        free = shutil.disk_usage(memory).free / GIB
+        do = "machine.workers=0, or more of it (docker: --shm-size=8g): batches pass through it"
+        found.append(_enough("shared memory", f"{free:.1f} GiB free in {memory}", free >= 1, do))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = soft != resource.RLIM_INFINITY and soft < 4096
+    most = "65536" if hard == resource.RLIM_INFINITY else str(hard)
+    do = f"ulimit -n {most} before a run with many loader workers"
+    return [*found, _enough("open files", f"{soft} at once", not few, do)]
+
+
+def _enough(name: str, found: str, enough: bool, do: str) -> Finding:
+    return Finding(name, "ok", found) if enough else Finding(name, "note", found, do)
+
+
+def _resolved(name: str) -> Finding:
+    try:
+        address = within(5.0, lambda: socket.getaddrinfo(name, None))[0][4][0]
+    except (OSError, TimeoutError):
+        do = (
+            "have it put into /etc/hosts or DNS; until then ranks need GLOO_SOCKET_IFNAME (lo on "
+            "one machine) and, under SLURM, MASTER_ADDR"
+        )
+        return Finding("host", "note", f"{name} resolves to no address", do)
+    return Finding("host", "ok", f"{name} is {address}")
