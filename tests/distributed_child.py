@@ -4,7 +4,8 @@ distributed_child.py OUT FILE.yaml ... steps=3 [strategy=fsdp] [dtype=float64] [
                      [workers=0,1]
 
 Goes on from the newest checkpoint in OUT-FILE/checkpoints, and leaves OUT-FILE.<rank>; with several
-numbers of workers, OUT<workers>-FILE.<rank> of each.
+numbers of workers, OUT<workers>-FILE.<rank> of each. [faults=loss:nan:1,...] are injected into runs
+of their own, OUT-<number>, whose messages are in OUT-<number>.<rank>.
 """
 
 import sys
@@ -15,10 +16,10 @@ import lightning as L
 import torch
 
 from unify.assemble import assemble
-from unify.callbacks import Recorder
+from unify.callbacks import NonFiniteError, Recorder
 from unify.checkpoint import STATE, Checkpoints, latest_valid
 from unify.config import load_recipe
-from unify.distributed import World, end, join, whole
+from unify.distributed import World, end, join, local, whole
 from unify.experiment import Experiment
 from unify.journal import Journal
 from unify.nn.init import initialise
@@ -49,6 +50,40 @@ def in_double(module, arguments):
     return tuple(a.double() if torch.is_floating_point(a) else a for a in arguments)
 
 
+class Spoil(L.Callback):
+    """On one rank, in its third step: `<place>:<value>:<rank>`."""
+
+    def __init__(self, said: str):
+        self.place, value, rank = said.split(":")
+        self.value, self.rank = float(value), int(rank)
+
+    def _now(self, trainer):
+        return trainer.global_step == 2 and trainer.global_rank == self.rank
+
+    def on_train_batch_start(self, trainer, experiment, batch, _):
+        if not self._now(trainer):
+            return
+        if self.place == "pixel":
+            for segment in (s for part in batch.values() for s in part.segments):
+                if isinstance(segment.data, torch.Tensor):
+                    segment.data[-1, 0, 0, 0] = self.value
+        if self.place == "weight":
+            with torch.no_grad():
+                local(next(experiment.model.parameters())).view(-1)[0] = self.value
+        if self.place == "loss":
+            whole_loss = experiment.model.loss
+            experiment.model.loss = lambda *words: self._spoilt(whole_loss(*words))
+
+    def _spoilt(self, terms):
+        next(iter(terms.values())).value[0] += self.value
+        return terms
+
+    def on_before_optimizer_step(self, trainer, experiment, _):
+        if self.place == "gradient" and self._now(trainer):
+            gradients = (p.grad for p in experiment.model.parameters() if p.grad is not None)
+            local(next(gradients)).view(-1)[0] = self.value
+
+
 def main(out: str, *words: str) -> None:
     torch.set_num_threads(1)
     here = join(timeout_s=60, accelerator="cpu")
@@ -59,9 +94,15 @@ def main(out: str, *words: str) -> None:
             place = f"{out}{workers if len(each) > 1 else ''}-{path.stem}"
             facts = train(path, Path(place), {**said, "workers": workers}, here)
             torch.save(facts, f"{place}.{here.rank}")
+        for number, fault in enumerate(filter(None, said.get("faults", "").split(","))):
+            place = Path(f"{out}-{number}")
+            try:
+                train(path, place, said, here, Spoil(fault))
+            except NonFiniteError as error:
+                Path(f"{place}.{here.rank}").write_text(str(error))
 
 
-def train(path: Path, folder: Path, said: dict[str, str], here: World) -> dict:
+def train(path: Path, folder: Path, said: dict[str, str], here: World, *extra: L.Callback) -> dict:
     """Train as said; what came out."""
     machine = Machine(accelerator="cpu", strategy=said.get("strategy", "auto"), timeout=60)
     steps, every = int(said["steps"]), int(said.get("every", 0))
@@ -95,7 +136,7 @@ def train(path: Path, folder: Path, said: dict[str, str], here: World) -> dict:
         plugins=[environment_of(here)],
         max_steps=steps,
         max_epochs=-1,
-        callbacks=[recorded, recorder, *saving],
+        callbacks=[*extra, recorded, recorder, *saving],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -45,6 +45,7 @@ DefMemPerCPU=1000
 JobRequeue=1
 ReturnToService=2
 KillWait=10
+MinJobAge=3600
 SlurmctldTimeout=30
 SlurmdTimeout=20
 NodeName=node1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 1)) CPUs=$cores RealMemory=$memory

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from unify.checkpoint import STATE, latest_valid, step_of
+from unify.export import tensors
 from unify.journal import Journal
 
 ROOT = Path(__file__).parent.parent
@@ -166,6 +168,30 @@ def test_shards_resume_what_one_process_saved(tmp_path):
     resumed = run(tmp_path / "one", 2, "steps=4", "every=2", "strategy=fsdp")["transfusion"][0]
     assert len(resumed["losses"]) == 2
     assert apart(whole["weights"], resumed["weights"]) < 1e-4
+
+
+PLACES = ["pixel", "weight", "loss", "gradient"]
+SPOILT = [f"{p}:{v}:{r}" for p in PLACES for v in ("nan", "inf") for r in (0, 1)]
+
+
+@pytest.mark.fault(21, times=2 * len(SPOILT))
+def test_what_is_not_finite_on_one_rank_stops_both_before_the_update(tmp_path):
+    for strategy in ("ddp", "fsdp"):
+        out = tmp_path / strategy
+        words = ("steps=5", "every=1", f"strategy={strategy}", f"faults={','.join(SPOILT)}")
+        launch(out, 2, *words)
+        for number, fault in enumerate(SPOILT):
+            messages = [Path(f"{out}-{number}.{rank}").read_text() for rank in (0, 1)]
+            assert all("stopped before the update" in one for one in messages), fault
+            place, _, rank = fault.split(":")
+            if place in ("pixel", "loss"):
+                assert all(f"rank {rank}: " in one for one in messages), (fault, messages)
+                assert "shapes" in messages[0] or "/" in messages[0], "samples are named"
+            found = latest_valid(f"{out}-{number}/checkpoints")
+            assert found is not None
+            assert step_of(found) == 2, fault
+            for name, value in tensors(found / STATE).items():
+                assert value.isfinite().all(), (fault, name)
 
 
 TWO = ["machine.devices=2", "machine.strategy=fsdp", "machine.accelerator=cpu"]

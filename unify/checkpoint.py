@@ -29,7 +29,7 @@ from unify.files import flush_to_disk, sha256
 from unify.strategy import own_files
 
 STATE, MANIFEST = "state", "manifest.json"
-PATIENCE = 30.0  # seconds that a run which has failed waits for its last save
+PATIENCE = 3.0  # seconds that a run which has failed waits for its last save
 
 
 class Checkpoints(EachStep):

@@ -21,7 +21,7 @@ from unify.callbacks import NonFiniteError, check_gradient, check_terms
 from unify.distributed import any_of, gathered, local, ranks, whole
 from unify.nn.frozen import kept_state, load_kept, sources
 from unify.noise import Noise, stable_seed
-from unify.paradigm import Paradigm, Term, Terms, Trainable
+from unify.paradigm import Paradigm, Term, Trainable
 from unify.recipe import Optimizer, Seeds
 from unify.sharding import gather_again
 
@@ -111,15 +111,17 @@ class Experiment(L.LightningModule):
         for task in sorted(batch):
             noise = Noise.for_batch(self.seeds.noise, self.global_step, batch[task], self.device)
             terms = self.model.loss(batch[task], noise)
-            self._check(terms, batch[task].keys)
+            with self._refusing():
+                check_terms(terms, batch[task].keys)
             for name, term in terms.items():
                 rows.setdefault(name, []).append(term)
         return rows
 
-    def _check(self, terms: Terms, keys: list[str]) -> None:
-        """A non-finite loss stops one process at once, and several together, before the update."""
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """What is not finite stops one process at once, and several together, before the update."""
         try:
-            check_terms(terms, keys)
+            yield
         except NonFiniteError as error:
             if ranks() == 1:
                 raise
@@ -140,12 +142,13 @@ class Experiment(L.LightningModule):
     def configure_gradient_clipping(self, optimizer, *_args, **_kwargs) -> None:
         """Clip the norm of the whole gradient; a non-finite one stops the run before the update."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip or math.inf)
+        self._norm = whole(norm)
+        with self._refusing():
+            check_gradient(self._norm, [key for keys in self._ids.values() for key in keys])
         if any_of(bool(self._refused)):
             told = [f"rank {r}: {why}" for r, why in enumerate(gathered(self._refused)) if why]
             raise NonFiniteError("; ".join(told))
-        norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip or math.inf)
-        self._norm = whole(norm)
-        check_gradient(self._norm, [key for keys in self._ids.values() for key in keys])
 
     def optimizer_step(self, *args, **kwargs) -> None:
         super().optimizer_step(*args, **kwargs)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 PERIOD = 1.0  # seconds from one count to the next
-PATIENCE = 20.0  # seconds in which the store must answer
+PATIENCE = 6.0  # seconds in which the store must answer
 
 
 class Heartbeat:

@@ -44,7 +44,8 @@ class Memory:
     frozen: int  # parameters that are not trained, buffers, tokenizers
     exchange: int  # units gathered (fsdp), buckets (ddp)
     copies: int  # of weights in half precision, one for each use in a micro-step
-    activations: int  # of a micro-step, with what it makes and drops
+    activations: int  # of a micro-step, with what it makes and drops. Where several tasks use a
+    # weight, its gradient is there whole, on every rank, until the last of them is through
 
     @property
     def total(self) -> int:
@@ -62,6 +63,7 @@ def memory_of(
     reached = [p for name, p in model.named_parameters() if name in peak.reached]
     cut = ranks if sharded else 1
     gradients = _bytes(reached, cut)
+    activations, copies = peak.beside(gradients / max(1, _bytes(reached)))
     return Memory(
         parameters=_bytes(trained, cut),
         gradients=gradients,
@@ -71,8 +73,8 @@ def memory_of(
         + _bytes(model.buffers())
         + tokenizers(model),
         exchange=_gathered(model) if cut > 1 else _bytes(trained) if ranks > 1 else 0,
-        copies=peak.copies,
-        activations=peak.activations,
+        copies=copies,
+        activations=activations,
     )
 
 

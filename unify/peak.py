@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
@@ -47,13 +47,32 @@ MODEL, GRADIENTS, COPIES, ACTIVATIONS = range(4)  # kinds of storages
 Now = Counter[int]  # bytes by kind
 
 
+class Moment(NamedTuple):
+    """Of a micro-step: bytes that are there beside the model."""
+
+    gradients: int  # of parameters, summed over all their uses
+    copies: int  # weights in the precision of autocast
+    others: int  # the batch, activations, and gradients on their way
+
+
 @dataclass(frozen=True)
 class Peak:
-    """Of a micro-step, in bytes."""
+    """The moments of a micro-step in which most is there, by what is in shards and what is not."""
 
     reached: frozenset[str]  # names of the parameters that get a gradient
-    activations: int  # beside model and gradients, where most is there; the batch included
-    copies: int  # beside those: weights in the precision of autocast
+    moments: tuple[Moment, ...]  # the first: in the forward pass, beside all gradients
+
+    def beside(self, share: float = 1.0) -> tuple[int, int]:
+        """(activations, copies) in bytes at the worst moment, beside model and all gradients, where
+        a rank has a `share` of the gradients in its shards."""
+
+        def extra(moment: Moment) -> float:
+            missing = self.moments[0].gradients - moment.gradients
+            return moment.copies + moment.others - share * missing
+
+        worst = max(self.moments, key=extra)
+        copies = min(worst.copies, int(extra(worst)))
+        return int(extra(worst)) - copies, copies
 
 
 def peak(
@@ -76,15 +95,17 @@ def peak(
                 f"the shapes in {type(model).__name__}'s loss depend on values ({error}): what it "
                 "holds cannot be known without computing it"
             ) from error
-        backward = live.beside if accumulates else live.most
-    missing = live.now[GRADIENTS] - backward[GRADIENTS]  # not there yet, when most was
-    own = 0 if accumulates else missing
-    extra, worst = max(
-        (_beside(forward), forward), (_beside(backward) - own, backward), key=lambda pair: pair[0]
-    )
-    copies = min(worst[COPIES], extra)
+    whole = live.now[GRADIENTS]
+    moments = [
+        Moment(before or now[GRADIENTS], now[COPIES], now[ACTIVATIONS])
+        for now, before in (
+            (forward, whole),
+            (live.most, accumulates * whole),
+            (live.beside, accumulates * whole),
+        )
+    ]
     reached = {name for name, p in model.named_parameters() if p.grad is not None}
-    return Peak(frozenset(reached), extra - copies, copies)
+    return Peak(frozenset(reached), tuple(moments))
 
 
 def _beside(now: Now) -> int:

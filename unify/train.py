@@ -173,7 +173,18 @@ def _in_words(run: Run) -> Iterator[None]:
             free = shutil.disk_usage(run.folder).free / 2**20
             full = f"{run.folder}: the disk is full ({error}; {free:,.1f} MiB are free)"
             raise ValueError(f"{full}; make room, {again}") from error
+        for words, remedy in REMEDIES.items():
+            if words in str(error):
+                raise ValueError(f"{run.folder}: {error}; {remedy}, {again}") from error
         raise
+
+
+REMEDIES = {  # of what libraries say
+    "DataLoader worker": "a loader process was killed (by lack of memory, perhaps); see why",
+    "DataLoader timed out": "see what the records are read from, or raise machine.timeout",
+    "can't allocate memory": "lower machine.micro_batch, or free memory",
+    "CUDA out of memory": "lower machine.micro_batch, or set machine.recompute",
+}
 
 
 def _adopt(run: Run, other: Run, config: Config, needed: dict[str, Run], say: Say) -> None:

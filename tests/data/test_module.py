@@ -291,6 +291,32 @@ SCRIPT = """
 """
 
 
+STUCK = """
+    import sys, time
+    sys.path.insert(0, {tests!r})
+    from test_module import TASKS, Data, Tiny
+    class Stuck(Tiny):
+        def record(self, *key):
+            time.sleep(1e6 if key[-1] > 2 else 0)
+            return super().record(*key)
+    data = Data(Stuck(), TASKS)
+    data.prepare(0, 2, timeout=2)
+    batches = data.train_batches(0, 1, 0, 50, workers=2)
+    try:
+        list(batches)
+    except RuntimeError as error:
+        print(error, flush=True)
+"""
+
+
+@pytest.mark.fault(33)
+def test_a_loader_process_that_has_no_batch_is_not_waited_for():
+    script = textwrap.dedent(STUCK.format(tests=os.path.dirname(__file__)))
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert run.stdout == "DataLoader timed out after 2 seconds\n", run.stderr
+    assert run.returncode == 0
+
+
 @pytest.mark.fault(11, times=2)
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_workers_outlive_a_signal_to_the_group_and_end_with_the_run(ranks):
