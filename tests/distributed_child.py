@@ -21,6 +21,7 @@ from unify.checkpoint import STATE, Checkpoints, latest_valid
 from unify.config import load_recipe
 from unify.distributed import World, end, join, local, whole
 from unify.experiment import Experiment
+from unify.feed import Feed
 from unify.journal import Journal
 from unify.nn.init import initialise
 from unify.recipe import Machine
@@ -144,7 +145,9 @@ def train(path: Path, folder: Path, said: dict[str, str], here: World, *extra: L
         use_distributed_sampler=False,
     )
     resume = latest_valid(folder / "checkpoints")
-    trainer.fit(experiment, recipe.data, ckpt_path=resume and resume / STATE, weights_only=True)
+    trainer.fit(
+        experiment, Feed(recipe.data), ckpt_path=resume and resume / STATE, weights_only=True
+    )
     assert trainer.world_size == here.size
     raw = {name: whole(p).clone() for name, p in recipe.model.state_dict().items()}
     experiment.finish()

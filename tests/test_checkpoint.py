@@ -1,4 +1,5 @@
 import itertools
+import json
 import os
 import random
 import shutil
@@ -18,6 +19,7 @@ from unify import checkpoint
 from unify.callbacks import EachStep, Recorder
 from unify.checkpoint import MANIFEST, STATE, Checkpoints, damage, latest_valid, step_of, steps
 from unify.export import tensors
+from unify.files import sha256
 from unify.journal import Journal
 from unify.strategy import REST, Single, shapes
 
@@ -355,3 +357,54 @@ def test_what_a_crash_left_is_cleared_when_a_run_starts(tmp_path):
     run(tmp_path, 1, every=0)
     assert names(tmp_path / "checkpoints") == ["step-00000001"]
     assert checkpoint.steps(tmp_path / "checkpoints")
+
+
+@pytest.mark.fault(15)
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_during_a_save_spoils_nothing(tmp_path, monkeypatch, signum, beside):
+    written = Single.write
+
+    def interrupted(self, group=None):
+        if "00000002" in str(self._folder):
+            os.kill(os.getpid(), signum)
+        written(self, group)
+
+    monkeypatch.setattr(Single, "write", interrupted)
+    _, trainer = run(tmp_path, STEPS, beside=beside)
+    assert trainer.global_step < STEPS
+    assert all(damage(path) is None for path in steps(tmp_path / "checkpoints"))
+    monkeypatch.undo()
+    resumed, _ = run(tmp_path, STEPS)
+    whole, _ = run(tmp_path / "whole", STEPS)
+    assert torch.equal(resumed.layer.weight, whole.layer.weight)
+
+
+@pytest.mark.fault(6)
+@pytest.mark.parametrize("lost", ["numbers", "tensors"])
+def test_optimizer_state_that_lacks_a_parameter_is_refused_by_name(tmp_path, lost):
+    run(tmp_path, 2)
+    state = tmp_path / "checkpoints" / "step-00000002" / STATE
+    rest = torch.load(state / REST, weights_only=True)
+    del rest["optimizer_states"][0][lost]["layer.bias"]
+    torch.save(rest, state / REST)
+    manifest = json.loads((state.parent / MANIFEST).read_text())
+    entry = {"bytes": (state / REST).stat().st_size, "sha256": sha256(state / REST)}
+    manifest["files"][f"{STATE}/{REST}"] = entry
+    (state.parent / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"optimizer state of other parameters .*layer\.bias"):
+        run(tmp_path, STEPS)
+
+
+@pytest.mark.fault(22)
+def test_a_spike_of_the_loss_is_recorded_and_trained_through(tmp_path):
+    class Spiked(TinyExperiment):
+        def training_step(self, index, _):
+            self._loss = super().training_step(index, _) * (1000 if index == 3 else 1)
+            return self._loss
+
+    trainer = make_trainer(STEPS, [Recorder(Journal(tmp_path), 1)])
+    trainer.fit(Spiked(STEPS))
+    losses = {record["step"]: record["loss"] for record in Journal(tmp_path).records("train")}
+    assert list(losses) == list(range(1, STEPS + 1))
+    assert losses[4] > 100 * max(loss for step, loss in losses.items() if step != 4)

@@ -317,7 +317,7 @@ class TestReal:
         whole, torn = tmp_path / "whole", tmp_path / "torn"
         for folder in (whole, torn):
             folder.mkdir()
-        words = ["steps=300", "logging.checkpoint_every=5"]
+        words = ["steps=200", "logging.checkpoint_every=5"]
         number, other = (send(folder, *words) for folder in (torn, whole))
         for time_ in range(10):
             before = reached(torn, "transfusion-s0")
@@ -346,7 +346,7 @@ class TestReal:
 
     @pytest.mark.fault(14)
     def test_a_lost_node_costs_its_jobs_a_checkpoint_at_most(self, tmp_path, lab):
-        number = send(tmp_path, "steps=300", "logging.checkpoint_every=20")
+        number = send(tmp_path, "steps=150", "logging.checkpoint_every=10")
         end = time.monotonic() + 120
         while not (before := reached(tmp_path, "transfusion-s0")):
             assert time.monotonic() < end, log(tmp_path)
@@ -360,7 +360,7 @@ class TestReal:
 
     @pytest.mark.fault(13)
     def test_cancelled_jobs_stay_cancelled_and_can_be_sent_again(self, tmp_path, lab):
-        words = ["steps=300", "logging.checkpoint_every=20"]
+        words = ["steps=150", "logging.checkpoint_every=10"]
         number = send(tmp_path, *words)
         training(tmp_path)
         assert "2 of 2 jobs" in unify("cancel", str(tmp_path / "runs" / "lab"))

@@ -17,6 +17,7 @@ from unify.checkpoint import STATE, Checkpoints, latest_valid
 from unify.distributed import is_first, told, world
 from unify.evaluate import preview, subject_of
 from unify.experiment import Experiment
+from unify.feed import Feed
 from unify.gradients import Gradients
 from unify.journal import Journal
 from unify.nn.attention import set_backend
@@ -66,7 +67,7 @@ def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> b
     if newest is not None:
         say(f"resuming from {newest}")
     path = newest / STATE if newest else None
-    trainer.fit(experiment, recipe.data, ckpt_path=path, weights_only=True)
+    trainer.fit(experiment, Feed(recipe.data), ckpt_path=path, weights_only=True)
     if experiment.rows_per_step:  # 0 where all steps had been made before
         run.update(
             rows_per_step=experiment.rows_per_step,

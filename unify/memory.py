@@ -27,10 +27,10 @@ from unify.strategy import names_of_one
 # its flat buffer, and a gradient on its way.
 WHOLE = 4
 
-# Measured on a CPU (2 cores of an AMD EPYC, 2026-11-23): a process that trains with all that it
-# imports, without CUDA; and what a loader's worker has of its own, with room for larger records.
+# Measured on a CPU (2 cores of an AMD EPYC, 2026-11-23): a process that trains, with all that it
+# imports, without CUDA; and what a worker of a loader has of its own where there are several ranks.
 PROCESS = 950 * 2**20
-WORKER = 100 * 2**20
+WORKER = 300 * 2**20
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class ByName(Strategy):
     def load_optimizer_state_dict(self, checkpoint: Any) -> None:
         for optimizer, said in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             names = dict(self._parameters(optimizer))
-            if lacking := names.keys() ^ said["numbers"].keys():
+            if lacking := names.keys() ^ (said["numbers"].keys() & said["tensors"].keys()):
                 some = ", ".join(sorted(lacking)[:4])
                 raise ValueError(
                     f"{self._folder} has optimizer state of other parameters than are trained "

@@ -13,6 +13,7 @@ from lightning import LightningModule, Trainer
 
 from unify.data.module import Data
 from unify.data.source import Record, Source, collate
+from unify.feed import Feed
 
 TASKS = {"text_to_image": 8, "caption": 4}
 
@@ -81,7 +82,7 @@ def fit(module, steps, workers, accumulation, checkpoint=None):
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    trainer.fit(module, Feed(data), ckpt_path=checkpoint, weights_only=True)
     return module
 
 
@@ -312,7 +313,9 @@ STUCK = """
 @pytest.mark.fault(33)
 def test_a_loader_process_that_has_no_batch_is_not_waited_for():
     script = textwrap.dedent(STUCK.format(tests=os.path.dirname(__file__)))
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300
+    )
     assert run.stdout == "DataLoader timed out after 2 seconds\n", run.stderr
     assert run.returncode == 0
 

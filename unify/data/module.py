@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from unify.batch import Batch
@@ -21,13 +20,12 @@ from unify.data.source import TASKS, TEXT_FIELDS, Source, Split, collate
 from unify.data.workers import Loader
 
 
-class Data(LightningDataModule):
+class Data:
     """`tasks`: rows per optimizer step (the global batch); `lengths`: tokens per text field."""
 
     def __init__(
         self, source: Source, tasks: dict[str, int], lengths: dict[str, int] | None = None
     ):
-        super().__init__()
         self.source, self.tasks, self.lengths = source, dict(sorted(tasks.items())), lengths or {}
         self._check()
         self.seed, self.workers, self.timeout = 0, 0, 0.0
@@ -49,32 +47,11 @@ class Data(LightningDataModule):
             raise ValueError(f"data.lengths: no text field {name!r}; there are {sorted(fields)}")
 
     def prepare(self, seed: int, workers: int = 0, timeout: float = 0.0) -> None:
-        """What `train_dataloader` needs besides its trainer: the data seed, loader processes.
+        """What training reads with: the data seed, loader processes.
 
         A process that has no batch in `timeout` seconds is an error; 0 waits without end.
         """
         self.seed, self.workers, self.timeout = seed, workers, timeout
-
-    def train_dataloader(self) -> DataLoader:
-        """The rest of the run, from the trainer's `global_step` to its `max_steps`."""
-        trainer = self.trainer
-        assert trainer is not None
-        accumulation, start = trainer.accumulate_grad_batches, trainer.global_step
-        # A checkpoint counts micro-steps; recount, as accumulation may have changed since.
-        done = trainer.fit_loop.epoch_loop.batch_progress.current
-        shift = start * accumulation - done.ready
-        for name in ("ready", "started", "processed", "completed"):
-            setattr(done, name, getattr(done, name) + shift)
-        return self.train_batches(
-            self.seed,
-            accumulation,
-            start,
-            trainer.max_steps,
-            trainer.world_size,
-            trainer.global_rank,
-            self.workers,
-            pin=trainer.strategy.root_device.type == "cuda",
-        )
 
     def train_batches(
         self,

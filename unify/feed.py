@@ -1,0 +1,36 @@
+"""What Lightning takes of `Data`, which does without it: a config is read sooner."""
+
+from __future__ import annotations
+
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from unify.data.module import Data
+
+
+class Feed(LightningDataModule):
+    """The rest of a run's micro-steps, from the trainer's `global_step` to its `max_steps`."""
+
+    def __init__(self, data: Data):
+        super().__init__()
+        self.data = data
+
+    def train_dataloader(self) -> DataLoader:
+        trainer, data = self.trainer, self.data
+        assert trainer is not None
+        accumulation, start = trainer.accumulate_grad_batches, trainer.global_step
+        # A checkpoint counts micro-steps; recount, as accumulation may have changed since.
+        done = trainer.fit_loop.epoch_loop.batch_progress.current
+        shift = start * accumulation - done.ready
+        for name in ("ready", "started", "processed", "completed"):
+            setattr(done, name, getattr(done, name) + shift)
+        return data.train_batches(
+            data.seed,
+            accumulation,
+            start,
+            trainer.max_steps,
+            trainer.world_size,
+            trainer.global_rank,
+            data.workers,
+            pin=trainer.strategy.root_device.type == "cuda",
+        )
