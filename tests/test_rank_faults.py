@@ -76,7 +76,7 @@ def interrupted(unify, runs, steps, times, numbers, whom):
             if ranks[rank].is_alive():
                 os.kill(ranks[rank].pid, chance.choice(numbers))
         statuses.append([unify.ended(process).status for process in ranks])
-    ended = [unify.ended(process) for process in start(unify, runs, f"steps={steps}")]
+    ended = [unify.ended(process, 900) for process in start(unify, runs, f"steps={steps}")]
     assert [one.status for one in ended] == [0, 0], ended
     return statuses
 
@@ -95,7 +95,7 @@ def calm(tmp_path_factory):
         if steps not in known:
             folder = tmp_path_factory.mktemp("calm")
             for one in start(Commands(folder), folder, f"steps={steps}"):
-                one.join(300)
+                one.join(900)
                 assert one.exitcode == 0
             known[steps] = outcome(folder)
         return known[steps]
@@ -109,7 +109,7 @@ def test_ranks_that_are_told_to_stop_save_and_go_on_bit_equal(
     unify, tmp_path, calm, whom, often, record_property
 ):
     times = often(2, 40)
-    numbers, steps = [signal.SIGTERM, signal.SIGUSR1], 25 * times
+    numbers, steps = [signal.SIGTERM, signal.SIGUSR1], 12 * times
     statuses = interrupted(unify, tmp_path, steps, times, numbers, whom)
     record_property("times", len(statuses))
     assert all(one in ([75, 75], [0, 0]) for one in statuses), statuses
@@ -123,7 +123,7 @@ def test_killed_ranks_lose_what_was_not_saved_and_end_bit_equal(
     unify, tmp_path, calm, whom, often, record_property
 ):
     times = often(2, 34)
-    steps = 25 * times
+    steps = 12 * times
     statuses = interrupted(unify, tmp_path, steps, times, [signal.SIGKILL], whom)
     record_property("times", len(statuses))
     for one in statuses:
@@ -143,11 +143,11 @@ LOST = {
 @pytest.mark.parametrize("how", LOST)
 def test_a_rank_that_is_lost_is_named_by_the_other(unify, tmp_path, how, victim, record_property):
     number, said = LOST[how]
-    ranks = start(unify, tmp_path, "steps=100000", "machine.timeout=5")
+    ranks = start(unify, tmp_path, "steps=100000", "machine.timeout=10")
     until(tmp_path, 2, ranks)
     begin = time.monotonic()
     os.kill(ranks[victim].pid, number)
-    ended = unify.ended(ranks[1 - victim], 60)
+    ended = unify.ended(ranks[1 - victim], 120)
     record_property("seconds", time.monotonic() - begin)
     unify.ended(ranks[victim], 0)
     assert ended.status == 69, ended
@@ -166,7 +166,7 @@ def test_ranks_of_unequal_length_stop_together(unify, tmp_path, short, record_pr
     own = [("steps=60",), ("steps=60",)]
     own[short] = ("steps=20",)
     begin = time.monotonic()
-    ranks = start(unify, tmp_path, "machine.timeout=5", own=own)
+    ranks = start(unify, tmp_path, "machine.timeout=10", own=own)
     ended = [unify.ended(process, 90) for process in ranks]
     record_property("seconds", time.monotonic() - begin)
     assert all(one.status not in (0, None, -9) for one in ended), ended
@@ -174,7 +174,7 @@ def test_ranks_of_unequal_length_stop_together(unify, tmp_path, short, record_pr
 
 
 def test_the_launcher_ends_ranks_that_wait_for_a_lost_one(tmp_path):
-    words = [*SAVING, "machine.devices=2", f"machine.runs={tmp_path}", "machine.timeout=5"]
+    words = [*SAVING, "machine.devices=2", f"machine.runs={tmp_path}", "machine.timeout=10"]
     launcher = subprocess.Popen(
         [sys.executable, "-m", "unify.cli", *words, "steps=100000"],
         stdout=subprocess.PIPE,

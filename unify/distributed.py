@@ -114,12 +114,14 @@ def join(timeout_s: float = 1800.0, accelerator: str = "auto") -> World:
         world_size=here.size,
         timeout=timedelta(seconds=timeout_s),
     )
-    global _heartbeat
+    global _heartbeat, _timeout
+    _timeout = timedelta(seconds=timeout_s)
     _heartbeat = Heartbeat(dist.PrefixStore("heartbeat", store), here.rank, here.size)
     return here
 
 
 _heartbeat: Heartbeat | None = None
+_timeout = timedelta(minutes=30)  # of an exchange
 
 
 def end(status: int) -> None:
@@ -197,11 +199,9 @@ def agreed(work: Callable[[], T], group: Any = None) -> list[T]:
     return [value for value, _ in results]  # type: ignore[misc]
 
 
-def thread_group(timeout_s: float = 1800.0) -> Any:
+def thread_group() -> Any:
     """A group of the same ranks for a thread that exchanges while they train; None of one rank."""
-    if ranks() == 1:
-        return None
-    return dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_s))
+    return dist.new_group(backend="gloo", timeout=_timeout) if ranks() > 1 else None
 
 
 @contextmanager
@@ -238,7 +238,7 @@ def with_the_others() -> Iterator[None]:
     """An exchange that fails in here, because of other ranks, is a LostRanks."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:  # a save is told of it by its files
         cause = isinstance(error, dist.DistError) or "gloo" in str(error) or "NCCL" in str(error)
         if ranks() == 1 or not cause:
             raise
