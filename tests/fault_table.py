@@ -27,7 +27,7 @@ ROWS = {
     4: ("ranks change: 1, 2, 4", "same samples in order, same loss"),
     5: ("workers change on resuming", "same samples in order"),
     6: ("optimizer state of another model", "refused by name"),
-    7: ("SIGKILL at a random moment", "resumed, one interval lost at most"),
+    7: ("SIGKILL at a random moment", "resumed; in the end bit-equal"),
     8: ("death at a system call of a save", "the old or the new checkpoint is valid"),
     9: ("$TMPDIR on another file system", "plays no part"),
     10: ("newest checkpoint damaged", "named, passed over, the one before is taken"),

@@ -224,7 +224,7 @@ def within(mebibytes, *rest):
 
 
 @pytest.mark.fault(34)
-def test_a_host_without_memory(unify, tmp_path, monkeypatch, record_property):
+def test_a_host_without_memory(unify, tmp_path, record_property):
     rows = "data.tasks={text_to_image: 2048, caption: 2048, vqa: 2048}"
     words = [*TRAIN, rows, "steps=2", f"machine.runs={tmp_path}", "machine.tracker=none"]
     log = str(tmp_path / "limited")

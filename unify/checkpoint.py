@@ -23,13 +23,13 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from unify.callbacks import EachStep
+from unify.callbacks import EachStep, NonFiniteError
 from unify.distributed import agreed, thread_group
 from unify.files import flush_to_disk, sha256
 from unify.strategy import own_files
 
 STATE, MANIFEST = "state", "manifest.json"
-PATIENCE = 3.0  # seconds that a run which has failed waits for its last save
+PATIENCE = 3.0  # seconds that ranks which have failed wait for their last save
 
 
 class Checkpoints(EachStep):
@@ -83,8 +83,9 @@ class Checkpoints(EachStep):
         signal.signal(signal.SIGUSR1, self._before)  # no one listens here any more
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: Any) -> None:
-        """What is under way is finished, unless it waits for ranks that have gone."""
-        wait([self._save] if self._save else [], PATIENCE)
+        """What is under way is finished, unless it may wait for ranks that have gone."""
+        together = isinstance(exception, NonFiniteError)  # all ranks stop by it, and are there
+        wait([self._save] if self._save else [], None if together else PATIENCE)
         self._thread.shutdown(wait=False)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
