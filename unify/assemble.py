@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.device_mesh import init_device_mesh
 
-from unify.config import build_recipe, needed_key, read
+from unify.config import build_recipe, needed_key, on_machine, read
 from unify.config.classes import locate_class
-from unify.distributed import world
+from unify.distributed import device_of, join, world
 from unify.paradigm import Paradigm, Trainable
 from unify.recipe import Recipe
 from unify.runs import Run, load_export
-from unify.sharding import construct, fill
+from unify.sharding import construct, shard
 from unify.tokenizer import Tokenizer
 
 Config = dict[str, Any]
@@ -23,16 +24,15 @@ Config = dict[str, Any]
 def assemble(config: Config, needed: dict[str, Run], meta: bool = False) -> Recipe:
     """Build every part; trained parts get the weights of the runs they name.
 
-    With `meta`, parameters that are to be drawn have no memory yet (unify/sharding.py).
+    With `meta`, parameters that are to be drawn have no memory yet, and those that are loaded only
+    that of the file, which the ranks of a machine share (unify/sharding.py).
     """
     torch.manual_seed(config["seeds"]["init"])
 
     def load_weights(part: Any, weights: Any) -> None:
         said = weights if isinstance(weights, dict) else {}
         folder = needed[needed_key(said)].folder / "export" if said else Path(weights)
-        if isinstance(part, torch.nn.Module):
-            fill(part)
-        load_export(part, folder, said.get("part", ""))
+        load_export(part, folder, said.get("part", ""), mapped=meta)
 
     def seeded_construct(cls: type, arguments: Config) -> Any:
         if issubclass(cls, Tokenizer) and not tokenizer:  # untrained: alike, whatever is around it
@@ -60,22 +60,46 @@ def kept_parameters(model: Any) -> Iterator[torch.nn.Parameter]:
             yield from part.parameters()
 
 
-def open_run(folder: Path, trusted_files: bool = False) -> tuple[Run, Config, Recipe]:
-    """A finished run, its configuration, and its parts with the exported weights, in eval mode."""
+def open_run(
+    folder: Path, trusted_files: bool = False, machine: Config | None = None
+) -> tuple[Run, Config, Recipe]:
+    """A finished run, its configuration, and its parts with the exported weights, in eval mode.
+
+    On the devices of this process, which is perhaps one rank of several: then in shards if the run
+    was trained so. `machine` says so instead of the run's own.
+    """
     run = Run(folder)
     if run.info["state"] != "finished":
         raise ValueError(f"{folder} is {run.info['state']}; finish it with `unify train` first")
     config = read(run.folder / "config.yaml", trusted=trusted_files)
-    recipe = assemble(config, needed_of(run))
-    load_export(recipe.model, run.folder / "export")
+    config["machine"] |= {key: machine[key] for key in PLACE} if machine else {}
+    accelerator = config["machine"]["accelerator"]
+    join(config["machine"]["timeout"], accelerator)
+    cut, device = in_shards(config), device_of(accelerator)
+    recipe = assemble(config, needed_of(run), meta=cut)
+    load_export(recipe.model, run.folder / "export", mapped=cut)
+    if cut:
+        shard(recipe.model, init_device_mesh(device.type, (world().size,)))
     if isinstance(recipe.model, Trainable):
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        recipe.model.to(device).eval()
-        if isinstance(recipe.model, Paradigm):
-            for tokenizer in recipe.model.tokenizers().values():
-                if isinstance(tokenizer, torch.nn.Module):
-                    tokenizer.to(device)
+        parts = recipe.model.tokenizers().values() if isinstance(recipe.model, Paradigm) else ()
+        for part in (*parts, *(() if cut else (recipe.model,))):
+            if isinstance(part, torch.nn.Module):
+                part.to(device)
+        recipe.model.eval()
     return run, config, recipe
+
+
+def machine_of(folder: Path, words: Sequence[str]) -> Config:
+    """Where a finished run is opened: on one device, unless `machine.key=value` words say more.
+
+    What a launcher starts has as many ranks as it starts.
+    """
+    Run(folder).info  # noqa: B018 (says what is no run folder)
+    known = read(folder / "config.yaml", trusted=True)["machine"]
+    return on_machine({**known, "devices": 1, "nodes": 1}, words)
+
+
+PLACE = ("devices", "nodes", "strategy", "accelerator", "timeout")  # where a model is opened
 
 
 def needed_of(run: Run) -> dict[str, Run]:

@@ -176,19 +176,28 @@ def _tell(outcome: Any) -> None:
 @app.command(name="eval")
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="machine.key=value, e.g. machine.devices=8")
+    ] = None,
     again: Annotated[bool, typer.Option(help="Measure again what is stored.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Score a finished run; scores go to its folder and to MLflow."""
-    from unify.assemble import open_run
+    """Score a finished run, on one device or several; scores go to its folder and to MLflow."""
+    from unify.assemble import machine_of, open_run
+    from unify.distributed import is_first
     from unify.evaluate import evaluate as evaluate_run
+    from unify.launch import spawn, spawns
     from unify.report.console import print_results
     from unify.tracking import ship_scores
 
-    opened, config, recipe = open_run(run, trusted_files=True)
+    machine = machine_of(run, overrides or [])
+    if spawns(machine):
+        return spawn(machine["devices"], lambda text: typer.echo(text, err=as_json))
+    opened, config, recipe = open_run(run, trusted_files=True, machine=machine)
     rows = evaluate_run(opened, recipe, config, again)
-    ship_scores(opened.folder, config["machine"]["tracker"], config["machine"]["runs"])
-    _emit(rows) if as_json else print_results(rows)
+    if is_first():
+        ship_scores(opened.folder, machine["tracker"], machine["runs"])
+        _emit(rows) if as_json else print_results(rows)
     return 0
 
 

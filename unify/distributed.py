@@ -13,7 +13,7 @@ import atexit
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +26,7 @@ from torch import Tensor
 from unify.heartbeat import Heartbeat
 
 T = TypeVar("T")
+C = TypeVar("C")
 Environment = MutableMapping[str, str]
 
 
@@ -221,6 +222,22 @@ _in_step = False
 def anywhere(flag: bool) -> bool:
     """`any_of` where all ranks are in step: whether a loop goes on is for all of them to say."""
     return any_of(flag) if _in_step else flag
+
+
+def shared_out(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
+    """What `work` makes of every chunk, in their order, on all ranks.
+
+    Where the ranks are in step each does its share, and all call `work` equally often, as what is
+    in shards needs them to: some do the last chunk once more. Results travel: keep them on the CPU.
+    """
+    if not _in_step or ranks() == 1:
+        return [work(chunk) for chunk in chunks]
+    rank, size = dist.get_rank(), ranks()
+    mine = [
+        work(chunks[min(first + rank, len(chunks) - 1)]) for first in range(0, len(chunks), size)
+    ]
+    everyone = gathered(mine)
+    return [everyone[place % size][place // size] for place in range(len(chunks))]
 
 
 def together() -> None:

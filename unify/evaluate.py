@@ -20,6 +20,7 @@ import torch
 from unify import __version__
 from unify.card import card
 from unify.data.source import Source, images
+from unify.distributed import in_step, is_first, told, with_the_others
 from unify.files import write_atomically
 from unify.grids import save_grid
 from unify.metrics.metric import Grid, Metric, Score, Subject
@@ -38,21 +39,27 @@ def evaluate(
 ) -> list[Row]:
     """Scores of a finished run, measured once per (weights, evaluation settings, version).
 
-    `untimed` leaves what takes a quiet machine to a later call, which adds it.
+    `untimed` leaves what takes a quiet machine to a later call, which adds it. All ranks call: each
+    does its share, and the first writes.
     """
-    with run.writing(wait=True):  # perhaps another process is scoring it
+    # perhaps another process is scoring it
+    with with_the_others(), run.writing(wait=True), in_step():
         return _evaluate(run, recipe, config, again, untimed)
+
+
+def stored(run: Run, config: dict[str, Any], untimed: bool = False) -> list[Row] | None:
+    """The scores of a run, if all that is asked was measured: that takes none of its parts."""
+    known = _known(run, config)
+    return known["rows"] if known and _enough(known, untimed) else None
 
 
 def _evaluate(
     run: Run, recipe: Recipe, config: dict[str, Any], again: bool, untimed: bool
 ) -> list[Row]:
-    folder, asked = run.folder / "eval", _identity(run, config)
-    known = None if again else _known(folder, asked)
-    if known and (untimed or known.get("complete", True)):
+    known = None if again else told(_known(run, config) if is_first() else None)
+    if known and _enough(known, untimed):
         return known["rows"]
-    if known is None and isinstance(recipe.model, Paradigm):
-        write_json(folder / "card.json", card(recipe))
+    drawn = card(recipe) if known is None and isinstance(recipe.model, Paradigm) else None
     left = [metric for metric in recipe.evaluation if metric.timed or not known]
     chosen = [metric for metric in left if not (metric.timed and untimed)]
     scores, grids = measure(recipe, run.info, chosen)
@@ -61,24 +68,34 @@ def _evaluate(
         {"arm": facts["arm"], "paradigm": facts["paradigm"], "seed": facts["seed"], **score.row()}
         for score in scores
     ]
-    for grid in grids:
-        save_grid(grid, folder / f"{grid.name.replace('/', '-')}.png")
-    if not known:
-        write_atomically(folder / OUTCOMES, _packed(scores))
     rows = [*(known["rows"] if known else []), *rows]
-    write_json(folder / SCORES, {"asked": asked, "complete": chosen == left, "rows": rows})
+    if is_first():
+        folder = run.folder / "eval"
+        if drawn is not None:
+            write_json(folder / "card.json", drawn)
+        for grid in grids:
+            save_grid(grid, folder / f"{grid.name.replace('/', '-')}.png")
+        if not known:
+            write_atomically(folder / OUTCOMES, _packed(scores))
+        done = {"asked": _identity(run, config), "complete": chosen == left, "rows": rows}
+        write_json(folder / SCORES, done)
     return rows
 
 
 SCORES, OUTCOMES = "scores.json", "outcomes.npz"
 
 
-def _known(folder: Path, asked: str) -> dict[str, Any] | None:
+def _known(run: Run, config: dict[str, Any]) -> dict[str, Any] | None:
     """What was measured of what is asked."""
+    folder = run.folder / "eval"
     if not (folder / SCORES).exists() or not (folder / OUTCOMES).exists():
         return None
     known = json.loads((folder / SCORES).read_text())
-    return known if known["asked"] == asked else None
+    return known if known["asked"] == _identity(run, config) else None
+
+
+def _enough(known: dict[str, Any], untimed: bool) -> bool:
+    return untimed or known.get("complete", True)
 
 
 def _packed(scores: list[Score]) -> bytes:

@@ -16,9 +16,9 @@ from unify.assemble import assemble, needed_of
 from unify.checkpoint import STATE, damage, latest_valid, step_of, steps
 from unify.config import read
 from unify.fit import calibrate
-from unify.nn.frozen import load_kept
+from unify.nn.frozen import load_kept, names_of_one
 from unify.runs import Run, save_export
-from unify.strategy import OPTIMIZER, files, names_of_one, read_rest
+from unify.strategy import OPTIMIZER, files, read_rest
 from unify.validation import best_step
 
 MODEL = "model."  # what names of the experiment's state start with

@@ -15,8 +15,9 @@ import errno
 import fcntl
 import hashlib
 import json
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,30 +63,41 @@ class Run:
     def writing(self, wait: bool = False) -> Iterator[None]:
         """One writer at a time; the lock goes with its process, however that ends.
 
-        Another writer is waited for with `wait`, else a ValueError.
+        Another writer is waited for with `wait`, else a ValueError. The first rank locks for all.
         """
+        with ExitStack() as stack:
+            while refused := told(self._refused(stack) if is_first() else ""):
+                if not (wait and BUSY in refused):
+                    raise ValueError(refused)
+                time.sleep(0.2)  # all ranks ask again: none waits for another for long
+            yield
+
+    def _refused(self, stack: ExitStack) -> str:
+        """Take the lock; why not, if it cannot be had."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = open(self.folder / ".lock", "w")  # noqa: SIM115 (closed below)
         except OSError as error:
-            raise ValueError(
+            return (
                 f"{self.folder} cannot be written ({error.strerror}: {error.filename}); say "
                 "another folder with `machine.runs=`"
-            ) from None
-        with lock:
-            try:
-                # not flock: a killed run's loader workers would go on holding the lock for a while
-                fcntl.lockf(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EAGAIN):
-                    raise ValueError(
-                        f"{self.folder} cannot be locked ({error.strerror}): its file system has "
-                        "no locks; put `machine.runs` on one that has"
-                    ) from None
-                raise ValueError(
-                    f"{self.folder} is being written by another process; wait for it or stop it"
-                ) from None
-            yield
+            )
+        try:
+            # not flock: a killed run's loader workers would go on holding the lock for a while
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return f"{self.folder} {BUSY}; wait for it or stop it"
+            return (
+                f"{self.folder} cannot be locked ({error.strerror}): its file system has no "
+                "locks; put `machine.runs` on one that has"
+            )
+        stack.enter_context(lock)
+        return ""
+
+
+BUSY = "is being written by another process"
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -130,15 +142,19 @@ def hash_files(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name != "config.json":
-            digest.update(path.name.encode() + path.read_bytes())
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                while block := file.read(2**20):
+                    digest.update(block)
     return digest.hexdigest()[:12]
 
 
-def load_export(part: Any, folder: Path, name: str = "") -> None:
+def load_export(part: Any, folder: Path, name: str = "", mapped: bool = False) -> None:
     """Fill a freshly built part with exported weights; every key must be there and be used.
 
     `name`: with what the exported model has under it, which must be neither a tokenizer nor left
-    out. Its `source_hash` says from now on where they came from.
+    out. Its `source_hash` says from now on where they came from. With `mapped`, parameters are
+    views of the file, which all processes of a machine share, until something writes to them.
     """
     described = json.loads((Path(folder) / "config.json").read_text())
     if not isinstance(described, dict) or hash_files(Path(folder)) != described.get("hash"):
@@ -156,7 +172,7 @@ def load_export(part: Any, folder: Path, name: str = "") -> None:
                 "a source of its own; name that one"
             )
         source = hashlib.sha256(f"{source} {name}".encode()).hexdigest()[:12]
-    load_kept(part, state, gone)
+    load_kept(part, state, gone, mapped)
     part.pretrained = True  # initialise() leaves it alone
     part.source_hash = source
 

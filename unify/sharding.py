@@ -21,10 +21,11 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from unify.nn.init import draw, parts_of
 from unify.tokenizer import Tokenizer
 
-ENTRIES = ("loss", "flops", "generate_image", "generate_text")  # a model is entered by these
+# a model is entered by these
+ENTRIES = ("loss", "flops", "generate_image", "generate_arithmetic", "generate_text")
 
 
-def shard(model: nn.Module, mesh: DeviceMesh, seed: int) -> None:
+def shard(model: nn.Module, mesh: DeviceMesh, seed: int = 0) -> None:
     """Initialise (nn/init.py) and cut, in place; what has weights keeps them."""
     left = list(parts_of(model))  # children first
     for unit in units_of(model):

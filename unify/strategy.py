@@ -39,6 +39,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
 from unify.distributed import World, agreed, device_of, is_first, ranks
+from unify.nn.frozen import names_of_one
 from unify.recipe import Machine
 
 REST = "rest.pt"
@@ -213,15 +214,6 @@ def read_rest(folder: Path) -> dict[str, Any]:
         return torch.load(folder / REST, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise ValueError(f"{folder / REST} holds code, and is not read") from error
-
-
-def names_of_one(module: nn.Module) -> dict[str, str]:
-    """Names of parameters -> the first name of the same one (tied weights have several)."""
-    first: dict[int, str] = {}
-    return {
-        name: first.setdefault(id(parameter), name)
-        for name, parameter in module.named_parameters(remove_duplicate=False)
-    }
 
 
 def own_files(state: Path, rank: int) -> list[Path]:

@@ -21,8 +21,8 @@ from typing import Any
 from unify.assemble import open_run
 from unify.config import dump, read
 from unify.config.classes import locate_class
-from unify.distributed import is_first, world
-from unify.evaluate import SCORING, Row, evaluate
+from unify.distributed import is_first, told, world
+from unify.evaluate import SCORING, Row, evaluate, stored
 from unify.files import write_atomically
 from unify.launch import spawn, spawns
 from unify.parallel import run_at_once
@@ -90,8 +90,12 @@ def run_study(
     describe(study, arms, options, folder, tuned)
     (folder / "results.json").unlink(missing_ok=True)  # until there is another: what the runs have
     planned = [job for job in jobs(study, arms) if job[0] in tuned]
+    chosen = [job for job in planned if job[0] in wanted]
     if at_once > 1 or spawns(machine):
-        failed |= _run_at_once([j for j in planned if j[0] in wanted], options, say, at_once)
+        failed |= _run_at_once(chosen, options, say, at_once)
+    if at_once > 1 and spawns(machine):  # their speed, one after the other
+        left = [job for job in chosen if f"{job[0]} seed {job[1]}" not in failed]
+        failed |= _run_at_once(left, options, say, 1)
     rows: list[Row] = []
     for arm, seed, config in planned:
         if arm not in wanted:
@@ -179,7 +183,8 @@ def _run_at_once(
 ) -> dict[str, str]:
     """Train and score each run in its own process; what failed, with its last words. Stopped if
     one was. Of runs that are trained alike, all but the first wait, and are only scored."""
-    command = [sys.executable, "-m", "unify.cli", "study", *options, "--untimed"]
+    untimed = ["--untimed"] if at_once > 1 else []
+    command = [sys.executable, "-m", "unify.cli", "study", *options, *untimed]
     first = distinct(runs)
     failed: dict[str, tuple[int, str]] = {}
     for some in (first, [job for job in runs if job not in first]):
@@ -219,7 +224,7 @@ def run_one(
     for one, config in wanted:
         with _recorded(config, arm, one):
             trained.append((one, config, completed(train(config, say))))
-    for one, config, run in trained if is_first() else ():  # the other ranks are done
+    for one, config, run in trained:
         with _recorded(config, arm, one):
             _score(run, config, say, untimed=untimed)
         say(f"run: {run.folder}")
@@ -244,19 +249,23 @@ def finish_run(config: Config, say: Say = print, again: bool = False) -> list[Ro
 def _score(
     run: Run, config: Config, say: Say, again: bool = False, untimed: bool = False
 ) -> list[Row]:
-    _score_as(config, run)
-    _, _, recipe = open_run(run.folder, trusted_files=True)
+    known = told(_score_as(config, run, untimed) if is_first() else None)
+    if known is not None and not again:
+        return known
+    _, _, recipe = open_run(run.folder, trusted_files=True, machine=config["machine"])
     say(f"{run.folder}: evaluating")
     return evaluate(run, recipe, config, again, untimed)
 
 
-def _score_as(config: Config, run: Run) -> None:
-    """A run that was there keeps what it was trained with, and is scored as is asked now."""
+def _score_as(config: Config, run: Run, untimed: bool) -> list[Row] | None:
+    """A run that was there keeps what it was trained with, and is scored as is asked now; its
+    scores, if it has been."""
     path = run.folder / "config.yaml"
     stored = read(path, trusted=True)
     wanted = {**stored, **{key: config[key] for key in SCORING}}
     if wanted != stored:
         write_atomically(path, dump(wanted))
+    return stored(run, config, untimed)
 
 
 def describe(

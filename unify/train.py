@@ -10,7 +10,7 @@ import datetime
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def train(
 def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool) -> Run:
     say = _start(config["machine"], say)
     run, needed = locate(config, say)
-    with _writing(run, wait), _in_words(run):
+    with nullcontext() if ended(run) else run.writing(wait), _in_words(run):
         if ended(run):  # perhaps only now, by the process that was waited for
             say(f"{run.folder}: trained already")
             return run
@@ -136,27 +136,6 @@ def _settle(machine: Config) -> None:
             "torchrun or srun"
         )
     machine.update(devices=here.local_size, nodes=here.nodes)
-
-
-@contextmanager
-def _writing(run: Run, wait: bool) -> Iterator[None]:
-    """The lock of a run that is not finished; the first rank holds it for all."""
-    with ExitStack() as stack:
-        while refused := told(_locked(run, stack) if is_first() else ""):
-            if not wait:
-                raise ValueError(refused)
-            time.sleep(1.0)  # all ranks ask again: none waits for another for long
-        yield
-
-
-def _locked(run: Run, stack: ExitStack) -> str:
-    """Take the lock, if the run is to be written; why not, if another process has it."""
-    try:
-        if not run.finished:
-            stack.enter_context(run.writing())
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 @contextmanager

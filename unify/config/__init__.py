@@ -24,8 +24,8 @@ from unify.config.check import Completion
 from unify.config.classes import contracts, locate_class, names, options, parameters, shape
 from unify.config.cross import cross_checks
 from unify.config.grid import named, of_arm, of_budget, points, words
-from unify.config.load import OVERLAYS, Tree, arm, finish, load
-from unify.config.tree import ConfigError, Node, Problem, dump, parse, suggest
+from unify.config.load import OVERLAYS, Tree, arm, finish, load, override
+from unify.config.tree import COMMAND_LINE, ConfigError, Node, Problem, dump, parse, suggest
 from unify.recipe import Cluster, Machine, Recipe, Study
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "locate_class",
     "needed_key",
     "needed_runs",
+    "on_machine",
     "read",
     "save",
 ]
@@ -227,6 +228,18 @@ def read(path: str | Path, trusted: bool = False, schema: type | None = None) ->
     problems: list[Problem] = []
     root = parse(Path(path).read_text(encoding="utf-8"), str(path), problems)
     return complete(Tree(root, problems, trusted), schema)
+
+
+def on_machine(machine: Completed, words: Sequence[str]) -> Completed:
+    """`machine` as `machine.key=value` words have it; ConfigError for any other word."""
+    problems: list[Problem] = []
+    root = override(Node({}, COMMAND_LINE), words, problems)
+    for key in root.value.keys() - {"machine"}:
+        message = "a run that is finished keeps its settings; say machine.*, or train another"
+        problems.append(root.value[key].problem(key, message))
+    completed = complete(Tree(root, problems), Recipe, partial=True)["machine"]
+    said = root.get("machine")
+    return machine | {key: completed[key] for key in (said.value if said else ())}
 
 
 class Needed(NamedTuple):

@@ -14,6 +14,7 @@ from unify.data.shapes import Shapes
 from unify.data.shapes_checker import Checker
 from unify.data.shapes_scene import Scene
 from unify.data.source import Split, images
+from unify.distributed import shared_out
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
 from unify.metrics.shapes_images import passport, picture
 from unify.noise import stable_seed
@@ -32,20 +33,19 @@ class Copies(Metric):
 
     def _drawn(self, model: Paradigm, truth: Tensor, subject: Subject) -> Tensor:
         """[N 3 H W] on the CPU, in chunks."""
-        made: list[Tensor] = []
-        for part in truth.split(subject.batch):
-            first = sum(map(len, made))
-            rows = range(first, first + len(part))
-            seeds = [stable_seed(subject.seed, f"image/{self.split}", row) for row in rows]
+
+        def draw(rows: range) -> Tensor:
+            part = truth[rows.start : rows.stop]
             drawn = model.generate_image(
                 None,
                 sources=[part.to(model.device)],
                 size=(part.shape[-2], part.shape[-1]),
-                seed=seeds,
+                seed=[stable_seed(subject.seed, f"image/{self.split}", row) for row in rows],
                 **subject.image_sampling,
             )
-            made.append(drawn.cpu())
-        return torch.cat(made)
+            return drawn.cpu()
+
+        return torch.cat(shared_out(subject.chunks(len(truth)), draw))
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         model, source = subject.model, subject.source

@@ -61,6 +61,10 @@ class Subject:
     seed: int
     batch: int = 64
 
+    def chunks(self, rows: int) -> list[range]:
+        """Rows that are worked on at once; the same on any number of ranks."""
+        return [range(start, min(start + self.batch, rows)) for start in range(0, rows, self.batch)]
+
 
 class Metric(ABC):
     """Measures one thing. Numbers (how many prompts, which split) are constructor arguments."""

@@ -10,6 +10,7 @@ import math
 import torch
 
 from unify.data.source import collate
+from unify.distributed import shared_out
 from unify.metrics.metric import Grid, Metric, Score, Subject, digest
 from unify.noise import Noise
 from unify.paradigm import Paradigm
@@ -40,18 +41,22 @@ class Perplexity(Metric):
 
     def _task(self, subject: Subject, task: str) -> Score:
         assert isinstance(subject.model, Paradigm)
-        totals, counts, said = [], [], []
-        indices = range(min(self.rows, subject.source.size(task, "test")))
-        for start in range(0, len(indices), subject.batch):
-            chosen = indices[start : start + subject.batch]
-            records = [subject.source.record(task, "test", index) for index in chosen]
-            said += [str(v) for r in records for v in r.fields.values() if isinstance(v, str)]
+
+        def read(rows: range) -> tuple[list[float], list[int], list[str]]:
+            records = [subject.source.record(task, "test", row) for row in rows]
+            texts = [str(v) for r in records for v in r.fields.values() if isinstance(v, str)]
             batch = collate(task, records, subject.lengths).to(subject.model.device)
             noise = Noise.for_batch(subject.seed, 0, batch, subject.model.device)
+            totals, counts = [], []
             for term in subject.model.loss(batch, noise).values():
                 if term.total is not None and term.count is not None:
                     totals += term.total.double().tolist()
                     counts += term.count.tolist()
+            return totals, counts, texts
+
+        there = min(self.rows, subject.source.size(task, "test"))
+        parts = zip(*shared_out(subject.chunks(there), read), strict=True)
+        totals, counts, said = ([one for some in part for one in some] for part in parts)
         tokens = sum(counts)
         mean = math.fsum(totals) / tokens  # nats per token
         # delta method for a ratio of sums over independent rows

@@ -34,6 +34,7 @@ from unify.data.shapes_checker import VERSION, Checker, Unreadable
 from unify.data.shapes_language import Prompt
 from unify.data.shapes_scene import Pattern, Scene
 from unify.data.source import Record, Split, images
+from unify.distributed import shared_out
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest, proportion
 from unify.noise import stable_seed
 from unify.paradigm import Paradigm
@@ -68,23 +69,25 @@ def generate(
     subject: Subject, what: str, prompts: Sequence[Text], columns: Sequence[Segment] = ()
 ) -> Tensor:
     """An image for each prompt (and its source images) -> [B 3 H W] on the CPU, in chunks."""
-    side, model, made = shapes_of(subject).board.pixels, subject.model, []
+    side, model = shapes_of(subject).board.pixels, subject.model
     assert isinstance(model, Paradigm)
-    for start in range(0, len(prompts), subject.batch):
-        rows = range(start, min(start + subject.batch, len(prompts)))
-        given = [column.rows(slice(start, rows.stop)).to(model.device) for column in columns]
+
+    def draw(rows: range) -> Tensor:
+        some = slice(rows.start, rows.stop)
+        given = [column.rows(some).to(model.device) for column in columns]
         present: Any = [column.present for column in given]
-        ragged = not all(some.all() for some in present)
+        ragged = not all(there.all() for there in present)
         chunk = model.generate_image(
-            list(prompts[start : rows.stop]),
+            list(prompts[some]),
             sources=[column.images for column in given] or None,
             size=(side, side),
             seed=[stable_seed(subject.seed, what, row) for row in rows],
             **({"present": present} if ragged else {}),
             **subject.image_sampling,
         )
-        made.append(chunk.float().cpu())
-    return torch.cat(made)
+        return chunk.float().cpu()
+
+    return torch.cat(shared_out(subject.chunks(len(prompts)), draw))
 
 
 def picture(

@@ -21,6 +21,7 @@ from torch import Tensor
 from unify.batch import Text
 from unify.data.shapes import Shapes
 from unify.data.source import Record, Split, images, texts
+from unify.distributed import shared_out
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
 from unify.metrics.shapes_images import passport, picture, records_of, shapes_of
 from unify.noise import stable_seed
@@ -31,17 +32,19 @@ def answer(
     subject: Subject, what: str, shown: Tensor, questions: Sequence[Text] | None
 ) -> list[str]:
     """The model's texts, stripped, for images [B 3 H W] and questions (None: captions)."""
-    model, said = subject.model, []
+    model = subject.model
     assert isinstance(model, Paradigm)
-    for start in range(0, len(shown), subject.batch):
-        rows = range(start, min(start + subject.batch, len(shown)))
-        said += model.generate_text(
-            shown[start : rows.stop].to(model.device),
-            None if questions is None else list(questions[start : rows.stop]),
+
+    def say(rows: range) -> list[str]:
+        return model.generate_text(
+            shown[rows.start : rows.stop].to(model.device),
+            None if questions is None else list(questions[rows.start : rows.stop]),
             seed=[stable_seed(subject.seed, what, row) for row in rows],
             **subject.text_sampling,
         )
-    return [text.strip() for text in said]
+
+    said = shared_out(subject.chunks(len(shown)), say)
+    return [text.strip() for texts in said for text in texts]
 
 
 class VisualQuestions(Metric):

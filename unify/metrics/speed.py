@@ -10,6 +10,7 @@ import time
 
 import torch
 
+from unify.distributed import ranks
 from unify.metrics.metric import Grid, Metric, Score, Subject
 from unify.paradigm import Paradigm
 
@@ -36,7 +37,9 @@ class Speed(Metric):
             scores.append(
                 self._timed(
                     "generate/images_per_s",
-                    lambda: model.generate_image(prompts, size=size, **subject.image_sampling),
+                    lambda: model.generate_image(
+                        prompts, size=size, **subject.image_sampling
+                    ).cpu(),  # waits for the device
                     {"sampler": subject.image_sampling},
                 )
             )
@@ -61,5 +64,7 @@ class Speed(Metric):
             rates.append(self.rows / (time.perf_counter() - start))
         rates.sort()
         machine = {"machine": platform.processor() or platform.machine(), "batch": self.rows}
+        if ranks() > 1:  # that share each pass
+            machine["ranks"] = ranks()
         middle = rates[len(rates) // 2]
         return Score(name, middle, self.rows, rates[0], rates[-1], {**passport, **machine})

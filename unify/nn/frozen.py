@@ -65,14 +65,17 @@ def kept_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_kept(
-    model: nn.Module, state: Mapping[str, Tensor], parts: Mapping[str, str] | None = None
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    parts: Mapping[str, str] | None = None,
+    mapped: bool = False,
 ) -> None:
     """Load what `kept_state` returned, strictly.
 
     `parts` are the `sources` of the model that the state was taken from (default: of this one).
     ValueError unless this model has those parts from the same sources, the missing keys are exactly
     theirs, and all others have the same shapes. A part that is filled from `state` has no source of
-    its own any more.
+    its own any more. With `mapped`, parameters become those tensors themselves instead of copies.
     """
     parts = sources(model) if parts is None else parts
     _same_sources(model, parts)
@@ -97,10 +100,30 @@ def load_kept(
             f"the weights {' and '.join(problems)}{where}; build the model with the settings that "
             "they were trained with"
         )
-    model.load_state_dict(state, strict=False)
+    _become(model, state) if mapped else model.load_state_dict(state, strict=False)
     for name, part in model.named_modules():
         if name and not _inside(name, parts):
             vars(part).pop("source_hash", None)
+
+
+def _become(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """As `load_state_dict(assign=True)`, but what was tied stays tied."""
+    first = names_of_one(model)
+    with torch.no_grad():
+        model.load_state_dict(state, strict=False, assign=True)
+    for name, one in first.items():
+        if name != one and name in state:
+            owner, _, own = name.rpartition(".")
+            setattr(model.get_submodule(owner), own, model.get_parameter(one))
+
+
+def names_of_one(module: nn.Module) -> dict[str, str]:
+    """Names of parameters -> the first name of the same one (tied weights have several)."""
+    first: dict[int, str] = {}
+    return {
+        name: first.setdefault(id(parameter), name)
+        for name, parameter in module.named_parameters(remove_duplicate=False)
+    }
 
 
 def _same_sources(model: nn.Module, parts: Mapping[str, str]) -> None:
