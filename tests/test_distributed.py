@@ -194,6 +194,45 @@ def test_what_is_not_finite_on_one_rank_stops_both_before_the_update(tmp_path):
                 assert value.isfinite().all(), (fault, name)
 
 
+LOADED = """base: [{experiments}/queries_dit.yaml]
+tiny: {{model: {{llm: {{weights: {{run: {experiments}/vlm.yaml, tiny: true}}}}}}}}
+"""  # a frozen language model with weights of a run
+
+
+def scored(tmp_path, name, world, files, *words):
+    """What each rank found, by the name of the experiment."""
+    command = [sys.executable]
+    if world > 1:
+        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
+    command += [str(CHILD.with_name("evaluation_child.py")), str(tmp_path / "runs")]
+    command += [str(tmp_path / name), *map(str, files), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return {
+        file.stem: [
+            json.loads((tmp_path / f"{name}-{file.stem}.{rank}.json").read_text())
+            for rank in range(world)
+        ]
+        for file in files
+    }
+
+
+def test_what_ranks_score_together_is_what_one_process_scores(tmp_path):
+    """Every paradigm in shards, after being trained so, one of them around a loaded model."""
+    files = [ROOT / "experiments" / f"{name}.yaml" for name in PARADIGMS if name != "queries_dit"]
+    files.append(tmp_path / "loaded.yaml")
+    files[-1].write_text(LOADED.format(experiments=ROOT / "experiments"))
+    sharded = scored(tmp_path, "fsdp", 2, files, "machine.strategy=fsdp")
+    whole = scored(tmp_path, "ddp", 2, files[:1], "machine.strategy=ddp")
+    alone = scored(tmp_path, "alone", 1, files)
+    assert {run["held"] for ranks in (whole, alone) for (run, *_) in ranks.values()} == {1.0}
+    for name, (one,) in alone.items():
+        assert len(one["rows"]) > 5
+        for first, second in filter(None, (sharded[name], whole.get(name))):
+            assert first["rows"] == second["rows"] == one["rows"], name
+        assert all(0.4 < rank["held"] < 0.6 for rank in sharded[name]), name
+
+
 TWO = ["machine.devices=2", "machine.strategy=fsdp", "machine.accelerator=cpu"]
 
 
@@ -218,7 +257,18 @@ def test_the_command_line_starts_the_ranks_it_is_asked_for(tmp_path):
     study.write_text(f"name: pair\narms: {{transfusion: {file}}}\nseeds: [0]\n")
     done = unify("study", str(study), "--tiny", "steps=4", *place, *TWO)
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "pair" / "results.json").read_text())
+    rows = json.loads((tmp_path / "pair" / "results.json").read_text())
+    (speed,) = [row for row in rows if row["metric"] == "generate/images_per_s"]
+    assert speed["passport"]["ranks"] == 2, "its ranks score it, its speed too"
+
+    done = unify("eval", str(next(tmp_path.glob("pair/transfusion-*"))), "--again", "--json", *TWO)
+    assert done.returncode == 0, done.stderr
+    again = {row["metric"]: row["value"] for row in json.loads(done.stdout)}
+    assert all(
+        again[row["metric"]] == row["value"] or row["value"] != row["value"]
+        for row in rows
+        if not row["metric"].startswith("generate/")
+    )
 
 
 @pytest.mark.fault(11)

@@ -10,6 +10,7 @@ from unify.assemble import assemble
 from unify.config import load_recipe
 from unify.nn.init import draw, initialise, parts_of
 from unify.nn.trunk import Trunk
+from unify.runs import load_export, save_export
 from unify.sharding import construct, fill, recompute, units_of
 from unify.tokenizers.vae import VAE
 
@@ -53,6 +54,43 @@ def test_tied_parameters_stay_tied_when_they_get_memory():
     fill(tied)
     assert tied.other.weight is tied.one.weight
     assert not any(p.is_meta for p in tied.parameters())
+
+
+def own_bytes():
+    """Memory of this process that is no file's."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) * 1024
+
+
+class Tied(nn.Module):
+    """32 MB under two names, and some numbers beside."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(2048, 4096), nn.Linear(4096, 2048, bias=False)
+        self.head.weight = self.embed.weight
+        self.scale = nn.Parameter(torch.ones(3), requires_grad=False)
+        self.register_buffer("count", torch.zeros(2))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux says who owns it")
+def test_weights_that_are_mapped_are_read_from_the_file_and_take_no_memory(tmp_path):
+    saved = Tied()
+    save_export(saved, {"class": "unify.x.Y"}, tmp_path)
+    model = construct(Tied, {})
+    before = own_bytes()
+    load_export(model, tmp_path, mapped=True)
+    assert torch.equal(model.head.weight, saved.head.weight)
+    assert own_bytes() - before < 4e6
+    assert model.head.weight is model.embed.weight, "tied weights stay tied"
+    assert model.embed.weight.requires_grad
+    assert not model.scale.requires_grad
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in saved.state_dict().items())
+    with torch.no_grad():
+        model.embed.weight += 1  # what is written to is this process's own
+    again = Tied()
+    load_export(again, tmp_path)
+    assert torch.equal(again.embed.weight + 1, model.embed.weight), "the file stays as it is"
 
 
 def test_a_tokenizer_is_built_whole():

@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from unify.config import build_recipe, needed_key, on_machine, read
 from unify.config.classes import locate_class
-from unify.distributed import device_of, join, world
+from unify.distributed import device_of, join, told, world
 from unify.paradigm import Paradigm, Trainable
 from unify.recipe import Recipe
 from unify.runs import Run, load_export
@@ -69,12 +69,13 @@ def open_run(
     was trained so. `machine` says so instead of the run's own.
     """
     run = Run(folder)
-    if run.info["state"] != "finished":
-        raise ValueError(f"{folder} is {run.info['state']}; finish it with `unify train` first")
-    config = read(run.folder / "config.yaml", trusted=trusted_files)
+    config = read(run.folder / "config.yaml", trusted=trusted_files) if run.info else {}
     config["machine"] |= {key: machine[key] for key in PLACE} if machine else {}
     accelerator = config["machine"]["accelerator"]
     join(config["machine"]["timeout"], accelerator)
+    state = told(run.info["state"])  # as the first rank sees it, who writes it
+    if state != "finished":
+        raise ValueError(f"{folder} is {state}; finish it with `unify train` first")
     cut, device = in_shards(config), device_of(accelerator)
     recipe = assemble(config, needed_of(run), meta=cut)
     load_export(recipe.model, run.folder / "export", mapped=cut)
@@ -94,8 +95,7 @@ def machine_of(folder: Path, words: Sequence[str]) -> Config:
 
     What a launcher starts has as many ranks as it starts.
     """
-    Run(folder).info  # noqa: B018 (says what is no run folder)
-    known = read(folder / "config.yaml", trusted=True)["machine"]
+    known = read(folder / "config.yaml", trusted=True)["machine"] if Run(folder).info else {}
     return on_machine({**known, "devices": 1, "nodes": 1}, words)
 
 

@@ -223,13 +223,16 @@ def sample(
     count: Annotated[int, typer.Option(min=1, help="Images per prompt.")] = 1,
 ) -> int:
     """Draw images with a trained run: for prompts, from source images, or both."""
+    from unify.distributed import is_first
     from unify.grids import save_grid
     from unify.sample import Ask
     from unify.sample import sample as draw
 
     ask = Ask(prompt or [], source or [], negative, arith, settings or [], seed, count)
-    save_grid(draw(run, ask), out)
-    typer.echo(str(out))
+    drawn = draw(run, ask)
+    if is_first():
+        save_grid(drawn, out)
+    _say(str(out))
     return 0
 
 

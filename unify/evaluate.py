@@ -62,8 +62,8 @@ def _evaluate(
     drawn = card(recipe) if known is None and isinstance(recipe.model, Paradigm) else None
     left = [metric for metric in recipe.evaluation if metric.timed or not known]
     chosen = [metric for metric in left if not (metric.timed and untimed)]
-    scores, grids = measure(recipe, run.info, chosen)
-    facts = run.info
+    facts = told(run.info)
+    scores, grids = measure(recipe, facts, chosen)
     rows = [
         {"arm": facts["arm"], "paradigm": facts["paradigm"], "seed": facts["seed"], **score.row()}
         for score in scores

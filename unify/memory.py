@@ -118,8 +118,9 @@ def checkpoint_bytes(model: nn.Module, peak: Peak, average: bool) -> int:
 def host_bytes(model: nn.Module, checkpoint: int, ranks: int, sharded: bool, workers: int) -> int:
     """Of one rank: its process and workers, and the more of loading the model and saving it.
 
-    What brings weights is loaded whole on every rank, all else under fsdp unit by unit. A save is a
-    copy of what the rank holds, and the bytes of the file that it writes its share of them to.
+    What brings weights counts whole on every rank, though files of fp32 are mapped, and shared; all
+    else under fsdp unit by unit. A save is a copy of what the rank holds, and the bytes of the file
+    that it writes its share of them to.
     """
     brought = _bytes(kept_parameters(model))
     units = [_bytes(unit.parameters()) for unit in units_of(model)]

@@ -261,9 +261,9 @@ def _score_as(config: Config, run: Run, untimed: bool) -> list[Row] | None:
     """A run that was there keeps what it was trained with, and is scored as is asked now; its
     scores, if it has been."""
     path = run.folder / "config.yaml"
-    stored = read(path, trusted=True)
-    wanted = {**stored, **{key: config[key] for key in SCORING}}
-    if wanted != stored:
+    trained = read(path, trusted=True)
+    wanted = {**trained, **{key: config[key] for key in SCORING}}
+    if wanted != trained:
         write_atomically(path, dump(wanted))
     return stored(run, config, untimed)
 
