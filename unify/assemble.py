@@ -80,6 +80,7 @@ def open_run(
     recipe = assemble(config, needed_of(run), meta=cut)
     load_export(recipe.model, run.folder / "export", mapped=cut)
     if cut:
+        assert isinstance(recipe.model, Paradigm)
         shard(recipe.model, init_device_mesh(device.type, (world().size,)))
     if isinstance(recipe.model, Trainable):
         parts = recipe.model.tokenizers().values() if isinstance(recipe.model, Paradigm) else ()

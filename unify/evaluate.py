@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -40,15 +40,16 @@ class Perplexity(Metric):
         return scores, []
 
     def _task(self, subject: Subject, task: str) -> Score:
-        assert isinstance(subject.model, Paradigm)
+        model = subject.model
+        assert isinstance(model, Paradigm)
 
         def read(rows: range) -> tuple[list[float], list[int], list[str]]:
             records = [subject.source.record(task, "test", row) for row in rows]
             texts = [str(v) for r in records for v in r.fields.values() if isinstance(v, str)]
-            batch = collate(task, records, subject.lengths).to(subject.model.device)
-            noise = Noise.for_batch(subject.seed, 0, batch, subject.model.device)
+            batch = collate(task, records, subject.lengths).to(model.device)
+            noise = Noise.for_batch(subject.seed, 0, batch, model.device)
             totals, counts = [], []
-            for term in subject.model.loss(batch, noise).values():
+            for term in model.loss(batch, noise).values():
                 if term.total is not None and term.count is not None:
                     totals += term.total.double().tolist()
                     counts += term.count.tolist()
@@ -63,13 +64,13 @@ class Perplexity(Metric):
         spread = math.fsum((x - mean * c) ** 2 for x, c in zip(totals, counts, strict=True))
         half = 1.96 * math.sqrt(spread) / tokens
         vocabulary = [
-            t for t in subject.model.tokenizers().values() if isinstance(t, TextTokenizer)
+            t for t in model.tokenizers().values() if isinstance(t, TextTokenizer)
         ]
         passport = {
             "split": "test",
             "rows": len(totals),
             "texts": digest("\n".join(said).encode()),
-            "likelihood": subject.model.likelihood,
+            "likelihood": model.likelihood,
             "text_tokenizer": [tokenizer.content_hash() for tokenizer in vocabulary],
         }
         return Score(
