@@ -63,9 +63,7 @@ class Perplexity(Metric):
         # delta method for a ratio of sums over independent rows
         spread = math.fsum((x - mean * c) ** 2 for x, c in zip(totals, counts, strict=True))
         half = 1.96 * math.sqrt(spread) / tokens
-        vocabulary = [
-            t for t in model.tokenizers().values() if isinstance(t, TextTokenizer)
-        ]
+        vocabulary = [t for t in model.tokenizers().values() if isinstance(t, TextTokenizer)]
         passport = {
             "split": "test",
             "rows": len(totals),
