@@ -64,8 +64,8 @@ up() {
     configure >"$SLURM_CONF"
     running slurmctld || slurmctld
     for node in node1 node2; do running "slurmd.$node" || slurmd -N "$node"; done
-    for _ in $(seq 150); do
-        if [ "$(sinfo -h -N -p main -o %T 2>/dev/null | grep -c idle)" = 2 ]; then echo "$SLURM_CONF" && return; fi
+    for _ in $(seq 600); do
+        if [ "$(sinfo -h -N -p main -o %T 2>/dev/null | grep -cE '^(idle|mixed|allocated|completing)$')" = 2 ]; then echo "$SLURM_CONF" && return; fi
         sleep 0.1
     done
     sinfo -N -l >&2 || true

@@ -177,7 +177,7 @@ def test_kill_at_random_moments_loses_at_most_the_save_under_way(tmp_path):
                 save_on()
             finally:
                 os._exit(1)
-        time.sleep(draw.uniform(0.005, 0.1))
+        time.sleep(draw.uniform(0.005, 0.1) * (1 if reached else 5))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         found = latest_valid(tmp_path)

@@ -148,6 +148,7 @@ def test_the_first_host_of_a_list(hosts, first):
 
 LATE = """
 import signal, sys, time
+print("deaf", flush=True)
 time.sleep(1.5)  # deaf until here
 told = []
 signal.signal(signal.SIGUSR1, lambda *_: told.append(1))
@@ -178,16 +179,21 @@ def test_a_notice_is_repeated_until_heard_and_the_job_requeued(tmp_path, number,
         "SLURM_PROCID": "0",
     }
     command = [sys.executable, "-c", WRAPPER, str(tmp_path), "-", sys.executable, "-c", LATE]
-    task = subprocess.Popen(command, env=environment, cwd=ROOT)
-    time.sleep(1.0)  # the child is deaf still
+    task = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert task.stdout is not None
+    assert task.stdout.readline() == "deaf\n", "the child does not hear it yet"
     task.send_signal(number)
-    time.sleep(7.0)
+    said, end = tmp_path / "said", time.monotonic() + 60
+    while requeued and "requeue" not in (said.read_text() if said.exists() else ""):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    time.sleep(1.0 if requeued else 7.0)
     assert task.poll() is None, "it waits for SLURM to take it down"
     task.kill()
     task.wait()
-    assert (tmp_path / "said").exists() == requeued
+    assert said.exists() == requeued
     if requeued:
-        assert (tmp_path / "said").read_text() == "show job -o 7_3\nrequeue 7_3\n"
+        assert said.read_text() == "show job -o 7_3\nrequeue 7_3\n"
 
 
 def test_a_failing_command_fails_its_task(tmp_path):
@@ -217,7 +223,7 @@ def lab(tmp_path_factory):
     """A running SLURM; its configuration is in the environment."""
     folder = tmp_path_factory.mktemp("slurm")
     folder.chmod(0o755)
-    up = subprocess.run(["bash", LAB, "up", folder], capture_output=True, text=True, timeout=60)
+    up = subprocess.run(["bash", LAB, "up", folder], capture_output=True, text=True, timeout=120)
     assert up.returncode == 0, up.stderr
     os.environ["SLURM_CONF"] = up.stdout.strip()
     yield folder
@@ -317,7 +323,7 @@ class TestReal:
         whole, torn = tmp_path / "whole", tmp_path / "torn"
         for folder in (whole, torn):
             folder.mkdir()
-        words = ["steps=200", "logging.checkpoint_every=5"]
+        words = ["steps=400", "logging.checkpoint_every=5"]
         number, other = (send(folder, *words) for folder in (torn, whole))
         for time_ in range(10):
             before = reached(torn, "transfusion-s0")
@@ -353,7 +359,7 @@ class TestReal:
             time.sleep(0.2)
         kill_node("node2")
         wait(number, {"PENDING", "CONFIGURING"}, 300)
-        subprocess.run(["bash", LAB, "up", lab], check=True, timeout=60, capture_output=True)
+        subprocess.run(["bash", LAB, "up", lab], check=True, timeout=120, capture_output=True)
         assert wait(number, {"COMPLETED", "FAILED"}) == "COMPLETED", log(tmp_path)
         resumed = re.findall(r"resuming from .*step-(\d+)", log(tmp_path))
         assert int(resumed[0]) >= before

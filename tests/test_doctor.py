@@ -402,7 +402,8 @@ def test_notice_needs_time(cluster):
 )
 def test_a_controller_that_does_not_answer(sinfo, said, cluster, tmp_path, monkeypatch):
     cluster(CALM)
-    monkeypatch.setattr(slurm, "SECONDS", 0.5)
+    if "sleep" in sinfo:
+        monkeypatch.setattr(slurm, "SECONDS", 0.5)
     script(tmp_path / "bin", "sinfo", sinfo)
     found = only(slurm.cluster({}))
     assert found.state == "problem"

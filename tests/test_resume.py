@@ -82,7 +82,9 @@ def outcome(folder: Path):
 def kill_once(process, folder, chance) -> bool:
     """Let it make some progress, then SIGKILL it (and its loader workers) at a random moment."""
     before, goal = checkpoints(folder), chance.randint(1, 3)
+    end = time.monotonic() + 120
     while process.is_alive() and checkpoints(folder) < before + goal:
+        assert time.monotonic() < end
         time.sleep(0.002)
     time.sleep(chance.random() * 0.05)
     killed = process.is_alive()

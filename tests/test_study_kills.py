@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,9 +51,13 @@ def test_five_kills_leave_the_same_table(tmp_path, record_property):
             process.wait(chance.uniform(0.2, 0.6) * whole)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             killed += 1
             continue
-        break
+        if killed >= 2:
+            break
+        shutil.rmtree(rough)  # the machine is faster than it was in the calm run
+        killed, whole = 0, whole / 2
     finished = begin(study, rough)
     assert finished.wait(600) == 0
     record_property("times", killed)

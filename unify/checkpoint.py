@@ -29,6 +29,7 @@ from unify.files import flush_to_disk, sha256
 from unify.strategy import own_files
 
 STATE, MANIFEST = "state", "manifest.json"
+TOLD = (signal.SIGTERM, signal.SIGUSR1)  # to save and stop
 PATIENCE = 3.0  # seconds that ranks which have failed wait for their last save
 
 
@@ -61,6 +62,7 @@ class Checkpoints(EachStep):
         self._thread = ThreadPoolExecutor(1, "checkpoints")
         self._save: Future[None] | None = None  # that is under way
         self._group: Any = None  # of the ranks' threads
+        self._before: dict[signal.Signals, Any] = {}  # who heard the signals
 
     def request(self, signum: int = signal.SIGUSR1, frame: Any = None) -> None:
         """Ask for a checkpoint and a stop at the end of the current optimizer step."""
@@ -74,25 +76,29 @@ class Checkpoints(EachStep):
         if trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clear()
+        # Lightning's way to stop talks to other ranks from inside a signal handler, and asks them
+        # before each step in an exchange whose failure, and whatever else comes then, it swallows.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         # Before the loader's workers are forked: a scheduler signals every process of a job, and
         # a worker without a handler would die of it.
-        self._before = signal.signal(signal.SIGUSR1, self.request)
+        self._before = {number: signal.signal(number, self.request) for number in TOLD}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._thread.shutdown()
-        signal.signal(signal.SIGUSR1, self._before)  # no one listens here any more
+        self._hear_no_more()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: Any) -> None:
         """What is under way is finished, unless it may wait for ranks that have gone."""
         together = isinstance(exception, NonFiniteError)  # all ranks stop by it, and are there
         wait([self._save] if self._save else [], None if together else PATIENCE)
         self._thread.shutdown(wait=False)
+        self._hear_no_more()
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_train_start(trainer, pl_module)
-        # Only here does it replace Lightning's handler, which talks to other ranks from inside a
-        # signal handler; Lightning puts the original one back after the fit.
-        signal.signal(signal.SIGTERM, self.request)
+    def _hear_no_more(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
 
     def each_step(self, trainer: Trainer, experiment: LightningModule, step: int) -> None:
         failed = self._save is not None and self._save.done() and self._save.exception() is not None

@@ -5,6 +5,8 @@ Errors are one message and a non-zero exit status; `--debug` shows the traceback
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,17 +52,36 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
+        error = _of_other_ranks(error)
         typer.echo(f"unify: {_message(error)}", err=True)
         _end(STATUS.get(type(error).__name__) or _status(error))
 
 
 def _end(status: int) -> None:
-    """End the process; one rank of several without the interpreter's teardown (distributed.py)."""
+    """End the process; one rank of several without the interpreter's teardown (distributed.py).
+
+    Nor what has loaded no Lightning, as where a config is refused: it has started nothing that
+    would be waited for, and to take torch down takes half a second.
+    """
     if "unify.distributed" in sys.modules:
         from unify.distributed import end
 
         end(status)
+    elif "torch" in sys.modules and "lightning" not in sys.modules:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)
+
+
+def _of_other_ranks(error: Exception) -> Exception:
+    """An exchange may fail anywhere; what other ranks are to blame for, a scheduler resumes."""
+    if "unify.distributed" not in sys.modules or type(error).__name__ in STATUS:
+        return error
+    from unify.distributed import lost_ranks
+
+    return lost_ranks(error) or error
 
 
 def _status(error: Exception) -> int:

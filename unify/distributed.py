@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -123,6 +125,16 @@ def join(timeout_s: float = 1800.0, accelerator: str = "auto") -> World:
 
 _heartbeat: Heartbeat | None = None
 _timeout = timedelta(minutes=30)  # of an exchange
+
+
+def free_port() -> int:
+    """One of this machine's, for ranks to meet at: below those that the kernel gives away itself,
+    as it is free again until they do. OSError if there is none."""
+    for port in random.SystemRandom().sample(range(20000, 32000), 200):
+        with suppress(OSError), socket.socket() as free:
+            free.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port from 20000 to 32000 is free for the ranks to meet at")
 
 
 def end(status: int) -> None:
@@ -250,21 +262,34 @@ class LostRanks(RuntimeError):
     """Other ranks have ended, or do not answer: nothing is wrong with this one."""
 
 
+# of an exchange; the last is gloo's, in those that follow one that was waited for in vain
+WORDS = ("gloo", "NCCL", "pair closure")
+
+
+def lost_ranks(error: Exception) -> LostRanks | None:
+    """What an error says of other ranks, if it comes of them."""
+    here = world()
+    # a save is told of it by its files
+    cause = isinstance(error, dist.DistError) or any(words in str(error) for words in WORDS)
+    if here.size == 1 or not isinstance(error, (RuntimeError, OSError)) or not cause:
+        return None
+    who = _heartbeat.silent() or "all still answer" if _heartbeat else "they have not met"
+    return LostRanks(
+        f"rank {here.rank} has lost other ranks: {who} ({str(error).splitlines()[0]}). What they "
+        "said tells why; the same command goes on from the last checkpoint"
+    )
+
+
 @contextmanager
 def with_the_others() -> Iterator[None]:
     """An exchange that fails in here, because of other ranks, is a LostRanks."""
     try:
         yield
-    except (RuntimeError, OSError) as error:  # a save is told of it by its files
-        cause = isinstance(error, dist.DistError) or "gloo" in str(error) or "NCCL" in str(error)
-        if ranks() == 1 or not cause:
+    except Exception as error:
+        lost = None if isinstance(error, LostRanks) else lost_ranks(error)
+        if lost is None:
             raise
-        silent = _heartbeat.silent() if _heartbeat else ""
-        raise LostRanks(
-            f"rank {dist.get_rank()} has lost other ranks: "
-            f"{silent or 'all still answer'} ({str(error).splitlines()[0]}). What they said tells "
-            "why; the same command goes on from the last checkpoint"
-        ) from error
+        raise lost from error
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from unify import __version__
 from unify.card import card
 from unify.data.source import Source, images
-from unify.distributed import in_step, is_first, told, with_the_others
+from unify.distributed import in_step, is_first, told
 from unify.files import write_atomically
 from unify.grids import save_grid
 from unify.metrics.metric import Grid, Metric, Score, Subject
@@ -42,7 +42,7 @@ def evaluate(
     does its share, and the first writes.
     """
     # perhaps another process is scoring it
-    with with_the_others(), run.writing(wait=True), in_step():
+    with run.writing(wait=True), in_step():
         return _evaluate(run, recipe, config, again, untimed)
 
 

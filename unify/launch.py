@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from unify.distributed import from_slurm
+from unify.distributed import free_port, from_slurm
 from unify.parallel import handled, threads_of
 
 GRACE = 20.0  # seconds
@@ -61,9 +60,6 @@ def spawn(devices: int, say: Callable[[str], None]) -> int:
 
 def _seats(devices: int) -> list[dict[str, str]]:
     """What each rank finds in its environment, as torchrun has it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     share = threads_of(devices)
     threads = min(share, int(os.environ.get("OMP_NUM_THREADS", share)))
     common = {
@@ -71,7 +67,7 @@ def _seats(devices: int) -> list[dict[str, str]]:
         "LOCAL_WORLD_SIZE": devices,
         "GROUP_RANK": 0,
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
+        "MASTER_PORT": free_port(),
         "OMP_NUM_THREADS": threads,
         "PYTHONUNBUFFERED": 1,
     }

@@ -31,7 +31,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.functional import gaussian_blur
 
 from unify.data.shapes_language import place
 from unify.data.shapes_scene import Cell, Pattern, Scene, Thing
@@ -144,6 +143,9 @@ class Checker:
 
 def blur(images: Tensor, sigma: float) -> Tensor:
     """Gaussian blur of [B 3 H W], sigma in pixels."""
+    # as long an import as torch itself, and configs are checked without it
+    from torchvision.transforms.functional import gaussian_blur
+
     return gaussian_blur(images, [2 * int(3 * sigma + 1) + 1] * 2, [sigma])
 
 

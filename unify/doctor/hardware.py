@@ -164,10 +164,9 @@ def _lost(address: str) -> Finding:
 
 
 def _seats(here: dict[str, str], count: int) -> list[dict[str, str]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
+    from unify.distributed import free_port  # it needs a torch that works
+
+    common = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": free_port()}
     here = here | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
     seats = [common | {"RANK": rank, "LOCAL_RANK": rank} for rank in range(count)]
     return [here | {key: str(value) for key, value in seat.items()} for seat in seats]

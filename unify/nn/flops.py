@@ -8,12 +8,13 @@ from contextvars import ContextVar
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 
 @torch.no_grad()
 def counted(run: Callable[[], object]) -> float:
     """Of one call; attention by its plain form, which the counter knows on every device."""
+    from torch.utils.flop_counter import FlopCounterMode  # brings triton along
+
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         run()
     return float(counter.get_total_flops())
