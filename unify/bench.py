@@ -34,6 +34,7 @@ from unify.config import load_recipe
 from unify.data.importer import import_images
 from unify.data.shards import Shards
 from unify.environment import environment
+from unify.gpus import found_gpu
 from unify.runs import autocast
 from unify.train import train
 
@@ -115,6 +116,8 @@ def step_figures(file: str, overrides: list[str], steps: int) -> Figures:
     facts = run.info
     shutil.rmtree(run.folder)
     whole, inside = timer.medians(WARM_UP)
+    gpu = found_gpu()
+    share = {"mfu": facts["flops_per_step"] / whole / gpu.bf16} if gpu else {}
     return {
         "file": file,
         "parameters": facts["parameters"]["total"],
@@ -124,6 +127,7 @@ def step_figures(file: str, overrides: list[str], steps: int) -> Figures:
         "rows_per_s": facts["rows_per_step"] / whole,
         "tokens_per_s": facts["tokens_per_step"] / whole,
         "flops_per_s": facts["flops_per_step"] / whole,
+        **share,
         "peak_memory_gib": peak_memory_gib(),
     }
 

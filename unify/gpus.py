@@ -52,6 +52,14 @@ def gpu_of(name: str) -> Gpu | None:
     return GPUS.get(name)
 
 
+def found_gpu() -> Gpu | None:
+    """What this process computes on, if it is known here."""
+    import torch  # the command line lists the names without it
+
+    name = torch.cuda.get_device_name().lower() if torch.cuda.is_available() else ""
+    return next((gpu for key, gpu in GPUS.items() if key in name), None)
+
+
 def step_seconds(
     gpu: Gpu, ranks: int, flops: float, travels: float, mfu: float, fp32: bool
 ) -> float:
