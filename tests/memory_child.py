@@ -2,8 +2,8 @@
 
 memory_child.py FILE.yaml FOLDER [key=value ...]
 
-Two steps of the file as it is in its tiny form come first: what is loaded and compiled on first use
-is no part of what the three steps add to the process.
+Two steps of the file in its tiny form, with the same `machine`, come first: what is loaded and
+compiled on first use is no part of what the three steps add to the process.
 """
 
 import ctypes
@@ -44,7 +44,8 @@ def start_anew() -> None:
 
 def main(file: str, folder: str, *words: str) -> None:
     own = [f"machine.runs={folder}", "machine.tracker=none", "machine.accelerator=cpu"]
-    train(load_recipe(file, own, tiny=True), lambda _: None)
+    machine = [word for word in words if word.startswith("machine.")]
+    train(load_recipe(file, [*own, *machine], tiny=True), lambda _: None)
     start_anew()
     before, highest = of_process("VmRSS"), Highest()
     train(load_recipe(file, [*own, f"steps={STEPS}", *words], tiny=True), lambda _: None, [highest])

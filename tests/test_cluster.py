@@ -18,6 +18,7 @@ from unify.cluster import load_cluster, submit
 from unify.distributed import World, first_host, from_slurm, world
 from unify.recipe import Cluster
 from unify.requeue import LOSSES, Requeued
+from unify.study import run_one
 
 ROOT = Path(__file__).parent.parent
 LAB = Path(__file__).parent / "slurm_lab.sh"
@@ -91,6 +92,26 @@ def test_a_cluster_says_what_sbatch_is_told(tmp_path):
     ):
         assert f"#SBATCH {line}" in text
     assert "module load cuda\nexport NAME='a b'" in text
+
+
+def test_what_was_cancelled_while_it_was_scored_is_sent_again(tmp_path):
+    small = [{"class": "unify.metrics.shapes_texts.Captions", "images": 2, "heldout": 0}]
+    said = {"tracker": "none", "accelerator": "cpu"}
+    words = [f"machine.{key}={value}" for key, value in said.items()] + ["steps=2"]
+    arms = {"transfusion": {"base": str(ROOT / "experiments" / "transfusion.yaml")}}
+    arms["transfusion"]["evaluation"] = small
+    path = study(tmp_path, arms=arms, seeds=[0])
+
+    def sent():
+        text = printed(path, words, Cluster(), True, print_only=True)
+        return [line for line in text.splitlines() if line.startswith("### ")]
+
+    assert sent() == ["### transfusion-s0", "### report"]
+    assert run_one(path, words, "transfusion", None, lambda _: None, tiny=True, untimed=True) == 0
+    assert sent() == [], "trained and scored"
+    (scores,) = tmp_path.glob("runs/lab/transfusion-*/eval/scores.json")
+    scores.unlink()
+    assert sent() == ["### transfusion-s0", "### report"]
 
 
 def test_shipped_clusters_are_read_and_wrong_ones_refused(tmp_path, monkeypatch):
@@ -366,7 +387,7 @@ class TestReal:
 
     @pytest.mark.fault(13)
     def test_cancelled_jobs_stay_cancelled_and_can_be_sent_again(self, tmp_path, lab):
-        words = ["steps=150", "logging.checkpoint_every=10"]
+        words = ["steps=600", "logging.checkpoint_every=10"]  # more than it makes until then
         number = send(tmp_path, *words)
         training(tmp_path)
         assert "2 of 2 jobs" in unify("cancel", str(tmp_path / "runs" / "lab"))

@@ -194,6 +194,11 @@ def test_what_is_not_finite_on_one_rank_stops_both_before_the_update(tmp_path):
                 assert value.isfinite().all(), (fault, name)
 
 
+SCORES = """set:
+  evaluation:
+    - {class: unify.metrics.shapes_images.TextToImage, prompts: 8, heldout: 4, geneval: 2}
+    - {class: unify.metrics.speed.Speed, rows: 2, repeats: 1}
+"""
 LOADED = """base: [{experiments}/queries_dit.yaml]
 tiny: {{model: {{llm: {{weights: {{run: {experiments}/vlm.yaml, tiny: true}}}}}}}}
 """  # a frozen language model with weights of a run
@@ -254,7 +259,7 @@ def test_the_command_line_starts_the_ranks_it_is_asked_for(tmp_path):
     assert "trained already" in unify(*said, *TWO).stdout
 
     study = tmp_path / "study.yaml"
-    study.write_text(f"name: pair\narms: {{transfusion: {file}}}\nseeds: [0]\n")
+    study.write_text(f"name: pair\narms: {{transfusion: {file}}}\nseeds: [0]\n{SCORES}")
     done = unify("study", str(study), "--tiny", "steps=4", *place, *TWO)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "pair" / "results.json").read_text())

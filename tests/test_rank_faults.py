@@ -154,19 +154,43 @@ def test_a_rank_that_is_lost_is_named_by_the_other(unify, tmp_path, how, victim,
     assert step_of(found) >= 1
 
 
+UNEVEN = [("steps=60", "steps=20"), ("data.tasks.caption=4", "data.tasks.caption=2")]
+
+
 @pytest.mark.fault(31)
-@pytest.mark.parametrize("short", [0, 1])
-def test_ranks_of_unequal_length_stop_together(unify, tmp_path, short, record_property):
-    own = [("steps=60",), ("steps=60",)]
-    own[short] = ("steps=20",)
+@pytest.mark.parametrize("said", UNEVEN)
+def test_ranks_that_were_started_differently_are_refused_by_name(
+    unify, tmp_path, said, record_property
+):
     begin = time.monotonic()
-    ranks = start(unify, tmp_path, "machine.timeout=15", own=own)
+    ranks = start(unify, tmp_path, own=[(word,) for word in said])
     ended = [unify.ended(process, 120) for process in ranks]
     record_property("seconds", time.monotonic() - begin)
-    assert all(one.status not in (0, None, -9) for one in ended), ended
-    if short:  # the longer one waits in an exchange whose failure is not the first
-        assert ended[0].status == 69, ended
-    assert all("unify: " in one.err for one in ended)
+    for one in ended:
+        assert one.status == 1, ended
+        assert f"rank 1 was started with {said[1]}, and rank 0 {said[0]}: start all" in one.err
+    assert not list(tmp_path.glob("default/*/journal.jsonl")), "before anything was trained"
+
+
+@pytest.mark.fault(31)
+def test_ranks_that_read_different_data_are_refused(unify, tmp_path):
+    """A file on one node that is another on the next."""
+    path = tmp_path / "parts.py"
+    path.write_text(DATA.format(number="os.environ['RANK']"))
+    ranks = start(unify, tmp_path, f"data.source.class={path}:Mine")
+    for one in [unify.ended(process, 120) for process in ranks]:
+        assert one.status == 1, one
+        assert "rank 1 reads other data" in one.err
+
+
+DATA = """import os
+from unify.data.shapes import Shapes
+
+
+class Mine(Shapes):
+    def fingerprint(self):
+        return "data" + {number}
+"""
 
 
 def test_the_launcher_ends_ranks_that_wait_for_a_lost_one(tmp_path):

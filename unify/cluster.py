@@ -23,6 +23,7 @@ from typing import Any
 from unify.config import load_cluster as read_cluster
 from unify.config import needed_runs
 from unify.config.cross import uneven
+from unify.evaluate import stored
 from unify.plan import budgeted
 from unify.recipe import Cluster
 from unify.requeue import Requeued
@@ -99,8 +100,8 @@ def submit(
 def _missing(
     path: str, words: list[str], tiny: bool, planned: list[tuple[str, int, Config]]
 ) -> list[Job]:
-    """Jobs for what is not finished: needed runs first, by how deep they are needed."""
-    left = [(arm, seed, c) for arm, seed, c in planned if not _finished(c)]
+    """Jobs for what is not finished or scored: needed runs first, by how deep they are needed."""
+    left = [(arm, seed, c) for arm, seed, c in planned if not _scored(c)]
     needed: dict[str, Job] = {}
     deepest = 0
     for _, _, config in left:
@@ -136,6 +137,12 @@ def _add_needed(config: Config, jobs_: dict[str, Job]) -> int:
 def _finished(config: Config) -> bool:
     run = there(config, reuse=True)
     return run is not None and run.finished
+
+
+def _scored(config: Config) -> bool:
+    """Whether a run of the study is finished and has its scores, but perhaps for its speed."""
+    run = there(config)
+    return run is not None and run.finished and stored(run, config, untimed=True) is not None
 
 
 def _study(path: str, words: Sequence[str], tiny: bool, *options: str) -> tuple[str, ...]:

@@ -25,7 +25,15 @@ from unify.config import (
     save,
 )
 from unify.data.module import Data
-from unify.distributed import is_first, join, together, told, with_the_others, world
+from unify.distributed import (
+    gathered,
+    is_first,
+    join,
+    together,
+    told,
+    with_the_others,
+    world,
+)
 from unify.environment import environment, git_diff
 from unify.files import is_full
 from unify.fit import fit
@@ -33,6 +41,7 @@ from unify.paradigm import Fitted
 from unify.recipe import Recipe
 from unify.reuse import adopt, belongs, same_training
 from unify.runs import Run, parameter_counts, save_export
+from unify.shipment import flatten
 from unify.tracking import ship, tracker
 
 Config = dict[str, Any]
@@ -102,7 +111,9 @@ def train(
 
 def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool) -> Run:
     say = _start(config["machine"], say)
+    _agree(dict(flatten(config)), "was started with")
     run, needed = locate(config, say)
+    _agree({"data": run.folder.name}, "reads other data:")
     with nullcontext() if ended(run) else run.writing(wait), _in_words(run):
         if ended(run):  # perhaps only now, by the process that was waited for
             say(f"{run.folder}: trained already")
@@ -125,6 +136,18 @@ def _start(machine: Config, say: Say) -> Say:
     """Meet the other ranks, if there are any; the first speaks for all."""
     join(machine["timeout"], machine["accelerator"])
     return say if is_first() else (lambda _: None)
+
+
+def _agree(mine: dict[str, Any], says: str) -> None:
+    """ValueError, on all ranks, naming the first thing in which one differs from the first rank."""
+    first, *others = gathered(mine)
+    for rank, other in enumerate(others, 1):
+        for key in sorted(first.keys() | other.keys()):
+            if first.get(key) != other.get(key):
+                raise ValueError(
+                    f"rank {rank} {says} {key}={other.get(key)}, and rank 0 {key}={first.get(key)}"
+                    ": start all ranks by the same command, on the same files"
+                )
 
 
 def _settle(machine: Config) -> None:
