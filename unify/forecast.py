@@ -17,7 +17,7 @@ from unify.budget import Cost
 from unify.config import build_recipe
 from unify.fit import accumulation
 from unify.gpus import AGAIN, NODE, Gpu, gpu_of, step_seconds
-from unify.memory import Memory, checkpoint_bytes, host_bytes, memory_of, travels
+from unify.memory import KERNELS, Memory, checkpoint_bytes, host_bytes, memory_of, travels
 from unify.paradigm import Fitted, Paradigm, Trainable
 from unify.peak import Peak, peak
 from unify.recipe import Recipe
@@ -168,7 +168,9 @@ class Tries:
             )
         model, counted = self._peak(recipe, share, micro_steps > 1)
         sharded = self.cuts and ranks > 1 and recipe.machine.strategy == "fsdp"
-        memory = memory_of(model, counted, ranks, sharded, bool(recipe.ema))
+        half_on_cpu = self.asked.gpu is None and recipe.machine.precision == "bf16-mixed"
+        kernels = KERNELS if half_on_cpu else 0
+        memory = memory_of(model, counted, ranks, sharded, bool(recipe.ema), kernels)
         return Tried(recipe, model, counted, memory, ranks, sharded, micro_steps)
 
     def _peak(

@@ -17,6 +17,7 @@ LABELS = {
     "exchange": "  between ranks",
     "copies": "  weights in bf16",
     "activations": "  activations",
+    "kernels": "  what kernels of a CPU keep",
 }
 
 
@@ -30,7 +31,7 @@ def lines(forecasts: Mapping[str, Forecast], asked: Asked) -> list[str]:
         table.append([label, *("n/a" if v is None else form(v) for v in values)])
 
     row(f"memory of a rank of {asked.ranks} ({asked.name})", lambda f: f.memory.total, _gib)
-    for part in PARTS:
+    for part in PARTS[: None if gpu is None else PARTS.index("kernels")]:
         row(LABELS[part], lambda f, part=part: getattr(f.memory, part), _gib)  # type: ignore[misc]
     if gpu is not None:
         row(f"  usable, of {_gib(gpu.memory)}", lambda f: f.usable, _gib)
