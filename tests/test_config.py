@@ -21,6 +21,7 @@ from unify.config import (
     locate_class,
     needed_key,
     needed_runs,
+    on_machine,
     read,
     save,
 )
@@ -429,3 +430,14 @@ def test_an_unknown_solver_is_refused_with_the_names(name):
     (problem,) = set(check_file(path, [f"{key}=foo"]))
     assert problem.key == key
     assert "one of 'euler', 'heun', 'rk4', not 'foo'" in problem.message
+
+
+def test_a_finished_run_is_opened_on_another_machine_and_with_no_other_setting():
+    known = {"devices": 8, "strategy": "fsdp", "timeout": 60.0}
+    assert on_machine(known, []) == known
+    said = on_machine(known, ["machine.devices=2", "machine.strategy=ddp"])
+    assert said == {"devices": 2, "strategy": "ddp", "timeout": 60.0}
+    with pytest.raises(ConfigError, match=r"steps: a run that is finished keeps its settings"):
+        on_machine(known, ["steps=3"])
+    with pytest.raises(ConfigError, match=r"machine.device: unknown key; did you mean 'devices'"):
+        on_machine(known, ["machine.device=2"])

@@ -17,11 +17,10 @@ from dataclasses import dataclass, fields
 from torch import Tensor, nn
 
 from unify.assemble import kept_parameters
-from unify.nn.frozen import left_out
+from unify.nn.frozen import left_out, names_of_one
 from unify.paradigm import Paradigm
 from unify.peak import Peak
 from unify.sharding import units_of
-from unify.strategy import names_of_one
 
 # Units that FSDP2 has whole at a time, beside the root: what computes, what is gathered next with
 # its flat buffer, and a gradient on its way.
