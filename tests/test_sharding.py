@@ -81,7 +81,7 @@ def test_weights_that_are_mapped_are_read_from_the_file_and_take_no_memory(tmp_p
     before = own_bytes()
     load_export(model, tmp_path, mapped=True)
     assert torch.equal(model.head.weight, saved.head.weight)
-    assert own_bytes() - before < 4e6
+    assert own_bytes() - before < 8e6, "of 32 MB"
     assert model.head.weight is model.embed.weight, "tied weights stay tied"
     assert model.embed.weight.requires_grad
     assert not model.scale.requires_grad
