@@ -31,8 +31,8 @@ WHOLE = 4
 PROCESS = 950 * 2**20
 WORKER = 300 * 2**20
 
-# What a CPU's kernels of half precision (oneDNN) keep, whatever the model: 46 to 52 MB measured on
-# that machine, 51 to 63 on 2 cores of an Intel Xeon with AMX (2026-11-29).
+# What a CPU's kernels of half precision (oneDNN) keep, nearly whatever the model, fitted: 32 to 76 MB
+# were missing on that machine, 47 to 97 on 2 cores of an Intel Xeon with AMX (docs/clusters.md).
 KERNELS = 52_000_000
 
 
