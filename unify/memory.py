@@ -31,8 +31,8 @@ WHOLE = 4
 PROCESS = 950 * 2**20
 WORKER = 300 * 2**20
 
-# What a CPU's kernels of half precision (oneDNN) keep, nearly whatever the model, fitted: 32 to 76 MB
-# were missing on that machine, 47 to 97 on 2 cores of an Intel Xeon with AMX (docs/clusters.md).
+# What a CPU's kernels of half precision (oneDNN) keep, nearly whatever the model; fitted: 32 to 76
+# MB were missing on that machine, 47 to 97 on 2 cores of an Intel Xeon (docs/clusters.md).
 KERNELS = 52_000_000
 
 
