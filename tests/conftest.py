@@ -24,6 +24,14 @@ def pytest_configure(config):
     config.pluginmanager.register(Faults(config))
 
 
+def pytest_collection_modifyitems(config, items):
+    """Cases marked `drill` run with `--drill` only: others of their test show the same."""
+    left = [item for item in items if "drill" in item.keywords]
+    if left and not config.getoption("--drill"):
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if "drill" not in item.keywords]
+
+
 @pytest.fixture(scope="session")
 def often(request):
     """often(3, 100): how many times to inject; the second in a full drill."""

@@ -1,11 +1,14 @@
 """The command line as a user meets it: real processes."""
 
+import gc
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from unify.importing import quick_imports
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,6 +47,52 @@ def test_training_parts_import_only_what_they_use():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+LAST = """
+import atexit, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from unify import cli
+
+def late(text):
+    time.sleep(0.3)
+    print(text, end=" ")
+
+def command(*_, **__):
+    atexit.register(print, "function")
+    threading.Thread(target=late, args=["thread"]).start()
+    ThreadPoolExecutor(1).submit(late, "pool")
+    return int(sys.argv[1])
+
+cli.app = command
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_what_a_command_has_begun_is_done_before_it_ends(status):
+    command = [sys.executable, "-c", LAST, str(status)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status
+    assert sorted(done.stdout.split()) == ["function", "pool", "thread"]
+    assert done.stdout.endswith("function\n"), "after the threads, as ever"
+    assert not done.stderr
+
+
+def test_output_that_cannot_be_written_is_no_success():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "unify.cli", "--help"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("unify: OSError")
+
+
+def test_imports_are_quick_and_leave_collection_as_it_was():
+    with quick_imports():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 1000
+    gc.unfreeze()
 
 
 def test_every_shipped_file_checks():

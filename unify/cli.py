@@ -8,6 +8,8 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +17,7 @@ import typer
 
 from unify import cluster_commands, plan_command, run_commands
 from unify.data.commands import data_app
+from unify.importing import quick_imports
 
 app = typer.Typer(
     help="Controlled comparison of the ways to unify multimodal understanding and generation.",
@@ -58,21 +61,20 @@ def main() -> None:
 
 
 def _end(status: int) -> None:
-    """End the process; one rank of several without the interpreter's teardown (distributed.py).
+    """End the process: threads and exit functions as ever, and no teardown of the interpreter.
 
-    Nor what has loaded no Lightning, as where a config is refused: it has started nothing that
-    would be waited for, and to take torch down takes half a second.
+    To take torch and all else apart takes two seconds, and aborts ranks (distributed.py).
     """
     if "unify.distributed" in sys.modules:
         from unify.distributed import end
 
         end(status)
-    elif "torch" in sys.modules and "lightning" not in sys.modules:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError if status else BrokenPipeError):  # which says: read enough
+            stream.flush()
+    os._exit(status)
 
 
 def _of_other_ranks(error: Exception) -> Exception:
@@ -119,16 +121,18 @@ def train(
     ] = False,
 ) -> int:
     """Train one experiment, or resume it; prints the run folder."""
-    from unify.config import load_recipe
-    from unify.config.tree import dump
+    with quick_imports():
+        from unify.config import load_recipe
+        from unify.config.tree import dump
 
     completed = load_recipe(str(config), overrides or [], tiny)
     if print_config:
         typer.echo(dump(completed))
         return 0
-    from unify.launch import spawn, spawns
-    from unify.train import ended
-    from unify.train import train as train_run
+    with quick_imports():
+        from unify.launch import spawn, spawns
+        from unify.train import ended
+        from unify.train import train as train_run
 
     if spawns(completed["machine"]):
         return spawn(completed["machine"]["devices"], typer.echo)
@@ -163,7 +167,8 @@ def study(
         raise ValueError("--seed and --untimed say how one --arm is run; name it, or use --seeds")
     words = [*(overrides or []), *([f"seeds={list(range(seeds))}"] if seeds else [])]
     if arm:
-        from unify.study import run_one
+        with quick_imports():
+            from unify.study import run_one
 
         return run_one(str(file), words, arm, seed, _say, tiny, untimed)
     if dry_run:
@@ -173,7 +178,8 @@ def study(
         runs = planned_jobs(*budgeted(str(file), words, tiny))
         _emit([{"arm": a, "seed": s, "steps": c["steps"]} for a, s, c in runs])
         return 0
-    from unify.study import run_study
+    with quick_imports():
+        from unify.study import run_study
 
     outcome = run_study(
         str(file), words, lambda text: typer.echo(text, err=as_json), tiny, jobs, only, gather
@@ -204,12 +210,13 @@ def evaluate(
     as_json: Json = False,
 ) -> int:
     """Score a finished run, on one device or several; scores go to its folder and to MLflow."""
-    from unify.assemble import machine_of, open_run
-    from unify.distributed import is_first
-    from unify.evaluate import evaluate as evaluate_run
-    from unify.launch import spawn, spawns
-    from unify.report.console import print_results
-    from unify.tracking import ship_scores
+    with quick_imports():
+        from unify.assemble import machine_of, open_run
+        from unify.distributed import is_first
+        from unify.evaluate import evaluate as evaluate_run
+        from unify.launch import spawn, spawns
+        from unify.report.console import print_results
+        from unify.tracking import ship_scores
 
     machine = machine_of(run, overrides or [])
     if spawns(machine):
@@ -244,10 +251,11 @@ def sample(
     count: Annotated[int, typer.Option(min=1, help="Images per prompt.")] = 1,
 ) -> int:
     """Draw images with a trained run: for prompts, from source images, or both."""
-    from unify.distributed import is_first
-    from unify.grids import save_grid
-    from unify.sample import Ask
-    from unify.sample import sample as draw
+    with quick_imports():
+        from unify.distributed import is_first
+        from unify.grids import save_grid
+        from unify.sample import Ask
+        from unify.sample import sample as draw
 
     ask = Ask(prompt or [], source or [], negative, arith, settings or [], seed, count)
     drawn = draw(run, ask)
@@ -263,7 +271,8 @@ def check(
     as_json: Json = False,
 ) -> int:
     """Check configurations without building anything; all errors at once."""
-    from unify.config import check_file
+    with quick_imports():
+        from unify.config import check_file
 
     problems = {str(file): check_file(str(file)) for file in files}
     if as_json:
