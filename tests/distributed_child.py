@@ -28,6 +28,8 @@ from unify.recipe import Machine
 from unify.sharding import shard
 from unify.strategy import environment_of, strategy_of
 
+del __file__  # else loader processes would import all of this again
+
 ROWS = 8  # of each task: they divide over 1, 2 and 4 ranks
 
 
