@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from unify.importing import quick_imports
+
 StudyFolder = Annotated[Path, typer.Argument(help="Study folder, e.g. runs/quickstart.")]
 
 
@@ -22,8 +24,9 @@ def submit(
     ] = False,
 ) -> None:
     """Send the missing runs of a study to SLURM; what they need first, the report last."""
-    from unify.cluster import load_cluster
-    from unify.cluster import submit as send
+    with quick_imports():
+        from unify.cluster import load_cluster
+        from unify.cluster import submit as send
 
     send(str(file), overrides or [], load_cluster(cluster), tiny, typer.echo, print_sbatch)
 

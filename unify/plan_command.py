@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from unify.gpus import CPU, GPUS, MFU, WRITTEN, gpu_of
+from unify.importing import quick_imports
 
 
 def plan(
@@ -39,8 +40,9 @@ def plan(
         raise ValueError("--gpus says how many and --gpu which: give both, or neither")
     if gpu:
         gpu_of(gpu)  # a wrong name is told before anything is counted
-    from unify.plan import as_data, lines
-    from unify.plan import plan as make_plan
+    with quick_imports():
+        from unify.plan import as_data, lines
+        from unify.plan import plan as make_plan
 
     words, notice = _on_cluster(cluster, overrides or [])
     planned = make_plan(str(file), words, tiny, measure)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from unify.importing import quick_imports
+
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
@@ -19,8 +21,9 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Default: in the run folder.")] = None,
 ) -> None:
     """Write a checkpoint's weights as one safetensors file and its config; prints the folder."""
-    from unify.export import export as write
-    from unify.runs import Run
+    with quick_imports():
+        from unify.export import export as write
+        from unify.runs import Run
 
     typer.echo(str(write(Run(run), checkpoint, out, raw)))
 
