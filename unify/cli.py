@@ -18,6 +18,7 @@ import typer
 from unify import cluster_commands, plan_command, run_commands
 from unify.data.commands import data_app
 from unify.importing import quick_imports
+from unify.options import Json, Overrides, Tiny, emit, say
 
 app = typer.Typer(
     help="Controlled comparison of the ways to unify multimodal understanding and generation.",
@@ -27,20 +28,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
-cluster_commands.add_commands(app)
-run_commands.add_commands(app)
-plan_command.add_commands(app)
 
 EX_TEMPFAIL = 75  # a signal stopped the run; the same command resumes it
 EX_UNAVAILABLE = 69  # other ranks have gone; the same command resumes it, too
 STATUS = {"Stopped": EX_TEMPFAIL, "LostRanks": EX_UNAVAILABLE}
 CLEAR = (*STATUS, "NonFiniteError")  # errors that say all in their message
-
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="key=value, e.g. model.trunk.depth=6 steps=200")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Tiny = Annotated[bool, typer.Option("--tiny", help="Merge the file's `tiny:` block.")]
 
 
 def main() -> None:
@@ -97,20 +89,6 @@ def _message(error: Exception) -> str:
     return shown if hasattr(error, "format_message") else f"{shown} (--debug shows where)"
 
 
-def _say(text: str) -> None:
-    """A line, said once however many ranks there are."""
-    from unify.distributed import world
-
-    if world().rank == 0:
-        typer.echo(text)
-
-
-def _emit(content: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(content, indent=1, default=str))
-
-
 @app.command()
 def train(
     config: Annotated[Path, typer.Option("-c", "--config", help="Experiment YAML.")],
@@ -137,7 +115,7 @@ def train(
     if spawns(completed["machine"]):
         return spawn(completed["machine"]["devices"], typer.echo)
     run = train_run(completed, typer.echo)
-    _say(f"run: {run.folder}")
+    say(f"run: {run.folder}")
     return 0 if ended(run) else EX_TEMPFAIL
 
 
@@ -170,13 +148,13 @@ def study(
         with quick_imports():
             from unify.study import run_one
 
-        return run_one(str(file), words, arm, seed, _say, tiny, untimed)
+        return run_one(str(file), words, arm, seed, say, tiny, untimed)
     if dry_run:
         from unify.plan import budgeted
         from unify.study import jobs as planned_jobs
 
         runs = planned_jobs(*budgeted(str(file), words, tiny))
-        _emit([{"arm": a, "seed": s, "steps": c["steps"]} for a, s, c in runs])
+        emit([{"arm": a, "seed": s, "steps": c["steps"]} for a, s, c in runs])
         return 0
     with quick_imports():
         from unify.study import run_study
@@ -184,7 +162,7 @@ def study(
     outcome = run_study(
         str(file), words, lambda text: typer.echo(text, err=as_json), tiny, jobs, only, gather
     )
-    _emit(outcome.rows) if as_json else _tell(outcome)
+    emit(outcome.rows) if as_json else _tell(outcome)
     for name, message in outcome.failed.items():
         typer.echo(f"failed: {name}: {message}", err=True)
     return 1 if outcome.failed else 0
@@ -200,71 +178,6 @@ def _tell(outcome: Any) -> None:
     typer.echo(f"MLflow:  {outcome.mlflow}")
 
 
-@app.command(name="eval")
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="machine.key=value, e.g. machine.devices=8")
-    ] = None,
-    again: Annotated[bool, typer.Option(help="Measure again what is stored.")] = False,
-    as_json: Json = False,
-) -> int:
-    """Score a finished run, on one device or several; scores go to its folder and to MLflow."""
-    with quick_imports():
-        from unify.assemble import machine_of, open_run
-        from unify.distributed import is_first
-        from unify.evaluate import evaluate as evaluate_run
-        from unify.launch import spawn, spawns
-        from unify.report.console import print_results
-        from unify.tracking import ship_scores
-
-    machine = machine_of(run, overrides or [])
-    if spawns(machine):
-        return spawn(machine["devices"], lambda text: typer.echo(text, err=as_json))
-    opened, config, recipe = open_run(run, trusted_files=True, machine=machine)
-    rows = evaluate_run(opened, recipe, config, again)
-    if is_first():
-        ship_scores(opened.folder, machine["tracker"], machine["runs"])
-        _emit(rows) if as_json else print_results(rows)
-    return 0
-
-
-@app.command()
-def sample(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    settings: Annotated[
-        list[str] | None, typer.Argument(help="key=value of its sampler, e.g. guidance=3 steps=50")
-    ] = None,
-    prompt: Annotated[
-        list[str] | None, typer.Option("--prompt", "-p", help="May be given again.")
-    ] = None,
-    source: Annotated[
-        list[Path] | None,
-        typer.Option(help="Picture to draw from; again: several.", exists=True, dir_okay=False),
-    ] = None,
-    negative: Annotated[str, typer.Option(help="What guidance moves away from.")] = "",
-    arith: Annotated[
-        str, typer.Option(help="Sum of prompts as latents instead: 'A + B - C'.")
-    ] = "",
-    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("samples.png"),
-    seed: int = 0,
-    count: Annotated[int, typer.Option(min=1, help="Images per prompt.")] = 1,
-) -> int:
-    """Draw images with a trained run: for prompts, from source images, or both."""
-    with quick_imports():
-        from unify.distributed import is_first
-        from unify.grids import save_grid
-        from unify.sample import Ask
-        from unify.sample import sample as draw
-
-    ask = Ask(prompt or [], source or [], negative, arith, settings or [], seed, count)
-    drawn = draw(run, ask)
-    if is_first():
-        save_grid(drawn, out)
-    _say(str(out))
-    return 0
-
-
 @app.command()
 def check(
     files: Annotated[list[Path], typer.Argument(help="YAML files: experiments, parts, studies.")],
@@ -276,7 +189,7 @@ def check(
 
     problems = {str(file): check_file(str(file)) for file in files}
     if as_json:
-        _emit({file: [vars(p) for p in found] for file, found in problems.items()})
+        emit({file: [vars(p) for p in found] for file, found in problems.items()})
     else:
         for file, found in problems.items():
             typer.echo(f"{file}: {'ok' if not found else ''}".rstrip())
@@ -324,18 +237,7 @@ def bench(
     from unify.bench import lines
 
     figures = measure(str(file) if file else None, overrides or [], steps)
-    _emit(figures) if as_json else typer.echo("\n".join(lines(figures)))
-    return 0
-
-
-@app.command()
-def sync(run: Annotated[Path, typer.Argument(help="Run folder.")], uri: str = "") -> int:
-    """Send what MLflow has not got yet."""
-    from unify.runs import Run
-    from unify.tracking import sync as send
-
-    facts = Run(run).info
-    typer.echo(f"{send(run, uri)} records sent of {facts['name']}")
+    emit(figures) if as_json else typer.echo("\n".join(lines(figures)))
     return 0
 
 
@@ -350,9 +252,13 @@ def doctor(
 
     found = diagnose(runs, tracker, (lambda _: None) if as_json else typer.echo)
     if as_json:
-        _emit(as_data(found))
+        emit(as_data(found))
     return int(any(finding.state == "problem" for finding in found))
 
+
+run_commands.add_commands(app)
+plan_command.add_commands(app)
+cluster_commands.add_commands(app)
 
 if __name__ == "__main__":
     main()

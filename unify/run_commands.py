@@ -1,4 +1,4 @@
-"""`unify export`: what is done with a run folder. Heavy imports are inside commands."""
+"""`unify eval | sample | export | sync`: what is done with a run. Heavy imports are inside."""
 
 from __future__ import annotations
 
@@ -8,6 +8,70 @@ from typing import Annotated
 import typer
 
 from unify.importing import quick_imports
+from unify.options import Json, emit, say
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="machine.key=value, e.g. machine.devices=8")
+    ] = None,
+    again: Annotated[bool, typer.Option(help="Measure again what is stored.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Score a finished run, on one device or several; scores go to its folder and to MLflow."""
+    with quick_imports():
+        from unify.assemble import machine_of, open_run
+        from unify.distributed import is_first
+        from unify.evaluate import evaluate as evaluate_run
+        from unify.launch import spawn, spawns
+        from unify.report.console import print_results
+        from unify.tracking import ship_scores
+
+    machine = machine_of(run, overrides or [])
+    if spawns(machine):
+        return spawn(machine["devices"], lambda text: typer.echo(text, err=as_json))
+    opened, config, recipe = open_run(run, trusted_files=True, machine=machine)
+    rows = evaluate_run(opened, recipe, config, again)
+    if is_first():
+        ship_scores(opened.folder, machine["tracker"], machine["runs"])
+        emit(rows) if as_json else print_results(rows)
+    return 0
+
+
+def sample(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="key=value of its sampler, e.g. guidance=3 steps=50")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="May be given again.")
+    ] = None,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(help="Picture to draw from; again: several.", exists=True, dir_okay=False),
+    ] = None,
+    negative: Annotated[str, typer.Option(help="What guidance moves away from.")] = "",
+    arith: Annotated[
+        str, typer.Option(help="Sum of prompts as latents instead: 'A + B - C'.")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("samples.png"),
+    seed: int = 0,
+    count: Annotated[int, typer.Option(min=1, help="Images per prompt.")] = 1,
+) -> int:
+    """Draw images with a trained run: for prompts, from source images, or both."""
+    with quick_imports():
+        from unify.distributed import is_first
+        from unify.grids import save_grid
+        from unify.sample import Ask
+        from unify.sample import sample as draw
+
+    ask = Ask(prompt or [], source or [], negative, arith, settings or [], seed, count)
+    drawn = draw(run, ask)
+    if is_first():
+        save_grid(drawn, out)
+    say(str(out))
+    return 0
 
 
 def export(
@@ -28,5 +92,17 @@ def export(
     typer.echo(str(write(Run(run), checkpoint, out, raw)))
 
 
+def sync(run: Annotated[Path, typer.Argument(help="Run folder.")], uri: str = "") -> int:
+    """Send what MLflow has not got yet."""
+    from unify.runs import Run
+    from unify.tracking import sync as send
+
+    facts = Run(run).info
+    typer.echo(f"{send(run, uri)} records sent of {facts['name']}")
+    return 0
+
+
 def add_commands(app: typer.Typer) -> None:
-    app.command()(export)
+    app.command(name="eval")(evaluate)
+    for command in (sample, export, sync):
+        app.command()(command)

@@ -11,25 +11,31 @@ nothing that is not a subclass of what its place is annotated with ever is.
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
-import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple, get_origin
+from typing import Any
 
 from unify.config.check import Completion
-from unify.config.classes import contracts, locate_class, names, options, parameters, shape
+from unify.config.classes import locate_class
+from unify.config.construction import LoadWeights, build, build_recipe
 from unify.config.cross import cross_checks
 from unify.config.grid import named, of_arm, of_budget, points, words
-from unify.config.load import OVERLAYS, Tree, arm, finish, load, override
+from unify.config.identity import (
+    OUTSIDE_HASH,
+    Needed,
+    config_hash,
+    needed_key,
+    needed_runs,
+)
+from unify.config.load import Tree, arm, finish, load, override
 from unify.config.tree import COMMAND_LINE, ConfigError, Node, Problem, dump, parse, suggest
 from unify.recipe import Cluster, Machine, Recipe, Study
 
 __all__ = [
+    "OUTSIDE_HASH",
     "ConfigError",
+    "LoadWeights",
     "Needed",
     "Problem",
     "Tree",
@@ -52,23 +58,7 @@ __all__ = [
 ]
 
 Completed = dict[str, Any]
-LoadWeights = Callable[[Any, Any], None]
-Construct = Callable[[type, dict[str, Any]], Any]
-
 NAMING_ARMS = {"claims": ("higher", "lower"), "controls": ("arm", "than")}
-
-# What a run was trained on and with is its identity; where it ran and how it is scored is not.
-OUTSIDE_HASH = (
-    "machine",
-    "logging",
-    "tiny",
-    "study",
-    "name",
-    "replicate",
-    "evaluation",
-    "image_sampling",
-    "text_sampling",
-)
 
 
 def complete(tree: Tree, schema: type | None = None, partial: bool = False) -> Completed:
@@ -240,135 +230,3 @@ def on_machine(machine: Completed, words: Sequence[str]) -> Completed:
     completed = complete(Tree(root, problems), Recipe, partial=True)["machine"]
     said = root.get("machine")
     return machine | {key: completed[key] for key in (said.value if said else ())}
-
-
-class Needed(NamedTuple):
-    """An experiment whose weights another starts from: its file, form, and what its seeds add."""
-
-    path: str
-    tiny: bool = False
-    seed: int = 0
-
-
-def needed_key(weights: Mapping[str, Any]) -> str:
-    """What a needed run goes by: its path, and the seed if there is one."""
-    return weights["run"] + (f" seed {weights['seed']}" if weights.get("seed") else "")
-
-
-def needed_runs(completed: Completed) -> dict[str, Needed]:
-    """The experiments whose weights this one starts from, what they need themselves first.
-
-    By their keys, paths being absolute, in the order to train them.
-    """
-    found: dict[str, Needed] = {}
-
-    def visit(value: Any) -> None:
-        children = value.values() if isinstance(value, dict) else value
-        for child in children if isinstance(value, (dict, list)) else ():
-            visit(child)
-        weights = value.get("weights") if isinstance(value, dict) and "class" in value else None
-        if isinstance(weights, dict):
-            said = Needed(weights["run"], weights.get("tiny", False), weights.get("seed", 0))
-            found.setdefault(needed_key(weights), said)
-
-    visit({key: value for key, value in completed.items() if key not in OVERLAYS})
-    return found
-
-
-def config_hash(
-    completed: Completed, needed_hashes: Mapping[str, str], data_fingerprint: str
-) -> str:
-    """10 hex digits that name what is trained.
-
-    They cover the completed config without OUTSIDE_HASH, so machine and evaluation may change, and
-    no place of a file: a needed run counts by its own hash (`needed_hashes` by the key that
-    `needed_runs` gives), a weights folder by the hash in its config.json, the data source by its
-    fingerprint, a class in a Python file by the file's and its own name.
-    """
-
-    def identity(value: Any) -> Any:
-        if isinstance(value, list):
-            return [identity(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        out = {key: identity(item) for key, item in value.items()}
-        if "class" in value:
-            out["class"] = os.path.basename(value["class"])
-            weights = value.get("weights")
-            if isinstance(weights, dict):
-                named = [weights["part"]] if "part" in weights else []
-                out["weights"] = " ".join([needed_hashes[needed_key(weights)], *named])
-            elif weights is not None:
-                saved = json.loads((Path(weights) / "config.json").read_text(encoding="utf-8"))
-                out["weights"] = saved["hash"]
-        return out
-
-    kept = {key: value for key, value in completed.items() if key not in OUTSIDE_HASH}
-    if isinstance(kept.get("data"), dict):
-        kept["data"] = {k: v for k, v in kept["data"].items() if k != "source"}
-    text = json.dumps([identity(kept), data_fingerprint], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def build(
-    value: Any,
-    load_weights: LoadWeights | None = None,
-    expect: Any = object,
-    construct: Construct | None = None,
-) -> Any:
-    """The objects that a completed node describes, parts before what they are part of.
-
-    `expect` is the contract of the place. `load_weights(part, weights)` is called on every part
-    whose node names weights, right after it was constructed; weights are `{"run": path}`, with
-    the name of a `part` or not, or the path of a folder. `construct(cls, arguments)` replaces
-    `cls(**arguments)`. Raises what the constructors raise.
-    """
-    parts = contracts(expect)
-    if isinstance(value, dict) and parts and ("class" in value or is_dataclass(parts[0])):
-        return _build_part(value, parts, load_weights, construct)
-    for hint in options(expect):
-        origin, inner = shape(hint)
-        if isinstance(value, dict) and origin is dict:
-            return {
-                k: build(child, load_weights, inner[0], construct) for k, child in value.items()
-            }
-        if isinstance(value, list) and origin is list:
-            items = [build(child, load_weights, inner[0], construct) for child in value]
-            return tuple(items) if (get_origin(hint) or hint) is tuple else items
-        if isinstance(value, list) and origin is tuple:
-            children = zip(value, inner, strict=True)
-            return tuple(build(c, load_weights, item, construct) for c, item in children)
-        if isinstance(value, str) and origin is Path:
-            return Path(value)
-    return copy.deepcopy(value)
-
-
-def _build_part(
-    node: dict[str, Any],
-    expected: tuple[type, ...],
-    load_weights: LoadWeights | None,
-    construct: Construct | None,
-) -> Any:
-    cls: Any = locate_class(node["class"], trusted=False) if "class" in node else expected[0]
-    if not issubclass(cls, expected):
-        raise ValueError(f"{node['class']} is not a {names(expected)}; complete the config first")
-    known = parameters(cls)
-    arguments = {
-        key: build(child, load_weights, known[key].hint, construct)
-        for key, child in node.items()
-        if key not in ("class", "weights")
-    }
-    part = construct(cls, arguments) if construct else cls(**arguments)
-    if load_weights is not None and "weights" in node:
-        load_weights(part, node["weights"])
-    return part
-
-
-def build_recipe(
-    completed: Completed,
-    load_weights: LoadWeights | None = None,
-    schema: type = Recipe,
-    construct: Construct | None = None,
-) -> Any:
-    """The `Recipe` (or another dataclass of the top level) with every part built."""
-    return build(completed, load_weights, schema, construct)

@@ -1,0 +1,79 @@
+"""From a completed config to objects; nothing is built that its place is not annotated with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, get_origin
+
+from unify.config.classes import contracts, locate_class, names, options, parameters, shape
+from unify.recipe import Recipe
+
+LoadWeights = Callable[[Any, Any], None]
+Construct = Callable[[type, dict[str, Any]], Any]
+
+
+def build(
+    value: Any,
+    load_weights: LoadWeights | None = None,
+    expect: Any = object,
+    construct: Construct | None = None,
+) -> Any:
+    """The objects that a completed node describes, parts before what they are part of.
+
+    `expect` is the contract of the place. `load_weights(part, weights)` is called on every part
+    whose node names weights, right after it was constructed; weights are `{"run": path}`, with
+    the name of a `part` or not, or the path of a folder. `construct(cls, arguments)` replaces
+    `cls(**arguments)`. Raises what the constructors raise.
+    """
+    parts = contracts(expect)
+    if isinstance(value, dict) and parts and ("class" in value or is_dataclass(parts[0])):
+        return _build_part(value, parts, load_weights, construct)
+    for hint in options(expect):
+        origin, inner = shape(hint)
+        if isinstance(value, dict) and origin is dict:
+            return {
+                k: build(child, load_weights, inner[0], construct) for k, child in value.items()
+            }
+        if isinstance(value, list) and origin is list:
+            items = [build(child, load_weights, inner[0], construct) for child in value]
+            return tuple(items) if (get_origin(hint) or hint) is tuple else items
+        if isinstance(value, list) and origin is tuple:
+            children = zip(value, inner, strict=True)
+            return tuple(build(c, load_weights, item, construct) for c, item in children)
+        if isinstance(value, str) and origin is Path:
+            return Path(value)
+    return copy.deepcopy(value)
+
+
+def _build_part(
+    node: dict[str, Any],
+    expected: tuple[type, ...],
+    load_weights: LoadWeights | None,
+    construct: Construct | None,
+) -> Any:
+    cls: Any = locate_class(node["class"], trusted=False) if "class" in node else expected[0]
+    if not issubclass(cls, expected):
+        raise ValueError(f"{node['class']} is not a {names(expected)}; complete the config first")
+    known = parameters(cls)
+    arguments = {
+        key: build(child, load_weights, known[key].hint, construct)
+        for key, child in node.items()
+        if key not in ("class", "weights")
+    }
+    part = construct(cls, arguments) if construct else cls(**arguments)
+    if load_weights is not None and "weights" in node:
+        load_weights(part, node["weights"])
+    return part
+
+
+def build_recipe(
+    completed: dict[str, Any],
+    load_weights: LoadWeights | None = None,
+    schema: type = Recipe,
+    construct: Construct | None = None,
+) -> Any:
+    """The `Recipe` (or another dataclass of the top level) with every part built."""
+    return build(completed, load_weights, schema, construct)

@@ -1,0 +1,93 @@
+"""What a config trains: the runs that it needs first, and the hash that names it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from unify.config.load import OVERLAYS
+
+# What a run was trained on and with is its identity; where it ran and how it is scored is not.
+OUTSIDE_HASH = (
+    "machine",
+    "logging",
+    "tiny",
+    "study",
+    "name",
+    "replicate",
+    "evaluation",
+    "image_sampling",
+    "text_sampling",
+)
+
+
+class Needed(NamedTuple):
+    """An experiment whose weights another starts from: its file, form, and what its seeds add."""
+
+    path: str
+    tiny: bool = False
+    seed: int = 0
+
+
+def needed_key(weights: Mapping[str, Any]) -> str:
+    """What a needed run goes by: its path, and the seed if there is one."""
+    return weights["run"] + (f" seed {weights['seed']}" if weights.get("seed") else "")
+
+
+def needed_runs(completed: dict[str, Any]) -> dict[str, Needed]:
+    """The experiments whose weights this one starts from, what they need themselves first.
+
+    By their keys, paths being absolute, in the order to train them.
+    """
+    found: dict[str, Needed] = {}
+
+    def visit(value: Any) -> None:
+        children = value.values() if isinstance(value, dict) else value
+        for child in children if isinstance(value, (dict, list)) else ():
+            visit(child)
+        weights = value.get("weights") if isinstance(value, dict) and "class" in value else None
+        if isinstance(weights, dict):
+            said = Needed(weights["run"], weights.get("tiny", False), weights.get("seed", 0))
+            found.setdefault(needed_key(weights), said)
+
+    visit({key: value for key, value in completed.items() if key not in OVERLAYS})
+    return found
+
+
+def config_hash(
+    completed: dict[str, Any], needed_hashes: Mapping[str, str], data_fingerprint: str
+) -> str:
+    """10 hex digits that name what is trained.
+
+    They cover the completed config without OUTSIDE_HASH, so machine and evaluation may change, and
+    no place of a file: a needed run counts by its own hash (`needed_hashes` by the key that
+    `needed_runs` gives), a weights folder by the hash in its config.json, the data source by its
+    fingerprint, a class in a Python file by the file's and its own name.
+    """
+
+    def identity(value: Any) -> Any:
+        if isinstance(value, list):
+            return [identity(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        out = {key: identity(item) for key, item in value.items()}
+        if "class" in value:
+            out["class"] = os.path.basename(value["class"])
+            weights = value.get("weights")
+            if isinstance(weights, dict):
+                named = [weights["part"]] if "part" in weights else []
+                out["weights"] = " ".join([needed_hashes[needed_key(weights)], *named])
+            elif weights is not None:
+                saved = json.loads((Path(weights) / "config.json").read_text(encoding="utf-8"))
+                out["weights"] = saved["hash"]
+        return out
+
+    kept = {key: value for key, value in completed.items() if key not in OUTSIDE_HASH}
+    if isinstance(kept.get("data"), dict):
+        kept["data"] = {k: v for k, v in kept["data"].items() if k != "source"}
+    text = json.dumps([identity(kept), data_fingerprint], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
