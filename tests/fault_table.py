@@ -52,7 +52,7 @@ ROWS = {
     29: ("hostile checkpoint, tar, YAML", "nothing is executed"),
     30: ("hostile captions; secrets in the environment", "no script node; no secret on disk"),
     31: ("uneven ranks", "refused before the first step; what differs is named"),
-    32: ("rank frozen or dead", "all stop within the timeout; the rank is named"),
+    32: ("rank frozen or dead", "all stop within seconds of the timeout; the rank is named"),
     33: ("loader worker dead or stuck", "error within the timeout; no process left"),
     34: ("host memory exhausted", "one message; resumes"),
     35: ("hash seed, locale, time zone, odd path", "same weights"),
