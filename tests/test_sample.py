@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from test_cli import ROOT
 
-from unify import cli
+from unify import run_commands
 from unify.assemble import open_run
 from unify.config import load_recipe
 from unify.data.module import Data
@@ -64,7 +64,7 @@ def ask(monkeypatch, tmp_path):
             model=model, data=data, machine=Machine(), image_sampling={"guidance": 3.0, "steps": 20}
         )
         monkeypatch.setattr("unify.sample.open_run", lambda *_, **__: (None, None, recipe))
-        assert cli.sample(tmp_path, out=tmp_path / "out.png", **given) == 0
+        assert run_commands.sample(tmp_path, out=tmp_path / "out.png", **given) == 0
         facts = json.loads((tmp_path / "out.json").read_text())
         return model.asked | {"titles": facts["titles"]}
 
