@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from test_cli import ROOT
 
-from unify import run_commands
+from unify import cli, run_commands
 from unify.assemble import open_run
 from unify.config import load_recipe
 from unify.data.module import Data

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from small import DIM, PROMPTS, SIDE, awake, confusion, learn
 
-from unify import run_commands
 from unify.batch import Batch
 from unify.fit import accumulation
 from unify.flow import LogitNormalTime, SinCosPath, UniformTime
@@ -30,6 +29,7 @@ from unify.noise import Noise
 from unify.paradigms.crossflow import CrossFlow, parse, standardise, twins
 from unify.paradigms.crossflow_from_image import CrossFlowCaption, CrossFlowImages
 from unify.recipe import Machine
+from unify.run_commands import sample
 from unify.tokenizers.pixels import Pixels
 from unify.tokenizers.text import Bytes
 
@@ -419,18 +419,16 @@ def test_command_line_draws_sums_of_prompts(monkeypatch, tmp_path):
     recipe = SimpleNamespace(model=awake(make()), machine=Machine(), image_sampling={"steps": 2})
     monkeypatch.setattr("unify.sample.open_run", lambda *args, **kwargs: (None, None, recipe))
     out = tmp_path / "sum.png"
-    assert run_commands.sample(tmp_path, arith="a dog + cat - dog", out=out, count=3) == 0
+    assert sample(tmp_path, arith="a dog + cat - dog", out=out, count=3) == 0
     assert out.exists()
-    assert run_commands.sample(tmp_path, prompt=["a dog"], out=out) == 0
-    assert (
-        run_commands.sample(tmp_path, ["guidance=2", "steps=3"], arith="a dog + cat", out=out) == 0
-    )
+    assert sample(tmp_path, prompt=["a dog"], out=out) == 0
+    assert sample(tmp_path, ["guidance=2", "steps=3"], arith="a dog + cat", out=out) == 0
     for given in ({}, {"prompt": ["a dog"], "arith": "cat"}):
         with pytest.raises(ValueError, match="either --prompt or --arith"):
-            run_commands.sample(tmp_path, out=out, **given)
+            sample(tmp_path, out=out, **given)
     recipe.model = make(CrossFlowImages)
     with pytest.raises(ValueError, match="a CrossFlowImages has no text latents"):
-        run_commands.sample(tmp_path, arith="a + b", out=out)
+        sample(tmp_path, arith="a + b", out=out)
 
 
 # From an image
