@@ -56,7 +56,7 @@ from unify import cli
 
 def late(text):
     time.sleep(0.3)
-    print(text, end=" ")
+    sys.stdout.write(f"{text} ")  # whole, though two write at once
 
 def command(*_, **__):
     atexit.register(print, "function")
