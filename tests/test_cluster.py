@@ -407,18 +407,21 @@ def training(folder, seconds=300):
 
 
 def kill_node(name):
-    """What happens when a machine goes: its daemon, the keepers of its steps, what they started."""
-    ends, here = set(), f"SLURMD_NODENAME={name}".encode()
+    """What happens when a machine goes: its daemon, the keepers of its steps, what they started.
+
+    In that order: a keeper that lives would still tell how its task has ended.
+    """
+    keepers, tasks, here = set(), set(), f"SLURMD_NODENAME={name}".encode()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (process / "cmdline").read_bytes().decode().split("\0")
             if words[0].endswith("slurmd") and name in words:
-                ends.add(int(process.name))
+                keepers.add(int(process.name))
             if here in (process / "environ").read_bytes().split(b"\0"):
                 parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-                ends.add(int(process.name))
+                (keepers if "slurmstepd" in words[0] else tasks).add(int(process.name))
                 if "slurmstepd" in Path(f"/proc/{parent}/cmdline").read_text():
-                    ends.add(parent)
-    for process in ends:
+                    keepers.add(parent)
+    for process in [*keepers, *(tasks - keepers)]:
         with suppress(OSError):
             os.kill(process, signal.SIGKILL)
