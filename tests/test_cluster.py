@@ -379,8 +379,10 @@ class TestReal:
             assert time.monotonic() < end, log(tmp_path)
             time.sleep(0.2)
         kill_node("node2")
-        wait(number, {"PENDING", "CONFIGURING"}, 300)
-        subprocess.run(["bash", LAB, "up", lab], check=True, timeout=120, capture_output=True)
+        try:
+            wait(number, {"PENDING", "CONFIGURING"}, 300)
+        finally:  # the other tests need it
+            subprocess.run(["bash", LAB, "up", lab], check=True, timeout=120, capture_output=True)
         assert wait(number, {"COMPLETED", "FAILED"}) == "COMPLETED", log(tmp_path)
         resumed = re.findall(r"resuming from .*step-(\d+)", log(tmp_path))
         assert int(resumed[0]) >= before
