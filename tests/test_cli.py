@@ -88,6 +88,8 @@ def test_output_that_cannot_be_written_is_no_success():
 
 
 def test_imports_are_quick_and_leave_collection_as_it_was():
+    gc.unfreeze()  # what another test has imported so
+    assert gc.get_freeze_count() == 0
     with quick_imports():
         assert not gc.isenabled()
     assert gc.isenabled()
