@@ -9,9 +9,12 @@ and again while they come in takes a sixth of the time that `unify train` takes 
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+atexit.register(gc.unfreeze)  # where the interpreter is torn down, it collects what is left
 
 
 @contextmanager
