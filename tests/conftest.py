@@ -14,6 +14,11 @@ def pytest_addoption(parser):
         default=str(ROOT / "experiments"),
         help="folder of experiment YAMLs that the contract tests run on",
     )
+    parser.addoption(
+        "--record",
+        action="store_true",
+        help="write the golden losses anew (tests/golden says when)",
+    )
     parser.addoption("--faults", help="file that keeps how many faults were injected")
     parser.addoption(
         "--drill", action="store_true", help="inject faults as often as the full matrix does"
