@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from places import PYTHONPATH
+
 FILE = Path(__file__).parent.parent / "experiments" / "transfusion.yaml"
 TRAIN = ["train", "-c", str(FILE), "--tiny"]  # a run of seconds, which needs no other
 
@@ -31,7 +33,7 @@ class Commands:
 
     def __init__(self, folder: Path):
         # the fork server does not get pytest's sys.path
-        os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+        os.environ["PYTHONPATH"] = PYTHONPATH
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["resume_child"])
         self.folder, self.count = folder, 0

@@ -1,11 +1,8 @@
 """Options and fixtures that every test shares."""
 
-from pathlib import Path
-
 import pytest
 from fault_table import Faults
-
-ROOT = Path(__file__).parent.parent
+from places import ROOT
 
 
 def pytest_addoption(parser):

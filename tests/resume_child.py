@@ -8,7 +8,7 @@ import vector_quantize_pytorch  # noqa: F401
 from diffusers import AutoencoderKL  # noqa: F401
 
 from unify.config import load_recipe
-from unify.train import train
+from unify.training.train_run import train
 
 
 def run(path: str, overrides: list[str]) -> None:

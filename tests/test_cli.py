@@ -4,13 +4,11 @@ import gc
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-from unify.importing import quick_imports
-
-ROOT = Path(__file__).parent.parent
+from unify.support.fast_imports import quick_imports
 
 
 def unify(*arguments, cwd=ROOT):
@@ -41,7 +39,7 @@ def test_training_parts_import_only_what_they_use():
     code = (
         "import sys, lightning\n"  # brings transformers along, where that is installed
         "theirs = set(sys.modules)\n"
-        "import unify.train, unify.paradigms.transfusion, unify.paradigms.ar_vq\n"
+        "import unify.training.train_run, unify.paradigms.transfusion, unify.paradigms.ar_vq\n"
         "heavy = {'transformers', 'diffusers', 'timm', 'mlflow', 'vector_quantize_pytorch'}\n"
         "print(sorted(heavy & (sys.modules.keys() - theirs)))"
     )

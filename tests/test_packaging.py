@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parent.parent
 PROBE = """
 import tokenizers, transformers, sys
 from transformers import PreTrainedTokenizerFast

@@ -12,11 +12,11 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from unify.callbacks import EachStep, Recorder, check_terms
-from unify.checkpoint import STATE, Checkpoints, latest_valid
-from unify.journal import Journal
 from unify.paradigm import Term
-from unify.strategy import Single
+from unify.runs.journal import Journal
+from unify.training.callbacks import EachStep, Recorder, check_terms
+from unify.training.checkpointing import STATE, Checkpoints, latest_valid
+from unify.training.strategies import Single
 
 ROWS = 4
 

@@ -15,10 +15,12 @@ from typing import Annotated, Any
 
 import typer
 
-from unify import cluster_commands, plan_command, run_commands
-from unify.data.commands import data_app
-from unify.importing import quick_imports
-from unify.options import Json, Overrides, Tiny, emit, say
+from unify.commands import cluster as cluster_commands
+from unify.commands import plan as plan_command
+from unify.commands import runs as run_commands
+from unify.commands.arguments import Json, Overrides, Tiny, emit, say
+from unify.commands.data import data_app
+from unify.support.fast_imports import quick_imports
 
 app = typer.Typer(
     help="Controlled comparison of the ways to unify multimodal understanding and generation.",
@@ -57,8 +59,8 @@ def _end(status: int) -> None:
 
     To take torch and all else apart takes two seconds, and aborts ranks (distributed.py).
     """
-    if "unify.distributed" in sys.modules:
-        from unify.distributed import end
+    if "unify.distributed.ranks" in sys.modules:
+        from unify.distributed.ranks import end
 
         end(status)
     threading._shutdown()  # type: ignore[attr-defined]
@@ -71,9 +73,9 @@ def _end(status: int) -> None:
 
 def _of_other_ranks(error: Exception) -> Exception:
     """An exchange may fail anywhere; what other ranks are to blame for, a scheduler resumes."""
-    if "unify.distributed" not in sys.modules or type(error).__name__ in STATUS:
+    if "unify.distributed.ranks" not in sys.modules or type(error).__name__ in STATUS:
         return error
-    from unify.distributed import lost_ranks
+    from unify.distributed.ranks import lost_ranks
 
     return lost_ranks(error) or error
 
@@ -101,16 +103,16 @@ def train(
     """Train one experiment, or resume it; prints the run folder."""
     with quick_imports():
         from unify.config import load_recipe
-        from unify.config.tree import dump
+        from unify.config.yaml_tree import dump
 
     completed = load_recipe(str(config), overrides or [], tiny)
     if print_config:
         typer.echo(dump(completed))
         return 0
     with quick_imports():
-        from unify.launch import spawn, spawns
-        from unify.train import ended
-        from unify.train import train as train_run
+        from unify.distributed.local_launch import spawn, spawns
+        from unify.training.train_run import ended
+        from unify.training.train_run import train as train_run
 
     if spawns(completed["machine"]):
         return spawn(completed["machine"]["devices"], typer.echo)
@@ -146,18 +148,18 @@ def study(
     words = [*(overrides or []), *([f"seeds={list(range(seeds))}"] if seeds else [])]
     if arm:
         with quick_imports():
-            from unify.study import run_one
+            from unify.study.run_study import run_one
 
         return run_one(str(file), words, arm, seed, say, tiny, untimed)
     if dry_run:
-        from unify.plan import budgeted
-        from unify.study import jobs as planned_jobs
+        from unify.study.arms import budgeted
+        from unify.study.run_study import jobs as planned_jobs
 
         runs = planned_jobs(*budgeted(str(file), words, tiny))
         emit([{"arm": a, "seed": s, "steps": c["steps"]} for a, s, c in runs])
         return 0
     with quick_imports():
-        from unify.study import run_study
+        from unify.study.run_study import run_study
 
     outcome = run_study(
         str(file), words, lambda text: typer.echo(text, err=as_json), tiny, jobs, only, gather
@@ -207,7 +209,7 @@ def report(
     from unify.report.page import write_report
 
     if mlflow:
-        from unify.study_shipment import fetch_study
+        from unify.study.mlflow_study import fetch_study
 
         fetch_study(mlflow, study.name, study.parent)
     typer.echo(str(write_report(study)))
@@ -233,8 +235,8 @@ def bench(
     as_json: Json = False,
 ) -> int:
     """Measure step time, tokens/s, memory, overhead, start-up and shard reading."""
-    from unify.bench import bench as measure
-    from unify.bench import lines
+    from unify.speed.measure import bench as measure
+    from unify.speed.measure import lines
 
     figures = measure(str(file) if file else None, overrides or [], steps)
     emit(figures) if as_json else typer.echo("\n".join(lines(figures)))

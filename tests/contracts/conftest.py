@@ -13,15 +13,15 @@ import pytest
 import torch
 import yaml
 
-from unify.assemble import assemble
+from unify.assembly.assemble import assemble
 from unify.batch import Batch
 from unify.config import load_recipe
-from unify.config.classes import locate_class
+from unify.config.annotations import locate_class
 from unify.data.source import collate
 from unify.nn.init import initialise
 from unify.noise import Noise
 from unify.paradigm import Paradigm, Term
-from unify.recipe import Recipe
+from unify.schema.experiment import Recipe
 
 
 def is_paradigm(path: Path) -> bool:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unify.nn.trunk import Backbone
-from unify.runs import load_export, save_export
+from unify.runs.folder import load_export, save_export
 
 PROMPTS = ["a red circle at the top left", "a blue square", "a green triangle at the top right"]
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from unify.experiment import Experiment, parameter_groups, weighted
 from unify.noise import Noise
-from unify.recipe import Optimizer
+from unify.schema.experiment import Optimizer
 from unify.tokenizer import ImageTokenizer
+from unify.training.lightning_module import Experiment, parameter_groups, weighted
 
 
 def total_loss(subject, step=0, rows=3):

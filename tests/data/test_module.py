@@ -13,7 +13,7 @@ from lightning import LightningModule, Trainer
 
 from unify.data.module import Data
 from unify.data.source import Record, Source, collate
-from unify.feed import Feed
+from unify.training.lightning_data import Feed
 
 TASKS = {"text_to_image": 8, "caption": 4}
 

@@ -16,11 +16,11 @@ import torch
 from scipy.stats import chisquare
 
 from unify.data.shapes import Shapes
-from unify.data.shapes_checker import Checker, Unreadable, blur, robustness
-from unify.data.shapes_language import ORDINALS, RELATIONS, Spec, at, full, place
-from unify.data.shapes_questions import EDITS
-from unify.data.shapes_scene import BACKGROUND, COLORS, SHAPES, SIZES, Pattern, Scene, Thing
 from unify.data.source import TASKS, collate, images, sources, to_tensor
+from unify.data.world.checker import Checker, Unreadable, blur, robustness
+from unify.data.world.language import ORDINALS, RELATIONS, Spec, at, full, place
+from unify.data.world.questions import EDITS
+from unify.data.world.scene import BACKGROUND, COLORS, SHAPES, SIZES, Pattern, Scene, Thing
 
 WORLD = Shapes()
 HARD = Shapes(

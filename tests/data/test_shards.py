@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unify.data.importer import check, import_images
-from unify.data.index import Damaged, index_folder, samples
+from unify.data.adapters.importer import check, import_images
+from unify.data.adapters.index import Damaged, index_folder, samples
+from unify.data.adapters.tar import Fault, walk
+from unify.data.adapters.verdicts import MAX_TEXT, Bad, clean_text, judge
 from unify.data.module import Data
 from unify.data.shards import Shards
-from unify.data.tar import Fault, walk
-from unify.data.verdicts import MAX_TEXT, Bad, clean_text, judge
 
 
 def picture(n=0, kind="JPEG", size=(20, 16), **options):

@@ -32,11 +32,11 @@ from typing import Any
 import pytest
 from lightning.pytorch import Callback
 
-from unify.assemble import assemble
+from unify.assembly.assemble import assemble
 from unify.config import load_recipe, load_study
-from unify.journal import Journal
 from unify.noise import Noise
-from unify.train import train
+from unify.runs.journal import Journal
+from unify.training.train_run import train
 
 ROOT = Path(__file__).parents[2] / "experiments"
 RECORDS = Path(__file__).parent / "losses"

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from unify.data.shapes import Shapes
-from unify.data.shapes_checker import Checker
-from unify.data.shapes_language import ORDINALS, at
-from unify.data.shapes_scene import Scene
 from unify.data.source import images, to_tensor
+from unify.data.world.checker import Checker
+from unify.data.world.language import ORDINALS, at
+from unify.data.world.scene import Scene
 from unify.metrics.metric import Subject
 from unify.metrics.shapes_compositions import Compositions
 from unify.metrics.shapes_images import (

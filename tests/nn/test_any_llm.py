@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unify.data.module import Data
 from unify.data.shapes import Shapes
-from unify.evaluate import measure
+from unify.evaluation.score_run import measure
 from unify.flow import UniformTime
 from unify.metrics.shapes_texts import Captions, VisualQuestions
 from unify.nn.connector import Connector, PlainEncoder
@@ -21,7 +21,7 @@ from unify.nn.masks import Mask
 from unify.nn.pretrained import PretrainedTrunk
 from unify.nn.pretrained_vlm import PretrainedVLM
 from unify.paradigms.queries_dit import QueriesDiT
-from unify.recipe import Recipe
+from unify.schema.experiment import Recipe
 from unify.tokenizers.pixels import Pixels
 
 DIM, N = 32, 3

@@ -8,15 +8,15 @@ from tiny_experiment import make_trainer
 from torch import nn
 
 from unify.batch import Batch
-from unify.checkpoint import STATE
-from unify.experiment import Experiment
 from unify.nn.frozen import content_hash, freeze, kept_state, left_out, load_kept, sources
 from unify.nn.init import initialise
 from unify.paradigm import Term, Trainable
-from unify.recipe import Optimizer
-from unify.runs import load_export, parameter_counts, save_export
-from unify.strategy import REST, shapes
+from unify.runs.folder import load_export, parameter_counts, save_export
+from unify.schema.experiment import Optimizer
 from unify.tokenizers.vq import VQ, FSQCodes
+from unify.training.checkpointing import STATE
+from unify.training.lightning_module import Experiment
+from unify.training.strategies import REST, shapes
 
 DIM = 4
 

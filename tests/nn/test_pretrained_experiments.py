@@ -13,12 +13,12 @@ from diffusers import (
 )
 from tiny_llms import save_tiny
 
-from unify.assemble import open_run
+from unify.assembly.assemble import open_run
 from unify.batch import Batch
 from unify.config import load_recipe
 from unify.noise import Noise
 from unify.paradigms.queries_dit import QueriesDiT
-from unify.train import train
+from unify.training.train_run import train
 
 PRETRAINED = Path(__file__).parents[2] / "experiments" / "pretrained"
 WIDTH = 32  # of the tiny language models

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from small import DIM, PROMPTS, SIDE, awake, confusion, learn
 
 from unify.batch import Batch
-from unify.fit import accumulation
+from unify.commands.runs import sample
 from unify.flow import LogitNormalTime, SinCosPath, UniformTime
 from unify.nn.flops import counted
 from unify.nn.init import initialise
@@ -28,10 +28,10 @@ from unify.nn.vision import PatchEncoder
 from unify.noise import Noise
 from unify.paradigms.crossflow import CrossFlow, parse, standardise, twins
 from unify.paradigms.crossflow_from_image import CrossFlowCaption, CrossFlowImages
-from unify.recipe import Machine
-from unify.run_commands import sample
+from unify.schema.experiment import Machine
 from unify.tokenizers.pixels import Pixels
 from unify.tokenizers.text import Bytes
+from unify.training.trainer import accumulation
 
 VOCAB, NUMBERS = Bytes.vocab_size, 3 * SIDE * SIDE
 
@@ -417,7 +417,9 @@ def test_expressions_that_say_nothing_are_named(written):
 
 def test_command_line_draws_sums_of_prompts(monkeypatch, tmp_path):
     recipe = SimpleNamespace(model=awake(make()), machine=Machine(), image_sampling={"steps": 2})
-    monkeypatch.setattr("unify.sample.open_run", lambda *args, **kwargs: (None, None, recipe))
+    monkeypatch.setattr(
+        "unify.evaluation.draw_samples.open_run", lambda *args, **kwargs: (None, None, recipe)
+    )
     out = tmp_path / "sum.png"
     assert sample(tmp_path, arith="a dog + cat - dog", out=out, count=3) == 0
     assert out.exists()

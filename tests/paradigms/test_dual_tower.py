@@ -11,7 +11,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from unify.batch import Batch, Segment
-from unify.experiment import parameter_groups, update_ema
 from unify.flow import LogitNormalTime
 from unify.nn.init import initialise
 from unify.nn.patches import LinearPatches
@@ -22,10 +21,11 @@ from unify.nn.vision import PatchEncoder, TimmEncoder
 from unify.noise import Noise
 from unify.paradigms.dual_tower import DualTower
 from unify.paradigms.vlm import VLM
-from unify.recipe import Optimizer
-from unify.runs import load_export, save_export
+from unify.runs.folder import load_export, save_export
+from unify.schema.experiment import Optimizer
 from unify.tokenizers.pixels import Pixels
 from unify.tokenizers.text import Bytes
+from unify.training.lightning_module import parameter_groups, update_ema
 
 PATCHES = (SIDE // 4) ** 2
 TEXT_SIDE = ("trunk.text.", "embed.", "to_text.", "vision.", "project.")

@@ -10,7 +10,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from unify.batch import Batch
-from unify.experiment import parameter_groups
 from unify.flow import UniformTime, guide, shift_time
 from unify.nn.connector import Connector, PlainEncoder, RotaryEncoder
 from unify.nn.denoiser import Denoiser, SanaDenoiser, UNetDenoiser
@@ -22,9 +21,10 @@ from unify.nn.vision import PatchEncoder
 from unify.noise import Noise
 from unify.paradigms.queries_dit import QueriesDiT
 from unify.paradigms.vlm import VLM
-from unify.recipe import Optimizer
+from unify.schema.experiment import Optimizer
 from unify.tokenizers.pixels import Pixels
 from unify.tokenizers.text import Bytes
+from unify.training.lightning_module import parameter_groups
 
 DIM, OUT, N = 32, 24, 4
 QUESTIONS = ["what?", "is it red?", "how many"]
@@ -651,9 +651,9 @@ def test_understanding_is_evaluated_without_being_trained():
     """`answers` join the tasks that metrics see; there is no text term, so no perplexity."""
     from pathlib import Path
 
-    from unify.assemble import assemble
+    from unify.assembly.assemble import assemble
     from unify.config import load_recipe
-    from unify.evaluate import subject_of
+    from unify.evaluation.score_run import subject_of
     from unify.metrics.perplexity import Perplexity
 
     path = Path(__file__).parents[2] / "experiments" / "queries_dit.yaml"

@@ -1,28 +1,26 @@
 """The small vision-language model: layout, loss, and what it gives to those who condition on it."""
 
-from pathlib import Path
-
 import pytest
 import torch
+from places import ROOT
 from small import learn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from unify.assemble import open_run
+from unify.assembly.assemble import open_run
 from unify.batch import Batch, Segment
 from unify.config import load_recipe
-from unify.evaluate import evaluate
+from unify.evaluation.score_run import evaluate
 from unify.nn.frozen import freeze, kept_state
 from unify.nn.init import initialise
 from unify.nn.trunk import Trunk
 from unify.nn.vision import PatchEncoder, TimmEncoder
 from unify.noise import Noise
 from unify.paradigms.vlm import VLM
-from unify.runs import load_export, save_export
+from unify.runs.folder import load_export, save_export
 from unify.tokenizers.text import Bytes
-from unify.train import train
+from unify.training.train_run import train
 
-ROOT = Path(__file__).parents[2]
 DIM = 32
 ASKED = ["is it red?", "what", "how many"]
 

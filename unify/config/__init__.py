@@ -16,10 +16,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from unify.config.check import Completion
-from unify.config.classes import locate_class
+from unify.config.annotations import locate_class
+from unify.config.completion import Completion
 from unify.config.construction import LoadWeights, build, build_recipe
-from unify.config.cross import cross_checks
+from unify.config.cross_checks import cross_checks
 from unify.config.grid import named, of_arm, of_budget, points, words
 from unify.config.identity import (
     OUTSIDE_HASH,
@@ -28,9 +28,9 @@ from unify.config.identity import (
     needed_key,
     needed_runs,
 )
-from unify.config.load import Tree, arm, finish, load, override
-from unify.config.tree import COMMAND_LINE, ConfigError, Node, Problem, dump, parse, suggest
-from unify.recipe import Cluster, Machine, Recipe, Study
+from unify.config.loading import Tree, arm, finish, load, override
+from unify.config.yaml_tree import COMMAND_LINE, ConfigError, Node, Problem, dump, parse, suggest
+from unify.schema.experiment import Cluster, Machine, Recipe, Study
 
 __all__ = [
     "OUTSIDE_HASH",

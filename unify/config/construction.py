@@ -8,8 +8,8 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_origin
 
-from unify.config.classes import contracts, locate_class, names, options, parameters, shape
-from unify.recipe import Recipe
+from unify.config.annotations import contracts, locate_class, names, options, parameters, shape
+from unify.schema.experiment import Recipe
 
 LoadWeights = Callable[[Any, Any], None]
 Construct = Callable[[type, dict[str, Any]], Any]

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
-from unify.config.tree import Node, Problem
-from unify.recipe import QUANTITIES
+from unify.config.yaml_tree import Node, Problem
+from unify.schema.experiment import QUANTITIES
 
 Point = dict[str, Any]  # dotted key -> value
 

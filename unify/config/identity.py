@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unify.config.load import OVERLAYS
+from unify.config.loading import OVERLAYS
 
 # What a run was trained on and with is its identity; where it ran and how it is scored is not.
 OUTSIDE_HASH = (

@@ -12,7 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
-from unify.data.shapes_questions import (
+from unify.data.source import TASKS, Record, Source, Split
+from unify.data.world.drawn import TRIES, World
+from unify.data.world.questions import (
     QUESTIONS,
     Composition,
     Edit,
@@ -21,9 +23,7 @@ from unify.data.shapes_questions import (
     edit,
     possible_edits,
 )
-from unify.data.shapes_scene import Scene
-from unify.data.shapes_world import TRIES, World
-from unify.data.source import TASKS, Record, Source, Split
+from unify.data.world.scene import Scene
 
 EVALUATION_RECORDS = 10_000  # of each split but train
 

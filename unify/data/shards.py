@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from unify.data.images import decode
-from unify.data.index import read_columns, read_image, read_index
+from unify.data.adapters.images import decode
+from unify.data.adapters.index import read_columns, read_image, read_index
 from unify.data.source import Record, Source, Split
 
 SPLITS: tuple[Split, ...] = ("validation", "test", "train")  # in this order over the hash

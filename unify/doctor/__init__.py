@@ -23,7 +23,7 @@ from unify.doctor.hardware import devices, ranks
 from unify.doctor.places import host, run_folder, seen_by_all, tracker
 from unify.doctor.slurm import cluster, job
 from unify.doctor.software import attention, compiler, installed, vision
-from unify.environment import environment, redact
+from unify.support.environment import environment, redact
 
 LIMIT = 180.0  # seconds of one check: a file system that does not answer cannot be asked to stop
 

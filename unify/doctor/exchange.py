@@ -7,7 +7,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from unify.distributed import device_of, end, world
+from unify.distributed.ranks import device_of, end, world
 
 
 def main() -> None:

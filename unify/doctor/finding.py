@@ -10,7 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from unify.distributed import World
+    from unify.distributed.ranks import World
 
 T = TypeVar("T")
 State = Literal["ok", "note", "problem"]
@@ -42,7 +42,7 @@ def within(seconds: float, function: Callable[[], T]) -> T:
 
 def seat() -> tuple[dict[str, str], World]:
     """This process's environment as a rank, and its place among those started with it."""
-    from unify.distributed import from_slurm, world
+    from unify.distributed.ranks import from_slurm, world
 
     here = dict(os.environ)
     from_slurm(here)

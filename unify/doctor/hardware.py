@@ -164,7 +164,7 @@ def _lost(address: str) -> Finding:
 
 
 def _seats(here: dict[str, str], count: int) -> list[dict[str, str]]:
-    from unify.distributed import free_port  # it needs a torch that works
+    from unify.distributed.ranks import free_port  # it needs a torch that works
 
     common = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": free_port()}
     here = here | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}

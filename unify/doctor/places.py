@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import urlopen
 
 from unify.doctor.finding import Finding, cause, seat, within
-from unify.files import write_atomically
+from unify.support.atomic_files import write_atomically
 
 GIB = 2**30
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -184,7 +184,7 @@ def _await(paths: list[Path], seconds: float) -> list[Path]:
 
 def tracker(setting: str, runs: Path) -> list[Finding]:
     """Whether MLflow can be reached where `machine.tracker` says; nothing is written there."""
-    from unify.tracking import store_uri
+    from unify.tracking.mlflow_process import store_uri
 
     uri = store_uri(setting, runs)
     scheme = urlsplit(uri).scheme

@@ -111,7 +111,7 @@ def job(environment: Mapping[str, str] = os.environ) -> list[Finding]:
     if "SLURM_STEP_NUM_TASKS" not in environment:
         do = "srun unify doctor: on the job's nodes, as its ranks will be"
         return [Finding("job", "note", f"in job {number}, but in no step of it", do)]
-    from unify.distributed import from_slurm, world
+    from unify.distributed.ranks import from_slurm, world
 
     seen = dict(environment)
     from_slurm(seen)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from unify.data.shapes import Shapes
-from unify.data.shapes_checker import Checker
-from unify.data.shapes_scene import Scene
 from unify.data.source import Split, images
-from unify.distributed import shared_out
+from unify.data.world.checker import Checker
+from unify.data.world.scene import Scene
+from unify.distributed.ranks import shared_out
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
 from unify.metrics.shapes_images import passport, picture
 from unify.noise import stable_seed

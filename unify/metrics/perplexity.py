@@ -10,7 +10,7 @@ import math
 import torch
 
 from unify.data.source import collate
-from unify.distributed import shared_out
+from unify.distributed.ranks import shared_out
 from unify.metrics.metric import Grid, Metric, Score, Subject, digest
 from unify.noise import Noise
 from unify.paradigm import Paradigm

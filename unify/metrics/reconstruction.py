@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from unify.data.shapes import Shapes
-from unify.data.shapes_checker import Checker
-from unify.data.shapes_scene import Scene
 from unify.data.source import TASKS, Source, Split, images
+from unify.data.world.checker import Checker
+from unify.data.world.scene import Scene
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest, proportion
 from unify.paradigm import Paradigm
 from unify.tokenizer import ContinuousTokenizer, DiscreteTokenizer, ImageTokenizer

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from unify.batch import Batch
-from unify.data.shapes_checker import Checker
-from unify.data.shapes_language import ORDINALS
 from unify.data.source import Split, collate
+from unify.data.world.checker import Checker
+from unify.data.world.language import ORDINALS
 from unify.metrics.metric import Grid, Metric, Score, Subject, proportion
 from unify.metrics.shapes_images import generate, passport, picture, records_of, shapes_of
 

@@ -30,11 +30,11 @@ from torch import Tensor
 
 from unify.batch import Segment, Text
 from unify.data.shapes import Shapes
-from unify.data.shapes_checker import VERSION, Checker, Unreadable
-from unify.data.shapes_language import Prompt
-from unify.data.shapes_scene import Pattern, Scene
 from unify.data.source import Record, Split, images
-from unify.distributed import shared_out
+from unify.data.world.checker import VERSION, Checker, Unreadable
+from unify.data.world.language import Prompt
+from unify.data.world.scene import Pattern, Scene
+from unify.distributed.ranks import shared_out
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest, proportion
 from unify.noise import stable_seed
 from unify.paradigm import Paradigm

@@ -21,7 +21,7 @@ from torch import Tensor
 from unify.batch import Text
 from unify.data.shapes import Shapes
 from unify.data.source import Record, Split, images, texts
-from unify.distributed import shared_out
+from unify.distributed.ranks import shared_out
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
 from unify.metrics.shapes_images import passport, picture, records_of, shapes_of
 from unify.noise import stable_seed

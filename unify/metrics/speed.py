@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from unify.distributed import ranks
+from unify.distributed.ranks import ranks
 from unify.metrics.metric import Grid, Metric, Score, Subject
 from unify.paradigm import Paradigm
 

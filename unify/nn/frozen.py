@@ -18,7 +18,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from unify.files import sha256
+from unify.support.atomic_files import sha256
 
 Part = TypeVar("Part", bound=nn.Module)
 

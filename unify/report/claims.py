@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unify.analysis.paired_differences import holm
 from unify.report.differences import Comparison, comparison, measured
 from unify.report.html import Html, join, tag
-from unify.report.load import Study
+from unify.report.study_records import Study
 from unify.report.tables import Line
 from unify.report.words import p_value, sentence
-from unify.statistics import holm
 
 CLAIMS = (
     "Written down before the runs: who said it, and which arm should score more. Agrees or "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TextIO
 
-from unify.report.load import Row
+from unify.report.study_records import Row
 from unify.report.tables import cell_text, lines
 
 FORM = "{} ({} to {})"

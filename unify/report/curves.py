@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 
 from unify.report.html import Html, Node, fold, join, tag
-from unify.report.load import Run, Study
 from unify.report.plots import Curve, Point, mean_curve, panel, smooth
+from unify.report.study_records import Run, Study
 from unify.report.tables import swatch
 from unify.report.words import number
 

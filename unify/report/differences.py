@@ -1,4 +1,6 @@
-"""Which arm is better, and whether the seeds and prompts at hand can tell (unify/statistics.py).
+"""Which arm is better, and whether the seeds and prompts at hand can tell.
+
+The statistics are those of analysis/paired_differences.py.
 
 Primary outcomes are those that the study named before it ran; their p are corrected together
 (Holm), and only they get a verdict. All other differences are shown with their intervals.
@@ -13,12 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unify.report.compare import MANY
-from unify.report.html import Html, Node, fold, join, tag
-from unify.report.load import Row, Study
-from unify.report.tables import Line, swatch
-from unify.report.words import number, p_value, plural, sentence
-from unify.statistics import (
+from unify.analysis.paired_differences import (
     Difference,
     crossed,
     detectable,
@@ -27,6 +24,11 @@ from unify.statistics import (
     seeds_needed,
     verdict,
 )
+from unify.report.budget_and_data import MANY
+from unify.report.html import Html, Node, fold, join, tag
+from unify.report.study_records import Row, Study
+from unify.report.tables import Line, swatch
+from unify.report.words import number, p_value, plural, sentence
 
 NOT_COMPARED = ("tokenizer", "generate")  # ceilings and speed
 READING = (

@@ -14,14 +14,14 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from unify.files import write_atomically
-from unify.report.compare import MANY
+from unify.report.budget_and_data import MANY
 from unify.report.html import Html, join, tag
-from unify.report.load import Study
 from unify.report.plots import log_axis
-from unify.report.scaling_figures import scaling_figures
+from unify.report.sizes_and_budgets_figures import scaling_figures
+from unify.report.study_records import Study
 from unify.report.style import ARMS_LIGHT
 from unify.report.tables import Cell, Line, lines
+from unify.support.atomic_files import write_atomically
 
 MARKERS = "osD^vPX*"
 STYLE: dict[Any, Any] = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from unify.report.claims import claims, judgement
 from unify.report.differences import Comparison
-from unify.report.export import markdown_table
-from unify.report.load import Study, load_study
+from unify.report.study_records import Study, load_study
+from unify.report.table_files import markdown_table
 from unify.report.tables import lines
 from unify.report.words import number
 

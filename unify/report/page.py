@@ -11,25 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from unify.report import (
-    cards,
+    arms_and_conditions,
+    budget_and_data,
     claims,
-    compare,
     curves,
     differences,
     figures,
-    gradients,
-    grids,
-    interaction,
+    gradient_curves,
+    paradigm_cards,
     provenance,
-    scaling,
+    sample_pictures,
+    sizes_and_budgets,
     tuning,
 )
-from unify.report.compare import MANY
-from unify.report.export import write_tables
+from unify.report.budget_and_data import MANY
 from unify.report.html import Html, Node, fold, join, tag
-from unify.report.load import RUN_NAME, Run, Study, load_study
+from unify.report.study_records import RUN_NAME, Run, Study, load_study
 from unify.report.style import CSS
 from unify.report.summary import summary
+from unify.report.table_files import write_tables
 from unify.report.tables import (
     CONFIRMATORY_SEEDS,
     Line,
@@ -75,16 +75,16 @@ def render(study: Study) -> str:
         ("compared", "What was compared", _compared(study, found)),
         ("matched", "Budget and data", _matched(study)),
         ("results", "Results", _results(study, found)),
-        ("scaling", "Sizes and budgets", scaling.section(study, found)),
+        ("scaling", "Sizes and budgets", sizes_and_budgets.section(study, found)),
         ("tuning", "Tuning", tuning.section(study)),
         ("claims", "Claims", claims.claims_section(study, found)),
         ("differences", "Differences", differences.section(study, found)),
-        ("interaction", "Arms and conditions", interaction.section(study, found)),
+        ("interaction", "Arms and conditions", arms_and_conditions.section(study, found)),
         ("controls", "Controls", claims.controls_section(study, found)),
         ("figures", "Figures", figures.section(study)),
         ("samples", "Samples", _samples(study)),
         ("curves", "Learning curves", curves.learning_curves(study)),
-        ("gradients", "Gradients", gradients.section(study)),
+        ("gradients", "Gradients", gradient_curves.section(study)),
         ("reproduce", "How to reproduce", provenance.reproduce(study)),
         ("environment", "Environment", provenance.environment(study)),
         ("measured", "How each number was measured", provenance.measured(study)),
@@ -174,7 +174,9 @@ def _arm(study: Study, index: int, found: Sequence[Line]) -> Html:
         rows.append(("Ceiling", tag("span", "; ".join(ceilings))))
     states: dict[str, list[Run]] = {}
     for run in runs:
-        states.setdefault("finished" if run.finished else compare.progress(run), []).append(run)
+        states.setdefault("finished" if run.finished else budget_and_data.progress(run), []).append(
+            run
+        )
     for state, its in states.items():
         badge = tag("span", state, class_=f"badge {'done' if its[0].finished else 'open'}")
         rows.append((seeds_text([run.seed for run in its]).capitalize(), badge))
@@ -193,7 +195,7 @@ def _arm(study: Study, index: int, found: Sequence[Line]) -> Html:
         tag("p", study.paradigm(arm), class_="paradigm"),
         tag("p", doc) if doc else None,
         tag("dl", terms),
-        cards.card(runs[0] if runs else None),
+        paradigm_cards.card(runs[0] if runs else None),
     )
 
 
@@ -207,9 +209,9 @@ def _place(folder: str) -> str:
 def _parameters(run: Run) -> str:
     total, trainable = run.parameters("total"), run.parameters("trainable")
     frozen = run.parameters("frozen_tokenizers")
-    said = [] if total is None else [f"{compare.si(total)} in all"]
-    said += [] if trainable is None else [f"{compare.si(trainable)} trainable"]
-    said += [f"{compare.si(frozen)} in frozen tokenizers"] if frozen else []
+    said = [] if total is None else [f"{budget_and_data.si(total)} in all"]
+    said += [] if trainable is None else [f"{budget_and_data.si(trainable)} trainable"]
+    said += [f"{budget_and_data.si(frozen)} in frozen tokenizers"] if frozen else []
     return ", ".join(said) or "not stated"
 
 
@@ -217,13 +219,13 @@ def _needed(study: Study, part: dict[str, Any]) -> Html:
     """`vae aabbccddeeff (300 steps, 1 min 0 s)`."""
     run = study.before.get(part["hash"])
     seconds = run.info.get("train_seconds") if run else None
-    cost = f" ({run.steps:,} steps, {compare.duration(seconds)})" if run and seconds else ""
+    cost = f" ({run.steps:,} steps, {budget_and_data.duration(seconds)})" if run and seconds else ""
     return join([part.get("name") or "unnamed", " ", tag("code", str(part["hash"])[:12]), cost])
 
 
 def _matched(study: Study) -> Html:
     rows: list[list[Html | str]] = []
-    for q in compare.budget(study):
+    for q in budget_and_data.budget(study):
         said = BADGES[q.matched]
         rows.append(
             [
@@ -234,8 +236,8 @@ def _matched(study: Study) -> Html:
         )
     rows += [["Machine", *(provenance.machine(study.runs_of(a)) for a in study.arms), ""]]
     table = facts(["", *study.arms, ""], rows, "budget")
-    unmatched = compare.not_matched(study)
-    differing = compare.config_differences(study)
+    unmatched = budget_and_data.not_matched(study)
+    differing = budget_and_data.config_differences(study)
     parts: list[Node] = [
         table,
         tag("p", MATCHED, class_="quiet"),
@@ -264,7 +266,7 @@ def _same_data(study: Study) -> Html:
             p.noise,
             seeds_text(p.seeds),
         ]
-        for p in compare.same_data(study)
+        for p in budget_and_data.same_data(study)
     ]
     if not pairs:
         return tag("p", "Fewer than two arms have a run under the same seed.", class_="quiet")
@@ -294,7 +296,7 @@ def _results(study: Study, found: Sequence[Line]) -> Html:
 
 
 def _samples(study: Study) -> Html:
-    found, moments = grids.sample_grids(study), grids.training_samples(study)
+    found, moments = sample_pictures.sample_grids(study), sample_pictures.training_samples(study)
     if not found and not moments:
         return tag("p", "No sample grids were written.")
     note = "Made by the averaged weights with the sampler of the evaluation, and not selected."

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import yaml
 
-from unify.report import compare
+from unify.report import budget_and_data
 from unify.report.html import Html, Node, fold, join, tag
-from unify.report.load import Run, Study
+from unify.report.study_records import Run, Study
 from unify.report.tables import facts
 from unify.report.words import plural, sentence
 
@@ -76,7 +76,7 @@ def environment(study: Study) -> Html:
     """What every run had, and by run what only some had."""
     short: list[list[Node]] = []
     long: list[list[Node]] = []
-    for key, values in compare.environments(study):
+    for key, values in budget_and_data.environments(study):
         text = values[0][0]
         if len(values) > 1:
             text = "; ".join(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unify.report import claims, compare, differences, scaling
-from unify.report.load import Study
+from unify.report import budget_and_data, claims, differences, sizes_and_budgets
+from unify.report.study_records import Study
 from unify.report.tables import CONFIRMATORY_SEEDS, Line
 from unify.report.words import number, plural, sentence
 
 
 def summary(study: Study, found: Sequence[Line]) -> str:
     """What was done and measured, in sentences."""
-    brief = len(study.arms) <= compare.MANY
+    brief = len(study.arms) <= budget_and_data.MANY
     parts = [
         f"{plural(len(study.arms), 'arm')} ({sentence(study.arms) if brief else _grid(study)}), "
         f"{study.seeds_said} each."
@@ -25,7 +25,7 @@ def summary(study: Study, found: Sequence[Line]) -> str:
         if line.metric in study.primary and not line.note and brief:
             values = [f"{a} {number(c.value)}" for a, c in line.cells.items()]
             parts.append(f"{line.metric}: {', '.join(values)}.")
-    parts += scaling.sentences(study, found)
+    parts += sizes_and_budgets.sentences(study, found)
     parts += [*differences.sentences(study, found), *claims.failed_controls(study, found)]
     fewest, _ = study.seeds_done
     if 0 < fewest < CONFIRMATORY_SEEDS:
@@ -41,22 +41,24 @@ def summary(study: Study, found: Sequence[Line]) -> str:
 def _samples(study: Study, brief: bool) -> list[str]:
     """How many samples each arm saw, and of the tasks whose numbers differ."""
     said = []
-    for quantity in compare.budget(study):
+    for quantity in budget_and_data.budget(study):
         arms: dict[str, list[str]] = {}
         for arm in quantity.values:
             arms.setdefault(quantity.text(arm), []).append(arm)
         each = [f"{text} ({sentence(its)})" for text, its in arms.items()]
-        every = quantity.name == compare.SAMPLES
+        every = quantity.name == budget_and_data.SAMPLES
         if every and len(arms) == 1:
             said.append(f"{quantity.name}: {next(iter(arms))} per run.")
-        elif every or (quantity.name.startswith(compare.OF_TASK) and len(arms) > 1 and brief):
+        elif every or (
+            quantity.name.startswith(budget_and_data.OF_TASK) and len(arms) > 1 and brief
+        ):
             said.append(f"{quantity.name}: {sentence(each) if brief else 'not equal'}.")
     return said
 
 
 def _data(study: Study) -> list[str]:
     """Whether the arms that are compared read the same samples of the tasks they share."""
-    pairs = compare.same_data(study, controls=False)
+    pairs = budget_and_data.same_data(study, controls=False)
     kinds = {pair.kind for pair in pairs} - {"not applicable"}
     if not kinds:
         return []

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unify.report.html import Html, Node, escape, join, tag
-from unify.report.load import Row
 from unify.report.plots import interval_plot
+from unify.report.study_records import Row
 from unify.report.words import number, unbroken
 
 CONFIRMATORY_SEEDS = 8  # fewer seeds per arm: "exploratory"

@@ -1,0 +1,500 @@
+"""The study report: complete, escaped, self-contained, and whole where pieces are missing."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from report_study import ARMS, PROMPTS, scores, write_results, write_study
+
+from unify.evaluation.image_grids import save_grid
+from unify.metrics.metric import Grid
+from unify.report import budget_and_data
+from unify.report.console import print_results
+from unify.report.html import join, tag
+from unify.report.page import write_report
+from unify.report.plots import Curve, mean_curve, panel, smooth, thin, ticks
+from unify.report.study_records import Run, load_study
+from unify.report.tables import Cell, lines
+from unify.report.words import number, seeds_text
+
+VOID = {"meta", "img", "br", "input", "line", "path", "circle"}
+EVIL = '<script>alert("x")</script>"\'><img src=x onerror=alert(1)>'
+
+
+class Page(HTMLParser):
+    """Counts elements, collects text and attributes, and fails on tags that do not nest."""
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.count: dict[str, int] = {}
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, name, attributes):
+        self.count[name] = self.count.get(name, 0) + 1
+        self.attributes += [(name, key, value or "") for key, value in attributes]
+        if name not in VOID:
+            self.open.append(name)
+
+    def handle_startendtag(self, name, attributes):
+        assert name in VOID
+        self.count[name] = self.count.get(name, 0) + 1
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def report(folder) -> Page:
+    return Page(write_report(folder).read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return write_study(tmp_path_factory.mktemp("runs") / "quickstart")
+
+
+@pytest.fixture
+def study(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "quickstart")
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def run_folder(study, arm):
+    return next(study.glob(f"{arm}-s0-*"))
+
+
+def test_every_number_of_the_results_is_on_the_page(finished):
+    text = report(finished).text
+    for row in json.loads((finished / "results.json").read_text()):
+        assert row["metric"] in text
+        for value in (row["value"], row["low"], row["high"]):
+            assert value is None or number(value) in text
+        assert f"{row['n']:,}" in text
+
+
+FACTS = [
+    "Codes or latents", "2026-01-02", "1.32 M", "812 k", "25,600", "15.6 T", "1 min 32 s",
+    "Example CPU 3000, 2 cores", "2.15.0", "d34db33fcafe", "aabbccddeeff", "exploratory",
+    "tokenizer/exact 0.992", "vqa: the same 25,600 samples",
+    "unify study experiments/studies/quickstart.yaml", *PROMPTS,
+]  # fmt: skip
+
+
+def test_page_says_what_was_compared_with_which_budget_where_and_how_to_repeat_it(finished):
+    text = report(finished).text
+    for arm, (paradigm, doc) in ARMS.items():
+        place = f"{finished.parent.name}/quickstart/{run_folder(finished, arm).name}"
+        command = f"unify train -c {place}/config.yaml"
+        assert [said for said in (arm, paradigm, doc, command) if said not in text] == []
+    assert [said for said in FACTS if said not in text] == []
+
+
+def test_page_is_self_contained_and_has_no_script(finished):
+    page = report(finished)
+    assert not {"script", "link", "iframe", "object", "form"} & set(page.count)
+    for _, key, value in page.attributes:
+        assert not key.startswith("on")
+        if key in ("src", "href"):
+            kinds = ("data:image/png;base64,", "data:image/svg+xml;base64,")
+            assert value.startswith((*kinds, "#"))
+    (policy,) = [v for n, k, v in page.attributes if n == "meta" and v.startswith("default-src")]
+    assert "default-src 'none'" in policy
+    assert "script" not in policy
+    style = (finished / "report.html").read_text().split("<style>")[1].split("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "prefers-color-scheme:dark" in style
+
+
+def test_markup_in_any_string_of_the_data_stays_text(study):
+    clean = report(study).count
+    info = json.loads((study / "study.json").read_text())
+    for about in info["arms"].values():
+        about |= {"doc": EVIL, "paradigm": EVIL, "file": EVIL}
+    edit(study / "study.json", title=EVIL, question=EVIL, arms=info["arms"])
+    rows = json.loads((study / "results.json").read_text())
+    rows += [{**rows[0], "metric": f"vqa/{EVIL.replace('/', '')}", "passport": {EVIL: EVIL}}]
+    write_results(study, rows)
+    for arm in ARMS:
+        folder = run_folder(study, arm)
+        edit(folder / "run.json", state=EVIL, environment={"cpu": EVIL, EVIL: EVIL}, data=EVIL,
+             needed=[{"name": EVIL, "hash": EVIL}])  # fmt: skip
+        (folder / "config.yaml").write_text(json.dumps({EVIL: EVIL, "steps": 400}))
+        for about in folder.glob("*/*.json"):
+            count = len(json.loads(about.read_text())["titles"])
+            edit(about, name=EVIL if about.parent.name == "eval" else "x", titles=[EVIL] * count)
+    page = report(study)
+    assert page.count.get("script", 0) == 0
+    assert page.count["img"] <= clean["img"]
+    assert not [key for _, key, _ in page.attributes if key.startswith("on")]
+    assert page.text.count(EVIL) > 10
+
+
+CAPTIONS = [
+    EVIL,
+    "<script>alert(1)</script>",
+    "<ScRiPt src=//evil.example/x.js></sCrIpT>",
+    "<script\n>alert(1)</script\t>",
+    "</title><script>alert(1)</script>",
+    "</style><script>alert(1)</script>",
+    "</figcaption></figure></ol></section></main></body><script>alert(1)</script>",
+    "--><script>alert(1)</script><!--",
+    "]]><script>alert(1)</script>",
+    "<<script>alert(1)//<</script>",
+    "<scr<script>ipt>alert(1)</scr</script>ipt>",
+    "<img src=x onerror=alert(1)>",
+    "<img/src='x'/onerror='alert(1)'>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    '" autofocus onfocus="alert(1)',
+    "<svg onload=alert(1)>",
+    "<svg><script>alert(1)</script></svg>",
+    "<math><mi xlink:href='data:text/html,<script>alert(1)</script>'>x</mi></math>",
+    "<body onload=alert(1)>",
+    "<iframe src=javascript:alert(1)></iframe>",
+    "<object data=javascript:alert(1)></object>",
+    "<embed src=javascript:alert(1)>",
+    "<a href=javascript:alert(1)>x</a>",
+    "<form action=javascript:alert(1)><button>x</button></form>",
+    "<link rel=stylesheet href=javascript:alert(1)>",
+    "<meta http-equiv=refresh content='0;url=javascript:alert(1)'>",
+    "<base href=javascript:alert(1)//>",
+    "<style>*{background:url(javascript:alert(1))}</style>",
+    "<details open ontoggle=alert(1)>x</details>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "&#60;script&#62;alert(1)&#60;/script&#62;",
+    "\u202e<script>alert(1)</script>",
+    "\uff1cscript\uff1ealert(1)\uff1c/script\uff1e",
+    "+ADw-script+AD4-alert(1)+ADw-/script+AD4-",
+    "{{constructor.constructor('alert(1)')()}} ${alert(1)} <%= alert(1) %>",
+]
+
+
+@pytest.mark.fault(30, times=len(CAPTIONS))
+def test_hostile_captions_are_shown_as_they_are(study):
+    shown: list[str] = []
+    clean = report(study)
+    for arm in ARMS:
+        for about in run_folder(study, arm).glob("eval/*.json"):
+            facts = json.loads(about.read_text())
+            if "titles" in facts:
+                count = len(facts["titles"])
+                titles = [CAPTIONS[(len(shown) + i) % len(CAPTIONS)] for i in range(count)]
+                edit(about, titles=titles)
+                shown += titles
+    page = report(study)
+    gone = [caption for caption in CAPTIONS if " ".join(caption.split()) not in page.text]
+    assert set(CAPTIONS) == set(shown)
+    assert gone == []
+    more = {name: n for name, n in page.count.items() if n > clean.count.get(name, 0)}
+    assert not more.keys() & set(re.findall(r"(?<=<)[a-z]+", " ".join(CAPTIONS)))
+    assert not [key for _, key, _ in page.attributes if key.startswith("on")]
+    assert not [value for _, key, value in page.attributes if value.startswith("javascript:")]
+
+
+def test_equal_input_gives_equal_bytes(study):
+    first = write_report(study).read_bytes()
+    assert write_report(study).read_bytes() == first
+
+
+def test_page_is_small(finished):
+    assert write_report(finished).stat().st_size < 1_000_000
+
+
+def test_missing_pieces_leave_the_rest_standing(study):
+    crashed = run_folder(study, "transfusion")
+    shutil.rmtree(crashed / "eval")
+    (crashed / "config.yaml").unlink()
+    info = json.loads((crashed / "run.json").read_text())
+    for late in ("rows_per_step", "flops_per_step", "train_seconds"):
+        del info[late]
+    (crashed / "run.json").write_text(json.dumps({**info, "state": "failed"}))
+    journal = (crashed / "journal.jsonl").read_text().splitlines()
+    (study / "transfusion-s0.error.txt").write_text("Traceback\n  x\nNonFiniteError: sample 7\n")
+    (crashed / "journal.jsonl").write_text("\n".join(journal[:60]) + '\n{"step": 155, "ki')
+    write_results(study, scores("ar_vq", 0))
+    text = report(study).text
+    assert "failed at 150 of 400 steps" in text
+    assert "NonFiniteError: sample 7" in text
+    assert "9,600" in text  # samples seen: 150 steps of 64 rows
+    assert "n/a" in text
+    assert "vqa: the same 9,600 samples first, of 25,600 and 9,600" in text
+
+
+@pytest.mark.parametrize(
+    "gone", ["run.json", "journal.jsonl", "everything", "runs", "results.json"]
+)
+def test_a_run_that_wrote_nothing_does_not_break_the_page(study, gone):
+    folder = run_folder(study, "ar_vq")
+    if gone == "runs":
+        for arm in ARMS:
+            shutil.rmtree(run_folder(study, arm))
+    elif gone == "everything":
+        shutil.rmtree(folder)
+        folder.mkdir()
+    else:
+        ((study if gone == "results.json" else folder) / gone).unlink()
+    assert "transfusion" in report(study).text
+
+
+def test_damaged_picture_is_said_and_a_sheet_without_boxes_is_shown_whole(study):
+    folder = run_folder(study, "ar_vq") / "eval"
+    (folder / "caption.png").write_bytes((folder / "caption.png").read_bytes()[:300])
+    about = json.loads((folder / "text_to_image.json").read_text())
+    (folder / "text_to_image.json").write_text(
+        json.dumps({k: about[k] for k in ("name", "titles")})
+    )
+    page = report(study)
+    assert "could not be read" in page.text
+    assert page.count["ol"] == 1
+
+
+def test_a_folder_that_is_no_study_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match=r"study\.json"):
+        write_report(tmp_path)
+
+
+def test_embedded_pictures_are_the_originals_not_their_enlargements(study):
+    folder = run_folder(study, "ar_vq") / "eval"
+    image = torch.randint(0, 256, (1, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    save_grid(Grid("only", image / 127.5 - 1, ["x"], [True]), folder / "only.png")
+    html = write_report(study).read_text()
+    shown = [
+        Image.open(io.BytesIO(base64.b64decode(code)))
+        for code in re.findall(
+            r"base64,([^\"]+)", html.split("<h3>only</h3>")[1].split("</section>")[0]
+        )
+    ]
+    assert [s.size for s in shown] == [(32, 32)]
+    pixels = torch.tensor(list(shown[0].convert("RGB").getdata())).T.reshape(3, 32, 32)
+    assert torch.equal(pixels, image[0])
+
+
+def test_unlike_passports_never_share_a_row_and_unlike_samplers_of_two_arms_do():
+    rows = scores("ar_vq", 0)[:1] + scores("transfusion", 0)[:1]
+    (line,) = lines(rows)
+    assert set(line.cells) == set(ARMS)
+    rows[1]["passport"] = rows[1]["passport"] | {"prompts": "another set"}
+    first, second = lines(rows)
+    assert (set(first.cells), set(second.cells)) == ({"ar_vq"}, {"transfusion"})
+    assert "another set" in second.note
+    assert "5f1c0d9e22aa" in first.note
+    assert "sampler" not in first.note + second.note
+
+
+def test_one_arm_under_two_samplers_is_two_rows():
+    row = scores("ar_vq", 0)[0]
+    other = {**row, "passport": row["passport"] | {"sampler": {"guidance": 3.0}}}
+    first, second = lines([row, other])
+    assert "3.0" in second.note
+    assert first.note != second.note
+
+
+def test_split_rows_are_noted_on_the_page(study):
+    rows = json.loads((study / "results.json").read_text())
+    rows[0]["passport"]["prompts"] = "another set"
+    write_results(study, rows)
+    assert "measured differently" in report(study).text
+
+
+def test_references_follow_the_accuracy_they_belong_to():
+    order = [line.metric for line in lines(scores("ar_vq", 0)) if line.task == "vqa"]
+    assert order == [
+        "vqa/accuracy", "vqa/chance", "vqa/majority", "vqa/blind",
+        "vqa/accuracy/count", "vqa/chance/count", "vqa/accuracy/color", "vqa/chance/color",
+    ]  # fmt: skip
+
+
+def test_several_seeds_show_mean_and_range_and_failed_seeds_are_counted():
+    values = {0: 0.9, 1: 0.6, 2: math.nan}
+    rows = {s: {"value": v, "n": 10, "low": 0.0, "high": 1.0} for s, v in values.items()}
+    cell = Cell(rows)
+    assert cell.value == pytest.approx(0.75)
+    assert cell.span == (0.6, 0.9)
+    assert len(cell.values) == 2
+    assert Cell({0: rows[0]}).span == (0.0, 1.0)
+    assert Cell({2: rows[2]}).value is None
+
+
+def test_page_of_several_seeds_says_mean_range_and_exploratory(tmp_path):
+    text = report(write_study(tmp_path / "three", seeds=(0, 1, 2), steps=40)).text
+    rows = [r for arm in ["ar_vq"] for s in (0, 1, 2) for r in scores(arm, s)]
+    exact = [r["value"] for r in rows if r["metric"] == "text_to_image/exact"]
+    assert number(sum(exact) / 3) in text
+    assert f"{number(min(exact))}–{number(max(exact))}" in text
+    assert "exact primary n 512" in text
+    assert "exploratory" in text
+    assert "Seeds 0 to 2" in text
+
+
+def reading(config=None, **tasks):
+    """A run that read the samples 0, 1, 2 ... of each task, or others from a place on."""
+    run = Run(Path("x"), "x", 0, {}, config or {})
+    run.consumed = {
+        task: {count: f"{min(count, limit)}" for count in range(10, until + 1, 10)}
+        for task, (until, limit) in tasks.items()
+    }
+    return run
+
+
+def test_data_relation_is_by_task_and_after_equally_many_samples():
+    both = reading(draw=(100, 100), answer=(60, 60))
+    kind, text = budget_and_data.data_relation(both, both)
+    assert (kind, text) == ("identical", "draw: the same 100 samples; answer: the same 60 samples")
+    kind, text = budget_and_data.data_relation(both, reading(draw=(40, 40)))
+    assert kind == "prefix"
+    assert text == "draw: the same 40 samples first, of 100 and 40; only one learns answer"
+    kind, text = budget_and_data.data_relation(both, reading(draw=(100, 50), answer=(60, 60)))
+    assert kind == "differs"
+    assert "draw: differ within the first 60 samples; answer: the same 60" in text
+    assert budget_and_data.data_relation(both, reading(edit=(10, 10)))[0] == "not applicable"
+    assert budget_and_data.data_relation(both, reading())[0] == "not known"
+    assert budget_and_data.data_relation(both, reading(draw=(5, 5)))[0] == "not known"
+
+
+def test_the_same_places_of_other_sources_are_not_the_same_data():
+    one, other = (
+        reading({"data": {"source": {"caption_noise": share}}}, draw=(20, 20)) for share in (0, 1)
+    )
+    assert budget_and_data.data_relation(one, one)[0] == "identical"
+    assert budget_and_data.data_relation(one, other)[0] == "differs"
+
+
+def test_noise_is_the_same_under_one_seed_where_rows_have_the_same_places():
+    def run(seed, **tasks):
+        return reading({"seeds": {"noise": seed}, "data": {"tasks": tasks}})
+
+    assert (
+        budget_and_data.noise_relation(run(0, draw=8), run(0, draw=8, answer=4)) == "same uniforms"
+    )
+    assert budget_and_data.noise_relation(run(0, draw=8), run(1, draw=8)) == "other seeds"
+    assert budget_and_data.noise_relation(run(0, draw=8), run(0, draw=16)) == "other rows in a step"
+    assert budget_and_data.noise_relation(run(0, draw=8), run(0, answer=8)) == "n/a"
+
+
+def test_everything_that_differs_is_listed_and_nothing_that_is_equal(finished):
+    listed = " ".join(budget_and_data.not_matched(load_study(finished)))
+    unequal = ["FLOPs of training", "a factor of 1.26", "Trainable parameters", "Training time"]
+    for said in [*unequal, "vae", "optimizer.lr", "Ceiling set by the tokenizer"]:
+        assert said in listed
+    for equal in ("Samples seen", "Rows per step", "weight_decay", "Data of"):
+        assert equal not in listed
+
+
+def test_needed_runs_are_found_and_their_cost_is_shown(study):
+    folder = study.parent / "tokenizers" / "vae-s0-0123456789ab"
+    folder.mkdir(parents=True)
+    about = {"arm": "vae", "seed": 0, "state": "finished", "steps": 300, "train_seconds": 61.0}
+    (folder / "run.json").write_text(json.dumps(about))
+    needed = {
+        "vae.yaml": {"name": "vae", "hash": "aabbccddeeff", "folder": f"runs/x/{folder.name}"}
+    }
+    edit(run_folder(study, "transfusion") / "run.json", needed=needed)
+    text = report(study).text
+    assert "300 steps, 1 min 1 s" in text
+    assert "Training time of needed runs" in text
+
+
+def test_tag_escapes_all_but_markup():
+    assert tag("td", "a < b", tag("b", "&"), class_='"') == (
+        '<td class="&quot;">a &lt; b<b>&amp;</b></td>'
+    )
+    assert join([None, 1, "<"]) == "1&lt;"
+
+
+def test_curves_break_at_non_finite_values_and_keep_their_ends():
+    points = [(1.0, 1.0), (2.0, math.nan), (3.0, 2.0), (4.0, 3.0)]
+    assert panel([Curve(0, points)], 4.0).count("M") == 2
+    assert "nan" not in panel([Curve(0, points)], 4.0)
+    assert panel([Curve(0, [(1.0, 2.0)])], 1.0)  # one point, no range
+    assert [y for _, y in smooth([(i, 5.0) for i in range(100)])] == [5.0] * 100
+    long = thin([(float(i), float(i)) for i in range(1000)], most=10)
+    assert len(long) == 10
+    assert long[-1][0] == 999
+    assert sum(y for _, y in long) / 10 == pytest.approx(499.5)
+    assert mean_curve([[(1, 0.0), (2, 4.0)], [(2, 2.0), (3, 9.0)]]) == [(2, 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "log"),
+    [(0, 25_600, False), (0.13, 4.7, True), (1e-6, 1e3, True), (-2, 3, False), (0.31, 0.32, False)],
+)
+def test_ticks_are_few_round_and_inside(low, high, log):
+    found = ticks(low, high, log)
+    assert 2 <= len(found) <= 7
+    assert all(low <= tick <= high * (1 + 1e-9) for tick in found)
+
+
+def test_console_prints_one_plain_line_per_metric_where_nobody_looks():
+    rows = scores("ar_vq", 0) + scores("transfusion", 0)
+    rows[0] = {**rows[0], "metric": "text_to_image/[bold]exact"}
+    file = io.StringIO()
+    print_results(rows, file=file)
+    printed = file.getvalue()
+    assert "\x1b" not in printed
+    assert "[bold]" in printed
+    assert len(printed.rstrip().splitlines()) == 1 + len(lines(rows))
+    (accuracy,) = [x for x in printed.splitlines() if x.startswith("vqa/accuracy ")]
+    figures = " ".join(accuracy.split()[1:])
+    assert figures == "0.936 (0.911 to 0.954) 0.922 (0.895 to 0.942)"
+    assert "n/a" in printed
+
+
+def test_runs_of_earlier_settings_are_not_reported(tmp_path):
+    folder = write_study(tmp_path / "changed", seeds=(0, 1), steps=20)
+    study = load_study(folder)
+    old = study.runs[0].folder
+    new = old.with_name(old.name[:-4] + "0000")
+    shutil.copytree(old, new)
+    edit(folder / "study.json", runs=[r.folder.name for r in study.runs[1:]] + [new.name])
+    assert [r.folder for r in load_study(folder).runs] == [new, *(r.folder for r in study.runs[1:])]
+    edit(folder / "study.json", runs=[r.folder.name for r in study.runs])
+    assert [r.folder for r in load_study(folder).runs] == [r.folder for r in study.runs]
+
+
+def test_without_results_the_scores_of_the_runs_are_shown(tmp_path):
+    folder = write_study(tmp_path / "cut", steps=20)
+    study = load_study(folder)
+    (folder / "results.json").unlink()
+    for run in study.runs:
+        its = [row for row in study.rows if row["arm"] == run.arm]
+        (run.folder / "eval" / "scores.json").write_text(json.dumps({"rows": its}))
+    assert load_study(folder).rows == study.rows
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ([3], "seed 3"),
+        ([0, 1], "seeds 0 and 1"),
+        ([0, 1, 2], "seeds 0 to 2"),
+        ([0, 1, 3], "seeds 0, 1 and 3"),
+    ],
+)
+def test_seeds_in_words(seeds, said):
+    assert seeds_text(seeds) == said

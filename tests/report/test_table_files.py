@@ -1,0 +1,67 @@
+"""report.md, results.csv and table.tex say what the page says."""
+
+import csv
+import io
+import json
+
+import pytest
+from report_study import write_study
+
+from unify.report.page import write_report
+from unify.report.study_records import load_study
+from unify.report.table_files import as_csv, latex, markdown
+from unify.report.tables import lines
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = write_study(tmp_path_factory.mktemp("runs") / "three", seeds=(0, 1, 2), steps=20)
+    return load_study(folder)
+
+
+def test_every_row_is_in_the_csv(study):
+    rows = list(csv.DictReader(io.StringIO(as_csv(study))))
+    assert len(rows) == len(study.rows)
+    for found, row in zip(rows, study.rows, strict=True):
+        assert (found["arm"], found["metric"], found["seed"]) == (
+            row["arm"], row["metric"], str(row["seed"]),
+        )  # fmt: skip
+        assert found["value"] == str(row["value"])
+        assert found["run"].startswith(f"{row['arm']}-s{row['seed']}-")
+
+
+def test_the_markdown_has_every_metric_arm_and_difference(study):
+    text = markdown(study, lines(study.rows), "A summary.")
+    table = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert table[0] == ["| metric", "n", "ar_vq", "transfusion |"]
+    assert {row[0].removeprefix("| ") for row in table} >= {r["metric"] for r in study.rows}
+    assert {len(row) for row in table} == {4, 8, 3}, "results, differences, budget"
+    assert "ar_vq − transfusion" in text
+    assert ["| Optimizer steps", "20", "20 |"] in table
+
+
+def test_the_latex_table_has_the_primary_outcomes_with_balanced_columns(study):
+    text = latex(study, lines(study.rows))
+    body = text.split("\\midrule")[1].split("\\bottomrule")[0].strip().splitlines()
+    assert len(body) == len(study.primary)
+    assert all(row.count(" & ") == 2 and row.endswith(r"\\") for row in body)
+    assert body[0].startswith(r"text\_to\_image/exact & 0.")
+
+
+def test_hostile_names_are_no_markup(tmp_path):
+    folder = write_study(tmp_path / "x", steps=20)
+    info = json.loads((folder / "study.json").read_text())
+    info["title"] = "a | b <script>\n# c & 100% `d`"
+    (folder / "study.json").write_text(json.dumps(info))
+    text = markdown(load_study(folder), [], "")
+    assert text.splitlines()[0] == r"# a \| b \<script\> # c & 100% \`d\`"
+
+
+def test_the_report_writes_them_all(tmp_path):
+    folder = write_study(tmp_path / "x", steps=20)
+    write_report(folder)
+    first = {
+        name: (folder / name).read_bytes() for name in ("report.md", "results.csv", "table.tex")
+    }
+    write_report(folder)
+    assert first == {name: (folder / name).read_bytes() for name in first}, "equal bytes again"

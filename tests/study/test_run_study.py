@@ -1,0 +1,186 @@
+"""From YAML to a compared result, with real parts: a tiny study, its scores, MLflow and report."""
+
+import json
+
+import pytest
+from places import ROOT
+
+from unify import __version__
+from unify.report.page import write_report
+from unify.runs.folder import Run
+from unify.study.run_study import run_study
+
+STUDY = f"""
+name: tiny
+title: A tiny study
+arms:
+  ar_vq: {{base: {ROOT}/experiments/ar_vq.yaml}}
+  transfusion: {{base: {ROOT}/experiments/transfusion.yaml}}
+  broken: {{base: {ROOT}/experiments/ar_vq.yaml, optimizer: {{lr_ratio: {{nowhere: 0.1}}}}}}
+set:
+  logging: {{metrics_every: 1, samples_every: 2}}
+  evaluation:
+    - {{class: unify.metrics.shapes_images.TextToImage, prompts: 6, heldout: 4, geneval: 2}}
+    - {{class: unify.metrics.shapes_texts.VisualQuestions, questions: 20, heldout: 4}}
+    - {{class: unify.metrics.shapes_texts.Captions, images: 4, heldout: 4}}
+    - {{class: unify.metrics.perplexity.Perplexity, rows: 8}}
+    - {{class: unify.metrics.reconstruction.Reconstruction, images: 8}}
+    - {{class: unify.metrics.speed.Speed, rows: 2, repeats: 1}}
+seeds: [0, 1]
+primary: [text_to_image/exact/two_objects]
+"""
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "tiny.yaml").write_text(STUDY)
+    said = []
+    made = run_study(
+        str(folder / "tiny.yaml"), [f"machine.runs={folder}/runs"], said.append, tiny=True
+    )
+    return folder, made, said
+
+
+def test_every_arm_and_seed_has_rows_of_one_form(outcome):
+    folder, made, _ = outcome
+    rows = json.loads((folder / "runs/tiny/results.json").read_text())
+    assert rows == json.loads(json.dumps(made.rows))
+    assert {(r["arm"], r["seed"]) for r in rows} == {
+        (arm, seed) for arm in ("ar_vq", "transfusion") for seed in (0, 1)
+    }
+    for row in rows:
+        assert row.keys() == {
+            "arm", "paradigm", "seed", "metric", "value", "n", "low", "high", "passport",
+        }  # fmt: skip
+        assert row["passport"]["version"] == __version__
+        assert row["passport"]["precision"] == "bf16-mixed"
+    weights = {r["passport"]["weights"]: (r["arm"], r["seed"]) for r in rows}
+    assert len(weights) == 4, "one export for each run"
+    for run in (folder / "runs/tiny").glob("*/run.json"):
+        facts = json.loads(run.read_text())
+        if facts["state"] == "finished":
+            assert weights.pop(facts["weights"]) == (facts["arm"], facts["seed"])
+    assert not weights, "each is the export of a run"
+    named = {row["metric"] for row in rows}
+    assert named >= {
+        "text_to_image/exact",
+        "text_to_image/exact/two_objects",
+        "text_to_image/exact/heldout",
+        "vqa/accuracy",
+        "vqa/accuracy/count",
+        "vqa/chance",
+        "vqa/majority",
+        "vqa/blind",
+        "caption/exact",
+        "caption/perplexity",
+        "tokenizer/psnr",
+        "tokenizer/exact",
+        "generate/images_per_s",
+    }
+
+
+def test_the_study_says_what_its_runs_metrics_and_settings_are(outcome):
+    folder, _, _ = outcome
+    info = json.loads((folder / "runs/tiny/study.json").read_text())
+    there = {path.parent.name for path in (folder / "runs/tiny").glob("*/run.json")}
+    assert set(info["runs"]) == there
+    assert any("text_to_image/exact/heldout" in text for text in info["metrics"])
+    assert info["overrides"] == ["--tiny"], "but not where the runs are"
+
+
+def test_an_arm_that_fails_is_named_and_loses_no_other(outcome):
+    _, made, _ = outcome
+    assert set(made.failed) == {"broken seed 0", "broken seed 1"}
+    assert all("lr_ratio" in message for message in made.failed.values())
+
+
+def test_mlflow_has_every_run_its_scores_and_its_config(outcome):
+    from mlflow import MlflowClient
+
+    folder, _, _ = outcome
+    client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
+    experiment = client.get_experiment_by_name("tiny")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    finished = [
+        p.parent for p in (folder / "runs/tiny").glob("*/run.json") if Run(p.parent).finished
+    ]
+    assert len(finished) == 4
+    for one in finished:
+        logged = runs[one.name]
+        assert "text_to_image/exact" in logged.data.metrics
+        assert "loss" in logged.data.metrics
+        assert logged.data.params["model.trunk.dim"] == "32"
+        names = {item.path for item in client.list_artifacts(logged.info.run_id)}
+        assert {"config.yaml", "run.json", "samples", "eval"} <= names
+
+
+def test_a_second_call_trains_and_measures_nothing(outcome):
+    folder, made, _ = outcome
+    before = {p: p.stat().st_mtime_ns for p in (folder / "runs/tiny").glob("*/export/*")}
+    again = []
+    repeated = run_study(
+        str(folder / "tiny.yaml"), [f"machine.runs={folder}/runs"], again.append, tiny=True
+    )
+    assert {p: p.stat().st_mtime_ns for p in (folder / "runs/tiny").glob("*/export/*")} == before
+    assert json.dumps(repeated.rows) == json.dumps(made.rows)
+    assert sum("trained already" in line for line in again) >= 4
+
+
+def test_another_way_of_scoring_takes_hold_without_training_again(tmp_path):
+    path, said = tmp_path / "study.yaml", [f"machine.runs={tmp_path}", "machine.tracker=none"]
+    arm = f"{{base: {ROOT}/experiments/transfusion.yaml}}"
+    path.write_text(f"{{name: s, arms: {{transfusion: {arm}}}}}")
+    metric = "class: unify.metrics.shapes_images.TextToImage, heldout: 0, geneval: 0"
+    lines: list[str] = []
+
+    def scored(prompts, steps):
+        asked = [f"evaluation=[{{{metric}, prompts: {prompts}}}]", f"image_sampling.steps={steps}"]
+        rows = run_study(str(path), [*said, *asked], lines.append, tiny=True).rows
+        (row,) = [row for row in rows if row["metric"] == "text_to_image/exact"]
+        return row["n"], row["passport"]["sampler"]["steps"]
+
+    assert scored(4, 2) == (4, 2)
+    lines.clear()
+    assert scored(6, 3) == (6, 3)
+    assert any("trained already" in line for line in lines)
+
+
+def test_report_is_one_page_with_pictures(outcome):
+    folder, _, _ = outcome
+    page = write_report(folder / "runs/tiny").read_text()
+    assert "A tiny study" in page
+    assert page.count("data:image/png;base64,") > 8
+    assert "<script" not in page
+
+
+def test_two_runs_of_one_seed_consume_the_same_data(outcome):
+    folder, _, _ = outcome
+    hashes = {}
+    for path in (folder / "runs/tiny").glob("*-s0-*/journal.jsonl"):
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            if record["kind"] == "train" and record["step"] == 2:
+                hashes[path.parent.name.split("-s")[0]] = record["data"]
+    assert hashes["ar_vq"] == hashes["transfusion"]
+
+
+def test_runs_at_once_are_those_of_one_after_another(outcome, tmp_path):
+    folder, _, _ = outcome
+    short = STUDY.replace("seeds: [0, 1]", "seeds: [0]")
+    short = short[: short.index("  evaluation:")] + short[short.index("seeds:") :]
+    (tmp_path / "tiny.yaml").write_text(short)
+    overrides = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", "evaluation=[]"]
+    said: list[str] = []
+    made = run_study(str(tmp_path / "tiny.yaml"), overrides, said.append, tiny=True, at_once=3)
+    assert list(made.failed) == ["broken seed 0"]
+    assert "lr_ratio" in made.failed["broken seed 0"]
+    told = (tmp_path / "runs/tiny/broken-s0.error.txt").read_text()
+    assert "lr_ratio" in told.splitlines()[-1]
+    runs = [Run(path.parent) for path in (tmp_path / "runs/tiny").glob("*/run.json")]
+    finished = [run for run in runs if run.finished]
+    assert len(finished) == 2
+    for run in finished:
+        again = Run(folder / "runs/tiny" / run.folder.name)
+        assert run.info["weights"] == again.info["weights"]
+    assert any(line.startswith("transfusion seed 0 | ") for line in said)

@@ -1,0 +1,84 @@
+"""`unify plan`: what is to be trained, its cost, and whether it fits. Heavy imports are inside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unify.costs.gpu_specs import CPU, GPUS, MFU, WRITTEN, gpu_of
+from unify.support.fast_imports import quick_imports
+
+
+def plan(
+    file: Annotated[Path, typer.Argument(help="Study or experiment YAML.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, e.g. model.trunk.depth=6 steps=200")
+    ] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="Merge the file's `tiny:` block.")] = False,
+    measure: Annotated[bool, typer.Option(help="Time a few steps of every arm.")] = False,
+    gpus: Annotated[
+        int, typer.Option(min=0, help="Ranks: does it fit, how long does it take?")
+    ] = 0,
+    gpu: Annotated[str, typer.Option(help=f"With --gpus: {', '.join([*GPUS, CPU])}.")] = "",
+    mfu: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Share of the GPU's peak that a step reaches.")
+    ] = MFU,
+    write_gbps: Annotated[
+        float, typer.Option(min=0.001, help="GB/s to the file system, of all ranks together.")
+    ] = WRITTEN,
+    cluster: Annotated[
+        str,
+        typer.Option(help="Its `machine` and `notice`: a file, or one in experiments/clusters."),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> int:
+    """Show what would be trained, what each part costs, and what is there; train nothing."""
+    if bool(gpus) != bool(gpu):
+        raise ValueError("--gpus says how many and --gpu which: give both, or neither")
+    if gpu:
+        gpu_of(gpu)  # a wrong name is told before anything is counted
+    with quick_imports():
+        from unify.study.arms import as_data, lines
+        from unify.study.arms import plan as make_plan
+
+    words, notice = _on_cluster(cluster, overrides or [])
+    planned = make_plan(str(file), words, tiny, measure)
+    if not gpus:
+        typer.echo(_json(as_data(planned)) if as_json else "\n".join(lines(planned)))
+        return 0
+    from unify.costs.gpu_forecast import Asked, forecasts
+    from unify.costs.gpu_forecast_text import lines as forecast_lines
+
+    asked = Asked(gpus, gpu, mfu, write_gbps * 1e9, notice)
+    found = forecasts(planned.arms, planned.costs, asked)
+    if as_json:
+        typer.echo(
+            _json({**as_data(planned), "forecast": {a: f.plain() for a, f in found.items()}})
+        )
+    else:
+        typer.echo("\n".join([*lines(planned), "", *forecast_lines(found, asked)]))
+    return 0
+
+
+def _on_cluster(name: str, words: list[str]) -> tuple[list[str], float]:
+    """Overrides with those of the cluster before them, and the seconds of its notice."""
+    from unify.schema.experiment import Cluster
+
+    if not name:
+        return words, Cluster().notice
+    from unify.cluster.submit import load_cluster
+
+    cluster = load_cluster(name)
+    own = [f"machine.{key}={json.dumps(value)}" for key, value in cluster.machine.items()]
+    return [*own, *words], cluster.notice
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=1, default=str)
+
+
+def add_commands(app: typer.Typer) -> None:
+    app.command()(plan)

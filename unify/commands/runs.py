@@ -1,0 +1,108 @@
+"""`unify eval | sample | export | sync`: what is done with a run. Heavy imports are inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unify.commands.arguments import Json, emit, say
+from unify.support.fast_imports import quick_imports
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="machine.key=value, e.g. machine.devices=8")
+    ] = None,
+    again: Annotated[bool, typer.Option(help="Measure again what is stored.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Score a finished run, on one device or several; scores go to its folder and to MLflow."""
+    with quick_imports():
+        from unify.assembly.assemble import machine_of, open_run
+        from unify.distributed.local_launch import spawn, spawns
+        from unify.distributed.ranks import is_first
+        from unify.evaluation.score_run import evaluate as evaluate_run
+        from unify.report.console import print_results
+        from unify.tracking.mlflow_process import ship_scores
+
+    machine = machine_of(run, overrides or [])
+    if spawns(machine):
+        return spawn(machine["devices"], lambda text: typer.echo(text, err=as_json))
+    opened, config, recipe = open_run(run, trusted_files=True, machine=machine)
+    rows = evaluate_run(opened, recipe, config, again)
+    if is_first():
+        ship_scores(opened.folder, machine["tracker"], machine["runs"])
+        emit(rows) if as_json else print_results(rows)
+    return 0
+
+
+def sample(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="key=value of its sampler, e.g. guidance=3 steps=50")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="May be given again.")
+    ] = None,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(help="Picture to draw from; again: several.", exists=True, dir_okay=False),
+    ] = None,
+    negative: Annotated[str, typer.Option(help="What guidance moves away from.")] = "",
+    arith: Annotated[
+        str, typer.Option(help="Sum of prompts as latents instead: 'A + B - C'.")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("samples.png"),
+    seed: int = 0,
+    count: Annotated[int, typer.Option(min=1, help="Images per prompt.")] = 1,
+) -> int:
+    """Draw images with a trained run: for prompts, from source images, or both."""
+    with quick_imports():
+        from unify.distributed.ranks import is_first
+        from unify.evaluation.draw_samples import Ask
+        from unify.evaluation.draw_samples import sample as draw
+        from unify.evaluation.image_grids import save_grid
+
+    ask = Ask(prompt or [], source or [], negative, arith, settings or [], seed, count)
+    drawn = draw(run, ask)
+    if is_first():
+        save_grid(drawn, out)
+    say(str(out))
+    return 0
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    checkpoint: Annotated[
+        str, typer.Option(help="last, best, or the number of its step.")
+    ] = "last",
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The weights in training, not their average.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Default: in the run folder.")] = None,
+) -> None:
+    """Write a checkpoint's weights as one safetensors file and its config; prints the folder."""
+    with quick_imports():
+        from unify.runs.folder import Run
+        from unify.training.checkpoint_export import export as write
+
+    typer.echo(str(write(Run(run), checkpoint, out, raw)))
+
+
+def sync(run: Annotated[Path, typer.Argument(help="Run folder.")], uri: str = "") -> int:
+    """Send what MLflow has not got yet."""
+    from unify.runs.folder import Run
+    from unify.tracking.mlflow_process import sync as send
+
+    facts = Run(run).info
+    typer.echo(f"{send(run, uri)} records sent of {facts['name']}")
+    return 0
+
+
+def add_commands(app: typer.Typer) -> None:
+    app.command(name="eval")(evaluate)
+    for command in (sample, export, sync):
+        app.command()(command)

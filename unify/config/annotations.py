@@ -1,0 +1,248 @@
+"""The classes that a config may name, what their constructors take, and what an annotation admits.
+
+A class comes from a module of `unify`, or from a Python file beside a YAML that the user named.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import pkgutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from unify.config.yaml_tree import suggest
+
+REQUIRED = object()  # a parameter without a default
+UNWRITTEN = object()  # one whose default YAML cannot say (a function); the constructor fills it in
+
+FROM_FILE = "unify_file_"  # what modules of such files are called, and a hash of the path
+PLAIN = (bool, int, float, str, NoneType, Path)
+LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Iterable)
+MAPPINGS = (dict, collections.abc.Mapping)
+
+
+class Parameter(NamedTuple):
+    hint: Any
+    default: Any
+
+
+def locate_class(name: str, trusted: bool) -> type:
+    """`unify.x.Y`, or `/folder/file.py:Y` if `trusted` or loaded before; else a ValueError."""
+    if ".py:" in name:
+        path, _, attribute = name.rpartition(":")
+        return _class_of(_module_of_file(os.path.realpath(path), trusted), attribute)
+    *steps, attribute = name.split(".")
+    if len(steps) < 2 or steps[0] != "unify" or not all(step.isidentifier() for step in steps):
+        raise ValueError(
+            f"{name!r} is not built; name a class of `unify.` or, from a file beside this YAML, "
+            "`./file.py:Name`"
+        )
+    module = importlib.import_module("unify")
+    for step in steps[1:]:
+        full = f"{module.__name__}.{step}"
+        known = [m.name for m in pkgutil.iter_modules(getattr(module, "__path__", []))]
+        try:
+            module = importlib.import_module(full)
+        except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and error.name == full:
+                hint = suggest(step, known) or f"; {module.__name__} has {', '.join(known)}"
+                raise ValueError(f"there is no module {full!r}{hint}") from None
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(
+                f"importing {full} failed with {reason}; correct or install"
+            ) from error
+    return _class_of(module, attribute)
+
+
+def _module_of_file(path: str, trusted: bool) -> ModuleType:
+    name = FROM_FILE + hashlib.sha256(path.encode()).hexdigest()[:12]
+    if name in sys.modules:
+        return sys.modules[name]
+    if not trusted:
+        raise ValueError(
+            f"{path} is not run: Python files are loaded only for a YAML named on the command "
+            "line; name the experiment's own YAML"
+        )
+    if not os.path.isfile(path):
+        raise ValueError(f"there is no file {path}; correct the path (it is relative to the YAML)")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"importing {path} failed with {reason}; correct the file") from error
+    return module
+
+
+def loaded_files() -> list[str]:
+    """The Python files that classes have come from."""
+    modules = [m for name, m in sys.modules.items() if name.startswith(FROM_FILE)]
+    return [str(module.__file__) for module in modules]
+
+
+def load_file(path: str) -> None:
+    """One of them, in another process of ours."""
+    _module_of_file(path, trusted=True)
+
+
+def _class_of(module: ModuleType, name: str) -> type:
+    found = getattr(module, name, None)
+    if isinstance(found, type):
+        return found
+    own = [k for k, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
+    known = [k for k in own if isinstance(vars(module)[k], type) and not k.startswith("_")]
+    hint = suggest(name, known) or f"; it has {', '.join(known) or 'none'}"
+    raise ValueError(f"{Path(module.__file__ or module.__name__).name} has no class {name!r}{hint}")
+
+
+def class_name(cls: type) -> str | None:
+    """How a config names the class, or None where it cannot."""
+    if cls.__module__.startswith(FROM_FILE):
+        return f"{sys.modules[cls.__module__].__file__}:{cls.__name__}"
+    inside = cls.__module__.startswith("unify.") and not inspect.isabstract(cls)
+    return f"{cls.__module__}.{cls.__name__}" if inside else None
+
+
+@functools.cache
+def parameters(cls: type) -> dict[str, Parameter]:
+    """What the constructor takes; `**kwargs` stands for what the next class up takes."""
+    if dataclasses.is_dataclass(cls):
+        hints = get_type_hints(cls)
+        return {
+            f.name: Parameter(hints[f.name], _field_default(f))
+            for f in dataclasses.fields(cls)
+            if f.init
+        }
+    found: dict[str, Parameter] = {}
+    for base in cls.__mro__:
+        constructor = vars(base).get("__init__")
+        if not inspect.isfunction(constructor):
+            continue
+        found = arguments_of(constructor) | found
+        kinds = [p.kind for p in inspect.signature(constructor).parameters.values()]
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            break
+    return found
+
+
+def arguments_of(method: Callable[..., Any]) -> dict[str, Parameter]:
+    """The named parameters of a method, without `self`."""
+    try:
+        hints = get_type_hints(method)
+    except NameError as error:
+        raise ValueError(
+            f"{method.__qualname__}: its annotations cannot be read ({error}); import what they "
+            "name at the top of the module"
+        ) from None
+    _, *rest = inspect.signature(method).parameters.values()
+    named = [p for p in rest if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return {p.name: Parameter(hints.get(p.name, Any), _default(p)) for p in named}
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    return REQUIRED if parameter.default is parameter.empty else _written(parameter.default)
+
+
+def _field_default(field: dataclasses.Field) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return _written(field.default)
+    if field.default_factory is not dataclasses.MISSING:
+        return _written(field.default_factory())
+    return REQUIRED
+
+
+def _written(value: Any) -> Any:
+    """A default as YAML would say it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        items: Any = [_written(v) for v in value]
+        return UNWRITTEN if any(v is UNWRITTEN for v in items) else items
+    if isinstance(value, dict):
+        items = {k: _written(v) for k, v in value.items()}
+        return UNWRITTEN if any(v is UNWRITTEN for v in items.values()) else items
+    return value if isinstance(value, PLAIN) else UNWRITTEN
+
+
+def options(hint: Any) -> tuple[Any, ...]:
+    """The members of a union, or the hint itself."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def nullable(hint: Any) -> bool:
+    return NoneType in options(hint)
+
+
+def shape(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """(list, items) of list[int], (dict, ...) of Mapping[...], (tuple, ...), (Literal, ...), ..."""
+    origin, arguments = get_origin(hint) or hint, get_args(hint)
+    if origin is tuple and arguments and arguments[-1] is not ...:
+        return tuple, arguments
+    if origin in LISTS:
+        return list, arguments[:1] or (Any,)
+    if origin in MAPPINGS:
+        return dict, arguments[1:] or (Any,)
+    return origin, arguments
+
+
+def contracts(hint: Any) -> tuple[type, ...]:
+    """The classes and dataclasses that a hint admits as built parts."""
+    known = (*PLAIN, *LISTS, *MAPPINGS, Any)
+    return tuple(o for o in options(hint) if inspect.isclass(o) and shape(o)[0] not in known)
+
+
+def describe(hint: Any) -> str:
+    """A hint in words."""
+    if get_origin(hint) is not None and len(options(hint)) > 1:
+        return " or ".join(describe(o) for o in options(hint))
+    origin, arguments = shape(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(repr, arguments))
+    if origin is tuple:
+        return f"a list of {len(arguments)} ({', '.join(map(describe, arguments))})"
+    if origin in (list, dict):
+        kind = "a list" if origin is list else "a mapping"
+        return kind + ("" if arguments[0] is Any else f" of {describe(arguments[0])}")
+    return "null" if hint is NoneType else getattr(hint, "__name__", str(hint))
+
+
+def names(expected: tuple[type, ...]) -> str:
+    return " or ".join(cls.__name__ for cls in expected)
+
+
+def mismatch(value: Any, hint: Any) -> str:
+    """What was expected, what was found, and what to write instead."""
+    message = f"expected {describe(hint)}, not {value!r}"
+    kinds = {shape(o)[0] for o in options(hint)}
+    if isinstance(value, str) and kinds & {int, float}:
+        try:
+            float(value)
+            return f"{message}; it is a string: write {value} without quotes"
+        except ValueError:
+            return f"{message}; write a number"
+    if contracts(hint):
+        return f"{message}; write a mapping with `class:` ({names(contracts(hint))})"
+    if isinstance(value, float) and int in kinds:
+        return f"{message}; write a whole number"
+    if bool in kinds:
+        return f"{message}; write true or false"
+    literals = [a for o in options(hint) if shape(o)[0] is Literal for a in shape(o)[1]]
+    if literals and isinstance(value, str):
+        return message + suggest(value, [a for a in literals if isinstance(a, str)])
+    return f"{message}; write {describe(hint)}"

@@ -1,0 +1,142 @@
+"""Checks across keys: what must agree with the model's class."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from unify.config.annotations import arguments_of, locate_class
+from unify.config.completion import Completion
+from unify.config.loading import override
+from unify.config.yaml_tree import COMMAND_LINE, ConfigError, Node, Problem, reference, suggest
+from unify.data.source import TASKS
+from unify.paradigm import Fitted, Paradigm, Trainable
+from unify.schema.experiment import Recipe
+
+
+def cross_checks(root: Node, completion: Completion) -> None:
+    """What must agree with the model's class; sampling settings are completed here too."""
+    problems = completion.problems
+    steps = root.get("steps")
+    if steps is not None and type(steps.value) is int and steps.value < 1:
+        problems.append(steps.problem("steps", f"{steps.value} is too few; write 1 or more"))
+    _tracker(root, problems)
+    says = root.value["model"].get("class") if "model" in root.value else None
+    try:
+        model = locate_class(reference(says), completion.trusted) if says is not None else None
+    except (ValueError, TypeError):
+        return
+    if model is None or not issubclass(model, (Trainable, Fitted)):
+        return
+    if issubclass(model, Trainable):
+        _loss_weights(root, model, problems)
+        _ranks(root, problems)
+    _tasks(root, model, problems)
+    _sampling(root, model, "image", completion)
+    _sampling(root, model, "text", completion)
+
+
+def _loss_weights(root: Node, model: type, problems: list[Problem]) -> None:
+    node, terms = root.get("loss_weights"), getattr(model, "terms", None)
+    if node is None or not isinstance(node.value, dict):
+        return
+    if terms is None:
+        message = f"{model.__name__} declares no `terms`; add the names that its loss returns"
+        problems.append(root.value["model"].problem("model", message))
+        return
+    listed = ", ".join(sorted(terms)) or "no terms"
+    for name, child in node.value.items():
+        if name not in terms:
+            message = f"unknown term{suggest(name, terms)}; {model.__name__} returns {listed}"
+            problems.append(child.problem(f"loss_weights.{name}", message))
+    for name in sorted(terms - node.value.keys()):
+        message = f"missing; {model.__name__} returns {listed}: add `{name}: 1.0`"
+        problems.append(node.problem(f"loss_weights.{name}", message))
+
+
+def _tasks(root: Node, model: type, problems: list[Problem]) -> None:
+    data = root.get("data")
+    node = data.get("tasks") if data is not None else None
+    if node is None or not isinstance(node.value, dict):
+        return
+    learns = getattr(model, "tasks", TASKS.keys())
+    for task, child in node.value.items():
+        key = f"data.tasks.{task}"
+        if task not in TASKS:
+            message = f"unknown task{suggest(task, TASKS)}; tasks are {', '.join(TASKS)}"
+            problems.append(child.problem(key, message))
+        elif task not in learns:
+            message = (
+                f"{model.__name__} does not learn it; it learns {', '.join(sorted(learns))}: "
+                f"say `{task}: null` to leave it out"
+            )
+            problems.append(child.problem(key, message))
+
+
+def _ranks(root: Node, problems: list[Problem]) -> None:
+    """The ranks that the file asks for share the rows of every task evenly."""
+    data, machine = root.get("data"), root.get("machine")
+    node = data.get("tasks") if data is not None else None
+    if node is None or machine is None or not isinstance(node.value, dict):
+        return
+    counts = [machine.get(key) for key in ("devices", "nodes")]
+    ranks = math.prod(c.value for c in counts if c is not None and type(c.value) is int)
+    for task, message in uneven(node.plain(), ranks).items():
+        problems.append(node.value[task].problem(f"data.tasks.{task}", message))
+
+
+def uneven(tasks: Mapping[str, Any], ranks: int) -> dict[str, str]:
+    """What is wrong with the tasks whose rows so many ranks cannot share, by task."""
+    return {
+        task: f"{rows} rows do not divide over {ranks} ranks; write a multiple of {ranks}"
+        for task, rows in tasks.items()
+        if type(rows) is int and ranks > 1 and rows % ranks
+    }
+
+
+def _tracker(root: Node, problems: list[Problem]) -> None:
+    machine = root.get("machine")
+    node = machine.get("tracker") if machine is not None else None
+    if node is not None and re.search(r"://[^/@\s]*:[^/@\s]+@", str(node.value)):
+        message = (
+            "it has a password, and a config is written down; leave it out and set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+        problems.append(node.problem("machine.tracker", message))
+
+
+def _sampling(root: Node, model: type, kind: str, completion: Completion) -> None:
+    """`image_sampling` or `text_sampling`."""
+    key = f"{kind}_sampling"
+    node = root.get(key)
+    if node is None or not isinstance(node.value, dict):
+        return
+    try:
+        root.value[key] = _settings(node, model, kind, completion, key)
+    except ValueError as error:
+        completion.problems.append(root.value["model"].problem("model", str(error)))
+
+
+def _settings(node: Node, model: type, kind: str, completion: Completion, key: str = "") -> Node:
+    """Settings of `generate_image` or `generate_text` beyond what every paradigm takes."""
+    contract = getattr(Paradigm, f"generate_{kind}")
+    method = getattr(model, f"generate_{kind}", contract)
+    known = {k: p for k, p in arguments_of(method).items() if k not in arguments_of(contract)}
+    taker = f"{model.__name__}.generate_{kind}"
+    return replace(node, value=completion.arguments(node, node.value, known, taker, key))
+
+
+def sampling_words(words: Sequence[str], model: type, kind: str) -> dict[str, Any]:
+    """`key=value` words as settings of a model's `generate_image` or `generate_text`.
+
+    ConfigError for what it does not take, with what it does.
+    """
+    problems: list[Problem] = []
+    said = override(Node({}, COMMAND_LINE), words, problems)
+    done = _settings(said, model, kind, Completion(problems, Recipe, trusted=False, tiny=False))
+    if problems:
+        raise ConfigError(problems)
+    return {key: done.value[key].plain() for key in said.value}

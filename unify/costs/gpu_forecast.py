@@ -1,0 +1,255 @@
+"""`unify plan F --gpus N --gpu G`: whether the arms fit there, how long they take, what would help.
+
+Nothing is trained, and no model gets memory. Remedies are not rules of thumb: each is a setting of
+`machine` under which the arm was counted again, and fitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+from torch import nn
+
+from unify.assembly.sharding import construct, recompute
+from unify.config import build_recipe
+from unify.costs.activation_memory import Peak, peak
+from unify.costs.gpu_specs import AGAIN, NODE, Gpu, gpu_of, step_seconds
+from unify.costs.rank_memory import (
+    KERNELS,
+    Memory,
+    checkpoint_bytes,
+    host_bytes,
+    memory_of,
+    travels,
+)
+from unify.costs.step_cost import Cost
+from unify.paradigm import Fitted, Paradigm, Trainable
+from unify.schema.experiment import Recipe
+from unify.training.trainer import accumulation
+
+Config = dict[str, Any]
+Changes = dict[str, Any]  # keys of `machine` -> values
+
+HASHED = 1.0e9  # bytes/s that a rank hashes, measured on a CPU (2 cores of an AMD EPYC, 2026-11-23)
+MOST = 64  # times as many GPUs are tried
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Where the runs are to go."""
+
+    ranks: int  # one for each GPU
+    name: str  # of the GPU
+    mfu: float  # share of its peak
+    written: float  # bytes/s to the file system, of all ranks together
+    notice: float  # seconds in which a run that has to go saves
+
+    @property
+    def gpu(self) -> Gpu | None:
+        return gpu_of(self.name)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An arm under some settings, and what it holds."""
+
+    recipe: Recipe
+    model: Trainable  # without memory
+    peak: Peak
+    memory: Memory
+    ranks: int
+    sharded: bool
+    micro_steps: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of one arm; None: not known."""
+
+    memory: Memory  # of the rank that holds most
+    usable: float | None  # bytes of a GPU
+    host: int  # bytes of a node
+    checkpoint: int  # bytes of all ranks
+    save: float  # seconds
+    step: float | None  # seconds
+    days: float | None  # of one run
+    notice: float  # seconds
+    remedies: list[Changes]  # settings under which it fits, where it does not
+
+    @property
+    def fits(self) -> bool:
+        return self.usable is None or self.memory.total <= self.usable
+
+    @property
+    def saves(self) -> bool:
+        """The step under way included, after which it saves."""
+        return self.save + (self.step or 0) <= self.notice
+
+    def plain(self) -> dict[str, Any]:
+        return {**asdict(self), "total": self.memory.total, "fits": self.fits, "saves": self.saves}
+
+
+def forecast(config: Config, cost: Cost, asked: Asked) -> Forecast | None:
+    """None for what is fitted without gradients. ValueError if ranks cannot share a step's rows."""
+    tries = Tries(config, asked)
+    if tries.fitted:
+        return None
+    tried = tries.under({})
+    checkpoint = checkpoint_bytes(tried.model, tried.peak, bool(tried.recipe.ema))
+    step = _step(tried, cost, asked)
+    host = host_bytes(
+        tried.model, checkpoint, tried.ranks, tried.sharded, tried.recipe.machine.workers
+    )
+    on_cpu = 0 if asked.gpu else tried.memory.total
+    usable = asked.gpu.usable if asked.gpu else None
+    fits = usable is None or tried.memory.total <= usable
+    return Forecast(
+        memory=tried.memory,
+        usable=usable,
+        host=min(tried.ranks, NODE) * (host + on_cpu),
+        checkpoint=checkpoint,
+        save=checkpoint / asked.written + checkpoint / tried.ranks / HASHED,
+        step=step,
+        days=None if step is None else step * cost.steps / 86400,
+        notice=asked.notice,
+        remedies=[] if fits else tries.remedies(),
+    )
+
+
+def forecasts(
+    arms: Mapping[str, Config], costs: Mapping[str, Cost], asked: Asked
+) -> dict[str, Forecast]:
+    """Of every arm that is trained by gradients. ValueError names the arm that cannot be told."""
+    found = {}
+    for arm, config in arms.items():
+        try:
+            one = forecast(config, costs[arm], asked)
+        except ValueError as error:
+            raise ValueError(f"{arm}: {error}") from error
+        if one is not None:
+            found[arm] = one
+    return found
+
+
+def _step(tried: Tried, cost: Cost, asked: Asked) -> float | None:
+    """Seconds of an optimizer step, frozen tokenizers included."""
+    if asked.gpu is None:
+        return None
+    machine = tried.recipe.machine
+    flops = cost.training * (AGAIN if machine.recompute else 1) + cost.encoding
+    between = travels(tried.model, tried.peak, tried.ranks, tried.sharded, tried.micro_steps)
+    fp32 = machine.precision == "32-true"
+    return step_seconds(asked.gpu, tried.ranks, flops, between, asked.mfu, fp32)
+
+
+class Tries:
+    """One arm under several settings; a micro-step of a size is counted once."""
+
+    def __init__(self, config: Config, asked: Asked):
+        self.config, self.asked = config, asked
+        self.peaks: dict[Any, tuple[Trainable, Peak]] = {}
+        recipe = self._build({})
+        self.fitted, self.tasks = isinstance(recipe.model, Fitted), recipe.data.tasks
+        self.group = recipe.model.group if isinstance(recipe.model, Trainable) else 1
+        self.cuts = isinstance(recipe.model, Paradigm)  # a tokenizer is never in shards
+        self.machine = recipe.machine
+
+    def _build(self, changes: Changes) -> Recipe:
+        config = {**self.config, "machine": {**self.config["machine"], **changes}}
+        return build_recipe(config, _as_loaded, construct=construct)
+
+    def under(self, changes: Changes, times: int = 1) -> Tried:
+        """With other settings of `machine`, on `times` as many GPUs. ValueError where the rows of a
+        step cannot be shared evenly."""
+        ranks = times * self.asked.ranks
+        recipe = self._build({**changes, "devices": ranks, "nodes": 1})
+        micro_steps = accumulation(self.tasks, recipe.machine, self.group)
+        share = {task: n // (ranks * micro_steps) for task, n in self.tasks.items()}
+        if any(share[task] * ranks * micro_steps != n for task, n in self.tasks.items()):
+            raise ValueError(
+                f"data.tasks are {self.tasks} rows of a step, and {ranks} ranks cannot share them "
+                "evenly: make them multiples of that"
+            )
+        model, counted = self._peak(recipe, share, micro_steps > 1)
+        sharded = self.cuts and ranks > 1 and recipe.machine.strategy == "fsdp"
+        half_on_cpu = self.asked.gpu is None and recipe.machine.precision == "bf16-mixed"
+        kernels = KERNELS if half_on_cpu else 0
+        memory = memory_of(model, counted, ranks, sharded, bool(recipe.ema), kernels)
+        return Tried(recipe, model, counted, memory, ranks, sharded, micro_steps)
+
+    def _peak(
+        self, recipe: Recipe, share: dict[str, int], accumulates: bool
+    ) -> tuple[Trainable, Peak]:
+        again = recipe.machine.recompute
+        key = (*share.values(), accumulates, again)
+        if key not in self.peaks:
+            assert isinstance(recipe.model, Trainable)
+            if again:
+                recompute(recipe.model)
+            counted = peak(recipe, share, accumulates, self.asked.gpu is not None)
+            self.peaks[key] = recipe.model, counted
+        return self.peaks[key]
+
+    def remedies(self) -> list[Changes]:
+        """The fewest settings together under which it fits, each way to choose them; with none, on
+        how many GPUs it would."""
+        kinds: list[Changes] = [{"micro_batch": 0}]
+        if self.cuts and self.asked.ranks > 1 and self.machine.strategy != "fsdp":
+            kinds.append({"strategy": "fsdp"})
+        if not self.machine.recompute:
+            kinds.append({"recompute": True})
+        for count in range(1, len(kinds) + 1):
+            found = [self._enough(_merged(some)) for some in combinations(kinds, count)]
+            if any(found):
+                return [changes for changes in found if changes]
+        return self._on_more(_merged(kinds))
+
+    def _on_more(self, changes: Changes) -> list[Changes]:
+        times = 2
+        while self.cuts and times <= MOST:
+            for some in ({"strategy": "fsdp"}, {**changes, "strategy": "fsdp"}):
+                if found := self._enough(some, times):
+                    return [{"gpus": times * self.asked.ranks, **found}]
+            times *= 2
+        return []
+
+    def _enough(self, changes: Changes, times: int = 1) -> Changes | None:
+        """The settings, with the largest micro-batch that fits if they are to have one; or None."""
+        if "micro_batch" not in changes:
+            return changes if self._fits(changes, times) else None
+        sizes = [{**changes, "micro_batch": size} for size in self._sizes(times)]
+        if not sizes or not self._fits(sizes[-1], times):
+            return None
+        return next(said for said in sizes if self._fits(said, times))
+
+    def _sizes(self, times: int) -> list[int]:
+        """Rows of a micro-step on a rank, smaller than now, as the tasks divide; falling."""
+        ranks = times * self.asked.ranks
+        rows = sum(self.tasks.values()) // ranks
+        most = min(rows, self.machine.micro_batch or rows)
+        parts = [
+            n
+            for n in range(1, rows + 1)
+            if all(task % (n * ranks * self.group) == 0 for task in self.tasks.values())
+        ]
+        return [rows // n for n in parts if rows // n < most]
+
+    def _fits(self, changes: Changes, times: int) -> bool:
+        assert self.asked.gpu is not None
+        try:
+            return self.under(changes, times).memory.total <= self.asked.gpu.usable
+        except ValueError:  # rows that cannot be shared
+            return False
+
+
+def _merged(some: Iterable[Changes]) -> Changes:
+    return {key: value for changes in some for key, value in changes.items()}
+
+
+def _as_loaded(part: Any, weights: Any) -> None:
+    """Takes a part for one with weights to start from: a frozen one is left out of checkpoints."""
+    if isinstance(part, nn.Module):
+        part.pretrained, part.source_hash = True, str(weights)  # type: ignore[assignment]

@@ -1,0 +1,135 @@
+"""What a record is: the parts of a sample -> a row of an index, or one reason why not.
+
+A record is an image with a caption, with questions and answers, or with both. Captions come from
+`KEY.txt` or from "caption" in `KEY.json`; questions from the json: `{"question", "answer"}`, or a
+list of these under "turns". With a source image beside it, `KEY.source.png`, the image is what an
+edit made of that, and `KEY.txt`, or "instruction" in `KEY.json`, says how: all three are needed.
+Whatever cannot be read as it was meant is left out under a reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+from unify.data.adapters.images import BadImage, decode, dimensions
+
+MAX_TEXT = 1 << 16  # bytes of a caption or of the metadata
+
+
+class Bad(Exception):
+    """A record that is left out; `reason` is a code such as `missing_caption`."""
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+@dataclass
+class Verdict:
+    """Why a record, or a member of an archive, is left out."""
+
+    shard: str  # or the file that it was imported from
+    key: str
+    reason: str
+    detail: str = ""
+
+
+def judge(parts: dict[str, bytes], pixels: bool = True) -> dict[str, Any]:
+    """The parts of one sample (image, source, txt, json) -> a row of the index, or Bad.
+
+    `pixels`: decode the whole image, not only its header.
+    """
+    if "image" not in parts:
+        raise Bad("missing_image")
+    meta = _metadata(parts.get("json"))
+    said: dict[str, Any]
+    if "source" in parts:
+        said = {"instruction": _text("instruction", parts.get("txt"), meta)}
+        _size(parts["source"], pixels, "source")
+    else:
+        turns = _turns(meta)
+        if "instruction" in meta and not (turns or "txt" in parts or "caption" in meta):
+            raise Bad("missing_source", "there is an instruction, and no image to follow it on")
+        said = {"text": _text("caption", parts.get("txt"), meta, needed=not turns), "turns": turns}
+    height, width = _size(parts["image"], pixels)
+    row: dict[str, Any] = {"height": height, "width": width}
+    row |= {name: value for name, value in said.items() if value}
+    # Splits go by picture, so that copies of one under other keys, and edits of it, never straddle
+    # them.
+    known = parts.get("source", parts["image"])
+    row["hash"] = int.from_bytes(hashlib.blake2b(known, digest_size=4).digest(), "big")
+    return row
+
+
+def _size(image: bytes, pixels: bool, name: str = "") -> tuple[int, int]:
+    try:
+        return decode(image).shape[:2] if pixels else dimensions(image)
+    except BadImage as error:
+        raise Bad(error.reason, f"{name}: {error.detail}" if name else error.detail) from error
+
+
+def clean_text(data: bytes | str, kind: str = "caption") -> str:
+    """UTF-8 without byte-order mark, in NFC, stripped; Bad if empty, broken or endless."""
+    if len(data) > MAX_TEXT:
+        raise Bad(f"long_{kind}", f"{len(data):,} bytes are over {MAX_TEXT:,}")
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        text.encode()  # lone surrogates, which JSON can spell
+    except UnicodeError as error:
+        raise Bad(f"non_utf8_{kind}", str(error)) from error
+    if "\0" in text:
+        raise Bad(f"control_{kind}", "contains NUL")
+    text = unicodedata.normalize("NFC", text).strip()
+    if not text.strip("\u200b\u200c\u200d\u2060\ufeff"):  # nothing but zero-width characters
+        raise Bad(f"empty_{kind}")
+    return text
+
+
+def _text(kind: str, data: bytes | None, meta: dict[str, Any], needed: bool = True) -> str | None:
+    """`KEY.txt`, or what `KEY.json` says under `kind`; None if there is none and none `needed`."""
+    if data is not None:
+        return clean_text(data, kind)
+    text = meta.get(kind)
+    if text is None:
+        if needed:
+            raise Bad(f"missing_{kind}")
+        return None
+    if not isinstance(text, str):
+        raise Bad(f"bad_{kind}", f"{type(text).__name__} instead of a text")
+    return clean_text(text, kind)
+
+
+def _metadata(data: bytes | None) -> dict[str, Any]:
+    if data is None:
+        return {}
+    if len(data) > MAX_TEXT:
+        raise Bad("long_json", f"{len(data):,} bytes are over {MAX_TEXT:,}")
+    try:
+        meta = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Bad("bad_json", str(error)) from error
+    if not isinstance(meta, dict):
+        raise Bad("bad_json", f"{type(meta).__name__} instead of an object")
+    return meta
+
+
+def _turns(meta: dict[str, Any]) -> list[dict[str, str]]:
+    """Questions with answers: `{"question", "answer"}`, or a list of these under "turns"."""
+    turns = meta.get("turns", [meta] if "question" in meta else [])
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise Bad("bad_turns", "turns must be a list of {question, answer}")
+    out = []
+    for turn in turns:
+        row = {}
+        for name in ("question", "answer"):
+            if not isinstance(turn.get(name), str):
+                raise Bad("bad_turns", f"{name} is missing or not a text")
+            row[name] = clean_text(turn[name], name)
+        if isinstance(turn.get("kind"), str):
+            row["kind"] = turn["kind"]
+        out.append(row)
+    return out

@@ -1,0 +1,101 @@
+"""Several ranks of one command on this machine: what torchrun does, and signals reach the ranks.
+
+A scheduler's SIGTERM and SIGUSR1 are passed on, and ranks get the time they need to save: it is the
+scheduler that ends the job. When a rank fails, the others cannot go on; they have `GRACE` seconds
+to say why.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from unify.distributed.process_pool import handled, threads_of
+from unify.distributed.ranks import free_port, from_slurm
+
+GRACE = 20.0  # seconds
+
+
+def spawns(machine: dict[str, Any]) -> bool:
+    """Whether this process is to start the ranks that `machine` asks for, and be none of them."""
+    from_slurm()
+    if "RANK" in os.environ or machine["devices"] * machine["nodes"] == 1:
+        return False
+    if machine["nodes"] > 1:
+        raise ValueError(
+            f"machine.nodes is {machine['nodes']}, but this is one process on one machine: start "
+            "one on each node by srun or torchrun, or let `unify submit` do it"
+        )
+    return True
+
+
+def spawn(devices: int, say: Callable[[str], None]) -> int:
+    """Run this process's command as so many ranks; the exit status of the first that failed."""
+    command = [sys.executable, "-m", "unify.cli", *sys.argv[1:]]
+    processes = [
+        subprocess.Popen(command, env=os.environ | seat, preexec_fn=_end_with_parent)
+        for seat in _seats(devices)
+    ]
+
+    def stop(number: int, _: Any) -> None:
+        for process in processes:
+            process.send_signal(number)
+
+    with handled(stop):
+        try:
+            return _watch(processes, say)
+        except KeyboardInterrupt:  # the ranks have it too: they end by themselves
+            for process in processes:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(GRACE)
+            raise
+
+
+def _seats(devices: int) -> list[dict[str, str]]:
+    """What each rank finds in its environment, as torchrun has it."""
+    share = threads_of(devices)
+    threads = min(share, int(os.environ.get("OMP_NUM_THREADS", share)))
+    common = {
+        "WORLD_SIZE": devices,
+        "LOCAL_WORLD_SIZE": devices,
+        "GROUP_RANK": 0,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": free_port(),
+        "OMP_NUM_THREADS": threads,
+        "PYTHONUNBUFFERED": 1,
+    }
+    seats = [{**common, "RANK": rank, "LOCAL_RANK": rank} for rank in range(devices)]
+    return [{key: str(value) for key, value in seat.items()} for seat in seats]
+
+
+def _watch(processes: list[subprocess.Popen], say: Callable[[str], None]) -> int:
+    """Wait for all; end the others some time after one has failed."""
+    status, deadline = 0, None
+    while None in [process.poll() for process in processes]:
+        failed = [r for r, p in enumerate(processes) if p.returncode]
+        if failed and deadline is None:
+            status, deadline = processes[failed[0]].returncode, time.monotonic() + GRACE
+            if status < 0:
+                say(f"rank {failed[0]} was ended by {signal.Signals(-status).name}")
+                status = 128 - status
+        if deadline is not None and time.monotonic() > deadline:
+            alive = [r for r, p in enumerate(processes) if p.poll() is None]
+            say(f"ending rank {', '.join(map(str, alive))}: rank {failed[0]} has failed")
+            for rank in alive:
+                processes[rank].kill()
+            deadline = float("inf")
+        time.sleep(0.05)
+    return status or next((p.returncode for p in processes if p.returncode), 0)
+
+
+def _end_with_parent() -> None:
+    """In the child: a rank never outlives who started it, however that ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

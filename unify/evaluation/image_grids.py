@@ -1,0 +1,119 @@
+"""Picture grids: a PNG to look at, with a title and a verdict per picture, and a JSON beside it.
+
+B pictures of H x W pixels.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from unify.data.source import to_uint8
+from unify.metrics.metric import Grid
+from unify.support.atomic_files import write_atomically
+
+SIDE = 112  # pixels that a small picture is enlarged to, about
+COLUMNS = 8
+GAP = 12
+LINES = 4  # of a title; a longer one ends in an ellipsis
+FONT_SIZE = 12
+LINE = FONT_SIZE + 3
+MARK = 14  # width that a verdict takes before the title
+INK, PAPER, EDGE = (40, 40, 40), (255, 255, 255), (210, 210, 210)
+GOOD, BAD = (26, 140, 60), (200, 40, 40)
+
+
+def save_grid(grid: Grid, path: Path) -> None:
+    """Write `path` (PNG) and the same name with `.json`, both whole or not at all."""
+    sheet, places = draw_grid(grid)
+    packed = io.BytesIO()
+    sheet.save(packed, "PNG", optimize=True)
+    write_atomically(path, packed.getvalue())
+    facts = {"name": grid.name, "titles": grid.titles, "verdicts": grid.verdicts, **places}
+    write_atomically(path.with_suffix(".json"), json.dumps(facts, ensure_ascii=False, indent=1))
+
+
+def draw_grid(grid: Grid) -> tuple[Image.Image, dict[str, Any]]:
+    """Rows of up to 8 pictures, each above its title; a tick or a cross where there is a verdict.
+
+    Beside the sheet, where the pictures are, so that a report can cut them out again: `boxes`
+    (left, upper, right, lower) and the `factor` by which they are enlarged.
+    """
+    count, _, height, width = grid.images.shape
+    factor = max(1, round(SIDE / max(height, width)))
+    wide, high = width * factor, height * factor
+    cell = max(wide, SIDE)
+    marks = [0 if verdict is None else MARK for verdict in grid.verdicts]
+    titles = [_wrap(t, cell - mark) for t, mark in zip(grid.titles, marks, strict=True)]
+    columns = min(COLUMNS, count)
+    rows = [titles[start : start + columns] for start in range(0, count, columns)]
+    heights = [high + 4 + LINE * max(map(len, row)) + GAP for row in rows]
+    sheet = Image.new("RGB", (columns * (cell + GAP) + GAP, sum(heights) + GAP), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    boxes = []
+    for index in range(count):
+        row, column = divmod(index, columns)
+        x, y = GAP + column * (cell + GAP), GAP + sum(heights[:row])
+        picture = Image.fromarray(to_uint8(grid.images[index]))
+        sheet.paste(picture.resize((wide, high), Image.Resampling.NEAREST), (x, y))
+        draw.rectangle((x - 1, y - 1, x + wide, y + high), outline=EDGE)
+        boxes.append((x, y, x + wide, y + high))
+        _draw_verdict(draw, x, y + high + 4, grid.verdicts[index])
+        text = "\n".join(titles[index])
+        draw.multiline_text(
+            (x + marks[index], y + high + 4), text, fill=INK, font=_font(), spacing=3
+        )
+    return sheet, {"boxes": boxes, "factor": factor}
+
+
+def _draw_verdict(draw: ImageDraw.ImageDraw, x: int, y: int, good: bool | None) -> None:
+    if good is None:
+        return
+    if good:
+        draw.line([(x, y + 8), (x + 4, y + 12), (x + 10, y + 3)], fill=GOOD, width=3, joint="curve")
+    else:
+        draw.line([(x + 1, y + 4), (x + 9, y + 12)], fill=BAD, width=3)
+        draw.line([(x + 1, y + 12), (x + 9, y + 4)], fill=BAD, width=3)
+
+
+def _wrap(title: str, width: int) -> list[str]:
+    """Lines of at most `width` pixels; a word that is too long for one is broken."""
+    lines = [""]
+    for word in title.split():
+        while word:
+            joined = f"{lines[-1]} {word}".strip()
+            if _font().getlength(joined) <= width:
+                lines[-1], word = joined, ""
+            elif lines[-1]:
+                lines.append("")
+            else:
+                fits = max(n for n in range(1, len(word) + 1) if n == 1 or _fits(word[:n], width))
+                lines[-1:], word = [word[:fits], ""], word[fits:]
+    lines = [line for line in lines if line]
+    if len(lines) <= LINES:
+        return lines
+    last = lines[LINES - 1]
+    while not _fits(last + "…", width):
+        last = last[:-1]
+    return [*lines[: LINES - 1], last + "…"]
+
+
+def _fits(text: str, width: int) -> bool:
+    return _font().getlength(text) <= width
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """DejaVu Sans, which has most scripts, from matplotlib's data; else Pillow's own font."""
+    found = importlib.util.find_spec("matplotlib")
+    if found is not None and found.origin is not None:
+        path = Path(found.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"
+        if path.exists():
+            return ImageFont.truetype(str(path), FONT_SIZE)
+    return ImageFont.load_default(FONT_SIZE)

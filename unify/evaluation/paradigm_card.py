@@ -1,0 +1,108 @@
+"""What a paradigm is, read off its built objects: parts, layouts, attention, what it costs.
+
+One loss of a few rows of each task is computed while every backbone says which mask it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unify.costs.step_cost import first_rows, tasks_of
+from unify.nn.masks import Mask
+from unify.nn.trunk import Backbone
+from unify.noise import Noise
+from unify.paradigm import Paradigm
+from unify.schema.experiment import Recipe
+
+MOST_TOKENS = 512  # of a mask that is kept as a picture
+
+
+def card(recipe: Recipe) -> dict[str, Any]:
+    """Plain data; nothing of the model is changed."""
+    model = recipe.model
+    assert isinstance(model, Paradigm)
+    costs = tasks_of(recipe)
+    return {
+        "parts": _parts(model),
+        "tokenizers": {name: type(part).__name__ for name, part in model.tokenizers().items()},
+        "loss_weights": dict(recipe.loss_weights),
+        "tasks": {
+            task: {
+                "rows": costs[task].rows,
+                "tokens": costs[task].tokens // costs[task].rows,
+                "flops": costs[task].training,
+                "computed": costs[task].computed,
+                "useful": costs[task].useful,
+                "encoding": costs[task].encoding,
+                "columns": [[s.kind, s.role] for s in first_rows(recipe, task, 1).segments],
+                "masks": _masks(recipe, task),
+            }
+            for task in recipe.data.tasks
+        },
+    }
+
+
+def _parts(model: nn.Module) -> dict[str, dict[str, int]]:
+    """Parameters by top-level part."""
+    parts: dict[str, dict[str, int]] = {}
+    for name, parameter in model.named_parameters():
+        part = parts.setdefault(name.partition(".")[0], {"total": 0, "trainable": 0})
+        part["total"] += parameter.numel()
+        part["trainable"] += parameter.numel() * parameter.requires_grad
+    return parts
+
+
+@torch.no_grad()
+def _masks(recipe: Recipe, task: str) -> dict[str, dict[str, Any]]:
+    """By backbone: who reads whom in the first row, and what each token is."""
+    model = recipe.model
+    assert isinstance(model, Paradigm)
+    batch = first_rows(recipe, task, model.group)
+    training = model.training
+    with _seen(model.eval()) as seen:
+        model.loss(batch, Noise.for_batch(0, 0, batch, model.device))
+    model.train(training)
+    return {
+        name: _picture(mask.rows(slice(0, 1)))
+        for name, mask in seen.items()
+        if mask.keys <= MOST_TOKENS
+    }
+
+
+@contextmanager
+def _seen(model: nn.Module) -> Iterator[dict[str, Mask]]:
+    """The first mask that each backbone within is called with."""
+    masks: dict[str, Mask] = {}
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            if isinstance(module, Backbone):
+
+                def keep(_: Any, args: Any, kwargs: Any, name: str = name) -> None:
+                    mask = next((a for a in (*args, *kwargs.values()) if isinstance(a, Mask)), None)
+                    if mask is not None:
+                        masks.setdefault(name, mask)
+
+                handle = module.register_forward_pre_hook(keep, with_kwargs=True)
+                hooks.callback(handle.remove)
+        yield masks
+
+
+def _picture(mask: Mask) -> dict[str, Any]:
+    """Rows of the queries as hexadecimal numbers, keys from left to right; tokens as letters:
+    t (causal), b (in a bidirectional block), i (in an isolated copy), - (padding)."""
+    dense = mask.dense()[0, 0]
+    kinds = torch.where(mask.isolated >= 0, 2, torch.where(mask.segment >= 0, 1, 0))[0]
+    letters = [
+        "tbi"[kind] if good else "-" for kind, good in zip(kinds, mask.valid[0], strict=True)
+    ]
+    return {"tokens": "".join(letters), "rows": [_hexadecimal(row) for row in dense]}
+
+
+def _hexadecimal(row: Tensor) -> str:
+    bits = "".join("1" if read else "0" for read in row.tolist())
+    return f"{int(bits, 2):0{-(-len(bits) // 4)}x}"

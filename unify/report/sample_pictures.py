@@ -1,0 +1,210 @@
+"""Sample grids: every picture with its prompt and verdict, embedded as a data URI.
+
+A grid is `<name>.png`, a sheet, beside `<name>.json` {name, titles, verdicts, boxes, factor}: the
+boxes say where on the sheet the pictures are, `factor` by how much they were enlarged.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unify.report.filters import filters, verdict_classes
+from unify.report.html import Html, join, tag
+from unify.report.study_records import Run, Study
+from unify.report.tables import TASKS, swatch
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MOMENT = re.compile(r"step-(?P<step>\d+)(?:-(?P<name>.+))?")
+UNREADABLE = "The picture could not be read."
+ACROSS = 8  # pictures of one moment of training
+MOST_PICTURES = 24  # of one grid and arm
+FEW = 7  # arms of a card, whose verdicts are written out
+MOST_SIDE = 128  # pixels of one embedded picture
+MOST_SHEET = 512  # pixels of a whole grid shown as one picture
+EXACT_SIDE = 64  # up to here a picture is embedded losslessly
+
+
+@dataclass
+class Picture:
+    """One picture of a grid, ready to show."""
+
+    uri: str
+    title: str
+    verdict: bool | None
+
+
+@dataclass
+class Shown:
+    """One grid of one run: its pictures, or the whole sheet where nothing says where they are."""
+
+    run: Run
+    name: str
+    pictures: list[Picture]
+    sheet: str
+    titles: list[str]
+    verdicts: list[bool | None]
+
+
+def sample_grids(study: Study) -> Html:
+    """Every evaluation grid, arms side by side; prompts shared by all arms share a card."""
+    found: dict[str, list[Shown]] = {}
+    for arm in study.arms:
+        runs = [run for run in study.runs_of(arm) if run.pictures("eval")]
+        for path in runs[0].pictures("eval") if runs else []:
+            shown = read_grid(runs[0], path)
+            found.setdefault(shown.name, []).append(shown)
+    order = [name for task in TASKS for name in found if name.split("/")[0].startswith(task)]
+    names = list(dict.fromkeys([*order, *found]))
+    if not names:
+        return Html("")
+    blocks = [_block(study, name, found[name], f"g-{i}") for i, name in enumerate(names)]
+    return join([filters(names), tag("div", *blocks, class_="filtered")])
+
+
+def read_grid(run: Run, path: Path, most: int = MOST_PICTURES) -> Shown:
+    about = path.with_suffix(".json")
+    info: dict[str, Any] = json.loads(about.read_text("utf-8")) if about.is_file() else {}
+    titles = [str(t) for t in info.get("titles") or []]
+    verdicts = list(info.get("verdicts") or [None] * len(titles))
+    shown = Shown(run, str(info.get("name") or path.stem), [], "", titles, verdicts)
+    sheet = open_image(path)
+    if sheet is None:
+        return shown
+    boxes = (info.get("boxes") or [])[:most]
+    for box, title, verdict in zip(boxes, titles, verdicts, strict=False):
+        uri = data_uri(sheet.crop(box), info.get("factor", 1))
+        shown.pictures.append(Picture(uri, title, verdict))
+    if not shown.pictures:
+        shown.sheet = data_uri(sheet, most=MOST_SHEET)
+    return shown
+
+
+def open_image(path: Path) -> Image | None:
+    """None where the file is damaged: a killed run may leave half a picture."""
+    from PIL import Image
+
+    try:
+        return Image.open(path).convert("RGB")
+    except OSError:
+        return None
+
+
+def data_uri(image: Image, factor: int = 1, most: int = MOST_SIDE) -> str:
+    """A PNG no larger than `most` pixels a side; 256 colours where it is more than a thumbnail.
+
+    An enlargement by `factor` is undone first: the page enlarges again, without the bytes.
+    """
+    from PIL.Image import Resampling
+
+    if factor > 1:
+        size = (image.width // factor, image.height // factor)
+        image = image.resize(size, Resampling.NEAREST)
+    if max(image.size) > most:
+        image.thumbnail((most, most))
+    if max(image.size) > EXACT_SIDE:
+        image = image.quantize(256)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + b64encode(buffer.getvalue()).decode()
+
+
+def _block(study: Study, name: str, grids: Sequence[Shown], place: str) -> Html:
+    scores = []
+    for grid in grids:
+        judged = [v for v in grid.verdicts if v is not None]
+        text = f"{sum(judged)} of {len(judged)} right" if judged else "not judged"
+        mark = swatch(study.arms.index(grid.run.arm))
+        scores.append(tag("li", mark, tag("b", grid.run.arm), f" {text}, seed {grid.run.seed}"))
+    first = grids[0]
+    together = len(grids) > 1 and all(g.titles == first.titles and g.pictures for g in grids)
+    if together:
+        cards = [
+            _card([(g.run.arm, g.pictures[i]) for g in grids], study.arms)
+            for i in range(len(first.pictures))
+        ]
+        body = tag("div", *cards, class_=f"cards of-{len(grids) if len(grids) < FEW else 'many'}")
+    else:
+        body = join(_alone(study, grid, len(grids) > 1) for grid in grids)
+    left = max(len(g.titles) for g in grids) - MOST_PICTURES
+    more = tag("p", f"The first {MOST_PICTURES}; {left} more in the run folder.", class_="quiet")
+    title = tag("h3", name.replace("_", " ").replace("/", " · "))
+    key = tag("ul", *scores, class_="key")
+    return tag("section", title, key, body, more if left > 0 else None, class_=f"grid {place}")
+
+
+def _alone(study: Study, grid: Shown, named: bool) -> Html:
+    parts: list[Html] = []
+    if named:
+        parts.append(tag("h4", swatch(study.arms.index(grid.run.arm)), grid.run.arm))
+    if grid.pictures:
+        cards = [_card([("", picture)], study.arms) for picture in grid.pictures]
+        parts.append(tag("div", *cards, class_="cards of-1"))
+    elif grid.sheet:
+        parts.append(tag("img", src=grid.sheet, alt=f"sample grid {grid.name}", class_="sheet"))
+        items = zip(grid.titles, grid.verdicts, strict=True)
+        parts.append(tag("ol", *(tag("li", title, " ", mark(v)) for title, v in items)))
+    else:
+        parts.append(tag("p", UNREADABLE, class_="quiet"))
+    return join(parts)
+
+
+def _card(pictures: Sequence[tuple[str, Picture]], arms: Sequence[str], judge: bool = True) -> Html:
+    """One prompt and what each arm made of it."""
+    title = pictures[0][1].title
+    shots = []
+    for arm, picture in pictures:
+        alt = f"{arm}: {title}" if arm else title
+        image = tag("img", src=picture.uri, alt=alt, title=arm or None)
+        who = swatch(arms.index(arm)) if arm else None
+        said = tag("div", who, mark(picture.verdict), class_="said") if judge else None
+        shots.append(tag("div", image, said, class_="shot"))
+    caption = tag("figcaption", title)
+    kinds = ["card", *verdict_classes([picture.verdict for _, picture in pictures])]
+    return tag("figure", tag("div", *shots, class_="shots"), caption, class_=" ".join(kinds))
+
+
+def mark(verdict: bool | None) -> Html:
+    if verdict is None:
+        return tag("span", "not judged", class_="verdict open")
+    if verdict:
+        return tag("span", "✓", tag("span", " right", class_="word"), class_="verdict right")
+    return tag("span", "✗", tag("span", " wrong", class_="word"), class_="verdict wrong")
+
+
+def training_samples(study: Study) -> Html:
+    """Up to four moments of each arm's first run: the first, the last and two between."""
+    parts: list[Html] = []
+    for run in (study.runs_of(arm)[0] for arm in study.arms if study.runs_of(arm)):
+        by_name: dict[str, list[tuple[int, Path]]] = {}
+        for path in run.pictures("samples"):
+            if match := MOMENT.fullmatch(path.stem):
+                by_name.setdefault(match["name"] or "samples", []).append(
+                    (int(match["step"]), path)
+                )
+        for name, moments in by_name.items():
+            chosen = sorted({round(i * (len(moments) - 1) / 3) for i in range(4)})
+            rows = [(moments[i][0], read_grid(run, moments[i][1], ACROSS)) for i in chosen]
+            title = f"{run.arm}, seed {run.seed}: {name.replace('_', ' ')}"
+            parts.append(tag("h4", swatch(study.arms.index(run.arm)), title))
+            parts += [_moment(step, shown) for step, shown in rows]
+    return join(parts)
+
+
+def _moment(step: int, shown: Shown) -> Html:
+    if shown.pictures:
+        cards = [_card([("", picture)], [], judge=False) for picture in shown.pictures]
+        content = tag("div", *cards, class_="cards of-1 strip")
+    elif shown.sheet:
+        content = tag("img", src=shown.sheet, alt=f"samples at step {step}", class_="sheet")
+    else:
+        content = tag("p", UNREADABLE, class_="quiet")
+    return tag("div", tag("p", f"step {step:,}", class_="quiet"), content, class_="moment")

@@ -1,0 +1,228 @@
+"""`unify bench`: what a step, a start and a read cost on this machine.
+
+    step        the trainer's whole step against forward + backward + optimizer inside it
+    trunk       our Transfusion step against a plain dense transformer of the same width and depth
+    towers      a step of two towers against one of the same width, depth and FLOPs
+    help        `unify --help` as a process
+    shards      reading shards against bare Pillow decoding of the same bytes
+
+Figures are medians; both sides of a ratio are measured in turn in the same run.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback
+from PIL import Image
+
+from unify.config import load_recipe
+from unify.costs.gpu_specs import found_gpu
+from unify.data.adapters.importer import import_images
+from unify.data.shards import Shards
+from unify.runs.folder import autocast
+from unify.speed.models import plain_step, towers_step, transfusion_step
+from unify.support.environment import environment
+from unify.training.train_run import train
+
+Figures = dict[str, Any]
+Step = Callable[[], None]
+Model = Callable[[torch.device, int], Step]  # the step of so many rows
+WARM_UP = 5  # steps that are not counted
+
+
+def bench(file: str | None, overrides: list[str], steps: int) -> Figures:
+    """All figures; `step` of the experiment in `file`, or of the shipped Transfusion without."""
+    figures: Figures = {"machine": machine(), "help_s": help_seconds()}
+    if file is not None:
+        figures["step"] = step_figures(file, overrides, steps)
+        return figures
+    precisions = ("32-true", "bf16-mixed")
+    figures["trunk"] = {p: trunk_figures(p, steps) for p in precisions}
+    figures["towers"] = {p: towers_figures(p, steps) for p in precisions}
+    figures["shards"] = shard_figures()
+    return figures
+
+
+def machine() -> dict[str, Any]:
+
+    facts = environment()
+    return {
+        "cpu": facts.get("cpu"),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__,
+    }
+
+
+def help_seconds(repeats: int = 5) -> float:
+    """Median wall time of `unify --help` as a fresh process."""
+    command = [sys.executable, "-m", "unify.cli", "--help"]
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+class StepTimer(Callback):
+    """Whole steps, from batch to batch, and what of them is spent inside `optimizer_step`:
+    forward (with its noise), backward, clipping, AdamW and the weights' average."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+        self.inside: list[float] = []
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        step = pl_module.optimizer_step
+
+        def timed(*args: Any, **kwargs: Any) -> None:
+            start = time.perf_counter()
+            step(*args, **kwargs)
+            self.inside.append(time.perf_counter() - start)
+
+        pl_module.optimizer_step = timed
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.starts.append(time.perf_counter())
+
+    def medians(self, skip: int) -> tuple[float, float]:
+        """(whole step, inside) in seconds, without the first `skip` steps."""
+        whole = [b - a for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
+        return statistics.median(whole[skip:]), statistics.median(self.inside[skip:-1])
+
+
+def step_figures(file: str, overrides: list[str], steps: int) -> Figures:
+    """Steps of a real run, journal and loader included; its run folder is removed again."""
+    config = load_recipe(file, [*overrides, f"steps={steps + WARM_UP}", "machine.tracker=none"])
+    config |= {"study": "bench", "name": f"bench-{os.getpid()}"}
+    timer = StepTimer()
+    run = train(config, lambda text: None, [timer])
+    facts = run.info
+    shutil.rmtree(run.folder)
+    whole, inside = timer.medians(WARM_UP)
+    gpu = found_gpu()
+    share = {"mfu": facts["flops_per_step"] / whole / gpu.bf16} if gpu else {}
+    return {
+        "file": file,
+        "parameters": facts["parameters"]["total"],
+        "step_ms": 1000 * whole,
+        "inside_ms": 1000 * inside,
+        "outside_share": 1 - inside / whole,
+        "rows_per_s": facts["rows_per_step"] / whole,
+        "tokens_per_s": facts["tokens_per_step"] / whole,
+        "flops_per_s": facts["flops_per_step"] / whole,
+        **share,
+        "peak_memory_gib": peak_memory_gib(),
+    }
+
+
+def peak_memory_gib() -> float:
+    """Of the accelerator where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def shard_figures(count: int = 400, side: int = 256) -> Figures:
+    """Images per second through the index against bare Pillow decoding, in turn, three times."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "in").mkdir()
+        generator = np.random.default_rng(0)
+        encoded = []
+        for index in range(count):
+            small = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            image = Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
+            buffer = BytesIO()
+            image.save(buffer, "JPEG", quality=90)
+            encoded.append(buffer.getvalue())
+            (folder / "in" / f"{index:05d}.jpg").write_bytes(encoded[-1])
+            (folder / "in" / f"{index:05d}.txt").write_text(f"picture {index}")
+        import_images(folder / "in", folder / "out")
+        source = Shards(str(folder / "out"), size=side)
+        records = source.size("image", "train")
+
+        def bare() -> None:
+            for data in encoded[:records]:
+                np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+
+        def shards() -> None:
+            for index in range(records):
+                source.record("image", "train", index)
+
+        ours, theirs = alternate(shards, bare, repeats=5)
+    return {
+        "images_per_s": records / ours,
+        "pillow_images_per_s": records / theirs,
+        "ratio": theirs / ours,
+    }
+
+
+def alternate(
+    one: Callable[[], Any], other: Callable[[], Any], repeats: int
+) -> tuple[float, float]:
+    """Median seconds of two functions run in turn, after a warm-up of each."""
+    one(), other()
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats):
+        for function, seconds in zip((one, other), times, strict=True):
+            start = time.perf_counter()
+            function()
+            seconds.append(time.perf_counter() - start)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def trunk_figures(precision: str, steps: int) -> Figures:
+    """Forward, backward, AdamW of 16 rows of 80 tokens at width 256, depth 6, 4 heads."""
+    ours, plain = alternate(*pair(precision, 16, transfusion_step, plain_step), steps)
+    return {"transfusion_ms": 1000 * ours, "plain_ms": 1000 * plain, "ratio": ours / plain}
+
+
+def towers_figures(precision: str, steps: int) -> Figures:
+    """The same of 64 rows, as the shipped experiments have: AdamW reads twice the weights."""
+    two, one = alternate(*pair(precision, 64, towers_step, transfusion_step), steps)
+    return {"two_ms": 1000 * two, "one_ms": 1000 * one, "ratio": two / one}
+
+
+def pair(precision: str, rows: int, one: Model, other: Model) -> tuple[Step, Step]:
+    """Steps of so many rows on this machine's device, that return when all is computed."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def whole(step: Step) -> Step:
+        def run() -> None:
+            with autocast(precision, device):
+                step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+
+        return run
+
+    return whole(one(device, rows)), whole(other(device, rows))
+
+
+def lines(figures: Figures, indent: str = "") -> list[str]:
+    """Figures as text, nested ones indented."""
+    out = []
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            out += [f"{indent}{name}", *lines(value, indent + "  ")]
+        else:
+            shown = f"{value:,.3g}" if isinstance(value, float) else value
+            out.append(f"{indent}{name:20} {shown}")
+    return out

@@ -1,0 +1,139 @@
+"""A study in MLflow: a parent run with report, tables and figures; the arms' runs below it.
+
+`send_study` puts it there, `fetch_study` makes the study's folder of it again, on any machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from unify.report.study_records import RUN_NAME, Study, load_study
+from unify.report.summary import summary
+from unify.report.tables import Line, lines
+from unify.support.atomic_files import write_atomically
+from unify.tracking.mlflow_delivery import (
+    SHIPPED,
+    connect,
+    find_experiment,
+    mlflow_name,
+    without_password,
+)
+from unify.tracking.mlflow_process import store_uri, warned
+
+MOST_RUNS = 50_000  # as many as MLflow lists at once
+FILES = (
+    "report.html",
+    "report.md",
+    "results.json",
+    "results.csv",
+    "table.tex",
+    "study.json",
+    "tuning.json",
+)
+
+
+def ship_study(folder: Path, setting: str, runs: Path | str) -> None:
+    """Send what a study left, unless nothing is tracked. An MLflow that cannot be reached costs a
+    warning: everything is in the study's folder."""
+    if setting != "none":
+        with warned(f"the study {folder.name}; `unify study` sends it again"):
+            send_study(folder, store_uri(setting, runs))
+
+
+def send_study(folder: Path, uri: str) -> str:
+    """The parent run's id; the same however often it is sent."""
+    study, client = load_study(folder), connect(uri)
+    parent = _parent(study, client, uri)
+    found = lines(study.rows)
+    client.set_tag(parent, "mlflow.note.content", _note(study, found))
+    for line in found:
+        if line.metric in study.primary and not line.note:
+            for arm, cell in line.cells.items():
+                if cell.value is not None:
+                    client.log_metric(parent, mlflow_name(f"{line.metric}/{arm}"), cell.value)
+    for path in [folder / name for name in FILES] + sorted((folder / "figures").glob("*")):
+        if path.is_file():
+            client.log_artifact(parent, str(path), "figures" if path.parent != folder else None)
+    its = {known for run in study.runs if (known := _sent(run.folder, uri))}
+    for known in its:
+        client.set_tag(known, "mlflow.parentRunId", parent)
+    for below in _below(client, parent):
+        if below.info.run_id not in its:  # of earlier settings
+            client.delete_tag(below.info.run_id, "mlflow.parentRunId")
+    client.set_terminated(parent, "FINISHED")
+    return parent
+
+
+def _note(study: Study, found: Sequence[Line]) -> str:
+    """What MLflow's page of the study says, as Markdown."""
+    said = [f"**{study.info.get('question') or study.info['name']}**", summary(study, found)]
+    return "\n\n".join([*said, "The whole report is `report.html` under *Artifacts*."])
+
+
+def fetch_study(uri: str, name: str, into: Path) -> Path:
+    """<into>/<name> as a report needs it: from the newest study of this name, and its runs.
+
+    ValueError where the server has none, or a folder of this name is there already.
+    """
+    client, folder = connect(uri), into / name
+    if folder.exists():
+        raise ValueError(f"{folder} is there already: a study that is fetched gets a new folder")
+    parent, children = _in_mlflow(client, uri, name)
+    client.download_artifacts(parent.info.run_id, "", str(_made(folder)))
+    for child in children:
+        place = child.info.run_name
+        if RUN_NAME.fullmatch(place) and place == Path(place).name:
+            client.download_artifacts(child.info.run_id, "", str(_made(folder / place)))
+    return folder
+
+
+def _in_mlflow(client: Any, uri: str, name: str) -> tuple[Any, list[Any]]:
+    """The newest parent run of a study, and the runs below it."""
+    said = without_password(uri)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        known = sorted(e.name for e in client.search_experiments() if e.name != "Default")
+        raise ValueError(f"{said} has no study {name!r}; it has {', '.join(known) or 'none'}")
+    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])
+    parent = next((run for run in runs if "study" in run.data.tags), None)
+    if parent is None:
+        raise ValueError(f"{said} has runs of {name!r}, but no study: run `unify study` to its end")
+    return parent, _below(client, parent.info.run_id)
+
+
+def _below(client: Any, parent: str) -> list[Any]:
+    """Of a study's run in MLflow, the runs below it."""
+    experiment = client.get_run(parent).info.experiment_id
+    return client.search_runs(
+        [experiment], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=MOST_RUNS
+    )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _parent(study: Study, client: Any, uri: str) -> str:
+    known = _sent(study.folder, uri)
+    if known:
+        return known
+    experiment = find_experiment(client, uri, study.info["name"])
+    tags = {"study": study.info["name"], "mlflow.source.name": str(study.info.get("file") or "")}
+    made = client.create_run(experiment, run_name=f"study {study.info['name']}", tags=tags)
+    state = {**_shipped(study.folder), without_password(uri): {"run_id": made.info.run_id}}
+    write_atomically(study.folder / SHIPPED, json.dumps(state))
+    return made.info.run_id
+
+
+def _sent(folder: Path, uri: str) -> str | None:
+    """The MLflow run of a folder at this URI."""
+    return _shipped(folder).get(without_password(uri), {}).get("run_id")
+
+
+def _shipped(folder: Path) -> dict[str, Any]:
+    path = folder / SHIPPED
+    return json.loads(path.read_text()) if path.is_file() else {}

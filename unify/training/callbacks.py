@@ -1,0 +1,258 @@
+"""What happens beside a training step: records, health line, sample grids, non-finite guard.
+
+B rows of a batch.
+
+    EachStep            the base: once per optimizer step, however many micro-batches that took
+    Health, Recorder    write the journal's `health` and `train` records
+    SampleGrids         pictures from the weights in training
+    check_terms, check_gradient    stop before an update that would spoil the weights
+
+The order in a Trainer is Health, Recorder, SampleGrids, Checkpoints: a health record carries the
+time of the train record after it, and Checkpoints saves the state of the others. They read from
+the experiment, before its own `on_train_batch_end`: `last` (numbers or tensors by name),
+`sample_ids` (the samples of the optimizer step by task), `rows_per_step` and `tokens_per_step`.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from torch import Tensor
+
+from unify.distributed.ranks import gathered, in_step, ranks
+from unify.evaluation.image_grids import save_grid
+from unify.metrics.metric import Grid
+from unify.paradigm import Terms
+from unify.runs.journal import Consumed, Journal
+
+NAMED = 8  # samples that an error message names
+
+
+class EachStep(Callback, ABC):
+    """Calls `each_step` right after every optimizer step."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step != self._step:
+            self._step = trainer.global_step
+            self.each_step(trainer, pl_module, self._step)
+
+    @abstractmethod
+    def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
+        """`step` optimizer steps are done."""
+
+
+class Recorder(EachStep):
+    """Writes what the seeds determine: losses, rate, gradient norm, samples seen and their hash.
+
+    Every `every` steps and at the last one (0: never). A resumed run first cuts from the journal
+    what was written after its checkpoint.
+    """
+
+    def __init__(self, journal: Journal, every: int):
+        self.journal, self.every = journal, every
+        self.data = Consumed()  # by all ranks since step 0; saved with checkpoints
+        self._mine = Consumed()  # by this rank, since they were last put together
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        super().on_train_start(trainer, pl_module)
+        if trainer.is_global_zero:
+            self.journal.cut(trainer.global_step)
+
+    def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
+        for task, keys in experiment.sample_ids.items():
+            self._mine.add(task, keys)
+        due = _due(step, self.every, trainer.max_steps)
+        if due:
+            self._put_together()
+            mean = over_ranks(experiment.last)
+        if trainer.is_global_zero and due:
+            seen = {
+                "samples": step * experiment.rows_per_step,
+                "tokens": step * experiment.tokens_per_step,
+            }
+            self.journal.write(step, "train", {**mean, **seen, "data": self.data.state()})
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]
+    ) -> None:
+        self.journal.flush()  # a checkpoint never knows more than the journal on the disk
+
+    def _put_together(self) -> None:
+        """On all ranks at the same step."""
+        for share in gathered(self._mine.state()):
+            self.data.join(share)
+        self._mine = Consumed()
+
+    def state_dict(self) -> dict[str, Any]:
+        self._put_together()
+        return {"data": self.data.state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if isinstance(state_dict["data"], str):
+            raise ValueError(
+                "this checkpoint was written by an older version, which kept another record of "
+                "the data; finish the run with that version, or remove its folder"
+            )
+        self.data = Consumed()
+        self.data.join(state_dict["data"])
+
+
+def over_ranks(last: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Means over the ranks, which have equal shares of the rows; of those that have a value."""
+    if ranks() == 1:
+        return last
+    shares = gathered({name: float(value) for name, value in last.items()})
+    means = {name: torch.tensor([share[name] for share in shares]).nanmean() for name in last}
+    return {name: float(mean) for name, mean in means.items()}
+
+
+class Health(EachStep):
+    """Says how it goes, every `every` steps: to the journal and to the reader.
+
+    On a terminal that is a progress bar, elsewhere a line given to `say`.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        every: int,
+        say: Callable[[str], None] = print,
+        console: Console | None = None,
+    ):
+        self.journal, self.every, self.say = journal, every, say
+        self.console = console or Console(stderr=True)
+        self.bar: Progress | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._mark = (trainer.global_step, time.perf_counter())
+        if self.console.is_terminal and trainer.is_global_zero:
+            columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"))
+            self.bar = Progress(*columns, console=self.console)
+            self.bar.start()
+            self.bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
+
+    def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
+        if not trainer.is_global_zero:
+            return
+        text = None
+        if _due(step, self.every, trainer.max_steps):
+            values = self._measure(trainer, experiment, step)
+            self.journal.write(step, "health", values)
+            text = health_line(experiment.last, values)
+        if self.bar is not None:
+            described = {} if text is None else {"description": text}
+            self.bar.update(self.bar.task_ids[0], completed=step, **described)  # type: ignore[arg-type]
+        elif text is not None:
+            self.say(f"step {step}/{trainer.max_steps}  {text}")
+
+    def _measure(self, trainer: Trainer, experiment: Any, step: int) -> dict[str, float]:
+        """Rates since the last measurement, and the time left at that rate."""
+        (last_step, last_time), now = self._mark, time.perf_counter()
+        self._mark = (step, now)
+        seconds = (now - last_time) / (step - last_step)
+        values = {
+            "time": time.time(),
+            "seconds_per_step": seconds,
+            "samples_per_s": experiment.rows_per_step / seconds,
+            "tokens_per_s": experiment.tokens_per_step / seconds,
+            "eta_s": (trainer.max_steps - step) * seconds,
+        }
+        if trainer.strategy.root_device.type == "cuda":
+            values["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        return values
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.on_train_end(trainer, pl_module)
+
+
+def health_line(last: Mapping[str, Any], rates: Mapping[str, float]) -> str:
+    """`loss 1.25  text 0.5  image 0.75  lr 1.0e-03  grad 0.83  512 samples/s ...  left 0:01:10`."""
+    parts = [f"loss {float(last['loss']):.4g}"]
+    terms = [name for name in last if name.startswith("loss/") and name.count("/") == 1]
+    parts += [f"{name.removeprefix('loss/')} {float(last[name]):.4g}" for name in terms]
+    parts += [f"lr {float(last['lr']):.1e}", f"grad {float(last['grad_norm']):.3g}"]
+    parts += [f"{rates['samples_per_s']:,.0f} samples/s", f"{rates['tokens_per_s']:,.0f} tokens/s"]
+    return "  ".join([*parts, f"left {timedelta(seconds=round(rates['eta_s']))}"])
+
+
+class SampleGrids(EachStep):
+    """Every `every` steps (0: never), and at the last, saves the grids of `make(step)`.
+
+    `weights()` is a context in which the model is in eval mode with the weights to sample from,
+    their average; it leaves the model as it was. All ranks sample, as sharded weights need them
+    to; the first one saves.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        every: int,
+        make: Callable[[int], Sequence[Grid]],
+        weights: Callable[[], AbstractContextManager[Any]],
+    ):
+        self.folder, self.every, self.make, self.weights = Path(folder), every, make, weights
+
+    def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
+        if not _due(step, self.every, trainer.max_steps):
+            return
+        with self.weights(), in_step(), torch.no_grad():
+            grids = self.make(step)
+        if trainer.is_global_zero:
+            for grid in grids:
+                save_grid(grid, self.folder / f"step-{step:08d}-{grid.name.replace('/', '-')}.png")
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or gradient is NaN or infinite; the weights are still those before the update."""
+
+
+def check_terms(terms: Terms, keys: Sequence[str]) -> None:
+    """Raise NonFiniteError naming the term and the samples unless all values [B] are finite."""
+    finite = {name: torch.isfinite(term.value.detach()) for name, term in terms.items()}
+    if torch.stack([good.all() for good in finite.values()]).all():  # one look at the device
+        return
+    for name, good in finite.items():
+        bad = [row for row, fine in enumerate(good.tolist()) if not fine]
+        if bad:
+            values = terms[name].value.detach().tolist()
+            shown = ", ".join(f"{keys[row]} ({values[row]})" for row in bad[:NAMED])
+            more = ", ..." if len(bad) > NAMED else ""
+            raise NonFiniteError(
+                f"loss term {name!r} is not finite for {len(bad)} of {len(keys)} samples: "
+                f"{shown}{more}; stopped before the update"
+            )
+
+
+def check_gradient(norm: Tensor | float, keys: Sequence[str] = ()) -> None:
+    """Raise NonFiniteError naming the step's samples unless the gradient's norm is finite."""
+    value = float(norm)
+    if value - value != 0:  # NaN or infinite
+        more = ", ..." if len(keys) > NAMED else ""
+        raise NonFiniteError(
+            f"the gradient norm is {value}; stopped before the update. Every loss was finite; "
+            f"the samples of this step: {', '.join(keys[:NAMED])}{more}"
+        )
+
+
+def _due(step: int, every: int, last: int) -> bool:
+    return every > 0 and (step % every == 0 or step == last)

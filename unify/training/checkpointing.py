@@ -1,0 +1,240 @@
+"""Checkpoints that a crash cannot spoil: written beside their place, verified before they are used.
+
+    checkpoints/.tmp-00000100/                 while it is being written
+    checkpoints/step-00000100/state/           weights, optimizer, loops (training/strategies.py)
+    checkpoints/step-00000100/manifest.json    step; size and sha256 of every other file
+
+A checkpoint is renamed into place once all its bytes are on the disk, and an older one is removed
+after that. It is only ever taken right after an optimizer step, so it holds no half-accumulated
+gradient; it holds no generator state either, because all noise is keyed by step (noise.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from unify.distributed.ranks import agreed, thread_group
+from unify.support.atomic_files import flush_to_disk, sha256
+from unify.training.callbacks import EachStep, NonFiniteError
+from unify.training.strategies import own_files
+
+STATE, MANIFEST = "state", "manifest.json"
+TOLD = (signal.SIGTERM, signal.SIGUSR1)  # to save and stop
+PATIENCE = 3.0  # seconds that ranks which have failed wait for their last save
+
+
+class Checkpoints(EachStep):
+    """Saves every `every` optimizer steps (0: never), at the last step, and on request.
+
+    With `beside`, bytes are written and hashed by a thread while training goes on; at most one save
+    is under way, and what has gone wrong with it stops all ranks after the step that finds out.
+
+    SIGTERM and SIGUSR1 only set a flag; at the end of the optimizer step all ranks agree, save and
+    stop, and `requested` tells the caller why. It must be the last callback, because it saves the
+    state of the others. The Trainer has `enable_checkpointing=False` and one of our strategies.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        every: int = 0,
+        keep: int = 2,
+        beside: bool = False,
+        best: Callable[[int], int | None] = lambda _: None,
+    ):
+        """`best(step)`: the step, up to this one, whose checkpoint is kept beside the newest."""
+        super().__init__()
+        if keep < 1:
+            raise ValueError(f"keep_checkpoints must be at least 1, not {keep}")
+        self.folder, self.every, self.keep, self.beside = Path(folder), every, keep, beside
+        self.best = best
+        self.requested: signal.Signals | None = None
+        self._thread = ThreadPoolExecutor(1, "checkpoints")
+        self._save: Future[None] | None = None  # that is under way
+        self._group: Any = None  # of the ranks' threads
+        self._before: dict[signal.Signals, Any] = {}  # who heard the signals
+
+    def request(self, signum: int = signal.SIGUSR1, frame: Any = None) -> None:
+        """Ask for a checkpoint and a stop at the end of the current optimizer step."""
+        self.requested = signal.Signals(signum)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        later = trainer.callbacks[trainer.callbacks.index(self) + 1 :]  # type: ignore[attr-defined]
+        assert not any(isinstance(c, EachStep) for c in later), "Checkpoints must come last"
+        self._group = thread_group() if self.beside else None
+        trainer.strategy.deferred = self.beside  # type: ignore[attr-defined]
+        if trainer.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._clear()
+        # Lightning's way to stop talks to other ranks from inside a signal handler, and asks them
+        # before each step in an exchange whose failure, and whatever else comes then, it swallows.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+        # Before the loader's workers are forked: a scheduler signals every process of a job, and
+        # a worker without a handler would die of it.
+        self._before = {number: signal.signal(number, self.request) for number in TOLD}
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._thread.shutdown()
+        self._hear_no_more()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: Any) -> None:
+        """What is under way is finished, unless it may wait for ranks that have gone."""
+        together = isinstance(exception, NonFiniteError)  # all ranks stop by it, and are there
+        wait([self._save] if self._save else [], None if together else PATIENCE)
+        self._thread.shutdown(wait=False)
+        self._hear_no_more()
+
+    def _hear_no_more(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def each_step(self, trainer: Trainer, experiment: LightningModule, step: int) -> None:
+        failed = self._save is not None and self._save.done() and self._save.exception() is not None
+        wanted = self.requested is not None or failed
+        stop = trainer.strategy.reduce_boolean_decision(wanted, all=False)
+        due = self.every > 0 and step % self.every == 0
+        if stop or due or step == trainer.max_steps:
+            self.save(trainer, step)
+        if stop or step == trainer.max_steps:
+            self.finish()
+        if stop:
+            trainer.should_stop = True
+
+    def save(self, trainer: Trainer, step: int) -> None:
+        """Write `step-<step>` and prune; on any error the older checkpoints are untouched.
+
+        Raises what has gone wrong with the save before.
+        """
+        self.finish()
+        staging = self.folder / f".tmp-{step:08d}"
+        try:
+            agreed(lambda: staging.mkdir() if trainer.is_global_zero else None)
+            trainer.save_checkpoint(staging / STATE, weights_only=False)
+        except BaseException:
+            if trainer.is_global_zero:
+                self._clear()
+            raise
+        if self.beside:
+            self._save = self._thread.submit(self._complete, trainer, staging, step)
+        else:
+            self._complete(trainer, staging, step)
+
+    def finish(self) -> None:
+        """Wait for the save under way, if there is one."""
+        save, self._save = self._save, None
+        if save is not None:
+            save.result()
+
+    def _complete(self, trainer: Trainer, staging: Path, step: int) -> None:
+        """All bytes on the disk, then the name; every rank hashes what it has written."""
+        rank, first = trainer.global_rank, trainer.is_global_zero
+        try:
+            if self.beside:
+                trainer.strategy.write(self._group)  # type: ignore[attr-defined]
+            written = agreed(
+                lambda: _hashed(staging, own_files(staging / STATE, rank)), self._group
+            )
+            agreed(lambda: self._place(staging, step, written) if first else None, self._group)
+        finally:
+            if first:
+                self._clear()
+
+    def _place(self, staging: Path, step: int, written: list[dict[str, Any]]) -> None:
+        _seal(staging, step, {name: entry for own in written for name, entry in own.items()})
+        target = self.folder / f"step-{step:08d}"
+        if target.exists():  # one that was damaged, or it would have been resumed from
+            shutil.rmtree(target)
+        os.rename(staging, target)
+        flush_to_disk(self.folder)
+        best = self.best(step)
+        for path in [p for p in steps(self.folder) if step_of(p) <= step][: -self.keep]:
+            if step_of(path) != best:
+                shutil.rmtree(path)
+
+    def _clear(self) -> None:
+        """Remove what a crash or a full disk left behind."""
+        for path in self.folder.glob(".tmp-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def latest_valid(folder: Path | str) -> Path | None:
+    """The newest checkpoint folder whose manifest verifies; a damaged newer one is warned about.
+
+    Its `state` goes to `fit(ckpt_path=..., weights_only=True)`: it holds tensors and plain
+    values, never code.
+    """
+    for path in reversed(steps(Path(folder))):
+        reason = damage(path)
+        if reason is None:
+            return path
+        warnings.warn(f"skipping the damaged checkpoint {path}: {reason}", stacklevel=2)
+    return None
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint folder; None if every byte is as it was written."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+        files = {
+            name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()
+        }
+        if manifest["step"] != step_of(path) or STATE not in {Path(n).parts[0] for n in files}:
+            old = "state.ckpt" in files
+            return "an older version wrote it" if old else f"its {MANIFEST} is another checkpoint's"
+    except FileNotFoundError:
+        return f"it has no {MANIFEST}"
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return f"its {MANIFEST} cannot be read"
+    try:
+        return _changed(path, files)
+    except OSError as error:  # names that no file has, a disk that cannot be read
+        return f"it cannot be read ({error.strerror})"
+
+
+def _changed(path: Path, files: dict[str, tuple[int, str]]) -> str | None:
+    for name, (size, digest) in files.items():
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if (path / name).stat().st_size != size:
+            return f"{name} has {(path / name).stat().st_size} bytes instead of {size}"
+        if sha256(path / name) != digest:
+            return f"the content of {name} has changed"
+    return None
+
+
+def steps(folder: Path) -> list[Path]:
+    """Checkpoint folders, valid or not, oldest first."""
+    return sorted(folder.glob("step-[0-9]*"), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def _hashed(folder: Path, files: list[Path]) -> dict[str, Any]:
+    """Manifest entries of files whose bytes are on the disk."""
+    for path in files:
+        flush_to_disk(path)
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in files
+    }
+
+
+def _seal(folder: Path, step: int, entries: dict[str, Any]) -> None:
+    """Write the manifest; put it and the folders on the disk."""
+    (folder / MANIFEST).write_text(json.dumps({"step": step, "files": entries}, indent=1))
+    for path in [folder / MANIFEST, *(p for p in folder.rglob("*") if p.is_dir()), folder]:
+        flush_to_disk(path)

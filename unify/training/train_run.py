@@ -1,0 +1,251 @@
+"""One run: configuration -> parts -> `Trainer.fit` -> run folder. The whole wiring, read downward.
+
+A run is found again by its hash: what is finished is not trained twice, what was interrupted
+resumes from its newest valid checkpoint, and a tokenizer that several runs need is trained once.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from unify.assembly.assemble import assemble, in_shards
+from unify.config import (
+    build,
+    config_hash,
+    load_recipe,
+    needed_runs,
+    save,
+)
+from unify.data.module import Data
+from unify.distributed.ranks import (
+    gathered,
+    is_first,
+    join,
+    together,
+    told,
+    with_the_others,
+    world,
+)
+from unify.paradigm import Fitted
+from unify.runs.equal_training import adopt, belongs, same_training
+from unify.runs.folder import Run, parameter_counts, save_export
+from unify.schema.experiment import Recipe
+from unify.support.atomic_files import is_full
+from unify.support.environment import environment, git_diff
+from unify.tracking.mlflow_delivery import flatten
+from unify.tracking.mlflow_process import ship, tracker
+from unify.training.trainer import fit
+
+Config = dict[str, Any]
+Say = Callable[[str], None]
+
+
+def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
+    """The run folder of a configuration, and those of the runs it needs (trained if missing).
+
+    One that another process is training is waited for.
+    """
+    parts = needed_configs(config)
+    needed = {path: completed(train(part, say, wait=True)) for path, part in parts.items()}
+    weights = {path: run.info["weights"] for path, run in needed.items()} if is_first() else {}
+    return run_of(config, told(weights)), needed
+
+
+def run_of(config: Config, weights: dict[str, str]) -> Run:
+    """The run folder of a configuration, by the hashes of the weights that it starts from."""
+    data = build(config["data"])
+    assert isinstance(data, Data)
+    digest = config_hash(config, weights, data.fingerprint())
+    name = f"{config['name']}-s{config['seeds']['init']}-{digest}"
+    return Run(Path(config["machine"]["runs"]) / config["study"] / name)
+
+
+def needed_configs(parent: Config) -> dict[str, Config]:
+    """The configurations of the runs that one needs, by their keys, on its machine."""
+    found = {}
+    for key, needed in needed_runs(parent).items():
+        config = load_recipe(needed.path, tiny=needed.tiny)
+        found[key] = {**seeded(config, needed.seed), "machine": parent["machine"]}
+    return found
+
+
+def seeded(config: Config, added: int) -> Config:
+    """A configuration with a number added to each of its seeds."""
+    return {**config, "seeds": {name: own + added for name, own in config["seeds"].items()}}
+
+
+class Stopped(Exception):
+    """A signal stopped a run before its last step; the same command resumes it."""
+
+
+def ended(run: Run) -> bool:
+    """Whether a run is finished: what the first rank, which writes it down, sees."""
+    return told(is_first() and run.finished)
+
+
+def completed(run: Run) -> Run:
+    if not ended(run):
+        raise Stopped(f"{run.folder} was stopped by a signal; the same command resumes it")
+    return run
+
+
+def train(
+    config: Config, say: Say = print, watchers: Sequence[L.Callback] = (), wait: bool = False
+) -> Run:
+    """Train what is missing; returns the run: finished, or stopped by a signal and to be resumed.
+
+    `wait` for another process that writes the run. ValueError for what the user can mend; the run
+    folder then says `failed`.
+    """
+    with with_the_others():
+        return _train(config, say, watchers, wait)
+
+
+def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool) -> Run:
+    say = _start(config["machine"], say)
+    _agree(dict(flatten(config)), "was started with")
+    run, needed = locate(config, say)
+    _agree({"data": run.folder.name}, "reads other data:")
+    with nullcontext() if ended(run) else run.writing(wait), _in_words(run):
+        if ended(run):  # perhaps only now, by the process that was waited for
+            say(f"{run.folder}: trained already")
+            return run
+        other = told(same_training(run, config) if is_first() else None)
+        if other:
+            _adopt(run, other, config, needed, say)
+            return run
+        _settle(config["machine"])
+        recipe = assemble(config, needed, meta=in_shards(config))
+        facts = _begin(run, recipe, config, needed)
+        say(f"{run.folder}: {facts['paradigm']}, {facts['parameters']['trainable']:,} parameters")
+        machine = recipe.machine
+        with tracker(run.folder, machine.tracker, machine.runs) if is_first() else nullcontext():
+            _finish(run, recipe, config, say, watchers)
+    return run
+
+
+def _start(machine: Config, say: Say) -> Say:
+    """Meet the other ranks, if there are any; the first speaks for all."""
+    join(machine["timeout"], machine["accelerator"])
+    return say if is_first() else (lambda _: None)
+
+
+def _agree(mine: dict[str, Any], says: str) -> None:
+    """ValueError, on all ranks, naming the first thing in which one differs from the first rank."""
+    first, *others = gathered(mine)
+    for rank, other in enumerate(others, 1):
+        for key in sorted(first.keys() | other.keys()):
+            if first.get(key) != other.get(key):
+                raise ValueError(
+                    f"rank {rank} {says} {key}={other.get(key)}, and rank 0 {key}={first.get(key)}"
+                    ": start all ranks by the same command, on the same files"
+                )
+
+
+def _settle(machine: Config) -> None:
+    """As many ranks as there are are asked for; ValueError if one is to do the work of several."""
+    here, asked = world(), machine["devices"] * machine["nodes"]
+    if here.size == 1 and asked > 1:
+        raise ValueError(
+            f"machine asks for {asked} ranks, and this is one process: start it by `unify train`, "
+            "torchrun or srun"
+        )
+    machine.update(devices=here.local_size, nodes=here.nodes)
+
+
+@contextmanager
+def _in_words(run: Run) -> Iterator[None]:
+    """What a disk that is full, or a folder that is gone, does to a run, in words."""
+    try:
+        yield
+    except Exception as error:
+        again = "and the same command goes on from the newest checkpoint"
+        if not (run.folder / ".lock").exists():
+            gone = f"{run.folder} is gone: it was moved or removed while it was written"
+            raise ValueError(f"{gone}; put it back, {again}") from error
+        if is_full(error):
+            free = shutil.disk_usage(run.folder).free / 2**20
+            full = f"{run.folder}: the disk is full ({error}; {free:,.1f} MiB are free)"
+            raise ValueError(f"{full}; make room, {again}") from error
+        for words, remedy in REMEDIES.items():
+            if words in str(error):
+                raise ValueError(f"{run.folder}: {error}; {remedy}, {again}") from error
+        raise
+
+
+REMEDIES = {  # of what libraries say
+    "DataLoader worker": "a loader process was killed (by lack of memory, perhaps); see why",
+    "DataLoader timed out": "see what the records are read from, or raise machine.timeout",
+    "can't allocate memory": "lower machine.micro_batch, or free memory",
+    "CUDA out of memory": "lower machine.micro_batch, or set machine.recompute",
+}
+
+
+def _adopt(run: Run, other: Run, config: Config, needed: dict[str, Run], say: Say) -> None:
+    if is_first():
+        say(adopt(run, other, config, needed))
+        ship(run.folder, config["machine"]["tracker"], config["machine"]["runs"])
+    together()
+
+
+def _finish(
+    run: Run, recipe: Recipe, config: Config, say: Say, watchers: Sequence[L.Callback]
+) -> None:
+    """Train, export, and write down how it ended."""
+    start = time.monotonic()
+
+    def spent() -> dict[str, Any]:
+        before = run.info.get("train_seconds", 0)
+        return {"train_seconds": round(before + time.monotonic() - start, 2), "ended": _now()}
+
+    try:
+        if isinstance(recipe.model, Fitted):
+            if is_first():
+                recipe.model.fit(recipe.data.texts(FIT_TEXTS))
+            complete = True
+        else:
+            complete = fit(run, recipe, say, watchers)
+        if complete:
+            weights = save_export(recipe.model, config["model"], run.folder / "export")
+            run.update(state="finished", weights=weights, **spent())
+        else:
+            run.update(state="stopped", **spent())
+    except BaseException:
+        with suppress(OSError, ValueError):  # of a disk that is full, or a folder that is gone
+            run.update(state="failed", **spent())
+        raise
+
+
+FIT_TEXTS = 20_000  # texts that a vocabulary is fitted on
+
+
+def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> dict[str, Any]:
+    """Write down what this run is before it starts."""
+    if is_first():
+        save(config, run.folder / "config.yaml")
+        (run.folder / "git.diff").write_text(git_diff())
+    run.update(
+        **belongs(run, config, needed),
+        paradigm=type(recipe.model).__name__,
+        hash=run.folder.name.rsplit("-", 1)[1],
+        state="running",
+        steps=recipe.steps,
+        parameters=parameter_counts(recipe.model),
+        data=recipe.data.fingerprint(),
+        source=recipe.data.source.fingerprint(),
+        environment=environment(),
+        started=_now(),
+    )
+    return told(run.info if is_first() else {})
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

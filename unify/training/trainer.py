@@ -1,0 +1,196 @@
+"""Gradient training of one run: its model, its ranks, Lightning's loop, and what watches it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import Strategy
+
+from unify.assembly.sharding import recompute, shard, units_of
+from unify.distributed.ranks import is_first, told, world
+from unify.evaluation.score_run import preview, subject_of
+from unify.nn.attention import set_backend
+from unify.nn.init import initialise
+from unify.paradigm import Paradigm, Trainable
+from unify.runs.folder import Run
+from unify.runs.journal import Journal
+from unify.schema.experiment import Machine, Recipe
+from unify.tokenizer import ImageTokenizer, TextTokenizer
+from unify.training.callbacks import Health, Recorder, SampleGrids
+from unify.training.checkpointing import STATE, Checkpoints, latest_valid
+from unify.training.gradient_cosines import Gradients
+from unify.training.lightning_data import Feed
+from unify.training.lightning_module import Experiment
+from unify.training.strategies import Sharded, environment_of, strategy_of
+from unify.training.validation import Validation, best_step
+
+Say = Callable[[str], None]
+
+CALIBRATION_IMAGES = 256  # validation images that a tokenizer's latent scale is measured on
+
+
+def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> bool:
+    """Gradient training, from the newest valid checkpoint if there is one; whether it is done."""
+    assert isinstance(recipe.model, Trainable)
+    machine = recipe.machine
+    if machine.threads:
+        torch.set_num_threads(machine.threads)
+    set_backend(machine.attention)
+    if machine.recompute:
+        recompute(recipe.model)
+    if machine.compile:
+        for unit in units_of(recipe.model):
+            unit.compile()
+    strategy = strategy_of(machine, world(), isinstance(recipe.model, Paradigm))
+    place = partial(shard, seed=recipe.seeds.init) if isinstance(strategy, Sharded) else None
+    if place is None:
+        initialise(recipe.model, recipe.seeds.init)
+    experiment = Experiment(
+        recipe.model,
+        recipe.loss_weights,
+        recipe.optimizer,
+        recipe.steps,
+        recipe.ema,
+        recipe.seeds,
+        place,
+    )
+    recipe.data.prepare(recipe.seeds.data, machine.workers, machine.timeout)
+    callbacks = [*watchers, *_callbacks(run, recipe, experiment, say)]
+    trainer = _trainer(machine, recipe, strategy, callbacks, run.folder)
+    newest = told(latest_valid(run.folder / "checkpoints") if is_first() else None)
+    if newest is not None:
+        say(f"resuming from {newest}")
+    path = newest / STATE if newest else None
+    trainer.fit(experiment, Feed(recipe.data), ckpt_path=path, weights_only=True)
+    if experiment.rows_per_step:  # 0 where all steps had been made before
+        run.update(
+            rows_per_step=experiment.rows_per_step,
+            tokens_per_step=experiment.tokens_per_step,
+            flops_per_step=experiment.flops_per_step,
+        )
+    _count_cuts(run, recipe, say)
+    if trainer.global_step < recipe.steps:
+        return False
+    experiment.finish()
+    calibrate(recipe)
+    return True
+
+
+def calibrate(recipe: Recipe) -> None:
+    """A trained tokenizer measures the scale of its latents, on validation images."""
+    if isinstance(recipe.model, ImageTokenizer):
+        there = recipe.data.source.size("image", "validation")
+        batch = recipe.data.batch("image", "validation", range(min(there, CALIBRATION_IMAGES)))
+        recipe.model.calibrate(batch.segments[0].images)
+
+
+def _callbacks(run: Run, recipe: Recipe, experiment: Experiment, say: Say) -> list[L.Callback]:
+    """What watches, records, draws and saves while a run trains."""
+    journal, every = Journal(run.folder), recipe.logging
+    subject = subject_of(recipe, recipe.seeds.init)
+    return [
+        Health(journal, every.metrics_every, say),
+        Recorder(journal, every.metrics_every),
+        Gradients(journal, every.gradients_every),
+        SampleGrids(
+            run.folder / "samples",
+            every.samples_every,
+            lambda step: preview(subject, recipe.machine.precision),
+            experiment.averaged,
+        ),
+        Validation(
+            journal,
+            every.checkpoint_every,
+            every.validation_rows,
+            recipe.data,
+            recipe.seeds.noise,
+            experiment.averaged,
+        ),
+        Checkpoints(
+            run.folder / "checkpoints",
+            every.checkpoint_every,
+            every.keep_checkpoints,
+            recipe.machine.save_beside,
+            partial(best_step, run.folder),
+        ),
+    ]
+
+
+def _count_cuts(run: Run, recipe: Recipe, say: Say) -> None:
+    """Say how many texts were longer than their `data.lengths`, since the run was (re)started."""
+    if isinstance(recipe.model, Paradigm):
+        tokenizers = recipe.model.tokenizers().values()
+        cut = sum(part.cut for part in tokenizers if isinstance(part, TextTokenizer))
+        run.update(texts_cut=cut)
+        if cut:
+            say(f"{cut} texts did not fit into their data.lengths and were cut")
+
+
+def accumulation(tasks: dict[str, int], machine: Machine, group: int = 1) -> int:
+    """Micro-steps per optimizer step so that one holds at most `micro_batch` rows per device.
+
+    Groups of `group` rows whose losses depend on each other are never split (`Trainable.group`).
+    """
+    devices = machine.devices * machine.nodes
+    whole = devices * group
+    for task, n in tasks.items():
+        if group > 1 and n % whole:
+            raise ValueError(
+                f"data.tasks.{task} is {n} rows, but the model keeps groups of {group} rows "
+                f"together on each of {devices} device(s); make it a multiple of {whole} "
+                "or change model.group"
+            )
+    if not machine.micro_batch:
+        return 1
+    rows = sum(tasks.values())
+    for parts in range(1, rows + 1):
+        shares = parts * devices
+        divides = all(n % (shares * group) == 0 for n in tasks.values())
+        if divides and rows // shares <= machine.micro_batch:
+            return parts
+    raise ValueError(
+        f"machine.micro_batch is {machine.micro_batch}, but no number of micro-steps divides "
+        f"data.tasks {tasks} over {devices} devices into so few rows"
+        f"{f' without splitting groups of {group} (model.group)' if group > 1 else ''}; make the "
+        "tasks' rows share a larger divisor or raise micro_batch"
+    )
+
+
+def _trainer(
+    machine: Machine, recipe: Recipe, strategy: Strategy, callbacks: list, folder: Path
+) -> L.Trainer:
+    """Lightning does the loop; journal, checkpoints and progress are ours."""
+    assert isinstance(recipe.model, Trainable)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+    warnings.filterwarnings("ignore", message=".*`isinstance.treespec.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # frozen parts are
+    # the step says which samples are next (unify/data/module.py)
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    return L.Trainer(
+        accelerator=machine.accelerator,
+        devices=machine.devices,
+        num_nodes=machine.nodes,
+        strategy=strategy,
+        precision=machine.precision,
+        max_steps=recipe.steps,
+        max_epochs=-1,
+        accumulate_grad_batches=accumulation(recipe.data.tasks, machine, recipe.model.group),
+        callbacks=callbacks,
+        plugins=[environment_of(world())],
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+    )

@@ -1,0 +1,94 @@
+"""Loss of held-back records, and which checkpoint had the lowest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+from unify.data.module import Data
+from unify.distributed.ranks import gathered, in_step, ranks, world
+from unify.noise import Noise
+from unify.runs.journal import Journal
+from unify.training.callbacks import EachStep
+from unify.training.checkpointing import step_of, steps
+
+
+class Validation(EachStep):
+    """Writes `validation` records at every checkpoint: each term, and their weighted sum as `loss`.
+
+    Of the first `rows` validation records of every task (0: never), with the weights that
+    `weights()` swaps in, and the same noise each time whatever the number of ranks.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        every: int,
+        rows: int,
+        data: Data,
+        seed: int,
+        weights: Callable[[], AbstractContextManager[Any]],
+    ):
+        self.journal, self.every, self.rows, self.data = journal, every, rows, data
+        self.seed, self.weights = seed, weights
+
+    def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
+        due = step == trainer.max_steps or (self.every and step % self.every == 0)
+        if not self.rows or not due:
+            return
+        context = trainer.precision_plugin.forward_context()
+        with self.weights(), in_step(), torch.no_grad(), context:
+            values = self._terms(experiment)
+        total = sum(experiment.loss_weights[name] * value for name, value in values.items())
+        if trainer.is_global_zero:
+            named = {f"loss/{name}": value for name, value in values.items()}
+            self.journal.write(step, "validation", {"loss": total, **named})
+
+    def _terms(self, experiment: Any) -> dict[str, float]:
+        """Means over the rows of all ranks."""
+        sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for task in sorted(self.data.tasks):
+            for indices in self._shares(task, experiment.model.group):
+                batch = self.data.batch(task, "validation", indices).to(experiment.device)
+                noise = Noise([(self.seed, task, key) for key in batch.keys], experiment.device)
+                for name, term in experiment.model.loss(batch, noise).items():
+                    sums[name][0] += float(term.value.sum())
+                    sums[name][1] += term.value.numel()
+        everyone = gathered(dict(sums))
+        return {
+            name: sum(each[name][0] for each in everyone) / sum(each[name][1] for each in everyone)
+            for name in sums
+        }
+
+    def _shares(self, task: str, group: int) -> Iterator[range]:
+        """This rank's records, as many at once as in training; groups stay together."""
+        there = min(self.rows, self.data.source.size(task, "validation"))
+        each = there // (group * ranks()) * group
+        if not each:
+            raise ValueError(
+                f"logging.validation_rows: {there} validation records of {task} do not make a "
+                f"group of {group} for each of {ranks()} ranks; raise it or set it to 0"
+            )
+        first = world().rank * each if ranks() > 1 else 0
+        size = max(1, self.data.tasks[task] // ranks() // group) * group
+        for start in range(first, first + each, size):
+            yield range(start, min(start + size, first + each))
+
+
+def best_step(folder: Path, until: int | None = None) -> int | None:
+    """The checkpoint of a run with the lowest validation loss; None where none was measured."""
+    there = {step_of(path) for path in steps(folder / "checkpoints")}
+    losses = {
+        record["step"]: record["loss"]
+        for record in Journal(folder).records("validation")
+        if record["loss"] is not None
+        and (record["step"] in there or record["step"] == until)
+        and (until is None or record["step"] <= until)
+    }
+    return min(losses, key=lambda step: losses[step]) if losses else None
