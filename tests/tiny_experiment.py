@@ -13,9 +13,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from unify.paradigm import Term
+from unify.runs.checkpoint_folder import STATE, latest_valid
 from unify.runs.journal import Journal
-from unify.training.callbacks import EachStep, Recorder, check_terms
-from unify.training.checkpointing import STATE, Checkpoints, latest_valid
+from unify.training.callbacks import EachStep, Recorder
+from unify.training.checkpointing import Checkpoints
+from unify.training.finite_guard import check_terms
 from unify.training.strategies import Single
 
 ROWS = 4

@@ -21,6 +21,7 @@ from unify.commands import runs as run_commands
 from unify.commands.arguments import Json, Overrides, Tiny, emit, say
 from unify.commands.data import data_app
 from unify.support.fast_imports import quick_imports
+from unify.support.stop_protocol import EX_TEMPFAIL, EX_UNAVAILABLE
 
 app = typer.Typer(
     help="Controlled comparison of the ways to unify multimodal understanding and generation.",
@@ -31,8 +32,6 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
-EX_TEMPFAIL = 75  # a signal stopped the run; the same command resumes it
-EX_UNAVAILABLE = 69  # other ranks have gone; the same command resumes it, too
 STATUS = {"Stopped": EX_TEMPFAIL, "LostRanks": EX_UNAVAILABLE}
 CLEAR = (*STATUS, "NonFiniteError")  # errors that say all in their message
 
@@ -111,7 +110,7 @@ def train(
         return 0
     with quick_imports():
         from unify.distributed.local_launch import spawn, spawns
-        from unify.training.train_run import ended
+        from unify.runs.folder import ended
         from unify.training.train_run import train as train_run
 
     if spawns(completed["machine"]):

@@ -8,11 +8,11 @@ from places import EXPERIMENTS
 from torch import nn
 
 from unify.assembly.assemble import assemble
+from unify.assembly.exported_weights import load_export, save_export
 from unify.assembly.sharding import construct, fill, recompute, units_of
 from unify.config import load_recipe
 from unify.nn.init import draw, initialise, parts_of
 from unify.nn.trunk import Trunk
-from unify.runs.folder import load_export, save_export
 from unify.tokenizers.vae import VAE
 
 PARADIGMS = ["ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow"]

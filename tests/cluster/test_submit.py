@@ -18,7 +18,7 @@ from places import ROOT
 from unify.cluster.requeue import LOSSES, Requeued
 from unify.cluster.submit import load_cluster, submit
 from unify.distributed.ranks import World, first_host, from_slurm, world
-from unify.schema.experiment import Cluster
+from unify.schema.cluster import Cluster
 from unify.study.run_study import run_one
 
 LAB = Path(__file__).parent / "slurm_lab.sh"

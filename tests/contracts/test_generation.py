@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
+from unify.assembly.exported_weights import load_export, save_export
 from unify.nn.trunk import Backbone
-from unify.runs.folder import load_export, save_export
 
 PROMPTS = ["a red circle at the top left", "a blue square", "a green triangle at the top right"]
 

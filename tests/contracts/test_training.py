@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from unify.nn.losses import weighted
 from unify.noise import Noise
 from unify.schema.experiment import Optimizer
 from unify.tokenizer import ImageTokenizer
-from unify.training.lightning_module import Experiment, parameter_groups, weighted
+from unify.training.lightning_module import Experiment
+from unify.training.optimizer import parameter_groups
 
 
 def total_loss(subject, step=0, rows=3):

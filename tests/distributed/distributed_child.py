@@ -20,10 +20,12 @@ from unify.assembly.sharding import shard
 from unify.config import load_recipe
 from unify.distributed.ranks import World, end, join, local, whole
 from unify.nn.init import initialise
+from unify.runs.checkpoint_folder import STATE, latest_valid
 from unify.runs.journal import Journal
 from unify.schema.experiment import Machine
-from unify.training.callbacks import NonFiniteError, Recorder
-from unify.training.checkpointing import STATE, Checkpoints, latest_valid
+from unify.training.callbacks import Recorder
+from unify.training.checkpointing import Checkpoints
+from unify.training.finite_guard import NonFiniteError
 from unify.training.lightning_data import Feed
 from unify.training.lightning_module import Experiment
 from unify.training.strategies import environment_of, strategy_of

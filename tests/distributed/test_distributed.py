@@ -12,9 +12,9 @@ import pytest
 import torch
 from places import ROOT
 
+from unify.runs.checkpoint_folder import STATE, latest_valid, step_of
 from unify.runs.journal import Journal
 from unify.training.checkpoint_export import tensors
-from unify.training.checkpointing import STATE, latest_valid, step_of
 
 CHILD = Path(__file__).parent / "distributed_child.py"
 SAVED = ["transfusion", "crossflow"]

@@ -15,8 +15,8 @@ from config_parts import GOOD, fill, write
 from PIL import Image
 
 from unify.data.adapters.importer import import_images
+from unify.runs.checkpoint_folder import damage, steps
 from unify.support.environment import git_diff
-from unify.training.checkpointing import damage, steps
 
 QUIET = "machine.tracker=none"
 

@@ -17,8 +17,8 @@ import pytest
 from command_child import TRAIN, Commands, weights
 
 from unify.distributed.ranks import free_port
+from unify.runs.checkpoint_folder import latest_valid, step_of
 from unify.runs.journal import Journal
-from unify.training.checkpointing import latest_valid, step_of
 
 pytestmark = pytest.mark.slow
 SHARDS = ["machine.strategy=fsdp", "machine.accelerator=cpu", "machine.precision=32-true"]

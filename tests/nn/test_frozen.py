@@ -7,14 +7,15 @@ import torch
 from tiny_experiment import make_trainer
 from torch import nn
 
+from unify.assembly.exported_weights import load_export, save_export
 from unify.batch import Batch
 from unify.nn.frozen import content_hash, freeze, kept_state, left_out, load_kept, sources
 from unify.nn.init import initialise
 from unify.paradigm import Term, Trainable
-from unify.runs.folder import load_export, parameter_counts, save_export
+from unify.runs.checkpoint_folder import STATE
+from unify.runs.folder import parameter_counts
 from unify.schema.experiment import Optimizer
 from unify.tokenizers.vq import VQ, FSQCodes
-from unify.training.checkpointing import STATE
 from unify.training.lightning_module import Experiment
 from unify.training.strategies import REST, shapes
 

@@ -7,6 +7,7 @@ import torch
 from tiny_llms import make_model, make_tokenizer, save_tiny
 
 from unify.assembly.assemble import open_run
+from unify.assembly.exported_weights import load_export, save_export
 from unify.batch import Batch
 from unify.config import load_recipe
 from unify.flow import UniformTime
@@ -18,7 +19,6 @@ from unify.nn.vision import PatchEncoder
 from unify.noise import Noise
 from unify.paradigms.dual_tower import DualTower
 from unify.paradigms.vlm import LlamaVLM
-from unify.runs.folder import load_export, save_export
 from unify.tokenizers.pixels import Pixels
 from unify.training.train_run import train
 

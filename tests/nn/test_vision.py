@@ -10,7 +10,7 @@ from unify.nn.init import initialise
 from unify.nn.layers import patchify, sincos_2d
 from unify.nn.vision import PatchEncoder, TimmEncoder
 from unify.schema.experiment import Optimizer
-from unify.training.lightning_module import parameter_groups
+from unify.training.optimizer import parameter_groups
 
 VIT = "test_vit"  # 160 pixels, 6 blocks of width 64 on a grid of 10 x 10
 

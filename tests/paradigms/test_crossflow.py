@@ -29,9 +29,9 @@ from unify.noise import Noise
 from unify.paradigms.crossflow import CrossFlow, parse, standardise, twins
 from unify.paradigms.crossflow_from_image import CrossFlowCaption, CrossFlowImages
 from unify.schema.experiment import Machine
+from unify.schema.micro_steps import accumulation
 from unify.tokenizers.pixels import Pixels
 from unify.tokenizers.text import Bytes
-from unify.training.trainer import accumulation
 
 VOCAB, NUMBERS = Bytes.vocab_size, 3 * SIDE * SIDE
 

@@ -10,6 +10,7 @@ from small import DIM, PROMPTS, SIDE, awake, make_transfusion
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from unify.assembly.exported_weights import load_export, save_export
 from unify.batch import Batch, Segment
 from unify.flow import LogitNormalTime
 from unify.nn.init import initialise
@@ -21,11 +22,10 @@ from unify.nn.vision import PatchEncoder, TimmEncoder
 from unify.noise import Noise
 from unify.paradigms.dual_tower import DualTower
 from unify.paradigms.vlm import VLM
-from unify.runs.folder import load_export, save_export
 from unify.schema.experiment import Optimizer
 from unify.tokenizers.pixels import Pixels
 from unify.tokenizers.text import Bytes
-from unify.training.lightning_module import parameter_groups, update_ema
+from unify.training.optimizer import parameter_groups, update_ema
 
 PATCHES = (SIDE // 4) ** 2
 TEXT_SIDE = ("trunk.text.", "embed.", "to_text.", "vision.", "project.")

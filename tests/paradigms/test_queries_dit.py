@@ -24,7 +24,7 @@ from unify.paradigms.vlm import VLM
 from unify.schema.experiment import Optimizer
 from unify.tokenizers.pixels import Pixels
 from unify.tokenizers.text import Bytes
-from unify.training.lightning_module import parameter_groups
+from unify.training.optimizer import parameter_groups
 
 DIM, OUT, N = 32, 24, 4
 QUESTIONS = ["what?", "is it red?", "how many"]

@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from unify.assembly.assemble import open_run
+from unify.assembly.exported_weights import load_export, save_export
 from unify.batch import Batch, Segment
 from unify.config import load_recipe
 from unify.evaluation.score_run import evaluate
@@ -17,7 +18,6 @@ from unify.nn.trunk import Trunk
 from unify.nn.vision import PatchEncoder, TimmEncoder
 from unify.noise import Noise
 from unify.paradigms.vlm import VLM
-from unify.runs.folder import load_export, save_export
 from unify.tokenizers.text import Bytes
 from unify.training.train_run import train
 

@@ -10,7 +10,8 @@ import torch
 
 from unify.nn.frozen import freeze
 from unify.nn.init import initialise
-from unify.runs.folder import Run, hash_files, load_export, parameter_counts, save_export
+from unify.runs.folder import Run, parameter_counts
+from unify.assembly.exported_weights import hash_files, load_export, save_export
 from unify.tokenizers.text import BPE
 from unify.tokenizers.vq import VQ, FSQCodes, RotationCodebook
 

@@ -9,8 +9,10 @@ from places import EXPERIMENTS
 
 from unify.config import load_recipe
 from unify.costs.step_cost import Cost, TaskCost, cost_of, steps_for
-from unify.schema.experiment import Budget
-from unify.study.arms import as_data, found, lines, plan
+from unify.runs.lookup import found
+from unify.schema.study import Budget
+from unify.study.arms import plan
+from unify.study.plan_table import as_data, lines
 from unify.study.run_study import run_study
 from unify.training.train_run import train
 

@@ -14,9 +14,9 @@ from unify.report.study_records import load_study as load_report
 from unify.study import run_study as study_module
 from unify.study.mlflow_study import fetch_study, send_study
 from unify.study.run_study import run_study
+from unify.support.stop_protocol import Stopped
 from unify.tracking.mlflow_delivery import connect
 from unify.tracking.mlflow_process import store_uri
-from unify.training.train_run import Stopped
 
 
 @pytest.fixture

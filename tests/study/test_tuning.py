@@ -8,12 +8,14 @@ import pytest
 import yaml
 from places import EXPERIMENTS
 
+from unify.analysis.best_of_trials import best_of
 from unify.report.page import render
 from unify.report.study_records import load_study
-from unify.schema.experiment import Study, Tune, Width
-from unify.study.arms import budgeted, lines, plan
+from unify.schema.study import Study, Tune, Width
+from unify.study.arms import budgeted, plan
+from unify.study.plan_table import lines
 from unify.study.run_study import run_study
-from unify.study.tuning import Trial, best, best_of, drawn, keep
+from unify.study.tuning import Trial, best, drawn, keep
 from unify.study.tuning_trials import Trials
 
 METRIC = "text_to_image/exact"

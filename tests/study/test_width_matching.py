@@ -5,8 +5,9 @@ import yaml
 from places import EXPERIMENTS
 
 from unify.config import ConfigError
-from unify.schema.experiment import Study, Width
-from unify.study.arms import lines, plan
+from unify.schema.study import Study, Width
+from unify.study.arms import plan
+from unify.study.plan_table import lines
 from unify.study.width_matching import solved, study_and_arms, trainable
 
 

@@ -15,15 +15,8 @@ from unify.evaluation.image_grids import save_grid
 from unify.metrics.metric import Grid
 from unify.paradigm import Term
 from unify.runs.journal import Consumed, Journal
-from unify.training.callbacks import (
-    EachStep,
-    Health,
-    NonFiniteError,
-    Recorder,
-    SampleGrids,
-    check_gradient,
-    check_terms,
-)
+from unify.training.callbacks import EachStep, Health, Recorder, SampleGrids
+from unify.training.finite_guard import NonFiniteError, check_gradient, check_terms
 
 
 def fit(steps: int, *callbacks, accumulation: int = 1, poison: int = -1) -> TinyExperiment:

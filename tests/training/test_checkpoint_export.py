@@ -8,11 +8,12 @@ from places import ROOT
 from safetensors.torch import load_file
 
 from unify.assembly.assemble import assemble, needed_of
+from unify.assembly.exported_weights import load_export
 from unify.config import load_recipe, read
-from unify.runs.folder import Run, load_export
+from unify.runs.checkpoint_folder import step_of, steps
+from unify.runs.folder import Run
 from unify.runs.journal import Journal
 from unify.training.checkpoint_export import export
-from unify.training.checkpointing import step_of, steps
 from unify.training.train_run import train
 from unify.training.validation import best_step
 

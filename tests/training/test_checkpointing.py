@@ -15,20 +15,13 @@ import pytest
 import torch
 from tiny_experiment import TinyExperiment, make_trainer, run
 
+from unify.runs.checkpoint_folder import MANIFEST, STATE, damage, latest_valid, step_of, steps
 from unify.runs.journal import Journal
 from unify.support.atomic_files import sha256
 from unify.training import checkpointing as checkpoint
 from unify.training.callbacks import EachStep, Recorder
 from unify.training.checkpoint_export import tensors
-from unify.training.checkpointing import (
-    MANIFEST,
-    STATE,
-    Checkpoints,
-    damage,
-    latest_valid,
-    step_of,
-    steps,
-)
+from unify.training.checkpointing import Checkpoints
 from unify.training.strategies import REST, Single, shapes
 
 STEPS = 6

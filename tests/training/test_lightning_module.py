@@ -8,16 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from unify.nn.losses import weighted
 from unify.paradigm import Term
 from unify.schema.experiment import Machine, Optimizer
-from unify.training.lightning_module import (
-    parameter_groups,
-    swap_ema,
-    update_ema,
-    warmup_cosine,
-    weighted,
-)
-from unify.training.trainer import accumulation
+from unify.schema.micro_steps import accumulation
+from unify.training.optimizer import parameter_groups, swap_ema, update_ema, warmup_cosine
 
 
 class Net(nn.Module):

@@ -14,8 +14,8 @@ import pytest
 import resume_child
 from places import PYTHONPATH, ROOT
 
+from unify.runs.checkpoint_folder import steps as checkpoints_of
 from unify.runs.journal import Journal
-from unify.training.checkpointing import steps as checkpoints_of
 
 
 @pytest.fixture(scope="module")

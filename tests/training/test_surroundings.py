@@ -11,7 +11,7 @@ import yaml
 from command_child import TRAIN, Commands, weights
 from places import ROOT
 
-from unify.training.checkpointing import latest_valid
+from unify.runs.checkpoint_folder import latest_valid
 
 
 @pytest.fixture

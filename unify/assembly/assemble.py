@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 
+from unify.assembly.exported_weights import load_export
 from unify.assembly.sharding import construct, shard
 from unify.config import build_recipe, needed_key, on_machine, read
 from unify.config.annotations import locate_class
 from unify.distributed.ranks import device_of, join, told, world
+from unify.nn.init import kept_parameters
 from unify.paradigm import Paradigm, Trainable
-from unify.runs.folder import Run, load_export
+from unify.runs.folder import Run
+from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.tokenizer import Tokenizer
-
-Config = dict[str, Any]
 
 
 def assemble(config: Config, needed: dict[str, Run], meta: bool = False) -> Recipe:
@@ -51,13 +52,6 @@ def in_shards(config: Config) -> bool:
     cls = locate_class(config["model"]["class"], trusted=True)
     sharded = config["machine"]["strategy"] == "fsdp" and world().size > 1
     return sharded and issubclass(cls, Paradigm)
-
-
-def kept_parameters(model: Any) -> Iterator[torch.nn.Parameter]:
-    """Those that a pretrained part brought: `initialise` does not draw them."""
-    for part in model.modules():
-        if getattr(part, "pretrained", False):
-            yield from part.parameters()
 
 
 def open_run(

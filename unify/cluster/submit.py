@@ -26,13 +26,14 @@ from unify.config import needed_runs
 from unify.config.cross_checks import uneven
 from unify.evaluation.score_run import stored
 from unify.runs.folder import write_json
-from unify.schema.experiment import Cluster
+from unify.runs.lookup import needed_configs, there
+from unify.schema.cluster import Cluster
+from unify.schema.completed import Config
 from unify.study.arms import budgeted
-from unify.study.run_study import describe, jobs, there
+from unify.study.run_study import jobs
+from unify.study.study_json import describe
 from unify.study.tuning_trials import Trials
-from unify.training.train_run import needed_configs
 
-Config = dict[str, Any]
 Say = Callable[[str], None]
 
 

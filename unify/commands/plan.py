@@ -41,8 +41,8 @@ def plan(
     if gpu:
         gpu_of(gpu)  # a wrong name is told before anything is counted
     with quick_imports():
-        from unify.study.arms import as_data, lines
         from unify.study.arms import plan as make_plan
+        from unify.study.plan_table import as_data, lines
 
     words, notice = _on_cluster(cluster, overrides or [])
     planned = make_plan(str(file), words, tiny, measure)
@@ -65,7 +65,7 @@ def plan(
 
 def _on_cluster(name: str, words: list[str]) -> tuple[list[str], float]:
     """Overrides with those of the cluster before them, and the seconds of its notice."""
-    from unify.schema.experiment import Cluster
+    from unify.schema.cluster import Cluster
 
     if not name:
         return words, Cluster().notice

@@ -30,7 +30,10 @@ from unify.config.identity import (
 )
 from unify.config.loading import Tree, arm, finish, load, override
 from unify.config.yaml_tree import COMMAND_LINE, ConfigError, Node, Problem, dump, parse, suggest
-from unify.schema.experiment import Cluster, Machine, Recipe, Study
+from unify.schema.cluster import Cluster
+from unify.schema.completed import Config
+from unify.schema.experiment import Machine, Recipe
+from unify.schema.study import Study
 
 __all__ = [
     "OUTSIDE_HASH",
@@ -57,11 +60,10 @@ __all__ = [
     "save",
 ]
 
-Completed = dict[str, Any]
 NAMING_ARMS = {"claims": ("higher", "lower"), "controls": ("arm", "than")}
 
 
-def complete(tree: Tree, schema: type | None = None, partial: bool = False) -> Completed:
+def complete(tree: Tree, schema: type | None = None, partial: bool = False) -> Config:
     """The tree with every absent argument filled in, as plain data.
 
     `schema` is the dataclass of the top level: by default Study for a file with `arms`, else
@@ -80,7 +82,7 @@ def complete(tree: Tree, schema: type | None = None, partial: bool = False) -> C
 
 def load_recipe(
     path: str | Path, overrides: Sequence[str] = (), tiny: bool = False, trusted: bool = True
-) -> Completed:
+) -> Config:
     """An experiment file, completed; `name` is the file's stem unless it says another."""
     completed = complete(load(path, overrides, tiny, trusted), Recipe)
     completed["name"] = completed["name"] or Path(path).stem
@@ -92,7 +94,7 @@ def load_study(
     overrides: Sequence[str] = (),
     tiny: bool = False,
     one_arm: Mapping[str, Sequence[str]] | None = None,
-) -> tuple[Study, dict[str, Completed]]:
+) -> tuple[Study, dict[str, Config]]:
     """A study and its arms, completed: file < the study's `set` < the arm's own keys < overrides.
 
     An override whose first word is a key of Study (`seeds`, `name`, ...) changes the study, any
@@ -107,7 +109,7 @@ def load_study(
         (ours if first in own else theirs).append(word)
     tree = load(path, ours)
     study = complete(tree, Study)
-    arms: dict[str, Completed] = {}
+    arms: dict[str, Config] = {}
     problems: list[Problem] = []
     grid = points(tree.root.get("grid"), problems)
     said: dict[str, Any] = {}
@@ -140,7 +142,7 @@ def load_cluster(path: str | Path) -> Cluster:
     return _built(completed, Cluster, path)
 
 
-def _built(completed: Completed, schema: type, path: str | Path) -> Any:
+def _built(completed: Config, schema: type, path: str | Path) -> Any:
     """What it is itself not content with is a ConfigError, too."""
     try:
         return build(completed, expect=schema)
@@ -148,7 +150,7 @@ def _built(completed: Completed, schema: type, path: str | Path) -> Any:
         raise ConfigError([Problem(str(path), 0, "", str(error))]) from error
 
 
-def _unknown(tree: Tree, study: Completed, arms: Collection[str]) -> list[Problem]:
+def _unknown(tree: Tree, study: Config, arms: Collection[str]) -> list[Problem]:
     """Arms that a study names and has not."""
     problems: list[Problem] = []
     if study["baseline"] and study["baseline"] not in arms:
@@ -180,7 +182,7 @@ def _instead(word: str, arms: Collection[str]) -> str:
 
 def _arm(
     name: str, node: Node, tree: Tree, study: str, overrides: Sequence[str], tiny: bool
-) -> Completed:
+) -> Config:
     problems: list[Problem] = []
     root = arm(node, tree.root.get("set"), problems)
     merged = finish(root, problems, overrides, tiny, tree.trusted)
@@ -205,12 +207,12 @@ def check_file(path: str | Path, overrides: Sequence[str] = ()) -> list[Problem]
     return []
 
 
-def save(completed: Completed, path: str | Path) -> None:
+def save(completed: Config, path: str | Path) -> None:
     """Write a completed config as YAML."""
     Path(path).write_text(dump(completed), encoding="utf-8")
 
 
-def read(path: str | Path, trusted: bool = False, schema: type | None = None) -> Completed:
+def read(path: str | Path, trusted: bool = False, schema: type | None = None) -> Config:
     """A completed config, read back equal and checked again.
 
     Unless `trusted`, or loaded before in this process, no Python file that it names is run.
@@ -220,7 +222,7 @@ def read(path: str | Path, trusted: bool = False, schema: type | None = None) ->
     return complete(Tree(root, problems, trusted), schema)
 
 
-def on_machine(machine: Completed, words: Sequence[str]) -> Completed:
+def on_machine(machine: Config, words: Sequence[str]) -> Config:
     """`machine` as `machine.key=value` words have it; ConfigError for any other word."""
     problems: list[Problem] = []
     root = override(Node({}, COMMAND_LINE), words, problems)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import functools
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -21,11 +20,11 @@ from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from unify.config.yaml_tree import suggest
+from unify.support.user_files import FROM_FILE, module_of_file
 
 REQUIRED = object()  # a parameter without a default
 UNWRITTEN = object()  # one whose default YAML cannot say (a function); the constructor fills it in
 
-FROM_FILE = "unify_file_"  # what modules of such files are called, and a hash of the path
 PLAIN = (bool, int, float, str, NoneType, Path)
 LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Iterable)
 MAPPINGS = (dict, collections.abc.Mapping)
@@ -40,7 +39,7 @@ def locate_class(name: str, trusted: bool) -> type:
     """`unify.x.Y`, or `/folder/file.py:Y` if `trusted` or loaded before; else a ValueError."""
     if ".py:" in name:
         path, _, attribute = name.rpartition(":")
-        return _class_of(_module_of_file(os.path.realpath(path), trusted), attribute)
+        return _class_of(module_of_file(os.path.realpath(path), trusted), attribute)
     *steps, attribute = name.split(".")
     if len(steps) < 2 or steps[0] != "unify" or not all(step.isidentifier() for step in steps):
         raise ValueError(
@@ -62,41 +61,6 @@ def locate_class(name: str, trusted: bool) -> type:
                 f"importing {full} failed with {reason}; correct or install"
             ) from error
     return _class_of(module, attribute)
-
-
-def _module_of_file(path: str, trusted: bool) -> ModuleType:
-    name = FROM_FILE + hashlib.sha256(path.encode()).hexdigest()[:12]
-    if name in sys.modules:
-        return sys.modules[name]
-    if not trusted:
-        raise ValueError(
-            f"{path} is not run: Python files are loaded only for a YAML named on the command "
-            "line; name the experiment's own YAML"
-        )
-    if not os.path.isfile(path):
-        raise ValueError(f"there is no file {path}; correct the path (it is relative to the YAML)")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"importing {path} failed with {reason}; correct the file") from error
-    return module
-
-
-def loaded_files() -> list[str]:
-    """The Python files that classes have come from."""
-    modules = [m for name, m in sys.modules.items() if name.startswith(FROM_FILE)]
-    return [str(module.__file__) for module in modules]
-
-
-def load_file(path: str) -> None:
-    """One of them, in another process of ours."""
-    _module_of_file(path, trusted=True)
 
 
 def _class_of(module: ModuleType, name: str) -> type:

@@ -17,7 +17,7 @@ from itertools import product
 from typing import Any
 
 from unify.config.yaml_tree import Node, Problem
-from unify.schema.experiment import QUANTITIES
+from unify.schema.study import QUANTITIES
 
 Point = dict[str, Any]  # dotted key -> value
 

@@ -27,10 +27,10 @@ from unify.costs.rank_memory import (
 )
 from unify.costs.step_cost import Cost
 from unify.paradigm import Fitted, Paradigm, Trainable
+from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
-from unify.training.trainer import accumulation
+from unify.schema.micro_steps import accumulation
 
-Config = dict[str, Any]
 Changes = dict[str, Any]  # keys of `machine` -> values
 
 HASHED = 1.0e9  # bytes/s that a rank hashes, measured on a CPU (2 cores of an AMD EPYC, 2026-11-23)

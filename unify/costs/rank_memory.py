@@ -16,10 +16,10 @@ from dataclasses import dataclass, fields
 
 from torch import Tensor, nn
 
-from unify.assembly.assemble import kept_parameters
 from unify.assembly.sharding import units_of
 from unify.costs.activation_memory import Peak
 from unify.nn.frozen import left_out, names_of_one
+from unify.nn.init import kept_parameters
 from unify.paradigm import Paradigm
 
 # Units that FSDP2 has whole at a time, beside the root: what computes, what is gathered next with

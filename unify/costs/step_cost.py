@@ -27,10 +27,10 @@ from unify.config import LoadWeights, build_recipe
 from unify.nn.flops import counted, dense
 from unify.paradigm import Fitted, Paradigm, Trainable
 from unify.runs.folder import parameter_counts
-from unify.schema.experiment import Budget, Recipe
+from unify.schema.completed import Config
+from unify.schema.experiment import Recipe
+from unify.schema.study import Budget
 from unify.tokenizer import ImageTokenizer, TextTokenizer
-
-Config = dict[str, Any]
 
 
 @dataclass

@@ -14,11 +14,11 @@ import torch
 from unify.assembly.assemble import assemble
 from unify.costs.step_cost import first_rows
 from unify.nn.init import initialise
+from unify.nn.losses import weighted
 from unify.noise import Noise
 from unify.paradigm import Term, Trainable
 from unify.runs.folder import Run
 from unify.schema.experiment import Recipe
-from unify.training.lightning_module import weighted
 
 REPEATS = 3  # timed steps, after one that is not
 

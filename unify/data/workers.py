@@ -61,13 +61,13 @@ class Sent(Dataset):
         return self.dataset.__getitems__(draws)  # type: ignore[attr-defined]
 
     def __reduce__(self) -> Any:
-        from unify.config.annotations import loaded_files  # it imports this file
+        from unify.support.user_files import loaded_files
 
         return _received, (loaded_files(), pickle.dumps(self.dataset))
 
 
 def _received(files: list[str], dataset: bytes) -> Sent:
-    from unify.config.annotations import load_file
+    from unify.support.user_files import load_file
 
     for path in files:
         load_file(path)

@@ -17,8 +17,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from unify.distributed.process_pool import handled, threads_of
+from unify.distributed.process_pool import threads_of
 from unify.distributed.ranks import free_port, from_slurm
+from unify.support.stop_protocol import handled
 
 GRACE = 20.0  # seconds
 

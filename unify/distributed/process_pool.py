@@ -10,15 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
 import torch
 
-STOP = (signal.SIGTERM, signal.SIGUSR1)  # passed on; Ctrl-C reaches the whole group by itself
+from unify.support.stop_protocol import handled
 
 
 def run_at_once(
@@ -95,13 +94,3 @@ def share(seat: int, jobs: int) -> dict[str, str]:
 def threads_of(jobs: int) -> int:
     """Each job's share of the CPU cores that this process may use."""
     return max(1, len(os.sched_getaffinity(0)) // jobs)
-
-
-@contextmanager
-def handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in STOP}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)

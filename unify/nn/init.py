@@ -8,6 +8,7 @@ else the arm is made of and in whatever order it was built. Children that their 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,3 +67,10 @@ def parts_of(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module
         own = [] if child_name in alike else [child_name]
         yield from parts_of(child, ".".join([name, *own] if name else own))
     yield name, module
+
+
+def kept_parameters(model: Any) -> Iterator[torch.nn.Parameter]:
+    """Those that a pretrained part brought: `initialise` does not draw them."""
+    for part in model.modules():
+        if getattr(part, "pretrained", False):
+            yield from part.parameters()

@@ -37,3 +37,29 @@ def likelihood(nll: Tensor, learned: Tensor, constant: float | None = None) -> T
 def log_partition_squared(logits: Tensor) -> Tensor:
     """z-loss log^2 Z [B L] (arXiv:2204.02311): keeps the softmax's normaliser near 1."""
     return torch.logsumexp(logits.float(), dim=-1).square()
+
+
+TIME_BINS = 4  # loss by flow time: t in [0, 1/4), [1/4, 1/2), ...
+
+
+def weighted(
+    rows: dict[str, list[Term]], weights: dict[str, float]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Terms of all tasks -> the weighted loss, and detached metrics with loss by time bin."""
+    total, metrics = torch.zeros(()), {}
+    for name, terms in rows.items():
+        if name not in weights:
+            raise ValueError(
+                f"loss_weights has no {name!r}, which the model returns; it has "
+                f"{', '.join(weights)}"
+            )
+        value = torch.cat([term.value for term in terms])  # [rows]
+        total = total.to(value.device) + weights[name] * value.mean()
+        metrics[f"loss/{name}"] = value.detach().mean()
+        if all(term.t is not None for term in terms):
+            t = torch.cat([term.t for term in terms if term.t is not None])
+            bins = (t * TIME_BINS).long().clamp(max=TIME_BINS - 1)
+            for one in range(TIME_BINS):
+                metrics[f"loss/{name}/t{one}"] = value.detach()[bins == one].mean()
+    metrics["loss"] = total.detach()
+    return total, metrics

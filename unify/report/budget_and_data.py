@@ -9,14 +9,12 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from unify.report.plots import short
 from unify.report.study_records import ALL_TASKS, Run, Study
 from unify.report.tables import lines
-from unify.report.words import number, seeds_text, sentence
+from unify.report.words import TOLERANCE, duration, number, seeds_text, sentence, si
 
 NAMED = 8  # settings that one sentence names
 MANY = 12  # arms, or pairs of them, that are shown one by one
-TOLERANCE = 0.01  # quantities that differ by less are matched
 OUTSIDE = ("name", "study", "machine", "seeds", "tiny", "logging", "evaluation")
 
 
@@ -287,21 +285,6 @@ def environments(study: Study) -> list[tuple[str, list[tuple[str, list[Run]]]]]:
             by_value.setdefault(each.get(key, "not stated"), []).append(run)
         found.append((key, list(by_value.items())))
     return found
-
-
-def si(value: float) -> str:
-    """1.32 M, 4.5 G: three significant figures and a unit."""
-    text = short(float(f"{value:.3g}"))
-    return f"{text[:-1]} {text[-1]}" if text[-1].isalpha() else text
-
-
-def duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _count(value: float) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from unify.report.budget_and_data import si
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.study_records import Run
+from unify.report.words import si
 
 INK = {"t": (29, 95, 194), "b": (196, 84, 10), "i": (156, 53, 135), "-": (200, 200, 196)}
 PAPER = (243, 243, 239)

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from unify.report.html import Html, tag
+from unify.report.words import short
 
 Point = tuple[float, float]
 WIDTH, HEIGHT = 360, 210
@@ -186,14 +187,6 @@ def mean_curve(lines: Sequence[Sequence[Point]]) -> list[Point]:
     values = [dict(line) for line in lines]
     common = sorted(set.intersection(*(set(v) for v in values)))
     return [(x, math.fsum(v[x] for v in values) / len(values)) for x in common]
-
-
-def short(value: float) -> str:
-    """12k, 1.5M, 0.05: labels of an axis."""
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.4g}{unit}"
-    return "0" if value == 0 else f"{value:.3g}"
 
 
 def _n(value: float) -> str:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from unify.analysis.scaling_laws import Crossing, Fit, Optimum, crossing, fit, logit, optimum
-from unify.report.budget_and_data import si
 from unify.report.html import Html, Node, join, tag
 from unify.report.study_records import Run, Study
 from unify.report.tables import Line, facts
-from unify.report.words import number
+from unify.report.words import number, si
 
 READING = (
     "Loss: of training, weighted as trained, mean over the last tenth of a run; it is compared "

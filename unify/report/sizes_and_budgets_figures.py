@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from unify.analysis.scaling_laws import fit
 from unify.report import sizes_and_budgets
-from unify.report.budget_and_data import si
 from unify.report.plots import log_axis
 from unify.report.study_records import Study
 from unify.report.style import ARMS_LIGHT
 from unify.report.tables import Line
+from unify.report.words import si
 
 POINTS = 60  # of a curve
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from unify.report.budget_and_data import duration, si
+from unify.analysis.best_of_trials import best_of
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.plots import Curve, panel
 from unify.report.study_records import Study
 from unify.report.tables import facts, swatch
-from unify.report.words import number
-from unify.study.tuning import best_of, stored
+from unify.report.words import duration, number, si
+from unify.runs.study_files import stored
 
 READING = (
     "Scored on the validation split, which no other score here is from. Each arm got the same "

@@ -40,3 +40,29 @@ def seeds_text(seeds: Sequence[int]) -> str:
     if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
         return f"seeds {seeds[0]} to {seeds[-1]}"
     return f"seed{'s' * (len(seeds) > 1)} {sentence([str(seed) for seed in seeds])}"
+
+
+TOLERANCE = 0.01  # quantities that differ by less are matched
+
+
+def si(value: float) -> str:
+    """1.32 M, 4.5 G: three significant figures and a unit."""
+    text = short(float(f"{value:.3g}"))
+    return f"{text[:-1]} {text[-1]}" if text[-1].isalpha() else text
+
+
+def duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def short(value: float) -> str:
+    """12k, 1.5M, 0.05: labels of an axis."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.4g}{unit}"
+    return "0" if value == 0 else f"{value:.3g}"

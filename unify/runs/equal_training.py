@@ -16,14 +16,14 @@ from typing import Any
 
 import yaml
 
+from unify.schema.completed import Config
 from unify.config import OUTSIDE_HASH, save
-from unify.support.environment import git_state
-from unify.support.atomic_files import write_atomically
+from unify.runs.folder import Run
 from unify.runs.journal import FILE as JOURNAL
 from unify.runs.journal import Journal
-from unify.runs.folder import Run
+from unify.support.atomic_files import write_atomically
+from unify.support.environment import git_state
 
-Config = dict[str, Any]
 BESIDE = ("machine", "logging")  # outside the hash, and yet a training under others is another
 ANYWHERE = (
     "runs",

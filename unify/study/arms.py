@@ -5,23 +5,23 @@ Nothing is trained. With a `budget` in the study, this is where steps are solved
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from unify.assembly.exported_weights import load_export
 from unify.config import LoadWeights, load_recipe, needed_key, needed_runs
-from unify.costs.step_cost import Config, Cost, cost_of, steps_for
+from unify.costs.step_cost import Cost, cost_of, steps_for
 from unify.costs.step_time import measured, spent
 from unify.paradigm import Fitted
-from unify.report.budget_and_data import TOLERANCE, si
-from unify.runs.equal_training import reusable, same_training, training
-from unify.runs.folder import Run, load_export
-from unify.schema.experiment import QUANTITIES, Study, Tune
-from unify.study.tuning import DEFAULT, chosen, trained_by_trials
+from unify.runs.equal_training import reusable, training
+from unify.runs.folder import Run
+from unify.runs.lookup import found, needed_by, needed_configs, replicate
+from unify.schema.completed import Config
+from unify.schema.study import Study
+from unify.study.tuning import DEFAULT, chosen
 from unify.study.width_matching import study_and_arms
-from unify.training.train_run import needed_configs, run_of, seeded
 
 
 @dataclass
@@ -165,154 +165,3 @@ def _vocabularies(there: Mapping[str, Run | None]) -> LoadWeights:
             load_export(part, run.folder / "export")
 
     return load
-
-
-def tuning(tune: Tune, cost: Cost) -> float:
-    """FLOPs of all trials of an arm."""
-    return tune.trials * max(1, round(cost.steps * tune.share)) * cost.training
-
-
-def replicate(config: Config, seed: int) -> Config:
-    """An arm under one of its study's seeds."""
-    return {**seeded(config, seed), "replicate": seed}
-
-
-def found(config: Config, reuse: bool = False) -> Run | None:
-    """The run of a configuration, if its folder is there; nothing is trained.
-
-    With `reuse`, else a finished one that would be used instead of training.
-    """
-    needed = needed_by(config)
-    if needed is None:
-        return None
-    run = run_of(config, {path: part.info["weights"] for path, part in needed.items()})
-    if (run.folder / "run.json").is_file():
-        return run
-    return same_training(run, config) if reuse else None
-
-
-def needed_by(config: Config) -> dict[str, Run] | None:
-    """The finished runs that a configuration starts from, by key; None if one is missing."""
-    needed = {}
-    for path, part in needed_configs(config).items():
-        run = found(part, reuse=True)
-        if run is None or not run.finished:
-            return None
-        needed[path] = run
-    return needed
-
-
-def as_data(planned: Plan) -> dict[str, Any]:
-    """Plain data: every arm's totals, per task and per stage; what is there of its seeds."""
-    return {
-        "study": planned.study.name,
-        "budget": planned.study.budget and vars(planned.study.budget),
-        "budgets": {arm: vars(budget) for arm, budget in planned.study.budgets.items()},
-        "arms": {
-            arm: {**_entry(c), "runs": planned.states(arm), "seconds_left": planned.left(arm)}
-            for arm, c in planned.costs.items()
-        },
-        "spread": {name: planned.spread(name) for name in QUANTITIES},
-    }
-
-
-def _entry(cost: Cost) -> dict[str, Any]:
-    n = cost.steps
-    return {
-        "steps": n,
-        "samples": n * cost.rows,
-        "tokens": n * cost.tokens,
-        "parameters": cost.parameters["total"],
-        "trainable": cost.parameters["trainable"],
-        "flops": {
-            "training": n * cost.training,
-            "computed": n * cost.computed,
-            "useful": None if cost.useful is None else n * cost.useful,
-            "encoding": n * cost.encoding,
-            "trained before": cost.before,
-        },
-        "tasks": {
-            task: {
-                "samples": n * each.rows,
-                "tokens": n * each.tokens,
-                "training": n * each.training,
-                "encoding": n * each.encoding,
-            }
-            for task, each in cost.tasks.items()
-        },
-        "needed": {
-            name: run.steps * (run.training + run.encoding) for name, run in cost.needed.items()
-        },
-    }
-
-
-LEDGER = {
-    "training": "FLOPs, training",
-    "computed": "  as dense attention computes",
-    "useful": "  on what is no padding",
-    "encoding": "FLOPs, encoding",
-    "trained before": "FLOPs, trained before",
-}
-
-
-def lines(planned: Plan) -> list[str]:
-    """The ledger in columns, arms across; then what is matched."""
-    entries = as_data(planned)["arms"]
-    rows = [["", *entries]]
-    for name in ("steps", "samples", "tokens"):
-        rows.append([name, *(f"{e[name]:,}" for e in entries.values())])
-    for name, label in LEDGER.items():
-        each = [e["flops"][name] for e in entries.values()]
-        rows.append([label, *("n/a" if value is None else si(value) for value in each)])
-    for task in dict.fromkeys(task for e in entries.values() for task in e["tasks"]):
-        each = [e["tasks"].get(task) for e in entries.values()]
-        shown = [f"{e['samples']:,} / {si(e['training'])}" if e else "n/a" for e in each]
-        rows.append([f"  {task}, samples / FLOPs", *shown])
-    for name in dict.fromkeys(name for e in entries.values() for name in e["needed"]):
-        each = [e["needed"].get(name) for e in entries.values()]
-        rows.append([f"  {name}, FLOPs", *("n/a" if e is None else si(e) for e in each)])
-    for name in ("parameters", "trainable"):
-        rows.append([name, *(si(e[name]) for e in entries.values())])
-    if planned.study.tune:
-        tune, tuned = planned.study.tune, trained_by_trials(planned.study, planned.arms)
-        each = [si(tuning(tune, c)) if a in tuned else "n/a" for a, c in planned.costs.items()]
-        rows.append(["FLOPs, tuning", *each])
-    rows.append(["runs", *(_summed(e["runs"]) for e in entries.values())])
-    left = "time left, after tuning" if planned.study.tune else "time left"
-    rows.append([left, *(_clock(e["seconds_left"]) for e in entries.values())])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    columns = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
-    alone = len(planned.arms) == 1 or planned.study.budgets
-    return [*columns, *([] if alone else _matching(planned)), _all_left(entries.values())]
-
-
-def _all_left(entries: Collection[dict[str, Any]]) -> str:
-    """How many runs there are to train, and how long one after another."""
-    left = [e["seconds_left"] for e in entries]
-    runs = sum(list(e["runs"].values()).count("missing") for e in entries)
-    known = [seconds for seconds in left if seconds is not None]
-    if len(known) < len(left):
-        return f"runs missing: {runs}; --measure says how long they take on this machine"
-    return f"runs missing: {runs}; {_clock(sum(known))} of training, one after another"
-
-
-def _summed(states: dict[int, str]) -> str:
-    """`3 finished, 5 missing`."""
-    kinds = list(states.values())
-    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-
-
-def _clock(seconds: float | None) -> str:
-    return "unknown" if seconds is None else str(timedelta(seconds=round(seconds)))
-
-
-def _matching(planned: Plan) -> list[str]:
-    task = planned.study.budget.task if planned.study.budget else ""
-    out = [f"of {task} alone:"] if task else []
-    for name in QUANTITIES:
-        spread = planned.spread(name)
-        said = "matched, within" if spread <= TOLERANCE else "not matched, they differ by"
-        out.append(f"{name}: {said} {spread:.1%}")
-    return out

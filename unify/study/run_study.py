@@ -7,34 +7,34 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
-import inspect
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from unify.assembly.assemble import open_run
 from unify.config import dump, read
-from unify.config.annotations import locate_class
 from unify.distributed.local_launch import spawn, spawns
 from unify.distributed.process_pool import run_at_once
 from unify.distributed.ranks import is_first, told, world
 from unify.evaluation.score_run import SCORING, Row, evaluate, stored
-from unify.runs.equal_training import ANYWHERE, distinct
-from unify.runs.folder import Run, write_json
-from unify.schema.experiment import Study
-from unify.study.arms import budgeted, found, replicate
+from unify.runs.equal_training import distinct
+from unify.runs.folder import Run, completed, write_json
+from unify.runs.lookup import replicate, there
+from unify.schema.completed import Config
+from unify.schema.study import Study
+from unify.study.arms import budgeted
+from unify.study.study_json import describe
 from unify.study.tuning_trials import Trials
 from unify.support.atomic_files import write_atomically
+from unify.support.stop_protocol import Stopped
 from unify.tracking.mlflow_process import ship_scores, store_uri
-from unify.training.train_run import Stopped, completed, needed_configs, train
+from unify.training.train_run import train
 
-Config = dict[str, Any]
 Say = Callable[[str], None]
 
 
@@ -144,15 +144,6 @@ def _stored(config: Config) -> list[Row]:
     run = there(config)
     path = run.folder / "eval" / "scores.json" if run and run.finished else None
     return json.loads(path.read_text())["rows"] if path and path.is_file() else []
-
-
-def there(config: Config, reuse: bool = False) -> Run | None:
-    """The run of a configuration (`reuse`: or of another study, trained alike); None, too, where
-    the data that it names is not there."""
-    try:
-        return found(config, reuse)
-    except (ValueError, OSError):
-        return None
 
 
 def _complete(folder: Path, rows: list[Row], configs: Sequence[Config]) -> None:
@@ -266,50 +257,3 @@ def _score_as(config: Config, run: Run, untimed: bool) -> list[Row] | None:
     if wanted != trained:
         write_atomically(path, dump(wanted))
     return stored(run, config, untimed)
-
-
-def describe(
-    study: Study, arms: dict[str, Config], options: list[str], folder: Path, tuned: set[str]
-) -> None:
-    """study.json: what the report says was compared. `options`: the study's file, and what was
-    said beside it."""
-    path, *words = options
-    machine = tuple(f"machine.{name}=" for name in ANYWHERE)
-    described = {}
-    for arm, config in arms.items():
-        said = study.arms[arm]
-        cls = locate_class(config["model"]["class"], trusted=True)
-        described[arm] = {
-            "paradigm": cls.__name__,
-            "file": said if isinstance(said, str) else said.get("base", path),
-            "doc": inspect.cleandoc(inspect.getmodule(cls).__doc__ or "").split("\n\n")[0],
-            "needs": [part["name"] for part in needed_configs(config).values()],
-        }
-    write_json(
-        folder / "study.json",
-        {
-            "name": study.name,
-            "title": study.title or study.name,
-            "question": study.question,
-            "primary": study.primary,
-            "baseline": study.baseline,
-            "grid": bool(study.grid) or bool(study.tune and study.tune.defaults),
-            "budgets": {arm: vars(budget) for arm, budget in study.budgets.items()},
-            "tune": study.tune and vars(study.tune),
-            "tuned": sorted(tuned),
-            "claims": [vars(claim) for claim in study.claims],
-            "controls": [vars(control) for control in study.controls],
-            "seeds": study.seeds,
-            "arms": described,
-            "metrics": _meanings(arms.values()),
-            "file": path,
-            "overrides": [word for word in words if not word.startswith(machine)],
-        },
-    )
-
-
-def _meanings(configs: Iterable[Config]) -> list[str]:
-    """The documentation of the modules whose metrics score the arms."""
-    nodes = [node["class"] for config in configs for node in config["evaluation"]]
-    modules = [inspect.getmodule(locate_class(name, trusted=True)) for name in dict.fromkeys(nodes)]
-    return [inspect.cleandoc(module.__doc__ or "") for module in dict.fromkeys(modules) if module]

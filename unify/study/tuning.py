@@ -33,10 +33,11 @@ from unify.config.grid import words
 from unify.evaluation.score_run import SCORING
 from unify.noise import stable_seed
 from unify.runs.folder import write_json
-from unify.schema.experiment import Study, Tune
-from unify.training.train_run import needed_configs
+from unify.runs.lookup import needed_configs
+from unify.runs.study_files import stored
+from unify.schema.completed import Config
+from unify.schema.study import Study, Tune
 
-Config = dict[str, Any]
 Values = dict[str, Any]  # dotted key -> value
 DEFAULT = "default"  # of an arm that is trained as it is, beside the tuned one
 
@@ -102,12 +103,6 @@ def best(tune: Tune, trials: list[Trial]) -> int:
     return scores.index(max(scores))
 
 
-def stored(folder: Path) -> dict[str, Any]:
-    """tuning.json of a study's folder, by arm; empty where nothing has been tuned."""
-    path = folder / "tuning.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
-
-
 def keep(folder: Path, study: Study, arm: str, config: Config, trials: list[Trial]) -> None:
     """Write down the trials of an arm."""
     assert study.tune is not None
@@ -157,22 +152,3 @@ def _asked(study: Study, config: Config) -> str:
     settings = [study.tune and vars(study.tune), budget and vars(budget)]
     text = json.dumps([settings, kept, scoring, before], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def best_of(scores: list[float], k: int, lower: bool = False) -> float:
-    """Expected best of k trials: the first, and k - 1 of the others drawn without replacement.
-
-    Unbiased whatever their distribution: over all choices, the i-th smallest of n is the largest of
-    k in C(i - 1, k - 1) of C(n, k) (arXiv:2004.13705, eq. 4, who correct arXiv:1909.03004).
-    """
-    sign = -1.0 if lower else 1.0
-    first, *others = (sign * score for score in scores)
-    if not 1 <= k <= len(scores):
-        raise ValueError(f"best of {k} out of {len(scores)} trials")
-    if k == 1:
-        return sign * first
-    ranked = sorted(max(first, other) for other in others)
-    ways = math.comb(len(ranked), k - 1)
-    return sign * math.fsum(
-        value * math.comb(i, k - 2) / ways for i, value in enumerate(ranked) if i >= k - 2
-    )

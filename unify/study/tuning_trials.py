@@ -12,11 +12,12 @@ from typing import Any
 
 from unify.config.grid import words
 from unify.evaluation.score_run import Row
-from unify.schema.experiment import Tune
-from unify.study.arms import budgeted, found, replicate
+from unify.runs.lookup import found, replicate
+from unify.schema.completed import Config
+from unify.schema.study import Tune
+from unify.study.arms import budgeted
 from unify.study.tuning import DEFAULT, Trial, chosen, drawn, keep, trained_by_trials
 
-Config = dict[str, Any]
 Finish = Callable[[str, int, Config], list[Row]]  # (arm, seed, config) -> scores; none if it failed
 
 

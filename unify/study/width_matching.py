@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
 
 from unify.config import build_recipe, load_study
 from unify.runs.folder import parameter_counts
-from unify.schema.experiment import Study, Width
+from unify.schema.completed import Config
+from unify.schema.study import Study, Width
 
-Config = dict[str, Any]
 MOST = 1 << 20  # multiples: a width beyond them is a key that changes nothing
 
 

@@ -2,9 +2,10 @@
 
 Training only ever writes local files. A helper process (this module, run on the run's folder)
 reads them every few seconds and sends what MLflow does not have yet; `sync` sends the rest
-afterwards. So a tracking server that is slow, down or silent cannot slow or stop training, and importing MLflow or
-creating its database costs training nothing. (In a thread it would compete for the interpreter, and
-loader workers forked during that import could inherit a held import lock and hang.)
+afterwards. So a tracking server that is slow, down or silent cannot slow or stop training, and
+importing MLflow or creating its database costs training nothing. (In a thread it would compete
+for the interpreter, and loader workers forked during that import could inherit a held import
+lock and hang.)
 
 `mlflow_delivery.py` says what is sent. `tracking.log` holds what the helper has to say.
 """

@@ -27,15 +27,11 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from torch import Tensor
 
 from unify.distributed.ranks import gathered, in_step, ranks
 from unify.evaluation.image_grids import save_grid
 from unify.metrics.metric import Grid
-from unify.paradigm import Terms
 from unify.runs.journal import Consumed, Journal
-
-NAMED = 8  # samples that an error message names
 
 
 class EachStep(Callback, ABC):
@@ -220,38 +216,6 @@ class SampleGrids(EachStep):
         if trainer.is_global_zero:
             for grid in grids:
                 save_grid(grid, self.folder / f"step-{step:08d}-{grid.name.replace('/', '-')}.png")
-
-
-class NonFiniteError(RuntimeError):
-    """A loss or gradient is NaN or infinite; the weights are still those before the update."""
-
-
-def check_terms(terms: Terms, keys: Sequence[str]) -> None:
-    """Raise NonFiniteError naming the term and the samples unless all values [B] are finite."""
-    finite = {name: torch.isfinite(term.value.detach()) for name, term in terms.items()}
-    if torch.stack([good.all() for good in finite.values()]).all():  # one look at the device
-        return
-    for name, good in finite.items():
-        bad = [row for row, fine in enumerate(good.tolist()) if not fine]
-        if bad:
-            values = terms[name].value.detach().tolist()
-            shown = ", ".join(f"{keys[row]} ({values[row]})" for row in bad[:NAMED])
-            more = ", ..." if len(bad) > NAMED else ""
-            raise NonFiniteError(
-                f"loss term {name!r} is not finite for {len(bad)} of {len(keys)} samples: "
-                f"{shown}{more}; stopped before the update"
-            )
-
-
-def check_gradient(norm: Tensor | float, keys: Sequence[str] = ()) -> None:
-    """Raise NonFiniteError naming the step's samples unless the gradient's norm is finite."""
-    value = float(norm)
-    if value - value != 0:  # NaN or infinite
-        more = ", ..." if len(keys) > NAMED else ""
-        raise NonFiniteError(
-            f"the gradient norm is {value}; stopped before the update. Every loss was finite; "
-            f"the samples of this step: {', '.join(keys[:NAMED])}{more}"
-        )
 
 
 def _due(step: int, every: int, last: int) -> bool:

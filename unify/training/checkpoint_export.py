@@ -13,10 +13,11 @@ from torch.distributed.checkpoint import HuggingFaceStorageReader
 from torch.distributed.checkpoint import load as read_tensors
 
 from unify.assembly.assemble import assemble, needed_of
+from unify.assembly.exported_weights import save_export
 from unify.config import read
 from unify.nn.frozen import load_kept, names_of_one
-from unify.runs.folder import Run, save_export
-from unify.training.checkpointing import STATE, damage, latest_valid, step_of, steps
+from unify.runs.checkpoint_folder import STATE, damage, latest_valid, step_of, steps
+from unify.runs.folder import Run
 from unify.training.strategies import OPTIMIZER, files, read_rest
 from unify.training.trainer import calibrate
 from unify.training.validation import best_step

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from unify.assembly.sharding import gather_again
 from unify.batch import Batch
-from unify.distributed.ranks import any_of, gathered, local, ranks, whole
+from unify.distributed.ranks import any_of, gathered, ranks, whole
 from unify.nn.frozen import kept_state, load_kept, sources
+from unify.nn.losses import weighted
 from unify.noise import Noise, stable_seed
 from unify.paradigm import Paradigm, Term, Trainable
 from unify.schema.experiment import Optimizer, Seeds
-from unify.training.callbacks import NonFiniteError, check_gradient, check_terms
-
-TIME_BINS = 4  # loss by flow time: t in [0, 1/4), [1/4, 1/2), ...
+from unify.training.finite_guard import NonFiniteError, check_gradient, check_terms
+from unify.training.optimizer import parameter_groups, swap_ema, update_ema, warmup_cosine
 
 
 class Experiment(L.LightningModule):
@@ -212,106 +212,3 @@ class Experiment(L.LightningModule):
     def _swap(self) -> None:
         swap_ema(self._optimizer)
         gather_again(self.model)
-
-
-def weighted(
-    rows: dict[str, list[Term]], weights: dict[str, float]
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Terms of all tasks -> the weighted loss, and detached metrics with loss by time bin."""
-    total, metrics = torch.zeros(()), {}
-    for name, terms in rows.items():
-        if name not in weights:
-            raise ValueError(
-                f"loss_weights has no {name!r}, which the model returns; it has "
-                f"{', '.join(weights)}"
-            )
-        value = torch.cat([term.value for term in terms])  # [rows]
-        total = total.to(value.device) + weights[name] * value.mean()
-        metrics[f"loss/{name}"] = value.detach().mean()
-        if all(term.t is not None for term in terms):
-            t = torch.cat([term.t for term in terms if term.t is not None])
-            bins = (t * TIME_BINS).long().clamp(max=TIME_BINS - 1)
-            for one in range(TIME_BINS):
-                metrics[f"loss/{name}/t{one}"] = value.detach()[bins == one].mean()
-    metrics["loss"] = total.detach()
-    return total, metrics
-
-
-MATRICES = (  # kinds of layers, and the parameter that decay acts on
-    ((nn.Linear, nn.modules.conv._ConvNd), "weight"),
-    (nn.MultiheadAttention, "in_proj_weight"),
-)
-
-
-def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
-    """Trainable parameters by learning-rate ratio and weight decay.
-
-    Decay acts on the MATRICES of layers only. The longest matching prefix in
-    `lr_ratio` decides a parameter's ratio; a prefix that matches nothing is an error, one of frozen
-    parameters alone has no effect.
-    """
-    matrices = {
-        id(getattr(part, name))
-        for part in model.modules()
-        for kinds, name in MATRICES
-        if isinstance(part, kinds)
-    }
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    matched: set[str] = set()
-    for name, parameter in model.named_parameters():
-        prefixes = [p for p in settings.lr_ratio if name == p or name.startswith(f"{p}.")]
-        matched.update(prefixes)
-        if not parameter.requires_grad:
-            continue
-        ratio = settings.lr_ratio[max(prefixes, key=len)] if prefixes else 1.0
-        decay = settings.weight_decay if id(parameter) in matrices else 0.0
-        groups.setdefault((ratio, decay), []).append(parameter)
-    if unknown := settings.lr_ratio.keys() - matched:
-        raise ValueError(
-            f"optimizer.lr_ratio: no parameter of the model starts with {sorted(unknown)}"
-        )
-    return [
-        {"params": parameters, "lr": settings.lr * ratio, "weight_decay": decay}
-        for (ratio, decay), parameters in sorted(groups.items(), key=lambda item: item[0])
-    ]
-
-
-def warmup_cosine(step: int, steps: int, settings: Optimizer) -> float:
-    """Share of the learning rate at optimizer step `step` (0-based) of `steps`."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    done = min(1.0, (step - settings.warmup) / max(1, steps - settings.warmup))
-    return settings.final_lr + (1 - settings.final_lr) * (1 + math.cos(math.pi * done)) / 2
-
-
-@torch.no_grad()
-def update_ema(optimizer: torch.optim.Optimizer, decay: float) -> None:
-    """state[p]["ema"] <- decay * ema + (1 - decay) * p, warmed up as (1 + step) / (10 + step).
-
-    In the optimizer's state the average is sharded, saved and resumed with it.
-    """
-    parameters = [
-        p for group in optimizer.param_groups for p in group["params"] if p.grad is not None
-    ]
-    if not parameters:
-        return
-    states = [optimizer.state[p] for p in parameters]
-    for state, parameter in zip(states, parameters, strict=True):
-        if "ema" not in state:
-            state["ema"] = parameter.detach().clone()
-    step = float(states[0]["step"])
-    share = min(decay, (1 + step) / (10 + step))
-    averages = [local(state["ema"]) for state in states]
-    torch._foreach_lerp_(averages, [local(p) for p in parameters], 1 - share)
-
-
-@torch.no_grad()
-def swap_ema(optimizer: torch.optim.Optimizer) -> None:
-    """Exchange parameters and their averages in place."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            average = optimizer.state.get(parameter, {}).get("ema")
-            if average is not None:
-                kept = parameter.detach().clone()
-                parameter.copy_(average)
-                average.copy_(kept)

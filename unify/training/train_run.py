@@ -11,20 +11,15 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 
 from unify.assembly.assemble import assemble, in_shards
+from unify.assembly.exported_weights import save_export
 from unify.config import (
-    build,
-    config_hash,
-    load_recipe,
-    needed_runs,
     save,
 )
-from unify.data.module import Data
 from unify.distributed.ranks import (
     gathered,
     is_first,
@@ -36,7 +31,9 @@ from unify.distributed.ranks import (
 )
 from unify.paradigm import Fitted
 from unify.runs.equal_training import adopt, belongs, same_training
-from unify.runs.folder import Run, parameter_counts, save_export
+from unify.runs.folder import Run, completed, ended, parameter_counts
+from unify.runs.lookup import needed_configs, run_of
+from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.support.atomic_files import is_full
 from unify.support.environment import environment, git_diff
@@ -44,7 +41,6 @@ from unify.tracking.mlflow_delivery import flatten
 from unify.tracking.mlflow_process import ship, tracker
 from unify.training.trainer import fit
 
-Config = dict[str, Any]
 Say = Callable[[str], None]
 
 
@@ -57,44 +53,6 @@ def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
     needed = {path: completed(train(part, say, wait=True)) for path, part in parts.items()}
     weights = {path: run.info["weights"] for path, run in needed.items()} if is_first() else {}
     return run_of(config, told(weights)), needed
-
-
-def run_of(config: Config, weights: dict[str, str]) -> Run:
-    """The run folder of a configuration, by the hashes of the weights that it starts from."""
-    data = build(config["data"])
-    assert isinstance(data, Data)
-    digest = config_hash(config, weights, data.fingerprint())
-    name = f"{config['name']}-s{config['seeds']['init']}-{digest}"
-    return Run(Path(config["machine"]["runs"]) / config["study"] / name)
-
-
-def needed_configs(parent: Config) -> dict[str, Config]:
-    """The configurations of the runs that one needs, by their keys, on its machine."""
-    found = {}
-    for key, needed in needed_runs(parent).items():
-        config = load_recipe(needed.path, tiny=needed.tiny)
-        found[key] = {**seeded(config, needed.seed), "machine": parent["machine"]}
-    return found
-
-
-def seeded(config: Config, added: int) -> Config:
-    """A configuration with a number added to each of its seeds."""
-    return {**config, "seeds": {name: own + added for name, own in config["seeds"].items()}}
-
-
-class Stopped(Exception):
-    """A signal stopped a run before its last step; the same command resumes it."""
-
-
-def ended(run: Run) -> bool:
-    """Whether a run is finished: what the first rank, which writes it down, sees."""
-    return told(is_first() and run.finished)
-
-
-def completed(run: Run) -> Run:
-    if not ended(run):
-        raise Stopped(f"{run.folder} was stopped by a signal; the same command resumes it")
-    return run
 
 
 def train(

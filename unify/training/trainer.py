@@ -18,12 +18,14 @@ from unify.evaluation.score_run import preview, subject_of
 from unify.nn.attention import set_backend
 from unify.nn.init import initialise
 from unify.paradigm import Paradigm, Trainable
+from unify.runs.checkpoint_folder import STATE, latest_valid
 from unify.runs.folder import Run
 from unify.runs.journal import Journal
 from unify.schema.experiment import Machine, Recipe
+from unify.schema.micro_steps import accumulation
 from unify.tokenizer import ImageTokenizer, TextTokenizer
 from unify.training.callbacks import Health, Recorder, SampleGrids
-from unify.training.checkpointing import STATE, Checkpoints, latest_valid
+from unify.training.checkpointing import Checkpoints
 from unify.training.gradient_cosines import Gradients
 from unify.training.lightning_data import Feed
 from unify.training.lightning_module import Experiment
@@ -130,36 +132,6 @@ def _count_cuts(run: Run, recipe: Recipe, say: Say) -> None:
         run.update(texts_cut=cut)
         if cut:
             say(f"{cut} texts did not fit into their data.lengths and were cut")
-
-
-def accumulation(tasks: dict[str, int], machine: Machine, group: int = 1) -> int:
-    """Micro-steps per optimizer step so that one holds at most `micro_batch` rows per device.
-
-    Groups of `group` rows whose losses depend on each other are never split (`Trainable.group`).
-    """
-    devices = machine.devices * machine.nodes
-    whole = devices * group
-    for task, n in tasks.items():
-        if group > 1 and n % whole:
-            raise ValueError(
-                f"data.tasks.{task} is {n} rows, but the model keeps groups of {group} rows "
-                f"together on each of {devices} device(s); make it a multiple of {whole} "
-                "or change model.group"
-            )
-    if not machine.micro_batch:
-        return 1
-    rows = sum(tasks.values())
-    for parts in range(1, rows + 1):
-        shares = parts * devices
-        divides = all(n % (shares * group) == 0 for n in tasks.values())
-        if divides and rows // shares <= machine.micro_batch:
-            return parts
-    raise ValueError(
-        f"machine.micro_batch is {machine.micro_batch}, but no number of micro-steps divides "
-        f"data.tasks {tasks} over {devices} devices into so few rows"
-        f"{f' without splitting groups of {group} (model.group)' if group > 1 else ''}; make the "
-        "tasks' rows share a larger divisor or raise micro_batch"
-    )
 
 
 def _trainer(

@@ -14,9 +14,9 @@ from lightning.pytorch import Trainer
 from unify.data.module import Data
 from unify.distributed.ranks import gathered, in_step, ranks, world
 from unify.noise import Noise
+from unify.runs.checkpoint_folder import step_of, steps
 from unify.runs.journal import Journal
 from unify.training.callbacks import EachStep
-from unify.training.checkpointing import step_of, steps
 
 
 class Validation(EachStep):

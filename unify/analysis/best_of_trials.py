@@ -1,0 +1,24 @@
+"""Expected best of k tuning trials."""
+
+from __future__ import annotations
+
+import math
+
+
+def best_of(scores: list[float], k: int, lower: bool = False) -> float:
+    """Expected best of k trials: the first, and k - 1 of the others drawn without replacement.
+
+    Unbiased whatever their distribution: over all choices, the i-th smallest of n is the largest of
+    k in C(i - 1, k - 1) of C(n, k) (arXiv:2004.13705, eq. 4, who correct arXiv:1909.03004).
+    """
+    sign = -1.0 if lower else 1.0
+    first, *others = (sign * score for score in scores)
+    if not 1 <= k <= len(scores):
+        raise ValueError(f"best of {k} out of {len(scores)} trials")
+    if k == 1:
+        return sign * first
+    ranked = sorted(max(first, other) for other in others)
+    ways = math.comb(len(ranked), k - 1)
+    return sign * math.fsum(
+        value * math.comb(i, k - 2) / ways for i, value in enumerate(ranked) if i >= k - 2
+    )

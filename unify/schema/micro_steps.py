@@ -1,0 +1,35 @@
+"""Micro-steps of an optimizer step: how the rows of a step are cut."""
+
+from __future__ import annotations
+
+from unify.schema.experiment import Machine
+
+
+def accumulation(tasks: dict[str, int], machine: Machine, group: int = 1) -> int:
+    """Micro-steps per optimizer step so that one holds at most `micro_batch` rows per device.
+
+    Groups of `group` rows whose losses depend on each other are never split (`Trainable.group`).
+    """
+    devices = machine.devices * machine.nodes
+    whole = devices * group
+    for task, n in tasks.items():
+        if group > 1 and n % whole:
+            raise ValueError(
+                f"data.tasks.{task} is {n} rows, but the model keeps groups of {group} rows "
+                f"together on each of {devices} device(s); make it a multiple of {whole} "
+                "or change model.group"
+            )
+    if not machine.micro_batch:
+        return 1
+    rows = sum(tasks.values())
+    for parts in range(1, rows + 1):
+        shares = parts * devices
+        divides = all(n % (shares * group) == 0 for n in tasks.values())
+        if divides and rows // shares <= machine.micro_batch:
+            return parts
+    raise ValueError(
+        f"machine.micro_batch is {machine.micro_batch}, but no number of micro-steps divides "
+        f"data.tasks {tasks} over {devices} devices into so few rows"
+        f"{f' without splitting groups of {group} (model.group)' if group > 1 else ''}; make the "
+        "tasks' rows share a larger divisor or raise micro_batch"
+    )

@@ -1,0 +1,90 @@
+"""AdamW groups, the learning-rate schedule, and the average of the weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from unify.distributed.ranks import local
+from unify.schema.experiment import Optimizer
+
+MATRICES = (  # kinds of layers, and the parameter that decay acts on
+    ((nn.Linear, nn.modules.conv._ConvNd), "weight"),
+    (nn.MultiheadAttention, "in_proj_weight"),
+)
+
+
+def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
+    """Trainable parameters by learning-rate ratio and weight decay.
+
+    Decay acts on the MATRICES of layers only. The longest matching prefix in
+    `lr_ratio` decides a parameter's ratio; a prefix that matches nothing is an error, one of frozen
+    parameters alone has no effect.
+    """
+    matrices = {
+        id(getattr(part, name))
+        for part in model.modules()
+        for kinds, name in MATRICES
+        if isinstance(part, kinds)
+    }
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    matched: set[str] = set()
+    for name, parameter in model.named_parameters():
+        prefixes = [p for p in settings.lr_ratio if name == p or name.startswith(f"{p}.")]
+        matched.update(prefixes)
+        if not parameter.requires_grad:
+            continue
+        ratio = settings.lr_ratio[max(prefixes, key=len)] if prefixes else 1.0
+        decay = settings.weight_decay if id(parameter) in matrices else 0.0
+        groups.setdefault((ratio, decay), []).append(parameter)
+    if unknown := settings.lr_ratio.keys() - matched:
+        raise ValueError(
+            f"optimizer.lr_ratio: no parameter of the model starts with {sorted(unknown)}"
+        )
+    return [
+        {"params": parameters, "lr": settings.lr * ratio, "weight_decay": decay}
+        for (ratio, decay), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def warmup_cosine(step: int, steps: int, settings: Optimizer) -> float:
+    """Share of the learning rate at optimizer step `step` (0-based) of `steps`."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    done = min(1.0, (step - settings.warmup) / max(1, steps - settings.warmup))
+    return settings.final_lr + (1 - settings.final_lr) * (1 + math.cos(math.pi * done)) / 2
+
+
+@torch.no_grad()
+def update_ema(optimizer: torch.optim.Optimizer, decay: float) -> None:
+    """state[p]["ema"] <- decay * ema + (1 - decay) * p, warmed up as (1 + step) / (10 + step).
+
+    In the optimizer's state the average is sharded, saved and resumed with it.
+    """
+    parameters = [
+        p for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+    ]
+    if not parameters:
+        return
+    states = [optimizer.state[p] for p in parameters]
+    for state, parameter in zip(states, parameters, strict=True):
+        if "ema" not in state:
+            state["ema"] = parameter.detach().clone()
+    step = float(states[0]["step"])
+    share = min(decay, (1 + step) / (10 + step))
+    averages = [local(state["ema"]) for state in states]
+    torch._foreach_lerp_(averages, [local(p) for p in parameters], 1 - share)
+
+
+@torch.no_grad()
+def swap_ema(optimizer: torch.optim.Optimizer) -> None:
+    """Exchange parameters and their averages in place."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            average = optimizer.state.get(parameter, {}).get("ema")
+            if average is not None:
+                kept = parameter.detach().clone()
+                parameter.copy_(average)
+                average.copy_(kept)
