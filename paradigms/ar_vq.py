@@ -11,7 +11,7 @@ is always well formed. B rows, n tokens of a column, h x w grid of codes, D widt
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from unify.nn.flops import causal
 from unify.nn.layers import Embedding, Linear
 from unify.nn.losses import likelihood, log_partition_squared, per_row, token_nll
 from unify.nn.prefix import PrefixParadigm
-from unify.nn.sequence import Sequence
+from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
 from unify.noise import Noise
 from unify.paradigm import Term, Terms
@@ -64,7 +64,7 @@ class ArVQ(PrefixParadigm):
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Next-token loss on the target column; conditions are only read."""
-        sequence = Sequence(self.trunk.axes)
+        sequence = TokenSequence(self.trunk.axes)
         texts = iter(self.drop_conditions(batch, noise))
         for segment in batch.segments:
             if segment.kind == "text":
@@ -94,7 +94,9 @@ class ArVQ(PrefixParadigm):
         rows = F.pad(codes, (0, 1), value=self.eol).flatten(1)  # [B h w] -> [B h(w+1)]
         return F.pad(F.pad(rows, (1, 0), value=self.boi), (0, 1), value=self.eoi)
 
-    def add_image(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
+    def add_image(
+        self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
+    ) -> None:
         ids = self.image_ids(images)
         sequence.add(self.embed(ids), None if present is None else present[:, None].expand_as(ids))
 
@@ -116,12 +118,12 @@ class ArVQ(PrefixParadigm):
     @torch.no_grad()
     def generate_image(  # type: ignore[override]  # names its own sampling settings
         self,
-        prompts: Many[Text] | None,
-        sources: Many[Tensor] | None = None,
-        negative: Many[Text] | None = None,
+        prompts: Sequence[Text] | None,
+        sources: Sequence[Tensor] | None = None,
+        negative: Sequence[Text] | None = None,
         size: tuple[int, int] | None = None,
-        seed: int | Many[int] = 0,
-        present: Many[Tensor] | None = None,
+        seed: int | Sequence[int] = 0,
+        present: Sequence[Tensor] | None = None,
         guidance: float = 1.0,
         temperature: float = 1.0,
         top_k: int = 0,

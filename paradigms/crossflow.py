@@ -13,7 +13,7 @@ B rows, C channels, h x w latent grid, L text tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -62,7 +62,7 @@ class CrossFlow(FlowToImage):
             "regulariser": Term(kept),
         }
 
-    def source(self, prompts: Many[Text], eps: Tensor) -> Tensor:
+    def source(self, prompts: Sequence[Text], eps: Tensor) -> Tensor:
         """Latents of texts, sampled with eps [B C h w]."""
         if any(prompt is None for prompt in prompts):
             raise ValueError(
@@ -78,11 +78,11 @@ class CrossFlow(FlowToImage):
     @torch.no_grad()
     def generate_image(  # type: ignore[override]  # names its own sampling settings
         self,
-        prompts: Many[Text] | None,
-        sources: Many[Tensor] | None = None,
-        negative: Many[Text] | None = None,
+        prompts: Sequence[Text] | None,
+        sources: Sequence[Tensor] | None = None,
+        negative: Sequence[Text] | None = None,
         size: tuple[int, int] | None = None,
-        seed: int | Many[int] = 0,
+        seed: int | Sequence[int] = 0,
         guidance: float = 1.0,
         steps: int = 30,
         shift: float = 1.0,
@@ -118,7 +118,7 @@ class CrossFlow(FlowToImage):
         z0 = standardise(self.combine(parse(expression), eps))
         return self.image.decode(self.carry(z0, **sampling))
 
-    def combine(self, terms: Many[tuple[int, str]], eps: Tensor) -> Tensor:
+    def combine(self, terms: Sequence[tuple[int, str]], eps: Tensor) -> Tensor:
         """Sum of signed latents, all sampled with one eps [B C h w]: equal prompts cancel."""
         signed = [sign * self.source([prompt] * len(eps), eps) for sign, prompt in terms]
         return torch.stack(signed).sum(0)
@@ -141,7 +141,7 @@ class CrossFlow(FlowToImage):
         return self.image.grid(*batch.segments[1].images.shape[-2:])
 
 
-def twins(texts: Many[Text]) -> Tensor:
+def twins(texts: Sequence[Text]) -> Tensor:
     """[B B] bool: other rows with the same text, from which a row need not be told apart."""
     known = {text: number for number, text in enumerate(texts)}
     number = torch.tensor([known[text] for text in texts])

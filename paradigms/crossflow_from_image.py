@@ -8,7 +8,7 @@ B rows, C channels, h x w latent grid, L text tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,11 +51,11 @@ class CrossFlowImages(FlowToImage):
     @torch.no_grad()
     def generate_image(  # type: ignore[override]  # names its own sampling settings
         self,
-        prompts: Many[Text] | None,
-        sources: Many[Tensor] | None = None,
-        negative: Many[Text] | None = None,
+        prompts: Sequence[Text] | None,
+        sources: Sequence[Tensor] | None = None,
+        negative: Sequence[Text] | None = None,
         size: tuple[int, int] | None = None,
-        seed: int | Many[int] = 0,
+        seed: int | Sequence[int] = 0,
         guidance: float = 1.0,
         steps: int = 30,
         shift: float = 1.0,
@@ -118,8 +118,8 @@ class CrossFlowCaption(LatentFlow):
     def generate_text(  # type: ignore[override]  # names its own sampling settings
         self,
         images: Tensor | None,
-        prompts: Many[Text] | None = None,
-        seed: int | Many[int] = 0,
+        prompts: Sequence[Text] | None = None,
+        seed: int | Sequence[int] = 0,
         max_length: int = 32,
         temperature: float = 0.0,
         guidance: float = 1.0,

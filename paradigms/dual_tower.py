@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from unify.batch import Batch, Segment
 from unify.nn.frozen import freeze
 from unify.nn.layers import Embedding
-from unify.nn.sequence import Sequence
+from unify.nn.sequence import TokenSequence
 from unify.nn.towers import IMAGE, DualTrunk, Separation, TextTower
 from unify.nn.trunk import Trunk
 from unify.nn.vision import VisionEncoder
@@ -111,12 +111,16 @@ class DualTower(Transfusion):
             if hasattr(llm, "source_hash") and not hasattr(part, "source_hash"):
                 part.source_hash = llm.source_hash
 
-    def add_image(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
+    def add_image(
+        self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
+    ) -> None:
         super().add_image(sequence, images, present)
         if self.vision is not None:
             self.add_seen(sequence, images, present)
 
-    def add_seen(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
+    def add_seen(
+        self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
+    ) -> None:
         if self.vision is None:
             return self.add_image(sequence, images, present)
         features = self.project(self.vision(images))  # [B P D]

@@ -13,7 +13,7 @@ in training and in sampling alike. B rows, N queries, D width, C channels, h x w
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -117,7 +117,7 @@ class QueriesDiT(Paradigm):
         return shift_time(self.time.quantile(u), self.train_shift)
 
     def condition(
-        self, prompts: Many[Text] | None, sources: Many[Shown], length: int | None = None
+        self, prompts: Sequence[Text] | None, sources: Sequence[Shown], length: int | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Condition tokens [B N C], and which of them count [B N] (None: all)."""
         images = [shown * present[:, None, None, None] for shown, present in sources]  # 0 is gray
@@ -127,7 +127,7 @@ class QueriesDiT(Paradigm):
             return self.connector(context.hidden, context.valid), context.valid
         return self.connector(self.llm.ask(context, self.queries)), None
 
-    def source_latents(self, sources: Many[Shown], size: Many[int]) -> Tensor | None:
+    def source_latents(self, sources: Sequence[Shown], size: Sequence[int]) -> Tensor | None:
         """What the denoiser sees of the sources, [B source_channels h w] for a target of `size`."""
         slots = self.denoiser.source_channels // self.image.channels
         if not (slots and sources):
@@ -194,12 +194,12 @@ class QueriesDiT(Paradigm):
     @torch.no_grad()
     def generate_image(  # type: ignore[override]  # names its own sampling settings
         self,
-        prompts: Many[Text] | None,
-        sources: Many[Tensor] | None = None,
-        negative: Many[Text] | None = None,
+        prompts: Sequence[Text] | None,
+        sources: Sequence[Tensor] | None = None,
+        negative: Sequence[Text] | None = None,
         size: tuple[int, int] | None = None,
-        seed: int | Many[int] = 0,
-        present: Many[Tensor] | None = None,
+        seed: int | Sequence[int] = 0,
+        present: Sequence[Tensor] | None = None,
         guidance: float = 1.0,
         image_guidance: float = 1.0,
         steps: int = 30,
@@ -234,8 +234,8 @@ class QueriesDiT(Paradigm):
     def generate_text(  # type: ignore[override]  # names its own sampling settings
         self,
         images: Tensor | None,
-        prompts: Many[Text] | None = None,
-        seed: int | Many[int] = 0,
+        prompts: Sequence[Text] | None = None,
+        seed: int | Sequence[int] = 0,
         max_length: int = 32,
         temperature: float = 0.0,
         top_k: int = 0,

@@ -12,7 +12,7 @@ arXiv:2505.14683). B rows, C channels, h x w latent grid, P patches, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -34,7 +34,7 @@ from unify.nn.flops import scored
 from unify.nn.layers import Embedding, Linear
 from unify.nn.patches import Patches
 from unify.nn.prefix import PrefixParadigm
-from unify.nn.sequence import Sequence
+from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
 from unify.noise import Noise
 from unify.paradigm import Term, Terms
@@ -98,7 +98,7 @@ class Transfusion(PrefixParadigm):
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Both losses from one pass over the row's columns."""
-        sequence, noised = Sequence(self.trunk.axes), []
+        sequence, noised = TokenSequence(self.trunk.axes), []
         texts = iter(self.drop_conditions(batch, noise))
         for place, segment in enumerate(batch.segments):
             if segment.kind == "text":
@@ -114,7 +114,7 @@ class Transfusion(PrefixParadigm):
         return terms
 
     def _add_column(
-        self, sequence: Sequence, batch: Batch, place: int, noise: Noise
+        self, sequence: TokenSequence, batch: Batch, place: int, noise: Noise
     ) -> list[_Noised]:
         """Append an image column in training: noised, clean, or both, as `condition_on` says."""
         segment, last = batch.segments[place], batch.segments[-1]
@@ -137,7 +137,7 @@ class Transfusion(PrefixParadigm):
 
     def _add_latents(
         self,
-        sequence: Sequence,
+        sequence: TokenSequence,
         latents: Tensor,
         t: Tensor,
         present: Tensor | None = None,
@@ -176,7 +176,9 @@ class Transfusion(PrefixParadigm):
         mean = torch.stack(errors).sum(0) / torch.stack(shown).sum(0).clamp(min=1)
         return Term(mean, t=noised[-1].t)
 
-    def add_image(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
+    def add_image(
+        self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
+    ) -> None:
         latents = self.image.encode(images)
         self._add_latents(sequence, latents, latents.new_ones(len(latents)), present)
 
@@ -212,12 +214,12 @@ class Transfusion(PrefixParadigm):
     @torch.no_grad()
     def generate_image(  # type: ignore[override]  # names its own sampling settings
         self,
-        prompts: Many[Text] | None,
-        sources: Many[Tensor] | None = None,
-        negative: Many[Text] | None = None,
+        prompts: Sequence[Text] | None,
+        sources: Sequence[Tensor] | None = None,
+        negative: Sequence[Text] | None = None,
         size: tuple[int, int] | None = None,
-        seed: int | Many[int] = 0,
-        present: Many[Tensor] | None = None,
+        seed: int | Sequence[int] = 0,
+        present: Sequence[Tensor] | None = None,
         guidance: float = 1.0,
         steps: int = 30,
         shift: float = 1.0,
@@ -241,7 +243,7 @@ class Transfusion(PrefixParadigm):
 
         return self.image.decode(integrate(velocity, x0, steps, shift, solver))
 
-    def _denoise(self, sequence: Sequence, cache: Cache, latents: Tensor, t: Tensor) -> Tensor:
+    def _denoise(self, sequence: TokenSequence, cache: Cache, latents: Tensor, t: Tensor) -> Tensor:
         """The network's output [B C h w] for latents after a cached prefix."""
         start = sequence.length
         where, skip = self._add_latents(sequence, latents, t)

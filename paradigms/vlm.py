@@ -17,7 +17,7 @@ B rows, P patches, N queries, S tokens of a context, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -28,7 +28,7 @@ from unify.nn.language import Context, LanguageModel
 from unify.nn.layers import Embedding, Linear
 from unify.nn.prefix import MAX_PROMPT, PrefixParadigm
 from unify.nn.pretrained import LlamaTrunk, fill_rows
-from unify.nn.sequence import Sequence
+from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
 from unify.nn.vision import VisionEncoder
 from unify.noise import Noise
@@ -64,7 +64,7 @@ class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampl
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Next-token loss on the target, which is the last column; nothing is random."""
-        sequence = Sequence(self.trunk.axes)
+        sequence = TokenSequence(self.trunk.axes)
         for segment in batch.segments:
             if segment.kind == "text":
                 where, ids, valid = self.add_text(sequence, segment.texts, segment.length)
@@ -73,7 +73,9 @@ class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampl
         hidden = sequence.run(self.trunk)[:, where]
         return {"text_ce": self.text_term(self.text_logits(hidden), ids, valid)}
 
-    def add_image(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
+    def add_image(
+        self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
+    ) -> None:
         vision, project = self.eyes()
         features, grid = project(vision(images)), vision.grid(*images.shape[-2:])  # [B P D]
         self.add_framed(sequence, features, self.embed, present, grid=grid)
@@ -111,11 +113,14 @@ class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampl
     # As a language model that others condition on
 
     def read(
-        self, prompts: Many[Text] | None, images: Many[Tensor] = (), length: int | None = None
+        self,
+        prompts: Sequence[Text] | None,
+        images: Sequence[Tensor] = (),
+        length: int | None = None,
     ) -> Context:
         if prompts is None and not images:
             raise ValueError("read needs prompts, images, or both")
-        sequence = Sequence(self.trunk.axes)
+        sequence = TokenSequence(self.trunk.axes)
         for shown in images:
             self.add_image(sequence, shown.to(self.device))
         if prompts is not None:
@@ -130,10 +135,10 @@ class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampl
         sequence.add(queries.expand(len(context.hidden), -1, -1))  # [N D] -> [B N D]
         return sequence.run(self.trunk, context.cache.view())
 
-    def context_tokens(self, length: int, sizes: Many[tuple[int, int]] = ()) -> int:
+    def context_tokens(self, length: int, sizes: Sequence[tuple[int, int]] = ()) -> int:
         return length + sum(self._image_tokens(*size) for size in sizes)
 
-    def flops_read(self, length: int, sizes: Many[tuple[int, int]] = ()) -> float:
+    def flops_read(self, length: int, sizes: Sequence[tuple[int, int]] = ()) -> float:
         tokens = self.context_tokens(length, sizes)
         return self.flops_ask(0, tokens) + sum(self._flops_image(*size) for size in sizes)
 

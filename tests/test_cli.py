@@ -8,7 +8,7 @@ import sys
 import pytest
 from places import ROOT
 
-from unify.support.fast_imports import quick_imports
+from unify.support.fast_imports import fast_imports
 
 
 def unify(*arguments, cwd=ROOT):
@@ -88,7 +88,7 @@ def test_output_that_cannot_be_written_is_no_success():
 def test_imports_are_quick_and_leave_collection_as_it_was():
     gc.unfreeze()  # what another test has imported so
     assert gc.get_freeze_count() == 0
-    with quick_imports():
+    with fast_imports():
         assert not gc.isenabled()
     assert gc.isenabled()
     assert gc.get_freeze_count() > 1000

@@ -20,7 +20,7 @@ from unify.commands import plan as plan_command
 from unify.commands import runs as run_commands
 from unify.commands.arguments import Json, Overrides, Tiny, emit, say
 from unify.commands.data import data_app
-from unify.support.fast_imports import quick_imports
+from unify.support.fast_imports import fast_imports
 from unify.support.stop_protocol import EX_TEMPFAIL, EX_UNAVAILABLE
 
 app = typer.Typer(
@@ -100,7 +100,7 @@ def train(
     ] = False,
 ) -> int:
     """Train one experiment, or resume it; prints the run folder."""
-    with quick_imports():
+    with fast_imports():
         from unify.config import load_recipe
         from unify.config.yaml_tree import dump
 
@@ -108,16 +108,16 @@ def train(
     if print_config:
         typer.echo(dump(completed))
         return 0
-    with quick_imports():
+    with fast_imports():
         from unify.distributed.local_launch import spawn, spawns
-        from unify.runs.folder import ended
+        from unify.runs.folder import is_finished
         from unify.training.train_run import train as train_run
 
     if spawns(completed["machine"]):
         return spawn(completed["machine"]["devices"], typer.echo)
     run = train_run(completed, typer.echo)
     say(f"run: {run.folder}")
-    return 0 if ended(run) else EX_TEMPFAIL
+    return 0 if is_finished(run) else EX_TEMPFAIL
 
 
 @app.command()
@@ -146,7 +146,7 @@ def study(
         raise ValueError("--seed and --untimed say how one --arm is run; name it, or use --seeds")
     words = [*(overrides or []), *([f"seeds={list(range(seeds))}"] if seeds else [])]
     if arm:
-        with quick_imports():
+        with fast_imports():
             from unify.study.run_study import run_one
 
         return run_one(str(file), words, arm, seed, say, tiny, untimed)
@@ -157,7 +157,7 @@ def study(
         runs = planned_jobs(*budgeted(str(file), words, tiny))
         emit([{"arm": a, "seed": s, "steps": c["steps"]} for a, s, c in runs])
         return 0
-    with quick_imports():
+    with fast_imports():
         from unify.study.run_study import run_study
 
     outcome = run_study(
@@ -185,7 +185,7 @@ def check(
     as_json: Json = False,
 ) -> int:
     """Check configurations without building anything; all errors at once."""
-    with quick_imports():
+    with fast_imports():
         from unify.config import check_file
 
     problems = {str(file): check_file(str(file)) for file in files}

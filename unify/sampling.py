@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from unify.distributed.ranks import anywhere
+from unify.distributed.ranks import any_rank_in_step
 
 
 def filter_logits(logits: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
@@ -72,7 +72,7 @@ def decode_text(
         ids = draw(logits, uniforms[:, position], temperature, top_k, top_p)
         drawn.append(torch.where(alive, ids, eos))
         alive = alive & (ids != eos)
-        if position + 1 == uniforms.shape[1] or not anywhere(bool(alive.any())):
+        if position + 1 == uniforms.shape[1] or not any_rank_in_step(bool(alive.any())):
             break
         logits = advance(drawn[-1], alive)
     return torch.stack(drawn, dim=1)

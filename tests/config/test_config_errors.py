@@ -72,7 +72,7 @@ BROKEN = {
     "python tag": ("50", "!!python/object/apply:os.getpid []", "steps", "write a plain value"),
     "python name": ("50", "!!python/name:os.system", "steps", "is not allowed"),
     "os.system": (PLAIN, "os.system", TRUNK, "name a class of `unify.`"),
-    "a function": (PLAIN, "unify.config.loading", TRUNK, "no class 'load'"),
+    "a function": (PLAIN, "unify.config.load", TRUNK, "no class 'load'"),
     "no module": (PLAIN, "unify.batcj.X", TRUNK, "mean 'batch'?"),
     "no class": (PLAIN, "./parts.py:Plein", TRUNK, "mean 'Plain'?"),
     "no file": (PLAIN, "./prts.py:Plain", TRUNK, "correct the path"),

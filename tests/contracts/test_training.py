@@ -7,7 +7,7 @@ from unify.nn.losses import weighted
 from unify.noise import Noise
 from unify.schema.experiment import Optimizer
 from unify.tokenizer import ImageTokenizer
-from unify.training.lightning_module import Experiment
+from unify.training.lightning_module import TrainingModule
 from unify.training.optimizer import parameter_groups
 
 
@@ -157,7 +157,7 @@ def test_flops_and_tokens_are_constants_of_the_layout(subject):
 
 
 def test_unknown_term_is_named(subject):
-    experiment = Experiment(subject.model, {}, Optimizer(), steps=1)
+    experiment = TrainingModule(subject.model, {}, Optimizer(), steps=1)
     terms = subject.terms(subject.batch(subject.tasks[0]))
     with pytest.raises(ValueError, match="loss_weights has no"):
         weighted({name: [term] for name, term in terms.items()}, experiment.loss_weights)

@@ -13,7 +13,7 @@ from lightning import LightningModule, Trainer
 
 from unify.data.module import Data
 from unify.data.source import Record, Source, collate
-from unify.training.lightning_data import Feed
+from unify.training.lightning_data import TrainingData
 
 TASKS = {"text_to_image": 8, "caption": 4}
 
@@ -82,7 +82,7 @@ def fit(module, steps, workers, accumulation, checkpoint=None):
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    trainer.fit(module, Feed(data), ckpt_path=checkpoint, weights_only=True)
+    trainer.fit(module, TrainingData(data), ckpt_path=checkpoint, weights_only=True)
     return module
 
 

@@ -18,7 +18,7 @@ import torch
 from unify.assembly.assemble import assemble
 from unify.assembly.sharding import shard
 from unify.config import load_recipe
-from unify.distributed.ranks import World, end, join, local, whole
+from unify.distributed.ranks import World, end, full_tensor, join, local_shard
 from unify.nn.init import initialise
 from unify.runs.checkpoint_folder import STATE, latest_valid
 from unify.runs.journal import Journal
@@ -26,8 +26,8 @@ from unify.schema.experiment import Machine
 from unify.training.callbacks import Recorder
 from unify.training.checkpointing import Checkpoints
 from unify.training.finite_guard import NonFiniteError
-from unify.training.lightning_data import Feed
-from unify.training.lightning_module import Experiment
+from unify.training.lightning_data import TrainingData
+from unify.training.lightning_module import TrainingModule
 from unify.training.strategies import environment_of, strategy_of
 
 del __file__  # else loader processes would import all of this again
@@ -44,7 +44,7 @@ class Steps(L.Callback):
     def on_before_optimizer_step(self, trainer, experiment, optimizer):
         if not self.gradient:
             grads = [(n, p.grad) for n, p in experiment.model.named_parameters()]
-            self.gradient = {n: whole(g).clone() for n, g in grads if g is not None}
+            self.gradient = {n: full_tensor(g).clone() for n, g in grads if g is not None}
 
     def on_train_batch_end(self, trainer, experiment, *_):
         self.losses.append({name: float(value) for name, value in experiment.last.items()})
@@ -74,7 +74,7 @@ class Spoil(L.Callback):
                     segment.data[-1, 0, 0, 0] = self.value
         if self.place == "weight":
             with torch.no_grad():
-                local(next(experiment.model.parameters())).view(-1)[0] = self.value
+                local_shard(next(experiment.model.parameters())).view(-1)[0] = self.value
         if self.place == "loss":
             whole_loss = experiment.model.loss
             experiment.model.loss = lambda *words: self._spoilt(whole_loss(*words))
@@ -86,7 +86,7 @@ class Spoil(L.Callback):
     def on_before_optimizer_step(self, trainer, experiment, _):
         if self.place == "gradient" and self._now(trainer):
             gradients = (p.grad for p in experiment.model.parameters() if p.grad is not None)
-            local(next(gradients)).view(-1)[0] = self.value
+            local_shard(next(gradients)).view(-1)[0] = self.value
 
 
 def main(out: str, *words: str) -> None:
@@ -122,7 +122,7 @@ def train(path: Path, folder: Path, said: dict[str, str], here: World, *extra: L
                 part.register_forward_pre_hook(in_double)
     if not sharded:
         initialise(recipe.model, 0)
-    experiment = Experiment(
+    experiment = TrainingModule(
         recipe.model,
         recipe.loss_weights,
         recipe.optimizer,
@@ -150,17 +150,20 @@ def train(path: Path, folder: Path, said: dict[str, str], here: World, *extra: L
     )
     resume = latest_valid(folder / "checkpoints")
     trainer.fit(
-        experiment, Feed(recipe.data), ckpt_path=resume and resume / STATE, weights_only=True
+        experiment,
+        TrainingData(recipe.data),
+        ckpt_path=resume and resume / STATE,
+        weights_only=True,
     )
     assert trainer.world_size == here.size
-    raw = {name: whole(p).clone() for name, p in recipe.model.state_dict().items()}
+    raw = {name: full_tensor(p).clone() for name, p in recipe.model.state_dict().items()}
     experiment.finish()
     return {
         "losses": recorded.losses,
         "ids": recorded.ids,
         "gradient": recorded.gradient,
         "weights": raw,
-        "averages": {name: whole(p) for name, p in recipe.model.state_dict().items()},
+        "averages": {name: full_tensor(p) for name, p in recipe.model.state_dict().items()},
     }
 
 

@@ -14,7 +14,7 @@ import torch
 
 from unify.assembly.assemble import open_run
 from unify.config import load_recipe
-from unify.distributed.ranks import end, local, world
+from unify.distributed.ranks import end, local_shard, world
 from unify.evaluation import score_run as scoring
 from unify.training.train_run import train
 
@@ -38,7 +38,7 @@ def main(runs: str, out: str, *words: str) -> None:
         config = load_recipe(path, [*SMALL, *place, "steps=2", *said], tiny=True)
         run = train(config, lambda _: None)
         _, opened, recipe = open_run(run.folder, machine=config["machine"])
-        held = sum(local(p).numel() for p in recipe.model.parameters())
+        held = sum(local_shard(p).numel() for p in recipe.model.parameters())
         whole = sum(p.numel() for p in recipe.model.parameters())
         rows = scoring.evaluate(run, recipe, opened, again=True)
         facts = {"rows": rows, "held": held / whole}

@@ -16,7 +16,7 @@ from unify.runs.checkpoint_folder import STATE
 from unify.runs.folder import parameter_counts
 from unify.schema.experiment import Optimizer
 from unify.tokenizers.vq import VQ, FSQCodes
-from unify.training.lightning_module import Experiment
+from unify.training.lightning_module import TrainingModule
 from unify.training.strategies import REST, shapes
 
 DIM = 4
@@ -213,7 +213,7 @@ def test_counts_show_what_is_left_out(tmp_path):
 
 def fitted(folder, steps, until, net):
     """Train from the checkpoint of `folder`, if there is one, and leave one there."""
-    experiment = Experiment(net, {"error": 1.0}, Optimizer(lr=0.01, weight_decay=0.1), steps)
+    experiment = TrainingModule(net, {"error": 1.0}, Optimizer(lr=0.01, weight_decay=0.1), steps)
     batch = Batch.text(["a", "b"], ["a", "b"])
     trainer = make_trainer(until, [])
     path = folder / STATE if (folder / STATE).exists() else None

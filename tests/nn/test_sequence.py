@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unify.nn.sequence import Sequence
+from unify.nn.sequence import TokenSequence
 
 GRID = (2, 3)  # of an image, so that rows and columns cannot be taken for each other
 
@@ -33,7 +33,7 @@ def table(sequence):
 
 
 def test_on_one_axis_real_tokens_are_counted_and_nothing_else():
-    sequence = Sequence(axes=1)
+    sequence = TokenSequence(axes=1)
     add_text(sequence, 3, 1)
     add_image(sequence, True, True)
     add_text(sequence, 1, 2)
@@ -41,7 +41,7 @@ def test_on_one_axis_real_tokens_are_counted_and_nothing_else():
 
 
 def test_on_three_axes_an_image_keeps_the_first_and_spreads_over_row_and_column():
-    sequence = Sequence(axes=3)
+    sequence = TokenSequence(axes=3)
     add_text(sequence, 2)
     add_image(sequence, True)
     add_text(sequence, 2)
@@ -52,7 +52,7 @@ def test_on_three_axes_an_image_keeps_the_first_and_spreads_over_row_and_column(
 
 @pytest.mark.parametrize("axes", [1, 3])
 def test_a_noised_copy_stands_where_the_clean_one_does_and_moves_nothing(axes):
-    plain, both = Sequence(axes), Sequence(axes)
+    plain, both = TokenSequence(axes), TokenSequence(axes)
     for sequence in (plain, both):
         add_text(sequence, 2)
         if sequence is both:
@@ -66,7 +66,7 @@ def test_a_noised_copy_stands_where_the_clean_one_does_and_moves_nothing(axes):
 
 @pytest.mark.parametrize("axes", [1, 3])
 def test_an_image_that_a_row_lacks_takes_no_position(axes):
-    sequence, without = Sequence(axes), Sequence(axes)
+    sequence, without = TokenSequence(axes), TokenSequence(axes)
     add_text(sequence, 2, 2)
     add_image(sequence, True, False)
     add_text(sequence, 3, 3)
@@ -76,7 +76,7 @@ def test_an_image_that_a_row_lacks_takes_no_position(axes):
 
 
 def test_images_next_to_each_other_are_blocks_of_their_own():
-    sequence = Sequence(axes=1)
+    sequence = TokenSequence(axes=1)
     one, other = add_image(sequence, True), add_image(sequence, True)
     reads = sequence.mask().dense()[0, 0]
     assert reads[one, one].all()
@@ -86,7 +86,7 @@ def test_images_next_to_each_other_are_blocks_of_their_own():
 
 
 def test_a_noised_copy_reads_its_own_delimiters_and_nobody_else_reads_them():
-    sequence = Sequence(axes=1)
+    sequence = TokenSequence(axes=1)
     before = add_text(sequence, 2)
     copies = []
     for _ in range(2):

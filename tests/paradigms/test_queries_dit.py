@@ -15,7 +15,7 @@ from unify.nn.connector import Connector, PlainEncoder, RotaryEncoder
 from unify.nn.denoiser import Denoiser, SanaDenoiser, UNetDenoiser
 from unify.nn.frozen import freeze, kept_state, load_kept
 from unify.nn.init import initialise
-from unify.nn.sequence import Sequence
+from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Trunk
 from unify.nn.vision import PatchEncoder
 from unify.noise import Noise
@@ -225,7 +225,7 @@ def test_reading_the_prefix_once_without_gradient_is_exact(drawing, monkeypatch)
 
 
 def in_one_piece(llm, queries):
-    sequence = Sequence(llm.trunk.axes)
+    sequence = TokenSequence(llm.trunk.axes)
     llm.add_text(sequence, PROMPTS, 16)
     where = sequence.add(queries.expand(3, -1, -1))
     return sequence.run(llm.trunk)[:, where]

@@ -23,7 +23,7 @@ from unify.report.console import print_results
 from unify.report.html import join, tag
 from unify.report.page import write_report
 from unify.report.plots import Curve, mean_curve, panel, smooth, thin, ticks
-from unify.report.study_records import Run, load_study
+from unify.report.study_records import RunRecord, load_study
 from unify.report.tables import Cell, lines
 from unify.report.words import number, seeds_text
 
@@ -354,7 +354,7 @@ def test_page_of_several_seeds_says_mean_range_and_exploratory(tmp_path):
 
 def reading(config=None, **tasks):
     """A run that read the samples 0, 1, 2 ... of each task, or others from a place on."""
-    run = Run(Path("x"), "x", 0, {}, config or {})
+    run = RunRecord(Path("x"), "x", 0, {}, config or {})
     run.consumed = {
         task: {count: f"{min(count, limit)}" for count in range(10, until + 1, 10)}
         for task, (until, limit) in tasks.items()

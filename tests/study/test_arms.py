@@ -9,7 +9,7 @@ from places import EXPERIMENTS
 
 from unify.config import load_recipe
 from unify.costs.step_cost import Cost, TaskCost, cost_of, steps_for
-from unify.runs.lookup import found
+from unify.runs.lookup import find_run
 from unify.schema.study import Budget
 from unify.study.arms import plan
 from unify.study.plan_table import as_data, lines
@@ -156,7 +156,7 @@ def test_an_experiment_is_planned_alone_and_what_it_needs_is_named(tmp_path):
     planned = plan(str(EXPERIMENTS / "queries_dit.yaml"), [f"machine.runs={tmp_path}"])
     assert list(planned.costs["queries_dit"].needed) == ["shapes_text", "vlm", "shapes_vae"]
     assert planned.costs["queries_dit"].before > planned.costs["queries_dit"].needed["vlm"].training
-    assert found(planned.arms["queries_dit"]) is None
+    assert find_run(planned.arms["queries_dit"]) is None
     assert not any(tmp_path.iterdir()), "nothing was made"
 
 

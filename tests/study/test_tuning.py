@@ -15,7 +15,7 @@ from unify.schema.study import Study, Tune, Width
 from unify.study.arms import budgeted, plan
 from unify.study.plan_table import lines
 from unify.study.run_study import run_study
-from unify.study.tuning import Trial, best, drawn, keep
+from unify.study.tuning import Trial, best_trial, draw_values, save_trials
 from unify.study.tuning_trials import Trials
 
 METRIC = "text_to_image/exact"
@@ -55,28 +55,28 @@ def config(name="a", lr=1e-3, guidance=1.5):
 
 def test_values_are_inside_the_space_and_the_same_for_arms_that_share_a_key():
     tune = Tune(METRIC, SPACE, trials=100)
-    assert drawn(tune, config(), 0) == {}
-    made = [drawn(tune, config(), n) for n in range(1, 100)]
+    assert draw_values(tune, config(), 0) == {}
+    made = [draw_values(tune, config(), n) for n in range(1, 100)]
     assert set(made[0]) == {"optimizer.lr", "image_sampling.guidance"}, "no time in this arm"
     rates = [values["optimizer.lr"] for values in made]
     assert min(rates) >= 1e-3 / 3.01
     assert max(rates) <= 3.01e-3
     assert 25 < sum(rate < 1e-3 for rate in rates) < 75, "log-uniform around the arm's own"
     assert {values["image_sampling.guidance"] for values in made} == {1, 1.5, 2.5}
-    other = [drawn(tune, config("b", lr=2e-3), n) for n in range(1, 100)]
+    other = [draw_values(tune, config("b", lr=2e-3), n) for n in range(1, 100)]
     for mine, its in zip(made, other, strict=True):
         assert its["optimizer.lr"] == pytest.approx(2 * mine["optimizer.lr"], rel=0.01)
         assert its["image_sampling.guidance"] == mine["image_sampling.guidance"]
-    assert made == [drawn(tune, config(), n) for n in range(1, 100)]
-    assert made != [drawn(Tune(METRIC, SPACE, seed=7), config(), n) for n in range(1, 100)]
+    assert made == [draw_values(tune, config(), n) for n in range(1, 100)]
+    assert made != [draw_values(Tune(METRIC, SPACE, seed=7), config(), n) for n in range(1, 100)]
 
 
 def test_logarithmic_and_plain_ranges():
     tune = Tune(METRIC, {"optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True}}, trials=200)
-    rates = [drawn(tune, config(), n)["optimizer.lr"] for n in range(1, 200)]
+    rates = [draw_values(tune, config(), n)["optimizer.lr"] for n in range(1, 200)]
     assert statistics.median(rates) == pytest.approx(1e-3, rel=0.5)
     tune = Tune(METRIC, {"optimizer.lr": {"low": 1e-4, "high": 1e-2}}, trials=200)
-    rates = [drawn(tune, config(), n)["optimizer.lr"] for n in range(1, 200)]
+    rates = [draw_values(tune, config(), n)["optimizer.lr"] for n in range(1, 200)]
     assert statistics.median(rates) == pytest.approx(5e-3, rel=0.3)
 
 
@@ -85,11 +85,11 @@ def test_an_arm_stays_as_it_is_unless_something_is_better():
         return [Trial({}, score, 1, 1.0, 1.0) for score in scores]
 
     tune = Tune(METRIC, SPACE)
-    assert best(tune, trials(0.5, 0.5, None)) == 0
-    assert best(tune, trials(None, 0.1, 0.2)) == 2
-    assert best(Tune(METRIC, SPACE, lower=True), trials(0.5, 0.4, None)) == 1
+    assert best_trial(tune, trials(0.5, 0.5, None)) == 0
+    assert best_trial(tune, trials(None, 0.1, 0.2)) == 2
+    assert best_trial(Tune(METRIC, SPACE, lower=True), trials(0.5, 0.4, None)) == 1
     with pytest.raises(ValueError, match="every trial failed"):
-        best(tune, trials(None, None))
+        best_trial(tune, trials(None, None))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_what_is_to_be_the_same_has_the_values_of_the_other(study, tmp_path):
         Trial(values, score, 2, 1.0, 1.0)
         for values, score in zip(trials.values["one"], (0, 1), strict=True)
     ]
-    keep(tmp_path / "s", trials.study, "one", trials.arms["one"], made)
+    save_trials(tmp_path / "s", trials.study, "one", trials.arms["one"], made)
     assert not trials.missing({"one", "again"})
     tuned = budgeted(path, words, tiny=True)[1]
     value = trials.values["one"][1]["optimizer.lr"]
@@ -180,11 +180,11 @@ def test_whole_numbers_stay_whole():
         Tune(METRIC, space, trials=50),
         {"image_sampling": {"steps": 20}, "x": {"depth": 4}},
     )
-    values = [drawn(tune, {"name": "a", **config}, n) for n in range(1, 50)]
+    values = [draw_values(tune, {"name": "a", **config}, n) for n in range(1, 50)]
     assert {type(value) for one in values for value in one.values()} == {int}
     assert {one["x.depth"] for one in values} <= set(range(2, 9))
     with pytest.raises(ValueError, match=r"x\.depth: there is no factor around 0"):
-        drawn(tune, {"name": "a", "x": {"depth": 0}}, 1)
+        draw_values(tune, {"name": "a", "x": {"depth": 0}}, 1)
 
 
 def test_a_tuning_seed_of_the_study_and_a_solved_width_are_refused():

@@ -13,7 +13,7 @@ from unify.assembly.exported_weights import load_export
 from unify.assembly.sharding import construct, shard
 from unify.config import build_recipe, needed_key, on_machine, read
 from unify.config.annotations import locate_class
-from unify.distributed.ranks import device_of, join, told, world
+from unify.distributed.ranks import broadcast_first, device_of, join, world
 from unify.nn.init import kept_parameters
 from unify.paradigm import Paradigm, Trainable
 from unify.runs.folder import Run
@@ -64,10 +64,10 @@ def open_run(
     """
     run = Run(folder)
     config = read(run.folder / "config.yaml", trusted=trusted_files) if run.info else {}
-    config["machine"] |= {key: machine[key] for key in PLACE} if machine else {}
+    config["machine"] |= {key: machine[key] for key in PLACEMENT} if machine else {}
     accelerator = config["machine"]["accelerator"]
     join(config["machine"]["timeout"], accelerator)
-    state = told(run.info["state"])  # as the first rank sees it, who writes it
+    state = broadcast_first(run.info["state"])  # as the first rank sees it, who writes it
     if state != "finished":
         raise ValueError(f"{folder} is {state}; finish it with `unify train` first")
     cut, device = in_shards(config), device_of(accelerator)
@@ -94,7 +94,7 @@ def machine_of(folder: Path, words: Sequence[str]) -> Config:
     return on_machine({**known, "devices": 1, "nodes": 1}, words)
 
 
-PLACE = ("devices", "nodes", "strategy", "accelerator", "timeout")  # where a model is opened
+PLACEMENT = ("devices", "nodes", "strategy", "accelerator", "timeout")  # where a model is opened
 
 
 def needed_of(run: Run) -> dict[str, Run]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unify.distributed.ranks import is_first, told, whole
+from unify.distributed.ranks import broadcast_first, full_tensor, is_first
 from unify.nn.frozen import kept_state, load_kept, sources
 from unify.paradigm import Fitted
 from unify.runs.folder import write_json
@@ -26,10 +26,10 @@ def save_export(model: nn.Module | Fitted, node: dict[str, Any], folder: Path) -
     state = {}
     if not isinstance(model, Fitted):
         for key, value in kept_state(model).items():  # all ranks put one after another together
-            full = whole(value.detach())
+            full = full_tensor(value.detach())
             if is_first():  # clones: safetensors refuses tensors that share memory (tied weights)
                 state[key] = full.cpu().clone().contiguous()
-    return told(_write_export(model, state, node, folder) if is_first() else "")
+    return broadcast_first(_write_export(model, state, node, folder) if is_first() else "")
 
 
 def _write_export(

@@ -24,9 +24,9 @@ from unify.cluster.requeue import Requeued
 from unify.config import load_cluster as read_cluster
 from unify.config import needed_runs
 from unify.config.cross_checks import uneven
-from unify.evaluation.score_run import stored
+from unify.evaluation.score_run import stored_scores
 from unify.runs.folder import write_json
-from unify.runs.lookup import needed_configs, there
+from unify.runs.lookup import find_run_if_data, needed_configs
 from unify.schema.cluster import Cluster
 from unify.schema.completed import Config
 from unify.study.arms import budgeted
@@ -52,8 +52,8 @@ def load_cluster(name: str) -> Cluster:
     if not path.is_file():
         path = Path("experiments/clusters") / f"{name}.yaml"
     if not path.is_file():
-        there = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise ValueError(f"--cluster {name}: no such file, and {path.parent} has {there or 'none'}")
+        names = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise ValueError(f"--cluster {name}: no such file, and {path.parent} has {names or 'none'}")
     return read_cluster(path)
 
 
@@ -136,14 +136,14 @@ def _add_needed(config: Config, jobs_: dict[str, Job]) -> int:
 
 
 def _finished(config: Config) -> bool:
-    run = there(config, reuse=True)
+    run = find_run_if_data(config, reuse=True)
     return run is not None and run.finished
 
 
 def _scored(config: Config) -> bool:
     """Whether a run of the study is finished and has its scores, but perhaps for its speed."""
-    run = there(config)
-    return run is not None and run.finished and stored(run, config, untimed=True) is not None
+    run = find_run_if_data(config)
+    return run is not None and run.finished and stored_scores(run, config, untimed=True) is not None
 
 
 def _study(path: str, words: Sequence[str], tiny: bool, *options: str) -> tuple[str, ...]:

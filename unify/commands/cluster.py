@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unify.support.fast_imports import quick_imports
+from unify.support.fast_imports import fast_imports
 
 StudyFolder = Annotated[Path, typer.Argument(help="Study folder, e.g. runs/quickstart.")]
 
@@ -24,7 +24,7 @@ def submit(
     ] = False,
 ) -> None:
     """Send the missing runs of a study to SLURM; what they need first, the report last."""
-    with quick_imports():
+    with fast_imports():
         from unify.cluster.submit import load_cluster
         from unify.cluster.submit import submit as send
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from unify.costs.gpu_specs import CPU, GPUS, MFU, WRITTEN, gpu_of
-from unify.support.fast_imports import quick_imports
+from unify.support.fast_imports import fast_imports
 
 
 def plan(
@@ -40,7 +40,7 @@ def plan(
         raise ValueError("--gpus says how many and --gpu which: give both, or neither")
     if gpu:
         gpu_of(gpu)  # a wrong name is told before anything is counted
-    with quick_imports():
+    with fast_imports():
         from unify.study.arms import plan as make_plan
         from unify.study.plan_table import as_data, lines
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from unify.commands.arguments import Json, emit, say
-from unify.support.fast_imports import quick_imports
+from unify.support.fast_imports import fast_imports
 
 
 def evaluate(
@@ -20,7 +20,7 @@ def evaluate(
     as_json: Json = False,
 ) -> int:
     """Score a finished run, on one device or several; scores go to its folder and to MLflow."""
-    with quick_imports():
+    with fast_imports():
         from unify.assembly.assemble import machine_of, open_run
         from unify.distributed.local_launch import spawn, spawns
         from unify.distributed.ranks import is_first
@@ -60,7 +60,7 @@ def sample(
     count: Annotated[int, typer.Option(min=1, help="Images per prompt.")] = 1,
 ) -> int:
     """Draw images with a trained run: for prompts, from source images, or both."""
-    with quick_imports():
+    with fast_imports():
         from unify.distributed.ranks import is_first
         from unify.evaluation.draw_samples import Ask
         from unify.evaluation.draw_samples import sample as draw
@@ -85,7 +85,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Default: in the run folder.")] = None,
 ) -> None:
     """Write a checkpoint's weights as one safetensors file and its config; prints the folder."""
-    with quick_imports():
+    with fast_imports():
         from unify.runs.folder import Run
         from unify.training.checkpoint_export import export as write
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from unify.support.stop_protocol import handled
+from unify.support.stop_protocol import handling
 
 
 def run_at_once(
@@ -29,7 +29,7 @@ def run_at_once(
     has not started then never does, and what has not ended well has status EX_TEMPFAIL.
     """
     crew = Crew(commands, jobs, say)
-    with ThreadPoolExecutor(jobs) as pool, handled(crew.stop):
+    with ThreadPoolExecutor(jobs) as pool, handling(crew.stop):
         try:
             ended = dict(zip(commands, pool.map(crew.run, commands), strict=True))
         except KeyboardInterrupt:

@@ -172,7 +172,7 @@ def is_first() -> bool:
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
-def any_of(flag: bool) -> bool:
+def any_rank(flag: bool) -> bool:
     """Whether the flag is set on any rank; the same answer on all."""
     if ranks() == 1:
         return flag
@@ -181,7 +181,7 @@ def any_of(flag: bool) -> bool:
     return bool(sum_of > 0)
 
 
-def told(value: T) -> T:
+def broadcast_first(value: T) -> T:
     """The first rank's value, on all."""
     if ranks() == 1:
         return value
@@ -190,7 +190,7 @@ def told(value: T) -> T:
     return box[0]
 
 
-def gathered(value: T, group: Any = None) -> list[T]:
+def all_gather(value: T, group: Any = None) -> list[T]:
     """Every rank's value, on all."""
     if ranks() == 1:
         return [value]
@@ -199,14 +199,14 @@ def gathered(value: T, group: Any = None) -> list[T]:
     return values
 
 
-def agreed(work: Callable[[], T], group: Any = None) -> list[T]:
+def all_or_error(work: Callable[[], T], group: Any = None) -> list[T]:
     """What `work` returns on every rank. A file that one cannot write is an OSError on all."""
     mine, problem = None, ""
     try:
         mine = work()
     except (OSError, RuntimeError) as error:  # torch.save's is a RuntimeError
         problem = str(error)
-    results = gathered((mine, problem), group)
+    results = all_gather((mine, problem), group)
     if problems := [f"rank {rank}: {why}" for rank, (_, why) in enumerate(results) if why]:
         raise OSError(problem if ranks() == 1 else "; ".join(problems))
     return [value for value, _ in results]  # type: ignore[misc]
@@ -219,7 +219,7 @@ def thread_group() -> Any:
 
 @contextmanager
 def in_step() -> Iterator[None]:
-    """All ranks do the same in here, as what is in shards needs them to; see `anywhere`."""
+    """All ranks do the same in here, as what is in shards needs them to; see `any_rank_in_step`."""
     global _in_step
     before, _in_step = _in_step, True
     try:
@@ -231,12 +231,12 @@ def in_step() -> Iterator[None]:
 _in_step = False
 
 
-def anywhere(flag: bool) -> bool:
-    """`any_of` where all ranks are in step: whether a loop goes on is for all of them to say."""
-    return any_of(flag) if _in_step else flag
+def any_rank_in_step(flag: bool) -> bool:
+    """`any_rank` where all ranks are in step: whether a loop goes on is for all of them to say."""
+    return any_rank(flag) if _in_step else flag
 
 
-def shared_out(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
+def split_over_ranks(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
     """What `work` makes of every chunk, in their order, on all ranks.
 
     Where the ranks are in step each does its share, and all call `work` equally often, as what is
@@ -248,11 +248,11 @@ def shared_out(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
     mine = [
         work(chunks[min(first + rank, len(chunks) - 1)]) for first in range(0, len(chunks), size)
     ]
-    everyone = gathered(mine)
+    everyone = all_gather(mine)
     return [everyone[place % size][place // size] for place in range(len(chunks))]
 
 
-def together() -> None:
+def barrier() -> None:
     """Wait for all ranks."""
     if ranks() > 1:
         dist.barrier()
@@ -281,7 +281,7 @@ def lost_ranks(error: Exception) -> LostRanks | None:
 
 
 @contextmanager
-def with_the_others() -> Iterator[None]:
+def lost_ranks_as_error() -> Iterator[None]:
     """An exchange that fails in here, because of other ranks, is a LostRanks."""
     try:
         yield
@@ -292,14 +292,14 @@ def with_the_others() -> Iterator[None]:
         raise lost from error
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor that may be in shards, whole on all ranks, which all must ask."""
     from torch.distributed.tensor import DTensor
 
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def local(tensor: Tensor) -> Tensor:
+def local_shard(tensor: Tensor) -> Tensor:
     """This rank's shard of a tensor that may be in shards; it shares memory with it."""
     from torch.distributed.tensor import DTensor
 

@@ -18,7 +18,7 @@ import torch
 
 from unify import __version__
 from unify.data.source import Source, images
-from unify.distributed.ranks import in_step, is_first, told
+from unify.distributed.ranks import broadcast_first, in_step, is_first
 from unify.evaluation.image_grids import save_grid
 from unify.evaluation.paradigm_card import card
 from unify.metrics.metric import Grid, Metric, Score, Subject
@@ -46,7 +46,7 @@ def evaluate(
         return _evaluate(run, recipe, config, again, untimed)
 
 
-def stored(run: Run, config: dict[str, Any], untimed: bool = False) -> list[Row] | None:
+def stored_scores(run: Run, config: dict[str, Any], untimed: bool = False) -> list[Row] | None:
     """The scores of a run, if all that is asked was measured: that takes none of its parts."""
     known = _known(run, config)
     return known["rows"] if known and _enough(known, untimed) else None
@@ -55,13 +55,13 @@ def stored(run: Run, config: dict[str, Any], untimed: bool = False) -> list[Row]
 def _evaluate(
     run: Run, recipe: Recipe, config: dict[str, Any], again: bool, untimed: bool
 ) -> list[Row]:
-    known = None if again else told(_known(run, config) if is_first() else None)
+    known = None if again else broadcast_first(_known(run, config) if is_first() else None)
     if known and _enough(known, untimed):
         return known["rows"]
     drawn = card(recipe) if known is None and isinstance(recipe.model, Paradigm) else None
     left = [metric for metric in recipe.evaluation if metric.timed or not known]
     chosen = [metric for metric in left if not (metric.timed and untimed)]
-    facts = told(run.info)
+    facts = broadcast_first(run.info)
     scores, grids = measure(recipe, facts, chosen)
     rows = [
         {"arm": facts["arm"], "paradigm": facts["paradigm"], "seed": facts["seed"], **score.row()}

@@ -14,7 +14,7 @@ from unify.data.shapes import Shapes
 from unify.data.source import Split, images
 from unify.data.world.checker import Checker
 from unify.data.world.scene import Scene
-from unify.distributed.ranks import shared_out
+from unify.distributed.ranks import split_over_ranks
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
 from unify.metrics.shapes_images import passport, picture
 from unify.noise import stable_seed
@@ -45,7 +45,7 @@ class Copies(Metric):
             )
             return drawn.cpu()
 
-        return torch.cat(shared_out(subject.chunks(len(truth)), draw))
+        return torch.cat(split_over_ranks(subject.chunks(len(truth)), draw))
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         model, source = subject.model, subject.source

@@ -10,7 +10,7 @@ import math
 import torch
 
 from unify.data.source import collate
-from unify.distributed.ranks import shared_out
+from unify.distributed.ranks import split_over_ranks
 from unify.metrics.metric import Grid, Metric, Score, Subject, digest
 from unify.noise import Noise
 from unify.paradigm import Paradigm
@@ -56,7 +56,7 @@ class Perplexity(Metric):
             return totals, counts, texts
 
         there = min(self.rows, subject.source.size(task, "test"))
-        parts = zip(*shared_out(subject.chunks(there), read), strict=True)
+        parts = zip(*split_over_ranks(subject.chunks(there), read), strict=True)
         totals, counts, said = ([one for some in part for one in some] for part in parts)
         tokens = sum(counts)
         mean = math.fsum(totals) / tokens  # nats per token

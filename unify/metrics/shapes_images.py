@@ -34,7 +34,7 @@ from unify.data.source import Record, Split, images
 from unify.data.world.checker import VERSION, Checker, Unreadable
 from unify.data.world.language import Prompt
 from unify.data.world.scene import Pattern, Scene
-from unify.distributed.ranks import shared_out
+from unify.distributed.ranks import split_over_ranks
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest, proportion
 from unify.noise import stable_seed
 from unify.paradigm import Paradigm
@@ -87,7 +87,7 @@ def generate(
         )
         return chunk.float().cpu()
 
-    return torch.cat(shared_out(subject.chunks(len(prompts)), draw))
+    return torch.cat(split_over_ranks(subject.chunks(len(prompts)), draw))
 
 
 def picture(

@@ -21,7 +21,7 @@ from torch import Tensor
 from unify.batch import Text
 from unify.data.shapes import Shapes
 from unify.data.source import Record, Split, images, texts
-from unify.distributed.ranks import shared_out
+from unify.distributed.ranks import split_over_ranks
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
 from unify.metrics.shapes_images import passport, picture, records_of, shapes_of
 from unify.noise import stable_seed
@@ -43,7 +43,7 @@ def answer(
             **subject.text_sampling,
         )
 
-    said = shared_out(subject.chunks(len(shown)), say)
+    said = split_over_ranks(subject.chunks(len(shown)), say)
     return [text.strip() for texts in said for text in texts]
 
 

@@ -7,7 +7,7 @@ B rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,13 +15,13 @@ from torch import Tensor
 from unify.batch import Text
 
 Shown = tuple[Tensor, Tensor]  # images [B 3 H W], and which rows have one [B]
-Pass = tuple[Many[Text] | None, bool]  # its prompts, and whether it sees the sources
+Pass = tuple[Sequence[Text] | None, bool]  # its prompts, and whether it sees the sources
 
 
 def guidance_passes(
-    prompts: Many[Text] | None,
+    prompts: Sequence[Text] | None,
     shown: bool,
-    negative: Many[Text] | None,
+    negative: Sequence[Text] | None,
     guidance: float,
     image_guidance: float,
 ) -> tuple[list[Pass], list[float]]:
@@ -44,7 +44,7 @@ def guidance_passes(
 
 
 def stack_passes(
-    passes: list[Pass], sources: list[Tensor], present: Many[Tensor] | None = None
+    passes: list[Pass], sources: list[Tensor], present: Sequence[Tensor] | None = None
 ) -> tuple[list[Text] | None, list[Shown]]:
     """Passes one after another along B: prompts, and sources with the rows that see them.
 

@@ -9,7 +9,7 @@ text logits (`text_logits`); this class lays out conditions as training does and
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from unify.batch import Batch, Segment, Text
 from unify.nn.losses import likelihood, token_nll
-from unify.nn.sequence import Sequence
+from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
 from unify.noise import Noise
 from unify.paradigm import Paradigm, Term
@@ -26,7 +26,9 @@ from unify.tokenizer import TextTokenizer
 
 MAX_PROMPT = 512  # tokens; a longer prompt is cut, and counted by its tokenizer
 
-Context = tuple[Many[Text] | None, Many[Tensor]]  # prompts and source images of one condition
+Context = tuple[
+    Sequence[Text] | None, Sequence[Tensor]
+]  # prompts and source images of one condition
 
 
 class PrefixParadigm(Paradigm):
@@ -39,10 +41,14 @@ class PrefixParadigm(Paradigm):
     token_constant: float | None
 
     @abstractmethod
-    def add_image(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
+    def add_image(
+        self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
+    ) -> None:
         """Append clean images [B 3 H W], delimiters included."""
 
-    def add_seen(self, sequence: Sequence, images: Tensor, present: Tensor | None = None) -> None:
+    def add_seen(
+        self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
+    ) -> None:
         """Append images that a text will be about: as any others, unless a paradigm says more."""
         self.add_image(sequence, images, present)
 
@@ -55,7 +61,7 @@ class PrefixParadigm(Paradigm):
         """How many tokens an image column takes in training; `followed` by another column."""
 
     def add_text(
-        self, sequence: Sequence, texts: Many[Text], length: int
+        self, sequence: TokenSequence, texts: Sequence[Text], length: int
     ) -> tuple[slice, Tensor, Tensor]:
         """Append texts; returns where they lie, ids [B length] and valid [B length]."""
         ids, valid = (part.to(self.device) for part in self.text.encode(texts, length))
@@ -63,7 +69,7 @@ class PrefixParadigm(Paradigm):
 
     def add_framed(
         self,
-        sequence: Sequence,
+        sequence: TokenSequence,
         tokens: Tensor,
         ends: nn.Embedding,
         present: Tensor | None = None,
@@ -110,9 +116,9 @@ class PrefixParadigm(Paradigm):
 
     def contexts(
         self,
-        prompts: Many[Text] | None,
-        sources: Many[Tensor] | None,
-        negative: Many[Text] | None,
+        prompts: Sequence[Text] | None,
+        sources: Sequence[Tensor] | None,
+        negative: Sequence[Text] | None,
         guidance: float,
     ) -> list[Context]:
         """The conditions of guidance, from least to most; only the full one where s = 1.
@@ -129,13 +135,13 @@ class PrefixParadigm(Paradigm):
         return [(negative or [None] * len(prompts), shown), (prompts, shown)]
 
     def prefix(
-        self, contexts: list[Context], asked: bool = False, present: Many[Tensor] | None = None
-    ) -> Sequence:
+        self, contexts: list[Context], asked: bool = False, present: Sequence[Tensor] | None = None
+    ) -> TokenSequence:
         """Sources, then text, as training lays them out; contexts are stacked along B.
 
         `asked`: a text is to follow, not an image. `present`: the rows [B] that have each source.
         """
-        sequence, add = Sequence(self.trunk.axes), self.add_seen if asked else self.add_image
+        sequence, add = TokenSequence(self.trunk.axes), self.add_seen if asked else self.add_image
         for column in range(len(contexts[0][1])):
             stacked = torch.cat([shown[column] for _, shown in contexts])
             rows = None if present is None else present[column].repeat(len(contexts))
@@ -146,7 +152,7 @@ class PrefixParadigm(Paradigm):
             self.add_text(sequence, prompts, used)
         return sequence
 
-    def token(self, sequence: Sequence, token: int, rows: int) -> slice:
+    def token(self, sequence: TokenSequence, token: int, rows: int) -> slice:
         """Append one and the same token to every row."""
         return sequence.add(self.embed(torch.full((rows, 1), token, device=self.device)))
 
@@ -154,8 +160,8 @@ class PrefixParadigm(Paradigm):
     def generate_text(  # type: ignore[override]  # names its own sampling settings
         self,
         images: Tensor | None,
-        prompts: Many[Text] | None = None,
-        seed: int | Many[int] = 0,
+        prompts: Sequence[Text] | None = None,
+        seed: int | Sequence[int] = 0,
         max_length: int = 32,
         temperature: float = 0.0,
         top_k: int = 0,

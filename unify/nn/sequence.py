@@ -30,7 +30,7 @@ class _Column:
     tower: int
 
 
-class Sequence:
+class TokenSequence:
     """Tokens in the order in which a trunk reads them."""
 
     def __init__(self, axes: int):
@@ -113,7 +113,7 @@ class Sequence:
             x, mask.queries(start) if start else mask, positions, cache=cache, **_side(columns)
         )
 
-    def branch(self) -> Sequence:
+    def branch(self) -> TokenSequence:
         """A copy that can go on by itself; what is there already is shared."""
         other = copy.copy(self)
         other.columns = list(self.columns)

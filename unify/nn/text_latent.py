@@ -25,7 +25,7 @@ from unify.nn.conv import row_mean
 from unify.nn.flops import scored
 from unify.nn.layers import Embedding, Linear, patchify, sincos_2d, unpatchify
 from unify.nn.losses import per_row, token_nll
-from unify.nn.sequence import Sequence
+from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
 from unify.nn.vision import VisionEncoder
 
@@ -107,7 +107,7 @@ class TextEncoder(nn.Module):
         """ids and valid [B L] -> moments [B mC h w], fp32, of a latent with grid (h, w)."""
         cells = places(grid, self.patch)
         asked = sincos_2d(*cells, self.trunk.dim).to(ids.device)  # [P D]
-        sequence = Sequence(self.trunk.axes)
+        sequence = TokenSequence(self.trunk.axes)
         sequence.add(self.embed(ids), valid, block=True)
         where = sequence.add(asked.expand(len(ids), -1, -1), grid=cells, block=True)
         hidden = sequence.run(self.trunk)[:, where]
@@ -143,7 +143,7 @@ class TextDecoder(nn.Module):
         h, w = latents.shape[-2:]
         cells = places((h, w), self.patch)
         x = self.inward(patchify(latents, self.patch))  # [B P D]
-        sequence = Sequence(self.trunk.axes)
+        sequence = TokenSequence(self.trunk.axes)
         sequence.add(x + sincos_2d(*cells, self.trunk.dim).to(x.device), grid=cells, block=True)
         asked = sincos_2d(1, length, self.trunk.dim).to(x.device)  # [length D]
         where = sequence.add(asked.expand(len(x), -1, -1))

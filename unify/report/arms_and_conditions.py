@@ -9,7 +9,7 @@ import numpy as np
 from unify.analysis.variance_shares import Factors, factors
 from unify.report.differences import is_known
 from unify.report.html import Html, Node, join, tag
-from unify.report.study_records import Study
+from unify.report.study_records import StudyRecord
 from unify.report.tables import Cell, Line, facts
 from unify.report.words import number, plural
 
@@ -26,7 +26,7 @@ NAMES = {
 }
 
 
-def section(study: Study, found: Sequence[Line]) -> Html | None:
+def section(study: StudyRecord, found: Sequence[Line]) -> Html | None:
     """For each primary outcome; None without a grid over two arms at least."""
     arms = dict.fromkeys(study.factors[arm][0] for arm in study.arms)
     points = dict.fromkeys(study.factors[arm][1] for arm in study.arms)
@@ -39,7 +39,7 @@ def section(study: Study, found: Sequence[Line]) -> Html | None:
     return join(parts) if len(parts) > 1 else None
 
 
-def _outcome(study: Study, line: Line, arms: list[str], points: list[str]) -> list[Node]:
+def _outcome(study: StudyRecord, line: Line, arms: list[str], points: list[str]) -> list[Node]:
     names = {place: arm for arm, place in study.factors.items()}
     cells = {(a, p): line.cells.get(names.get((a, p), "")) for a in arms for p in points}
     rows: list[list[Node]] = [

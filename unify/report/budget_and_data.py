@@ -9,7 +9,7 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from unify.report.study_records import ALL_TASKS, Run, Study
+from unify.report.study_records import ALL_TASKS, RunRecord, StudyRecord
 from unify.report.tables import lines
 from unify.report.words import TOLERANCE, duration, number, seeds_text, sentence, si
 
@@ -53,9 +53,9 @@ class Quantity:
         return f"{self.name}: {', '.join(f'{a} {self.text(a)}' for a in self.values)}{times}."
 
 
-def budget(study: Study) -> list[Quantity]:
+def budget(study: StudyRecord) -> list[Quantity]:
     """Quantities that at least one run stated."""
-    fields: list[tuple[str, Callable[[Run], float | None], Callable[[float], str]]] = [
+    fields: list[tuple[str, Callable[[RunRecord], float | None], Callable[[float], str]]] = [
         ("Optimizer steps", lambda r: r.steps, _count),
         ("Rows per step", lambda r: r.rows_per_step, _count),
         (SAMPLES, lambda r: r.samples, _count),
@@ -86,20 +86,22 @@ def budget(study: Study) -> list[Quantity]:
     return found
 
 
-def _before(study: Study, what: Callable[[Run], float | None], run: Run) -> float | None:
+def _before(
+    study: StudyRecord, what: Callable[[RunRecord], float | None], run: RunRecord
+) -> float | None:
     """What training the needed runs took; None unless all of them say."""
     known = [study.before[part["hash"]] for part in run.needed if part["hash"] in study.before]
     spent = [value for value in map(what, known) if value is not None]
     return sum(spent) if spent and len(spent) == len(run.needed) else None
 
 
-def _of_task(task: str, what: str, run: Run) -> float | None:
+def _of_task(task: str, what: str, run: RunRecord) -> float | None:
     """Of the whole training; None where the run does not learn it."""
     said = (run.card.get("tasks") or {}).get(task)
     return said[what] * run.steps if said and run.steps is not None else None
 
 
-def _speed(run: Run) -> float | None:
+def _speed(run: RunRecord) -> float | None:
     seen = [r["samples_per_s"] for r in run.health if r.get("samples_per_s")]
     return median(seen) if seen else None
 
@@ -107,7 +109,7 @@ def _speed(run: Run) -> float | None:
 WORST = ("differs", "not known", "partly", "prefix", "identical")
 
 
-def data_relation(a: Run, b: Run) -> tuple[str, str]:
+def data_relation(a: RunRecord, b: RunRecord) -> tuple[str, str]:
     """(differs | not known | partly | prefix | identical | not applicable, in words)."""
     shared = [task for task in a.consumed if task in b.consumed]
     one_way = (ALL_TASKS in a.consumed) == (ALL_TASKS in b.consumed)
@@ -144,12 +146,12 @@ def _samples(a: Mapping[int, str], b: Mapping[int, str]) -> tuple[str, str]:
     return "partly", f"{said}; of later ones no equal number was logged"
 
 
-def _source(run: Run) -> Any:
+def _source(run: RunRecord) -> Any:
     """What its records are; where that was not kept, how the configuration names it."""
     return run.info.get("source") or (run.config.get("data") or {}).get("source")
 
 
-def noise_relation(a: Run, b: Run) -> str:
+def noise_relation(a: RunRecord, b: RunRecord) -> str:
     """Whether the rows of a task that both learn drew equal noise: a row's is keyed by seed, step,
     task, place in the step and sample (unify/noise.py)."""
     rows = [(run.config.get("data") or {}).get("tasks") or {} for run in (a, b)]
@@ -176,7 +178,7 @@ class SameData:
     seeds: list[int]
 
 
-def same_data(study: Study, controls: bool = True) -> list[SameData]:
+def same_data(study: StudyRecord, controls: bool = True) -> list[SameData]:
     """Every pair of arms that is compared; seeds with the same answer share a line."""
     found: list[SameData] = []
     those = [(c["arm"], c["than"]) for c in study.info.get("controls") or []] if controls else []
@@ -192,7 +194,7 @@ def same_data(study: Study, controls: bool = True) -> list[SameData]:
     return found
 
 
-def _other_data(study: Study) -> list[str]:
+def _other_data(study: StudyRecord) -> list[str]:
     """A sentence for pairs whose data differ alike; one for all where they are many."""
     pairs = same_data(study)
     alike: dict[tuple[str, str], list[str]] = {}
@@ -210,7 +212,7 @@ def _other_data(study: Study) -> list[str]:
     return [f"Data of {names} ({seeds}): {text}." for (seeds, text), names in named.items()]
 
 
-def not_matched(study: Study) -> list[str]:
+def not_matched(study: StudyRecord) -> list[str]:
     """Everything known to differ between the arms besides the paradigm, one sentence each."""
     found = [q.sentence() for q in budget(study) if q.matched is False]
     found += _other_data(study)
@@ -246,12 +248,12 @@ def not_matched(study: Study) -> list[str]:
     return found + ([f"No run: {sentence(absent)}."] if absent else [])
 
 
-def progress(run: Run) -> str:
+def progress(run: RunRecord) -> str:
     done = "no step logged" if run.steps is None else f"{run.steps:,}"
     return f"{run.state} at {done}" + (f" of {run.planned:,} steps" if run.planned else "")
 
 
-def config_differences(study: Study) -> list[tuple[str, dict[str, str]]]:
+def config_differences(study: StudyRecord) -> list[tuple[str, dict[str, str]]]:
     """Settings whose value is not the same in all arms: (dotted key, value by arm)."""
     flat = {a: _flat(study.runs_of(a)[0].config) for a in study.arms if study.runs_of(a)}
     keys = dict.fromkeys(key for each in flat.values() for key in each)
@@ -274,13 +276,13 @@ def _flat(config: Any, prefix: str = "") -> dict[str, str]:
     return {prefix: config if isinstance(config, str) else json.dumps(config, default=str)}
 
 
-def environments(study: Study) -> list[tuple[str, list[tuple[str, list[Run]]]]]:
+def environments(study: StudyRecord) -> list[tuple[str, list[tuple[str, list[RunRecord]]]]]:
     """Per environment key its values, each with the runs that had it."""
     flat = [(run, _flat(run.environment)) for run in study.runs if run.environment]
     keys = dict.fromkeys(key for _, each in flat for key in each)
     found = []
     for key in keys:
-        by_value: dict[str, list[Run]] = {}
+        by_value: dict[str, list[RunRecord]] = {}
         for run, each in flat:
             by_value.setdefault(each.get(key, "not stated"), []).append(run)
         found.append((key, list(by_value.items())))

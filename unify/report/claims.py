@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from unify.analysis.paired_differences import holm
 from unify.report.differences import Comparison, comparison, measured
 from unify.report.html import Html, join, tag
-from unify.report.study_records import Study
+from unify.report.study_records import StudyRecord
 from unify.report.tables import Line
 from unify.report.words import p_value, sentence
 
@@ -22,7 +22,9 @@ CLAIMS = (
 )
 
 
-def claims(study: Study, found: Sequence[Line]) -> list[tuple[dict[str, str], Comparison | None]]:
+def claims(
+    study: StudyRecord, found: Sequence[Line]
+) -> list[tuple[dict[str, str], Comparison | None]]:
     """Each claim of the study and the comparison that tries it; None where nothing was measured."""
     made: list[tuple[dict[str, str], Comparison | None]] = []
     for claim in study.info.get("claims") or []:
@@ -60,7 +62,7 @@ def _edge(one: Comparison) -> str:
     return "floor" if max(known) <= EDGE else "ceiling" if min(known) >= 1 - EDGE else ""
 
 
-def claims_section(study: Study, found: Sequence[Line]) -> Html | None:
+def claims_section(study: StudyRecord, found: Sequence[Line]) -> Html | None:
     """One row for each claim; None where the study has none."""
     rows = []
     for claim, one in claims(study, found):
@@ -137,7 +139,7 @@ class Held:
         )
 
 
-def controls(study: Study, found: Sequence[Line]) -> list[Held]:
+def controls(study: StudyRecord, found: Sequence[Line]) -> list[Held]:
     """Each control of the study on its metric, or on each primary outcome."""
     made = []
     for control in study.info.get("controls") or []:
@@ -150,7 +152,7 @@ def controls(study: Study, found: Sequence[Line]) -> list[Held]:
     return made
 
 
-def controls_section(study: Study, found: Sequence[Line]) -> Html | None:
+def controls_section(study: StudyRecord, found: Sequence[Line]) -> Html | None:
     """One row for each control and metric; None where the study has no controls."""
     rows = []
     for held in controls(study, found):
@@ -167,7 +169,7 @@ def controls_section(study: Study, found: Sequence[Line]) -> Html | None:
     return join([*failed, tag("p", CONTROLS, class_="quiet"), tag("div", table, class_="scroll")])
 
 
-def failed_controls(study: Study, found: Sequence[Line]) -> list[str]:
+def failed_controls(study: StudyRecord, found: Sequence[Line]) -> list[str]:
     """A sentence on those that did not come out and mean one thing, and on those without a score;
     for the page's first paragraph too."""
     tried = controls(study, found)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.plots import Curve, Point, mean_curve, panel, smooth
-from unify.report.study_records import Run, Study
+from unify.report.study_records import RunRecord, StudyRecord
 from unify.report.tables import swatch
 from unify.report.words import number
 
@@ -21,7 +21,7 @@ READING = (
 TIME_BIN = re.compile(r"(?P<term>loss/.+)/t(?P<bin>\d+)")
 
 
-def learning_curves(study: Study) -> Html:
+def learning_curves(study: StudyRecord) -> Html:
     keys = dict.fromkeys(key for run in study.runs for record in run.train for key in record)
     terms = [k for k in keys if k.startswith("loss/") and not TIME_BIN.fullmatch(k)]
     if not terms:
@@ -45,7 +45,7 @@ def learning_curves(study: Study) -> Html:
     return join(parts)
 
 
-def _time_bins(study: Study, term: str, names: Sequence[str]) -> Html:
+def _time_bins(study: StudyRecord, term: str, names: Sequence[str]) -> Html:
     """One panel per bin of flow time, on one vertical axis."""
     edges = [f"t in [{i / len(names):g}, {(i + 1) / len(names):g})" for i in range(len(names))]
     curves = [_curves(study, name, _train) for name in names]
@@ -69,15 +69,15 @@ def _time_bins(study: Study, term: str, names: Sequence[str]) -> Html:
     )
 
 
-def _train(run: Run) -> list[dict]:
+def _train(run: RunRecord) -> list[dict]:
     return run.train
 
 
 def _figure(
-    study: Study,
+    study: StudyRecord,
     key: str,
     title: str,
-    records: Callable[[Run], list[dict]] = _train,
+    records: Callable[[RunRecord], list[dict]] = _train,
     y_range: tuple[float, float] | None = None,
 ) -> Html | None:
     """A panel with its title and last values; None where no arm logged `key`."""
@@ -96,7 +96,9 @@ def _figure(
     )
 
 
-def _curves(study: Study, key: str, records: Callable[[Run], list[dict]]) -> list[Curve]:
+def _curves(
+    study: StudyRecord, key: str, records: Callable[[RunRecord], list[dict]]
+) -> list[Curve]:
     """One curve per arm that logged `key`: every seed faint, their mean bold."""
     curves = []
     for index, arm in enumerate(study.arms):
@@ -110,7 +112,7 @@ def _curves(study: Study, key: str, records: Callable[[Run], list[dict]]) -> lis
     return curves
 
 
-def samples_at(run: Run, record: dict) -> float:
+def samples_at(run: RunRecord, record: dict) -> float:
     """Samples seen; steps where the rows of a step are not known."""
     return float(record["step"] * (run.rows_per_step or 1))
 

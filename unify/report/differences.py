@@ -26,7 +26,7 @@ from unify.analysis.paired_differences import (
 )
 from unify.report.budget_and_data import MANY
 from unify.report.html import Html, Node, fold, join, tag
-from unify.report.study_records import Row, Study
+from unify.report.study_records import Row, StudyRecord
 from unify.report.tables import Line, swatch
 from unify.report.words import number, p_value, plural, sentence
 
@@ -77,7 +77,9 @@ class Comparison:
         return "" if ends is None else f" [{', '.join(map(signed, ends))}]"
 
 
-def comparisons(study: Study, found: Sequence[Line]) -> tuple[list[Comparison], list[Comparison]]:
+def comparisons(
+    study: StudyRecord, found: Sequence[Line]
+) -> tuple[list[Comparison], list[Comparison]]:
     """Of the primary outcomes, corrected together; and of all else."""
     primary: list[Comparison] = []
     others: list[Comparison] = []
@@ -91,7 +93,7 @@ def comparisons(study: Study, found: Sequence[Line]) -> tuple[list[Comparison], 
     return primary, others
 
 
-def _of(study: Study, line: Line) -> list[Comparison]:
+def _of(study: StudyRecord, line: Line) -> list[Comparison]:
     made = []
     for first, second in study.pairs:
         one = comparison(study, line, first, second)
@@ -100,7 +102,7 @@ def _of(study: Study, line: Line) -> list[Comparison]:
     return made
 
 
-def comparison(study: Study, line: Line, first: str, second: str) -> Comparison | None:
+def comparison(study: StudyRecord, line: Line, first: str, second: str) -> Comparison | None:
     """None where the two have no seed in common."""
     there = first in line.cells and second in line.cells
     difference = compare(study, line, first, second) if there else None
@@ -110,7 +112,7 @@ def comparison(study: Study, line: Line, first: str, second: str) -> Comparison 
     return Comparison(line, first, second, difference, single=single)
 
 
-def is_single(study: Study, line: Line, arm: str) -> bool:
+def is_single(study: StudyRecord, line: Line, arm: str) -> bool:
     """Whether an arm that was not trained on the task answered alike under all its seeds: with a
     frozen part that they share, which is one sample of how such a part turns out. (Not seen where
     answers are drawn at a temperature, each seed its own.)"""
@@ -123,7 +125,7 @@ def is_single(study: Study, line: Line, arm: str) -> bool:
     return known and not any(trained) and len(parts) == 1 and len(values) == 1
 
 
-def compare(study: Study, line: Line, first: str, second: str) -> Difference | None:
+def compare(study: StudyRecord, line: Line, first: str, second: str) -> Difference | None:
     """Over the seeds that both have; trial by trial where every run kept its outcomes."""
     one, other = line.cells[first].rows, line.cells[second].rows
     seeds = [s for s in one if s in other and is_known(one[s]) and is_known(other[s])]
@@ -147,7 +149,7 @@ def is_known(row: Row) -> bool:
     return row["value"] is not None and math.isfinite(row["value"])
 
 
-def section(study: Study, found: Sequence[Line]) -> Html:
+def section(study: StudyRecord, found: Sequence[Line]) -> Html:
     """The table of primary outcomes, and all else folded away."""
     if not study.pairs:
         return tag("p", "No two arms to compare.", class_="quiet")
@@ -170,7 +172,7 @@ def section(study: Study, found: Sequence[Line]) -> Html:
     return join(parts)
 
 
-def _table(study: Study, found: Sequence[Comparison], judged: bool) -> Html:
+def _table(study: StudyRecord, found: Sequence[Comparison], judged: bool) -> Html:
     names = ["Metric", "Arms", "Difference", *(FIGURES if judged else ())]
     head = tag("tr", *(tag("th", name, scope="col") for name in names))
     body = [tag("tr", *_cells(study, c, judged)) for c in found]
@@ -178,7 +180,7 @@ def _table(study: Study, found: Sequence[Comparison], judged: bool) -> Html:
     return tag("div", table, class_="scroll")
 
 
-def _cells(study: Study, one: Comparison, judged: bool) -> list[Html]:
+def _cells(study: StudyRecord, one: Comparison, judged: bool) -> list[Html]:
     arms = [swatch(study.arms.index(one.first)), one.first, " − "]
     arms += [swatch(study.arms.index(one.second)), one.second]
     cells = [tag("th", one.line.metric, scope="row"), tag("td", *arms), measured(one)]
@@ -216,7 +218,7 @@ def signed(value: float) -> str:
     return f"{'−' if value < 0 else '+'}{number(size) if size >= 0.001 else f'{size:.3f}'}"
 
 
-def sentences(study: Study, found: Sequence[Line]) -> list[str]:
+def sentences(study: StudyRecord, found: Sequence[Line]) -> list[str]:
     """The answer to each primary outcome, for the page's first paragraph."""
     primary, _ = comparisons(study, found)
     said = []

@@ -18,7 +18,7 @@ from unify.report.budget_and_data import MANY
 from unify.report.html import Html, join, tag
 from unify.report.plots import log_axis
 from unify.report.sizes_and_budgets_figures import scaling_figures
-from unify.report.study_records import Study
+from unify.report.study_records import StudyRecord
 from unify.report.style import ARMS_LIGHT
 from unify.report.tables import Cell, Line, lines
 from unify.support.atomic_files import write_atomically
@@ -41,7 +41,7 @@ STYLE: dict[Any, Any] = {
 SEVERAL = 2  # categories that make a figure
 
 
-def figures(study: Study) -> dict[str, Figure]:
+def figures(study: StudyRecord) -> dict[str, Figure]:
     """By name; only those that the study has numbers for."""
     found = lines(study.rows)
     with matplotlib.rc_context(STYLE):
@@ -51,7 +51,7 @@ def figures(study: Study) -> dict[str, Figure]:
     return made
 
 
-def _categories(study: Study, found: Sequence[Line]) -> dict[str, Figure]:
+def _categories(study: StudyRecord, found: Sequence[Line]) -> dict[str, Figure]:
     """A measure's categories side by side, arms in colours."""
     groups: dict[str, list[Line]] = {}
     for line in found:
@@ -69,7 +69,7 @@ def _is_share(line: Line) -> bool:
     return bool(values) and all(0 <= value <= 1 for value in values)
 
 
-def _bars(study: Study, name: str, group: Sequence[Line]) -> Figure:
+def _bars(study: StudyRecord, name: str, group: Sequence[Line]) -> Figure:
     figure = Figure(figsize=(max(4.5, 0.32 * len(group) * (len(study.arms) + 1)), 2.9))
     axes = figure.add_subplot()
     width = 0.8 / len(study.arms)
@@ -96,7 +96,7 @@ def _known(cell: Cell | None) -> bool:
     return cell is not None and cell.value is not None
 
 
-def _costs(study: Study, found: Sequence[Line]) -> dict[str, Figure]:
+def _costs(study: StudyRecord, found: Sequence[Line]) -> dict[str, Figure]:
     """Each primary outcome against FLOPs of training, and against seconds for an image."""
     seconds = {
         (r["arm"], r["seed"]): 1 / r["value"]
@@ -119,7 +119,7 @@ def _costs(study: Study, found: Sequence[Line]) -> dict[str, Figure]:
 
 
 def _against(
-    study: Study, line: Line, label: str, cost: dict[tuple[str, int], float]
+    study: StudyRecord, line: Line, label: str, cost: dict[tuple[str, int], float]
 ) -> Figure | None:
     """A point per seed, a large one per arm, and the front of arms that none beats at its cost."""
     figure = Figure(figsize=(4.5, 3.1))
@@ -179,7 +179,7 @@ def drawn(figure: Figure, kind: str) -> bytes:
     return out.getvalue()
 
 
-def write_figures(study: Study) -> list[Path]:
+def write_figures(study: StudyRecord) -> list[Path]:
     """figures/<name>.svg and .pdf in the study's folder, and no others."""
     paths: list[Path] = []
     for name, figure in figures(study).items():
@@ -192,7 +192,7 @@ def write_figures(study: Study) -> list[Path]:
     return paths
 
 
-def section(study: Study) -> Html | None:
+def section(study: StudyRecord) -> Html | None:
     """The figures that were written, as images within the page; None without any."""
     shown = []
     for path in sorted((study.folder / "figures").glob("*.svg")):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unify.report.claims import claims, judgement
 from unify.report.differences import Comparison
-from unify.report.study_records import Study, load_study
+from unify.report.study_records import StudyRecord, load_study
 from unify.report.table_files import markdown_table
 from unify.report.tables import lines
 from unify.report.words import number
@@ -23,7 +23,7 @@ def findings(folder: Path) -> str:
     return "\n\n".join(found) + "\n"
 
 
-def _section(study: Study) -> str:
+def _section(study: StudyRecord) -> str:
     title = f"## {study.info.get('title') or study.folder.name}"
     said = f"`{study.info.get('file')}`, {study.seeds_said} per arm."
     rows = [_row(claim, one) for claim, one in claims(study, lines(study.rows))]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from unify.report.curves import samples_at
 from unify.report.html import Html, join, tag
 from unify.report.plots import Curve, Point, mean_curve, panel, smooth
-from unify.report.study_records import Run, Study
+from unify.report.study_records import RunRecord, StudyRecord
 from unify.report.tables import swatch
 from unify.report.words import number
 
@@ -19,7 +19,7 @@ READING = (
 )
 
 
-def section(study: Study) -> Html | None:
+def section(study: StudyRecord) -> Html | None:
     """A panel for each arm and pair of losses; None where none was measured."""
     measured = {arm: _by_pair(study.runs_of(arm)) for arm in study.arms}
     seen = [y for pairs in measured.values() for each in pairs.values() for _, y in _all(each)]
@@ -34,7 +34,7 @@ def section(study: Study) -> Html | None:
     return join([tag("p", READING, class_="quiet"), tag("div", *figures, class_="panels")])
 
 
-def _by_pair(runs: Sequence[Run]) -> dict[str, dict[str, list[Point]]]:
+def _by_pair(runs: Sequence[RunRecord]) -> dict[str, dict[str, list[Point]]]:
     """Losses -> block -> curve, over the seeds that have it."""
     names = dict.fromkeys(name for run in runs for r in run.gradients for name in r)
     found: dict[str, dict[str, list[Point]]] = {}

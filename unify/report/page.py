@@ -26,7 +26,7 @@ from unify.report import (
 )
 from unify.report.budget_and_data import MANY
 from unify.report.html import Html, Node, fold, join, tag
-from unify.report.study_records import RUN_NAME, Run, Study, load_study
+from unify.report.study_records import RUN_NAME, RunRecord, StudyRecord, load_study
 from unify.report.style import CSS
 from unify.report.summary import summary
 from unify.report.table_files import write_tables
@@ -69,7 +69,7 @@ def write_report(study_folder: Path | str) -> Path:
     return path
 
 
-def render(study: Study) -> str:
+def render(study: StudyRecord) -> str:
     found = lines(study.rows)
     sections = [
         ("compared", "What was compared", _compared(study, found)),
@@ -106,7 +106,7 @@ def render(study: Study) -> str:
     return "<!doctype html>\n" + tag("html", head, page, lang="en") + "\n"
 
 
-def _header(study: Study, title: str, found: Sequence[Line]) -> Html:
+def _header(study: StudyRecord, title: str, found: Sequence[Line]) -> Html:
     parts: list[Node] = [
         tag(
             "p", "unify study", " · ", study.info.get("name") or study.folder.name, class_="kicker"
@@ -125,7 +125,7 @@ def _header(study: Study, title: str, found: Sequence[Line]) -> Html:
     return tag("header", *parts)
 
 
-def _headline(study: Study, line: Line) -> Html:
+def _headline(study: StudyRecord, line: Line) -> Html:
     """One primary metric, large."""
     values = []
     for index, arm in enumerate(study.arms):
@@ -150,13 +150,13 @@ def _headline(study: Study, line: Line) -> Html:
     )
 
 
-def _compared(study: Study, found: Sequence[Line]) -> Html:
+def _compared(study: StudyRecord, found: Sequence[Line]) -> Html:
     count = len(study.arms)
     arms = tag("div", *(_arm(study, i, found) for i in range(count)), class_="arms")
     return fold(f"All {count} arms", arms) if count > MANY else arms
 
 
-def _arm(study: Study, index: int, found: Sequence[Line]) -> Html:
+def _arm(study: StudyRecord, index: int, found: Sequence[Line]) -> Html:
     arm = study.arms[index]
     info, runs = study.info["arms"][arm], study.runs_of(arm)
     doc = " ".join(str(info.get("doc") or "").split())
@@ -172,7 +172,7 @@ def _arm(study: Study, index: int, found: Sequence[Line]) -> Html:
         rows.append(("Needs", join(parts, ", ") if parts else "nothing trained before"))
     if ceilings:
         rows.append(("Ceiling", tag("span", "; ".join(ceilings))))
-    states: dict[str, list[Run]] = {}
+    states: dict[str, list[RunRecord]] = {}
     for run in runs:
         states.setdefault("finished" if run.finished else budget_and_data.progress(run), []).append(
             run
@@ -206,7 +206,7 @@ def _place(folder: str) -> str:
     return f"{study}/{name['arm'] if name else run}"
 
 
-def _parameters(run: Run) -> str:
+def _parameters(run: RunRecord) -> str:
     total, trainable = run.parameters("total"), run.parameters("trainable")
     frozen = run.parameters("frozen_tokenizers")
     said = [] if total is None else [f"{budget_and_data.si(total)} in all"]
@@ -215,7 +215,7 @@ def _parameters(run: Run) -> str:
     return ", ".join(said) or "not stated"
 
 
-def _needed(study: Study, part: dict[str, Any]) -> Html:
+def _needed(study: StudyRecord, part: dict[str, Any]) -> Html:
     """`vae aabbccddeeff (300 steps, 1 min 0 s)`."""
     run = study.before.get(part["hash"])
     seconds = run.info.get("train_seconds") if run else None
@@ -223,7 +223,7 @@ def _needed(study: Study, part: dict[str, Any]) -> Html:
     return join([part.get("name") or "unnamed", " ", tag("code", str(part["hash"])[:12]), cost])
 
 
-def _matched(study: Study) -> Html:
+def _matched(study: StudyRecord) -> Html:
     rows: list[list[Html | str]] = []
     for q in budget_and_data.budget(study):
         said = BADGES[q.matched]
@@ -257,7 +257,7 @@ def _matched(study: Study) -> Html:
     return join(parts)
 
 
-def _same_data(study: Study) -> Html:
+def _same_data(study: StudyRecord) -> Html:
     pairs: list[list[Html | str]] = [
         [
             f"{p.first} – {p.second}",
@@ -274,7 +274,7 @@ def _same_data(study: Study) -> Html:
     return fold(f"All {len(pairs)} pairs that are compared", table) if len(pairs) > MANY else table
 
 
-def _results(study: Study, found: Sequence[Line]) -> Html:
+def _results(study: StudyRecord, found: Sequence[Line]) -> Html:
     if not found:
         return tag("p", "No results yet: results.json is missing or empty.")
     fewest, most = study.seeds_done
@@ -295,7 +295,7 @@ def _results(study: Study, found: Sequence[Line]) -> Html:
     return join(parts)
 
 
-def _samples(study: Study) -> Html:
+def _samples(study: StudyRecord) -> Html:
     found, moments = sample_pictures.sample_grids(study), sample_pictures.training_samples(study)
     if not found and not moments:
         return tag("p", "No sample grids were written.")

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from unify.report.html import Html, Node, fold, join, tag
-from unify.report.study_records import Run
+from unify.report.study_records import RunRecord
 from unify.report.words import si
 
 INK = {"t": (29, 95, 194), "b": (196, 84, 10), "i": (156, 53, 135), "-": (200, 200, 196)}
@@ -18,7 +18,7 @@ NAMES = {"t": "causal", "b": "both ways", "i": "isolated copy", "-": "padding"}
 SIDE = 132  # pixels of a mask on the page
 
 
-def card(run: Run | None) -> Html | None:
+def card(run: RunRecord | None) -> Html | None:
     """Parts, FLOPs by task, and one mask for each backbone and task."""
     said = run.card if run is not None else {}
     if not said:

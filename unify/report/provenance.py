@@ -10,14 +10,14 @@ import yaml
 
 from unify.report import budget_and_data
 from unify.report.html import Html, Node, fold, join, tag
-from unify.report.study_records import Run, Study
+from unify.report.study_records import RunRecord, StudyRecord
 from unify.report.tables import facts
 from unify.report.words import plural, sentence
 
 LONG = ("packages", "variables", "git.untracked", "command")  # of the environment: folded away
 
 
-def reproduce(study: Study) -> Html:
+def reproduce(study: StudyRecord) -> Html:
     """Commands, and what to hold against them: configuration, code and data by hash."""
     words = [study.info.get("file"), *(study.info.get("overrides") or [])]
     commands = [f"unify study {shlex.join(words)}"] if words[0] else []
@@ -53,14 +53,14 @@ def reproduce(study: Study) -> Html:
     )
 
 
-def code(run: Run) -> Html:
+def code(run: RunRecord) -> Html:
     """The commit, and whether what ran was more than it."""
     git = run.environment.get("git") or {}
     sha = tag("code", str(git.get("sha") or "not stated")[:12])
     return join([sha, " with changes (git.diff in the run folder)" if git.get("dirty") else None])
 
 
-def machine(runs: Sequence[Run]) -> str:
+def machine(runs: Sequence[RunRecord]) -> str:
     """The devices an arm ran on."""
     said = []
     for run in runs:
@@ -72,7 +72,7 @@ def machine(runs: Sequence[Run]) -> str:
     return "; ".join(dict.fromkeys(filter(None, said))) or "not stated"
 
 
-def environment(study: Study) -> Html:
+def environment(study: StudyRecord) -> Html:
     """What every run had, and by run what only some had."""
     short: list[list[Node]] = []
     long: list[list[Node]] = []
@@ -95,7 +95,7 @@ def environment(study: Study) -> Html:
     )
 
 
-def measured(study: Study) -> Html:
+def measured(study: StudyRecord) -> Html:
     """What each metric is, and every passport once, with the scores that carry it."""
     by_passport: dict[str, list[str]] = {}
     for row in study.rows:

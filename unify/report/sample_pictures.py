@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from unify.report.filters import filters, verdict_classes
 from unify.report.html import Html, join, tag
-from unify.report.study_records import Run, Study
+from unify.report.study_records import RunRecord, StudyRecord
 from unify.report.tables import TASKS, swatch
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Picture:
 class Shown:
     """One grid of one run: its pictures, or the whole sheet where nothing says where they are."""
 
-    run: Run
+    run: RunRecord
     name: str
     pictures: list[Picture]
     sheet: str
@@ -54,7 +54,7 @@ class Shown:
     verdicts: list[bool | None]
 
 
-def sample_grids(study: Study) -> Html:
+def sample_grids(study: StudyRecord) -> Html:
     """Every evaluation grid, arms side by side; prompts shared by all arms share a card."""
     found: dict[str, list[Shown]] = {}
     for arm in study.arms:
@@ -70,7 +70,7 @@ def sample_grids(study: Study) -> Html:
     return join([filters(names), tag("div", *blocks, class_="filtered")])
 
 
-def read_grid(run: Run, path: Path, most: int = MOST_PICTURES) -> Shown:
+def read_grid(run: RunRecord, path: Path, most: int = MOST_PICTURES) -> Shown:
     about = path.with_suffix(".json")
     info: dict[str, Any] = json.loads(about.read_text("utf-8")) if about.is_file() else {}
     titles = [str(t) for t in info.get("titles") or []]
@@ -117,7 +117,7 @@ def data_uri(image: Image, factor: int = 1, most: int = MOST_SIDE) -> str:
     return "data:image/png;base64," + b64encode(buffer.getvalue()).decode()
 
 
-def _block(study: Study, name: str, grids: Sequence[Shown], place: str) -> Html:
+def _block(study: StudyRecord, name: str, grids: Sequence[Shown], place: str) -> Html:
     scores = []
     for grid in grids:
         judged = [v for v in grid.verdicts if v is not None]
@@ -141,7 +141,7 @@ def _block(study: Study, name: str, grids: Sequence[Shown], place: str) -> Html:
     return tag("section", title, key, body, more if left > 0 else None, class_=f"grid {place}")
 
 
-def _alone(study: Study, grid: Shown, named: bool) -> Html:
+def _alone(study: StudyRecord, grid: Shown, named: bool) -> Html:
     parts: list[Html] = []
     if named:
         parts.append(tag("h4", swatch(study.arms.index(grid.run.arm)), grid.run.arm))
@@ -180,7 +180,7 @@ def mark(verdict: bool | None) -> Html:
     return tag("span", "✗", tag("span", " wrong", class_="word"), class_="verdict wrong")
 
 
-def training_samples(study: Study) -> Html:
+def training_samples(study: StudyRecord) -> Html:
     """Up to four moments of each arm's first run: the first, the last and two between."""
     parts: list[Html] = []
     for run in (study.runs_of(arm)[0] for arm in study.arms if study.runs_of(arm)):

@@ -9,7 +9,7 @@ from itertools import combinations
 
 from unify.analysis.scaling_laws import Crossing, Fit, Optimum, crossing, fit, logit, optimum
 from unify.report.html import Html, Node, join, tag
-from unify.report.study_records import Run, Study
+from unify.report.study_records import RunRecord, StudyRecord
 from unify.report.tables import Line, facts
 from unify.report.words import number, si
 
@@ -49,7 +49,7 @@ class Series:
         return min(there, key=lambda place: abs(math.log(place.size / best)))
 
 
-def series(study: Study) -> dict[str, Series]:
+def series(study: StudyRecord) -> dict[str, Series]:
     """By the arm that the study names; empty unless it has several budgets of one kind."""
     amounts = {arm: _amount(said) for arm, said in (study.info.get("budgets") or {}).items()}
     if len({kind for kind, _ in amounts.values()}) != 1 or len(set(amounts.values())) < 2:
@@ -69,7 +69,7 @@ def _amount(said: dict[str, float]) -> tuple[str, float]:
     return next((k, said[k]) for k in ("steps", "samples", "tokens", "flops") if said[k])
 
 
-def final_loss(run: Run) -> float | None:
+def final_loss(run: RunRecord) -> float | None:
     """Mean of what was logged in the last tenth of a run."""
     logged = [r["loss"] for r in run.train if r.get("loss") is not None]
     last = logged[-max(1, len(logged) // 10) :]
@@ -106,7 +106,7 @@ def scores(one: Series, line: Line) -> tuple[list[float], list[float]]:
     return xs, ys
 
 
-def section(study: Study, found: Sequence[Line]) -> Html | None:
+def section(study: StudyRecord, found: Sequence[Line]) -> Html | None:
     """None for a study with one budget."""
     known = series(study)
     if not any(one.optima for one in known.values()):
@@ -119,7 +119,7 @@ def section(study: Study, found: Sequence[Line]) -> Html | None:
     return join(parts)
 
 
-def sentences(study: Study, found: Sequence[Line]) -> list[str]:
+def sentences(study: StudyRecord, found: Sequence[Line]) -> list[str]:
     """The answer, for the page's first paragraph; none for a study with one budget."""
     known = series(study)
     return [*_growths(known), *_shared(study, known, found)] if known else []
@@ -129,7 +129,7 @@ def _growths(known: dict[str, Series]) -> list[str]:
     return [f"{arm}: {_grows(one)}" for arm, one in known.items() if one.optima]
 
 
-def _shared(study: Study, known: dict[str, Series], found: Sequence[Line]) -> list[str]:
+def _shared(study: StudyRecord, known: dict[str, Series], found: Sequence[Line]) -> list[str]:
     """Where arms cross, on the primary outcomes that are shares."""
     shared = [x for x in found if x.metric in study.primary and not x.note and x.is_share]
     return [f"{line.metric}: {text}" for line in shared for text in _crossings(known, line)]

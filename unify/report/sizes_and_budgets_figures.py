@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from unify.analysis.scaling_laws import fit
 from unify.report import sizes_and_budgets
 from unify.report.plots import log_axis
-from unify.report.study_records import Study
+from unify.report.study_records import StudyRecord
 from unify.report.style import ARMS_LIGHT
 from unify.report.tables import Line
 from unify.report.words import si
@@ -20,7 +20,7 @@ from unify.report.words import si
 POINTS = 60  # of a curve
 
 
-def scaling_figures(study: Study, found: Sequence[Line]) -> dict[str, Figure]:
+def scaling_figures(study: StudyRecord, found: Sequence[Line]) -> dict[str, Figure]:
     """By name; empty for a study with one budget."""
     known = sizes_and_budgets.series(study)
     if not any(one.optima for one in known.values()):

@@ -27,7 +27,7 @@ RUN_NAME = re.compile(r"(?P<arm>.+)-s(?P<seed>-?\d+)-(?P<hash>[0-9a-f]+)")
 
 
 @dataclass
-class Run:
+class RunRecord:
     """One arm under one seed."""
 
     folder: Path
@@ -118,14 +118,16 @@ class Run:
 
 
 @dataclass
-class Study:
+class StudyRecord:
     """Arms in the order of study.json; `runs` in the order of arms, then seeds."""
 
     folder: Path
     info: dict[str, Any]
     rows: list[Row]
-    runs: list[Run]
-    before: dict[str, Run] = field(default_factory=dict)  # needed runs that were found, by hash
+    runs: list[RunRecord]
+    before: dict[str, RunRecord] = field(
+        default_factory=dict
+    )  # needed runs that were found, by hash
 
     @property
     def arms(self) -> list[str]:
@@ -180,7 +182,7 @@ class Study:
         done = f"{low}" if low == high else f"{low} to {high}"
         return f"{'' if low == planned else f'{done} of '}{plural(planned, 'seed')}"
 
-    def runs_of(self, arm: str) -> list[Run]:
+    def runs_of(self, arm: str) -> list[RunRecord]:
         return [run for run in self.runs if run.arm == arm]
 
     def error(self, arm: str, seed: int) -> str:
@@ -193,14 +195,14 @@ class Study:
         return str(self.info["arms"][arm].get("paradigm") or "")
 
 
-def load_study(folder: Path) -> Study:
+def load_study(folder: Path) -> StudyRecord:
     """ValueError where there is no study; everything else may be missing."""
     path = folder / "study.json"
     if not path.is_file():
         raise ValueError(f"{folder} is not a study: it has no study.json; run `unify study` first")
     info = _json(path)
     arms = list(info["arms"])
-    newest: dict[tuple[str, int], Run] = {}
+    newest: dict[tuple[str, int], RunRecord] = {}
     folders = [p for p in folder.iterdir() if p.is_dir() and RUN_NAME.fullmatch(p.name)]
     meant = info.get("runs", [p.name for p in folders])
     folders = [p for p in folders if p.name in meant]
@@ -209,10 +211,10 @@ def load_study(folder: Path) -> Study:
             newest[run.arm, run.seed] = run
     runs = sorted(newest.values(), key=lambda r: (arms.index(r.arm), r.seed))
     rows = [row for row in _rows(folder, runs) if row["arm"] in arms]
-    return Study(folder, info, rows, runs, _needed_runs(folder.parent, runs))
+    return StudyRecord(folder, info, rows, runs, _needed_runs(folder.parent, runs))
 
 
-def _rows(folder: Path, runs: Sequence[Run]) -> list[Row]:
+def _rows(folder: Path, runs: Sequence[RunRecord]) -> list[Row]:
     """results.json, or, where the study did not come to write it, the scores that its runs have."""
     if (folder / "results.json").is_file():
         return list(_json(folder / "results.json"))
@@ -220,7 +222,7 @@ def _rows(folder: Path, runs: Sequence[Run]) -> list[Row]:
     return [row for path in scores if path.is_file() for row in _json(path)["rows"]]
 
 
-def _needed_runs(place: Path, runs: Sequence[Run]) -> dict[str, Run]:
+def _needed_runs(place: Path, runs: Sequence[RunRecord]) -> dict[str, RunRecord]:
     """Run folders, in any study beside this one, of the parts that the runs needed."""
     found = {}
     for part in (part for run in runs for part in run.needed):
@@ -230,12 +232,12 @@ def _needed_runs(place: Path, runs: Sequence[Run]) -> dict[str, Run]:
     return found
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path) -> RunRecord:
     name = RUN_NAME.fullmatch(folder.name)
     assert name is not None, folder
     info = _json(folder / "run.json") if (folder / "run.json").is_file() else {}
     config = folder / "config.yaml"
-    run = Run(
+    run = RunRecord(
         folder,
         arm=info.get("arm") or name["arm"],
         seed=int(info["seed"] if "seed" in info else name["seed"]),

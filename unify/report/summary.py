@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unify.report import budget_and_data, claims, differences, sizes_and_budgets
-from unify.report.study_records import Study
+from unify.report.study_records import StudyRecord
 from unify.report.tables import CONFIRMATORY_SEEDS, Line
 from unify.report.words import number, plural, sentence
 
 
-def summary(study: Study, found: Sequence[Line]) -> str:
+def summary(study: StudyRecord, found: Sequence[Line]) -> str:
     """What was done and measured, in sentences."""
     brief = len(study.arms) <= budget_and_data.MANY
     parts = [
@@ -38,7 +38,7 @@ def summary(study: Study, found: Sequence[Line]) -> str:
     return " ".join(parts)
 
 
-def _samples(study: Study, brief: bool) -> list[str]:
+def _samples(study: StudyRecord, brief: bool) -> list[str]:
     """How many samples each arm saw, and of the tasks whose numbers differ."""
     said = []
     for quantity in budget_and_data.budget(study):
@@ -56,7 +56,7 @@ def _samples(study: Study, brief: bool) -> list[str]:
     return said
 
 
-def _data(study: Study) -> list[str]:
+def _data(study: StudyRecord) -> list[str]:
     """Whether the arms that are compared read the same samples of the tasks they share."""
     pairs = budget_and_data.same_data(study, controls=False)
     kinds = {pair.kind for pair in pairs} - {"not applicable"}
@@ -71,7 +71,7 @@ def _data(study: Study) -> list[str]:
     return [f"Training data: the same samples of every task that two arms share{until}."]
 
 
-def _grid(study: Study) -> str:
+def _grid(study: StudyRecord) -> str:
     """`slow and fast at 9 points`."""
     arms = dict.fromkeys(arm for arm, _ in study.factors.values())
     points = len(dict.fromkeys(point for _, point in study.factors.values()))

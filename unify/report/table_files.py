@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unify.report import budget_and_data, claims, differences
-from unify.report.study_records import Study
+from unify.report.study_records import StudyRecord
 from unify.report.tables import Line, cell_text, lines
 from unify.support.atomic_files import write_atomically
 
@@ -18,7 +18,7 @@ TEX = r"{} {{\footnotesize [{}, {}]}}"
 SPECIAL = re.compile(r"([&%$#_{}])")
 
 
-def write_tables(study: Study, summary: str) -> list[Path]:
+def write_tables(study: StudyRecord, summary: str) -> list[Path]:
     """Paths of what was written; equal input gives equal bytes."""
     found = lines(study.rows)
     written = {
@@ -31,7 +31,7 @@ def write_tables(study: Study, summary: str) -> list[Path]:
     return [study.folder / name for name in written]
 
 
-def as_csv(study: Study) -> str:
+def as_csv(study: StudyRecord) -> str:
     """One row per arm, seed and metric, with the folder of the run."""
     folders = {(run.arm, run.seed): run.folder.name for run in study.runs}
     out = io.StringIO()
@@ -41,7 +41,7 @@ def as_csv(study: Study) -> str:
     return out.getvalue()
 
 
-def markdown(study: Study, found: Sequence[Line], summary: str) -> str:
+def markdown(study: StudyRecord, found: Sequence[Line], summary: str) -> str:
     """What the page says, without its pictures."""
     title = study.info.get("title") or study.info.get("name") or study.folder.name
     said = [f"# {_plain(title)}", _plain(study.info.get("question") or ""), _plain(summary)]
@@ -66,13 +66,13 @@ def markdown(study: Study, found: Sequence[Line], summary: str) -> str:
     return "\n\n".join(part for part in said if part) + "\n"
 
 
-def _reading(study: Study) -> str:
+def _reading(study: StudyRecord) -> str:
     several = study.seeds_done[1] > 1
     what = "mean [lowest, highest of the seeds]" if several else "value [95% interval]"
     return f"{study.seeds_said} per arm; {what}."
 
 
-def _line(study: Study, line: Line) -> list[str]:
+def _line(study: StudyRecord, line: Line) -> list[str]:
     trials = " / ".join(dict.fromkeys(cell.trials for cell in line.cells.values() if cell.trials))
     return [_name(line), trials, *(cell_text(line.cells.get(a)) for a in study.arms)]
 
@@ -107,7 +107,7 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*<>|])", r"\\\1", " ".join(str(text).split()))
 
 
-def latex(study: Study, found: Sequence[Line]) -> str:
+def latex(study: StudyRecord, found: Sequence[Line]) -> str:
     """A booktabs table of the primary outcomes, or of all where none was named."""
     chosen = [line for line in found if line.metric in study.primary] or list(found)
     head = " & ".join(["", *map(_tex, study.arms)])

@@ -8,10 +8,10 @@ from typing import Any
 from unify.analysis.best_of_trials import best_of
 from unify.report.html import Html, Node, fold, join, tag
 from unify.report.plots import Curve, panel
-from unify.report.study_records import Study
+from unify.report.study_records import StudyRecord
 from unify.report.tables import facts, swatch
 from unify.report.words import duration, number, si
-from unify.runs.study_files import stored
+from unify.runs.study_files import read_tuning
 
 READING = (
     "Scored on the validation split, which no other score here is from. Each arm got the same "
@@ -20,9 +20,9 @@ READING = (
 )
 
 
-def section(study: Study) -> Html | None:
+def section(study: StudyRecord) -> Html | None:
     """None for a study that tunes nothing."""
-    known = stored(study.folder) if study.info.get("tune") else {}
+    known = read_tuning(study.folder) if study.info.get("tune") else {}
     tuned = {arm: entry for arm, entry in known.items() if arm in study.info.get("tuned", [])}
     if not tuned:
         return None
@@ -40,7 +40,7 @@ def section(study: Study) -> Html | None:
     )
 
 
-def _named(study: Study, arm: str) -> Html:
+def _named(study: StudyRecord, arm: str) -> Html:
     return join([swatch(study.arms.index(arm)), arm])
 
 
@@ -61,7 +61,7 @@ def _said(values: dict[str, Any]) -> str:
     return " ".join(f"{key}={json.dumps(value)}" for key, value in values.items()) or "as it is"
 
 
-def _curves(study: Study, tuned: dict[str, Any]) -> Html:
+def _curves(study: StudyRecord, tuned: dict[str, Any]) -> Html:
     """Expected best of k trials; one that failed counts as the worst that did not."""
     curves, names, most = [], [], 1
     for arm, entry in tuned.items():

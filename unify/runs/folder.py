@@ -25,7 +25,7 @@ from torch import nn
 
 from unify.distributed.ranks import (
     is_first,
-    told,
+    broadcast_first,
 )
 from unify.paradigm import Paradigm
 from unify.support.atomic_files import write_atomically
@@ -66,7 +66,7 @@ class Run:
         Another writer is waited for with `wait`, else a ValueError. The first rank locks for all.
         """
         with ExitStack() as stack:
-            while refused := told(self._refused(stack) if is_first() else ""):
+            while refused := broadcast_first(self._refused(stack) if is_first() else ""):
                 if not (wait and BUSY in refused):
                     raise ValueError(refused)
                 time.sleep(0.2)  # all ranks ask again: none waits for another for long
@@ -135,12 +135,12 @@ def autocast(precision: str, device: torch.device | str):
     return torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
-def ended(run: Run) -> bool:
+def is_finished(run: Run) -> bool:
     """Whether a run is finished: what the first rank, which writes it down, sees."""
-    return told(is_first() and run.finished)
+    return broadcast_first(is_first() and run.finished)
 
 
-def completed(run: Run) -> Run:
-    if not ended(run):
+def finished_or_stopped(run: Run) -> Run:
+    if not is_finished(run):
         raise Stopped(f"{run.folder} was stopped by a signal; the same command resumes it")
     return run

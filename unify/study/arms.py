@@ -17,10 +17,10 @@ from unify.costs.step_time import measured, spent
 from unify.paradigm import Fitted
 from unify.runs.equal_training import reusable, training
 from unify.runs.folder import Run
-from unify.runs.lookup import found, needed_by, needed_configs, replicate
+from unify.runs.lookup import find_needed, find_run, needed_configs, replicate
 from unify.schema.completed import Config
 from unify.schema.study import Study
-from unify.study.tuning import DEFAULT, chosen
+from unify.study.tuning import DEFAULT, chosen_overrides
 from unify.study.width_matching import study_and_arms
 
 
@@ -41,7 +41,7 @@ class Plan:
     def runs(self, arm: str) -> dict[int, Run | None]:
         """What is there, by seed, perhaps in another study."""
         return {
-            seed: found(replicate(self.arms[arm], seed), reuse=True) for seed in self.study.seeds
+            seed: find_run(replicate(self.arms[arm], seed), reuse=True) for seed in self.study.seeds
         }
 
     def states(self, arm: str) -> dict[int, str]:
@@ -93,14 +93,14 @@ def _tuned(
     study, arms = study_and_arms(path, overrides, tiny, one_arm)
     if study.tune is None or one_arm is not None:
         return study, arms
-    found = study_and_arms(path, overrides, tiny, chosen(study, arms))[1]
+    tuned = study_and_arms(path, overrides, tiny, chosen_overrides(study, arms))[1]
     if study.tune.defaults:
         for arm, config in arms.items():
             name = f"{arm},{DEFAULT}"
-            found[name], study.arms[name] = {**config, "name": name}, study.arms[arm]
+            tuned[name], study.arms[name] = {**config, "name": name}, study.arms[arm]
             if arm in study.budgets:
                 study.budgets[name] = study.budgets[arm]
-    return study, found
+    return study, tuned
 
 
 def plan(path: str, overrides: list[str], tiny: bool = False, measure: bool = False) -> Plan:
@@ -108,7 +108,7 @@ def plan(path: str, overrides: list[str], tiny: bool = False, measure: bool = Fa
     arm whose needed runs are there."""
     planned = _plan(path, overrides, tiny)
     for arm, config in planned.arms.items() if measure else ():
-        needed = needed_by(config)
+        needed = find_needed(config)
         if needed is not None:
             planned.seconds[arm] = measured(config, needed)
     return planned
@@ -133,7 +133,7 @@ def _planned(study: Study, arms: dict[str, Config]) -> Plan:
         for path, part in parts.items():
             if path not in known:
                 known[path] = cost_of(part, load_weights=_vocabularies(there))
-                there[path] = found(part, reuse=True)
+                there[path] = find_run(part, reuse=True)
         asked = needed_runs(config)
         needed = {_label(part, asked[key].seed): known[key] for key, part in parts.items()}
         cost = cost_of(config, needed, _vocabularies(there))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unify.report.study_records import RUN_NAME, Study, load_study
+from unify.report.study_records import RUN_NAME, StudyRecord, load_study
 from unify.report.summary import summary
 from unify.report.tables import Line, lines
 from unify.support.atomic_files import write_atomically
@@ -67,7 +67,7 @@ def send_study(folder: Path, uri: str) -> str:
     return parent
 
 
-def _note(study: Study, found: Sequence[Line]) -> str:
+def _note(study: StudyRecord, found: Sequence[Line]) -> str:
     """What MLflow's page of the study says, as Markdown."""
     said = [f"**{study.info.get('question') or study.info['name']}**", summary(study, found)]
     return "\n\n".join([*said, "The whole report is `report.html` under *Artifacts*."])
@@ -117,7 +117,7 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _parent(study: Study, client: Any, uri: str) -> str:
+def _parent(study: StudyRecord, client: Any, uri: str) -> str:
     known = _sent(study.folder, uri)
     if known:
         return known

@@ -20,11 +20,11 @@ from unify.assembly.assemble import open_run
 from unify.config import dump, read
 from unify.distributed.local_launch import spawn, spawns
 from unify.distributed.process_pool import run_at_once
-from unify.distributed.ranks import is_first, told, world
-from unify.evaluation.score_run import SCORING, Row, evaluate, stored
+from unify.distributed.ranks import broadcast_first, is_first, world
+from unify.evaluation.score_run import SCORING, Row, evaluate, stored_scores
 from unify.runs.equal_training import distinct
-from unify.runs.folder import Run, completed, write_json
-from unify.runs.lookup import replicate, there
+from unify.runs.folder import Run, finished_or_stopped, write_json
+from unify.runs.lookup import find_run_if_data, replicate
 from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.arms import budgeted
@@ -141,7 +141,7 @@ def _scored(arm: str, seed: int, config: Config, failed: dict[str, str], say: Sa
 
 def _stored(config: Config) -> list[Row]:
     """The scores that a run has."""
-    run = there(config)
+    run = find_run_if_data(config)
     path = run.folder / "eval" / "scores.json" if run and run.finished else None
     return json.loads(path.read_text())["rows"] if path and path.is_file() else []
 
@@ -150,7 +150,7 @@ def _complete(folder: Path, rows: list[Row], configs: Sequence[Config]) -> None:
     """results.json, and in study.json when that was and which run folders are the study's as its
     file is now: those of earlier settings stay on disk, and are not reported."""
     write_json(folder / "results.json", rows)
-    runs = [run.folder.name for config in configs if (run := there(config))]
+    runs = [run.folder.name for config in configs if (run := find_run_if_data(config))]
     info = json.loads((folder / "study.json").read_text())
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     write_json(folder / "study.json", {**info, "runs": runs, "created": now})
@@ -214,7 +214,7 @@ def run_one(
     trained = []
     for one, config in wanted:
         with _recorded(config, arm, one):
-            trained.append((one, config, completed(train(config, say))))
+            trained.append((one, config, finished_or_stopped(train(config, say))))
     for one, config, run in trained:
         with _recorded(config, arm, one):
             _score(run, config, say, untimed=untimed)
@@ -231,7 +231,7 @@ def jobs(study: Study, arms: dict[str, Config]) -> Iterator[tuple[str, int, Conf
 
 def finish_run(config: Config, say: Say = print, again: bool = False) -> list[Row]:
     """Train if needed, then evaluate; scores also of the tokenizers that the run needs."""
-    run = completed(train(config, say))
+    run = finished_or_stopped(train(config, say))
     rows = _score(run, config, say, again)
     ship_scores(run.folder, config["machine"]["tracker"], config["machine"]["runs"])
     return rows
@@ -240,7 +240,7 @@ def finish_run(config: Config, say: Say = print, again: bool = False) -> list[Ro
 def _score(
     run: Run, config: Config, say: Say, again: bool = False, untimed: bool = False
 ) -> list[Row]:
-    known = told(_score_as(config, run, untimed) if is_first() else None)
+    known = broadcast_first(_score_as(config, run, untimed) if is_first() else None)
     if known is not None and not again:
         return known
     _, _, recipe = open_run(run.folder, trusted_files=True, machine=config["machine"])
@@ -256,4 +256,4 @@ def _score_as(config: Config, run: Run, untimed: bool) -> list[Row] | None:
     wanted = {**trained, **{key: config[key] for key in SCORING}}
     if wanted != trained:
         write_atomically(path, dump(wanted))
-    return stored(run, config, untimed)
+    return stored_scores(run, config, untimed)

@@ -34,7 +34,7 @@ from unify.evaluation.score_run import SCORING
 from unify.noise import stable_seed
 from unify.runs.folder import write_json
 from unify.runs.lookup import needed_configs
-from unify.runs.study_files import stored
+from unify.runs.study_files import read_tuning
 from unify.schema.completed import Config
 from unify.schema.study import Study, Tune
 
@@ -53,7 +53,7 @@ class Trial:
     seconds: float
 
 
-def drawn(tune: Tune, config: Config, trial: int) -> Values:
+def draw_values(tune: Tune, config: Config, trial: int) -> Values:
     """The values of a trial, 0 being the arm as it is. ValueError if no key of the space is its."""
     there = {key: value for key in tune.space if (value := _at(config, key)) is not None}
     if not there:
@@ -95,7 +95,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def best(tune: Tune, trials: list[Trial]) -> int:
+def best_trial(tune: Tune, trials: list[Trial]) -> int:
     """The first of the best, so that an arm stays as it is unless that is better."""
     scores = [-math.inf if t.score is None else t.score * (-1 if tune.lower else 1) for t in trials]
     if max(scores) == -math.inf:
@@ -103,24 +103,24 @@ def best(tune: Tune, trials: list[Trial]) -> int:
     return scores.index(max(scores))
 
 
-def keep(folder: Path, study: Study, arm: str, config: Config, trials: list[Trial]) -> None:
+def save_trials(folder: Path, study: Study, arm: str, config: Config, trials: list[Trial]) -> None:
     """Write down the trials of an arm."""
     assert study.tune is not None
     entry = {
         "asked": _asked(study, config),
         "metric": study.tune.metric,
         "lower": study.tune.lower,
-        "best": best(study.tune, trials),
+        "best": best_trial(study.tune, trials),
         "trials": [asdict(trial) for trial in trials],
     }
-    write_json(folder / "tuning.json", {**stored(folder), arm: entry})
+    write_json(folder / "tuning.json", {**read_tuning(folder), arm: entry})
 
 
-def chosen(study: Study, arms: dict[str, Config]) -> dict[str, list[str]]:
+def chosen_overrides(study: Study, arms: dict[str, Config]) -> dict[str, list[str]]:
     """The best values as overrides, of the arms that have been tuned as the study now asks."""
     if study.tune is None or not arms:
         return {}
-    known = stored(Path(next(iter(arms.values()))["machine"]["runs"]) / study.name)
+    known = read_tuning(Path(next(iter(arms.values()))["machine"]["runs"]) / study.name)
     found = {
         arm: words(known[arm]["trials"][known[arm]["best"]]["values"])
         for arm, config in arms.items()

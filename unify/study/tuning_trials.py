@@ -12,11 +12,18 @@ from typing import Any
 
 from unify.config.grid import words
 from unify.evaluation.score_run import Row
-from unify.runs.lookup import found, replicate
+from unify.runs.lookup import find_run, replicate
 from unify.schema.completed import Config
 from unify.schema.study import Tune
 from unify.study.arms import budgeted
-from unify.study.tuning import DEFAULT, Trial, chosen, drawn, keep, trained_by_trials
+from unify.study.tuning import (
+    DEFAULT,
+    Trial,
+    chosen_overrides,
+    draw_values,
+    save_trials,
+    trained_by_trials,
+)
 
 Finish = Callable[[str, int, Config], list[Row]]  # (arm, seed, config) -> scores; none if it failed
 
@@ -29,7 +36,7 @@ class Trials:
         assert self.study.tune is not None
         self.tune: Tune = self.study.tune
         self.values: dict[str, list[dict[str, Any]]] = {
-            arm: [drawn(self.tune, config, n) for n in range(self.tune.trials)]
+            arm: [draw_values(self.tune, config, n) for n in range(self.tune.trials)]
             for arm, config in self.arms.items()
         }
         unknown = [k for k in self.tune.space if not any(k in v[1] for v in self.values.values())]
@@ -66,7 +73,7 @@ class Trials:
 
     def missing(self, only: set[str]) -> list[tuple[str, int, Config]]:
         """The runs of those arms that have not been tuned as the study now asks."""
-        done = chosen(self.study, self.arms)
+        done = chosen_overrides(self.study, self.arms)
         return [
             (name, self.tune.seed, config)
             for name, config in self.configs.items()
@@ -76,7 +83,7 @@ class Trials:
     def tuned(self) -> set[str]:
         """The arms that have been tuned as the study now asks, and those that are as they are."""
         plain = self.arms if self.tune.defaults else ()
-        return {*chosen(self.study, self.arms), *(f"{arm},{DEFAULT}" for arm in plain)}
+        return {*chosen_overrides(self.study, self.arms), *(f"{arm},{DEFAULT}" for arm in plain)}
 
     def run(self, only: set[str], finish: Finish) -> dict[str, str]:
         """Finish what is missing, and write down of each arm what was best; why not, by arm."""
@@ -91,14 +98,14 @@ class Trials:
                     for (name, seed, config), values in zip(its, self.values[arm], strict=True)
                 ]
                 folder = Path(self.arms[arm]["machine"]["runs"]) / self.study.name
-                keep(folder, self.study, arm, self.arms[arm], trials)
+                save_trials(folder, self.study, arm, self.arms[arm], trials)
             except ValueError as error:
                 failed[arm] = str(error)
         return failed
 
 
 def _outcome(tune: Tune, config: Config, values: dict[str, Any], rows: list[Row]) -> Trial:
-    run = found(config)
+    run = find_run(config)
     facts = run.info if run else {}
     flops = facts.get("flops_per_step", 0.0) * config["steps"]
     return Trial(values, _score(tune, rows), config["steps"], flops, facts.get("train_seconds", 0))

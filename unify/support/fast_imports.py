@@ -18,7 +18,7 @@ atexit.register(gc.unfreeze)  # where the interpreter is torn down, it collects 
 
 
 @contextmanager
-def quick_imports() -> Iterator[None]:
+def fast_imports() -> Iterator[None]:
     """No collection inside; what is there at the end is not looked at by later ones either."""
     gc.disable()
     try:

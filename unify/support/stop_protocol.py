@@ -12,7 +12,7 @@ class Stopped(Exception):
     """A signal stopped a run before its last step; the same command resumes it."""
 
 
-TOLD = (signal.SIGTERM, signal.SIGUSR1)  # to save and stop
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # to save and stop
 
 
 EX_TEMPFAIL = 75  # a signal stopped the run; the same command resumes it
@@ -25,7 +25,7 @@ STOP = (signal.SIGTERM, signal.SIGUSR1)  # passed on; Ctrl-C reaches the whole g
 
 
 @contextmanager
-def handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
+def handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
     before = {number: signal.signal(number, handler) for number in STOP}
     try:
         yield

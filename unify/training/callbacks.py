@@ -28,7 +28,7 @@ from lightning.pytorch import Callback, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from unify.distributed.ranks import gathered, in_step, ranks
+from unify.distributed.ranks import all_gather, in_step, ranks
 from unify.evaluation.image_grids import save_grid
 from unify.metrics.metric import Grid
 from unify.runs.journal import Consumed, Journal
@@ -90,7 +90,7 @@ class Recorder(EachStep):
 
     def _put_together(self) -> None:
         """On all ranks at the same step."""
-        for share in gathered(self._mine.state()):
+        for share in all_gather(self._mine.state()):
             self.data.join(share)
         self._mine = Consumed()
 
@@ -112,7 +112,7 @@ def over_ranks(last: Mapping[str, Any]) -> Mapping[str, Any]:
     """Means over the ranks, which have equal shares of the rows; of those that have a value."""
     if ranks() == 1:
         return last
-    shares = gathered({name: float(value) for name, value in last.items()})
+    shares = all_gather({name: float(value) for name, value in last.items()})
     means = {name: torch.tensor([share[name] for share in shares]).nanmean() for name in last}
     return {name: float(mean) for name, mean in means.items()}
 

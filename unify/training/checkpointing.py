@@ -22,10 +22,10 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from unify.distributed.ranks import agreed, thread_group
+from unify.distributed.ranks import all_or_error, thread_group
 from unify.runs.checkpoint_folder import MANIFEST, STATE, step_of, steps
 from unify.support.atomic_files import flush_to_disk, sha256
-from unify.support.stop_protocol import TOLD
+from unify.support.stop_protocol import STOP_SIGNALS
 from unify.training.callbacks import EachStep
 from unify.training.finite_guard import NonFiniteError
 from unify.training.strategies import own_files
@@ -82,7 +82,7 @@ class Checkpoints(EachStep):
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         # Before the loader's workers are forked: a scheduler signals every process of a job, and
         # a worker without a handler would die of it.
-        self._before = {number: signal.signal(number, self.request) for number in TOLD}
+        self._before = {number: signal.signal(number, self.request) for number in STOP_SIGNALS}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._thread.shutdown()
@@ -120,7 +120,7 @@ class Checkpoints(EachStep):
         self.finish()
         staging = self.folder / f".tmp-{step:08d}"
         try:
-            agreed(lambda: staging.mkdir() if trainer.is_global_zero else None)
+            all_or_error(lambda: staging.mkdir() if trainer.is_global_zero else None)
             trainer.save_checkpoint(staging / STATE, weights_only=False)
         except BaseException:
             if trainer.is_global_zero:
@@ -143,10 +143,12 @@ class Checkpoints(EachStep):
         try:
             if self.beside:
                 trainer.strategy.write(self._group)  # type: ignore[attr-defined]
-            written = agreed(
+            written = all_or_error(
                 lambda: _hashed(staging, own_files(staging / STATE, rank)), self._group
             )
-            agreed(lambda: self._place(staging, step, written) if first else None, self._group)
+            all_or_error(
+                lambda: self._place(staging, step, written) if first else None, self._group
+            )
         finally:
             if first:
                 self._clear()

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from unify.data.module import Data
 
 
-class Feed(LightningDataModule):
+class TrainingData(LightningDataModule):
     """The rest of a run's micro-steps, from the trainer's `global_step` to its `max_steps`."""
 
     def __init__(self, data: Data):

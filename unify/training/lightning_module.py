@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from unify.assembly.sharding import gather_again
 from unify.batch import Batch
-from unify.distributed.ranks import any_of, gathered, ranks, whole
+from unify.distributed.ranks import all_gather, any_rank, full_tensor, ranks
 from unify.nn.frozen import kept_state, load_kept, sources
 from unify.nn.losses import weighted
 from unify.noise import Noise, stable_seed
@@ -28,7 +28,7 @@ from unify.training.finite_guard import NonFiniteError, check_gradient, check_te
 from unify.training.optimizer import parameter_groups, swap_ema, update_ema, warmup_cosine
 
 
-class Experiment(L.LightningModule):
+class TrainingModule(L.LightningModule):
     """Steps a `Trainable`. After each optimizer step:
 
     `last` holds its metrics (detached scalars), `sample_ids` the keys of the rows it consumed by
@@ -143,11 +143,11 @@ class Experiment(L.LightningModule):
         """Clip the norm of the whole gradient; a non-finite one stops the run before the update."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip or math.inf)
-        self._norm = whole(norm)
+        self._norm = full_tensor(norm)
         with self._refusing():
             check_gradient(self._norm, [key for keys in self._ids.values() for key in keys])
-        if any_of(bool(self._refused)):
-            told = [f"rank {r}: {why}" for r, why in enumerate(gathered(self._refused)) if why]
+        if any_rank(bool(self._refused)):
+            told = [f"rank {r}: {why}" for r, why in enumerate(all_gather(self._refused)) if why]
             raise NonFiniteError("; ".join(told))
 
     def optimizer_step(self, *args, **kwargs) -> None:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from unify.distributed.ranks import local
+from unify.distributed.ranks import local_shard
 from unify.schema.experiment import Optimizer
 
 MATRICES = (  # kinds of layers, and the parameter that decay acts on
@@ -74,8 +74,8 @@ def update_ema(optimizer: torch.optim.Optimizer, decay: float) -> None:
             state["ema"] = parameter.detach().clone()
     step = float(states[0]["step"])
     share = min(decay, (1 + step) / (10 + step))
-    averages = [local(state["ema"]) for state in states]
-    torch._foreach_lerp_(averages, [local(p) for p in parameters], 1 - share)
+    averages = [local_shard(state["ema"]) for state in states]
+    torch._foreach_lerp_(averages, [local_shard(p) for p in parameters], 1 - share)
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceSt
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
-from unify.distributed.ranks import World, agreed, device_of, is_first, ranks
+from unify.distributed.ranks import World, all_or_error, device_of, is_first, ranks
 from unify.nn.frozen import names_of_one
 from unify.schema.experiment import Machine
 
@@ -110,7 +110,7 @@ class ByName(Strategy):
     ) -> None:
         """With `deferred`, tensors are copied into host memory, and `write` writes them later."""
         self._folder = Path(filepath)
-        agreed(lambda: _save_rest(checkpoint, self._folder) if is_first() else None)
+        all_or_error(lambda: _save_rest(checkpoint, self._folder) if is_first() else None)
         self._kept = self._tensors()
         if self.deferred:
             self._kept = DefaultStager(StagingOptions(False, False, False, False)).stage(self._kept)

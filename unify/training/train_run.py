@@ -21,17 +21,17 @@ from unify.config import (
     save,
 )
 from unify.distributed.ranks import (
-    gathered,
+    all_gather,
+    barrier,
+    broadcast_first,
     is_first,
     join,
-    together,
-    told,
-    with_the_others,
+    lost_ranks_as_error,
     world,
 )
 from unify.paradigm import Fitted
 from unify.runs.equal_training import adopt, belongs, same_training
-from unify.runs.folder import Run, completed, ended, parameter_counts
+from unify.runs.folder import Run, finished_or_stopped, is_finished, parameter_counts
 from unify.runs.lookup import needed_configs, run_of
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
@@ -50,9 +50,11 @@ def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
     One that another process is training is waited for.
     """
     parts = needed_configs(config)
-    needed = {path: completed(train(part, say, wait=True)) for path, part in parts.items()}
+    needed = {
+        path: finished_or_stopped(train(part, say, wait=True)) for path, part in parts.items()
+    }
     weights = {path: run.info["weights"] for path, run in needed.items()} if is_first() else {}
-    return run_of(config, told(weights)), needed
+    return run_of(config, broadcast_first(weights)), needed
 
 
 def train(
@@ -63,7 +65,7 @@ def train(
     `wait` for another process that writes the run. ValueError for what the user can mend; the run
     folder then says `failed`.
     """
-    with with_the_others():
+    with lost_ranks_as_error():
         return _train(config, say, watchers, wait)
 
 
@@ -72,11 +74,11 @@ def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool)
     _agree(dict(flatten(config)), "was started with")
     run, needed = locate(config, say)
     _agree({"data": run.folder.name}, "reads other data:")
-    with nullcontext() if ended(run) else run.writing(wait), _in_words(run):
-        if ended(run):  # perhaps only now, by the process that was waited for
+    with nullcontext() if is_finished(run) else run.writing(wait), _in_words(run):
+        if is_finished(run):  # perhaps only now, by the process that was waited for
             say(f"{run.folder}: trained already")
             return run
-        other = told(same_training(run, config) if is_first() else None)
+        other = broadcast_first(same_training(run, config) if is_first() else None)
         if other:
             _adopt(run, other, config, needed, say)
             return run
@@ -98,7 +100,7 @@ def _start(machine: Config, say: Say) -> Say:
 
 def _agree(mine: dict[str, Any], says: str) -> None:
     """ValueError, on all ranks, naming the first thing in which one differs from the first rank."""
-    first, *others = gathered(mine)
+    first, *others = all_gather(mine)
     for rank, other in enumerate(others, 1):
         for key in sorted(first.keys() | other.keys()):
             if first.get(key) != other.get(key):
@@ -151,7 +153,7 @@ def _adopt(run: Run, other: Run, config: Config, needed: dict[str, Run], say: Sa
     if is_first():
         say(adopt(run, other, config, needed))
         ship(run.folder, config["machine"]["tracker"], config["machine"]["runs"])
-    together()
+    barrier()
 
 
 def _finish(
@@ -202,7 +204,7 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
         environment=environment(),
         started=_now(),
     )
-    return told(run.info if is_first() else {})
+    return broadcast_first(run.info if is_first() else {})
 
 
 def _now() -> str:

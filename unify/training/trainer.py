@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.strategies import Strategy
 
 from unify.assembly.sharding import recompute, shard, units_of
-from unify.distributed.ranks import is_first, told, world
+from unify.distributed.ranks import broadcast_first, is_first, world
 from unify.evaluation.score_run import preview, subject_of
 from unify.nn.attention import set_backend
 from unify.nn.init import initialise
@@ -27,8 +27,8 @@ from unify.tokenizer import ImageTokenizer, TextTokenizer
 from unify.training.callbacks import Health, Recorder, SampleGrids
 from unify.training.checkpointing import Checkpoints
 from unify.training.gradient_cosines import Gradients
-from unify.training.lightning_data import Feed
-from unify.training.lightning_module import Experiment
+from unify.training.lightning_data import TrainingData
+from unify.training.lightning_module import TrainingModule
 from unify.training.strategies import Sharded, environment_of, strategy_of
 from unify.training.validation import Validation, best_step
 
@@ -53,7 +53,7 @@ def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> b
     place = partial(shard, seed=recipe.seeds.init) if isinstance(strategy, Sharded) else None
     if place is None:
         initialise(recipe.model, recipe.seeds.init)
-    experiment = Experiment(
+    experiment = TrainingModule(
         recipe.model,
         recipe.loss_weights,
         recipe.optimizer,
@@ -65,11 +65,11 @@ def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> b
     recipe.data.prepare(recipe.seeds.data, machine.workers, machine.timeout)
     callbacks = [*watchers, *_callbacks(run, recipe, experiment, say)]
     trainer = _trainer(machine, recipe, strategy, callbacks, run.folder)
-    newest = told(latest_valid(run.folder / "checkpoints") if is_first() else None)
+    newest = broadcast_first(latest_valid(run.folder / "checkpoints") if is_first() else None)
     if newest is not None:
         say(f"resuming from {newest}")
     path = newest / STATE if newest else None
-    trainer.fit(experiment, Feed(recipe.data), ckpt_path=path, weights_only=True)
+    trainer.fit(experiment, TrainingData(recipe.data), ckpt_path=path, weights_only=True)
     if experiment.rows_per_step:  # 0 where all steps had been made before
         run.update(
             rows_per_step=experiment.rows_per_step,
@@ -92,7 +92,7 @@ def calibrate(recipe: Recipe) -> None:
         recipe.model.calibrate(batch.segments[0].images)
 
 
-def _callbacks(run: Run, recipe: Recipe, experiment: Experiment, say: Say) -> list[L.Callback]:
+def _callbacks(run: Run, recipe: Recipe, experiment: TrainingModule, say: Say) -> list[L.Callback]:
     """What watches, records, draws and saves while a run trains."""
     journal, every = Journal(run.folder), recipe.logging
     subject = subject_of(recipe, recipe.seeds.init)

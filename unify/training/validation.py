@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from unify.data.module import Data
-from unify.distributed.ranks import gathered, in_step, ranks, world
+from unify.distributed.ranks import all_gather, in_step, ranks, world
 from unify.noise import Noise
 from unify.runs.checkpoint_folder import step_of, steps
 from unify.runs.journal import Journal
@@ -60,7 +60,7 @@ class Validation(EachStep):
                 for name, term in experiment.model.loss(batch, noise).items():
                     sums[name][0] += float(term.value.sum())
                     sums[name][1] += term.value.numel()
-        everyone = gathered(dict(sums))
+        everyone = all_gather(dict(sums))
         return {
             name: sum(each[name][0] for each in everyone) / sum(each[name][1] for each in everyone)
             for name in sums
