@@ -6,11 +6,11 @@ import re
 import pytest
 from places import ROOT
 from source_tree import (
+    files_of_tests,
     functions,
     imported_modules,
     lines_of_code,
     product_files,
-    files_of_tests,
     tree_of,
 )
 

@@ -1,20 +1,19 @@
 """One training under two names is done once, and each is scored as it asks."""
 
-from places import EXPERIMENTS
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from places import EXPERIMENTS
 
 from unify.assembly.assemble import open_run
 from unify.config import load_recipe
 from unify.evaluation.score_run import evaluate
 from unify.metrics.metric import Metric, proportion
-from unify.study.arms import plan
 from unify.runs.equal_training import reusable
 from unify.runs.folder import Run
+from unify.study.arms import plan
 from unify.study.run_study import run_study
 from unify.training.train_run import train
 

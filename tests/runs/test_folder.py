@@ -8,10 +8,10 @@ import signal
 import pytest
 import torch
 
+from unify.assembly.exported_weights import hash_files, load_export, save_export
 from unify.nn.frozen import freeze
 from unify.nn.init import initialise
 from unify.runs.folder import Run, parameter_counts
-from unify.assembly.exported_weights import hash_files, load_export, save_export
 from unify.tokenizers.text import BPE
 from unify.tokenizers.vq import VQ, FSQCodes, RotationCodebook
 

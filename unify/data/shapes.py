@@ -13,7 +13,6 @@ from functools import cached_property
 import numpy as np
 
 from unify.data.source import TASKS, Record, Source, Split
-from unify.data.world.drawn import TRIES, World
 from unify.data.world.questions import (
     QUESTIONS,
     Composition,
@@ -24,6 +23,7 @@ from unify.data.world.questions import (
     possible_edits,
 )
 from unify.data.world.scene import Scene
+from unify.data.world.streams import TRIES, World
 
 EVALUATION_RECORDS = 10_000  # of each split but train
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
-from unify.schema.completed import Config
 from unify.config import OUTSIDE_HASH, save
 from unify.runs.folder import Run
 from unify.runs.journal import FILE as JOURNAL
 from unify.runs.journal import Journal
+from unify.schema.completed import Config
 from unify.support.atomic_files import write_atomically
 from unify.support.environment import git_state
 

@@ -24,8 +24,8 @@ import torch
 from torch import nn
 
 from unify.distributed.ranks import (
-    is_first,
     broadcast_first,
+    is_first,
 )
 from unify.paradigm import Paradigm
 from unify.support.atomic_files import write_atomically
@@ -103,16 +103,6 @@ BUSY = "is being written by another process"
 def write_json(path: Path, content: Any) -> None:
     """Whole or not at all."""
     write_atomically(path, json.dumps(content, indent=1, default=str))
-
-
-
-
-
-
-
-
-
-
 
 
 def parameter_counts(model: Any) -> dict[str, int]:

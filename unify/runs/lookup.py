@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unify.schema.completed import Config
 from unify.config import (
     build,
     config_hash,
@@ -14,6 +13,7 @@ from unify.config import (
 from unify.data.module import Data
 from unify.runs.equal_training import same_training
 from unify.runs.folder import Run
+from unify.schema.completed import Config
 
 
 def run_of(config: Config, weights: dict[str, str]) -> Run:

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -35,9 +34,7 @@ from torch.nn import functional as F
 from unify.data.source import to_tensor
 from unify.data.world.language import place
 from unify.data.world.scene import Cell, Pattern, Scene, Thing
-
-if TYPE_CHECKING:
-    from unify.data.shapes import Shapes
+from unify.data.world.streams import World
 
 VERSION = 1  # raise it whenever a verdict could change
 FAR = 0.28
@@ -60,7 +57,7 @@ Reading = Thing | None | Unreadable  # of a place: a thing, empty, or unreadable
 class Checker:
     """Reads images of one world."""
 
-    def __init__(self, world: Shapes):
+    def __init__(self, world: World):
         self.board, self.renderer = world.board, world.renderer
         board = self.board
         kinds = [Pattern(s, c, z) for s in board.shapes for c in board.colors for z in board.sizes]
@@ -154,7 +151,7 @@ def _name(thing: Thing | None) -> str:
 
 
 def robustness(
-    world: Shapes,
+    world: World,
     noises: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6),
     blurs: Sequence[float] = (0.5, 1.0, 1.5, 2.0, 3.0),
     n: int = 500,
