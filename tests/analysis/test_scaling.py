@@ -9,7 +9,7 @@ import pytest
 import yaml
 from places import EXPERIMENTS
 
-from unify.analysis.scaling_laws import crossing, fit, logit, optimum
+from unify.analysis.scaling_laws import crossing, fit_polynomial, logit, optimum
 from unify.config import ConfigError, load_study
 from unify.report.figures import figures
 from unify.report.page import render
@@ -43,7 +43,7 @@ def test_the_best_size_of_a_known_law():
 def test_its_exponent():
     logs = [(math.log(c), sizes_around(c)) for c in BUDGETS]
     found = [optimum(s, [loss(n, math.exp(c)) for n in s]).size for c, (_, s) in logs]
-    line = fit([c for c, _ in logs], np.log(found).tolist(), 1)
+    line = fit_polynomial([c for c, _ in logs], np.log(found).tolist(), 1)
     assert line.coefficients[1] == pytest.approx(0.37 / (0.34 + 0.37), rel=0.01)
 
 
@@ -61,11 +61,11 @@ def test_least_squares_are_those_of_numpy_and_its_draws_of_student():
     generator = np.random.default_rng(0)
     x = generator.uniform(0, 3, 12)
     y = 2 - x + 0.5 * x**2 + generator.normal(0, 0.1, 12)
-    found = fit(x.tolist(), y.tolist(), 2)
+    found = fit_polynomial(x.tolist(), y.tolist(), 2)
     assert found.coefficients == pytest.approx(np.polynomial.polynomial.polyfit(x, y, 2))
     from scipy import stats
 
-    line = fit(x.tolist(), y.tolist(), 1)
+    line = fit_polynomial(x.tolist(), y.tolist(), 1)
     slope = stats.linregress(x, y)
     half = slope.stderr * stats.t.isf(0.025, 10)
     low, high = line.interval(1)
@@ -92,7 +92,7 @@ def test_interval_of_a_crossing_covers():
     for _ in range(trials):
         first = 1.5 * (xs - middle) + generator.normal(0, 0.2, len(xs))
         second = 0.5 * (xs - middle) + generator.normal(0, 0.2, len(xs))
-        one, other = (fit(xs.tolist(), y.tolist(), 1) for y in (first, second))
+        one, other = (fit_polynomial(xs.tolist(), y.tolist(), 1) for y in (first, second))
         low, high = crossing(one, other, [1e12, 9e12]).interval
         hits += low <= 4e12 <= high
     assert 0.92 <= hits / trials <= 0.985
@@ -100,15 +100,17 @@ def test_interval_of_a_crossing_covers():
 
 def test_a_crossing_is_inside_beyond_or_none():
     budgets, xs = [1e12, 1e13], np.log([1e12, 3e12, 1e13])
-    steep, flat = (fit(xs.tolist(), (s * (xs - math.log(5e12))).tolist(), 1) for s in (2, 1))
+    steep, flat = (
+        fit_polynomial(xs.tolist(), (s * (xs - math.log(5e12))).tolist(), 1) for s in (2, 1)
+    )
     found = crossing(steep, flat, budgets)
     assert found.budget == pytest.approx(5e12)
     assert not found.extrapolated
-    late = fit(xs.tolist(), (2 * (xs - math.log(1e14))).tolist(), 1)
-    low = fit(xs.tolist(), (0 * xs).tolist(), 1)
+    late = fit_polynomial(xs.tolist(), (2 * (xs - math.log(1e14))).tolist(), 1)
+    low = fit_polynomial(xs.tolist(), (0 * xs).tolist(), 1)
     assert crossing(late, low, budgets).extrapolated
-    above = fit(xs.tolist(), (2 * xs + 1).tolist(), 1)
-    below = fit(xs.tolist(), (2 * xs).tolist(), 1)
+    above = fit_polynomial(xs.tolist(), (2 * xs + 1).tolist(), 1)
+    below = fit_polynomial(xs.tolist(), (2 * xs).tolist(), 1)
     assert crossing(above, below, budgets).budget is None, "parallel"
 
 
@@ -116,7 +118,7 @@ def test_parallel_lines_have_no_bounded_crossing():
     generator = np.random.default_rng(3)
     xs = np.log(np.repeat([1e12, 3e12, 9e12], 3))
     one, other = (
-        fit(xs.tolist(), (level + xs + generator.normal(0, 0.3, 9)).tolist(), 1)
+        fit_polynomial(xs.tolist(), (level + xs + generator.normal(0, 0.3, 9)).tolist(), 1)
         for level in (0.0, 0.2)
     )
     assert crossing(one, other, [1e12, 9e12]).interval == (0.0, math.inf)
@@ -127,7 +129,7 @@ def test_lines_that_may_be_parallel_mostly_have_no_bounded_crossing():
     unbounded = 0
     for _ in range(200):
         one, other = (
-            fit(xs.tolist(), (level + xs + generator.normal(0, 0.3, 9)).tolist(), 1)
+            fit_polynomial(xs.tolist(), (level + xs + generator.normal(0, 0.3, 9)).tolist(), 1)
             for level in (0.0, 0.2)
         )
         unbounded += crossing(one, other, [1e12, 9e12]).interval == (0.0, math.inf)

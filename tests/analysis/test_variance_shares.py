@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from unify.analysis.variance_shares import EFFECTS, factors
+from unify.analysis.variance_shares import EFFECTS, variance_shares
 
 ARM = np.array([0.0, 1.0, 3.0])[:, None, None]
 CONDITION = np.array([0.0, 5.0])[None, :, None]
@@ -12,7 +12,7 @@ SEED = np.array([0.0, 0.5, 0.1, 0.2])[None, None]
 
 
 def test_an_additive_table_has_nothing_in_combination():
-    found = factors(ARM + CONDITION + SEED)
+    found = variance_shares(ARM + CONDITION + SEED)
     assert found.shares["both"] == pytest.approx(0, abs=1e-12)
     assert found.shares["rest"] == pytest.approx(0, abs=1e-12)
     spread = {"arm": 8 * np.var(ARM) * 3, "condition": 12 * np.var(CONDITION) * 2}
@@ -24,12 +24,12 @@ def test_an_additive_table_has_nothing_in_combination():
 
 def test_shares_add_up_to_one():
     values = np.random.default_rng(0).standard_normal((3, 4, 5))
-    assert sum(factors(values).shares.values()) == pytest.approx(1.0)
+    assert sum(variance_shares(values).shares.values()) == pytest.approx(1.0)
 
 
 def test_arms_that_change_places_are_all_combination():
     swapped = np.array([[1.0, 0.0], [0.0, 1.0]])[..., None].repeat(3, -1)
-    found = factors(swapped)
+    found = variance_shares(swapped)
     assert found.shares["both"] == pytest.approx(1.0)
     assert found.agreement == [-1.0]
 
@@ -47,7 +47,7 @@ def test_p_are_those_of_nested_least_squares_models():
         fitted = design @ np.linalg.lstsq(design, values.ravel(), rcond=None)[0]
         return float(((values.ravel() - fitted) ** 2).sum()), np.linalg.matrix_rank(design)
 
-    found = factors(values)
+    found = variance_shares(values)
     rest, rank = residual("seed", "arm", "condition", "both")
     for name, smaller in (
         ("both", ("seed", "arm", "condition")),
@@ -67,18 +67,18 @@ def test_false_positives_are_5_percent(seeds):
     for _ in range(2000):
         values = 3 * SEED[..., :1] + generator.standard_normal((3, 4, seeds))
         values += 2 * generator.standard_normal((1, 1, seeds))  # a seed is common to all cells
-        found.append([factors(values).p[name] < 0.05 for name in EFFECTS])
+        found.append([variance_shares(values).p[name] < 0.05 for name in EFFECTS])
     for share in np.mean(found, 0):
         assert 0.035 <= share <= 0.065
 
 
 def test_one_seed_is_tested_against_nothing():
-    found = factors(np.arange(6.0).reshape(2, 3, 1))
+    found = variance_shares(np.arange(6.0).reshape(2, 3, 1))
     assert set(found.p.values()) == {None}
     assert sum(found.shares.values()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4), (3, 1, 4)])
 def test_one_arm_or_condition_is_no_layout(shape):
-    assert factors(np.random.default_rng(0).standard_normal(shape)) is None
-    assert factors(np.zeros((2, 2, 2))) is None
+    assert variance_shares(np.random.default_rng(0).standard_normal(shape)) is None
+    assert variance_shares(np.zeros((2, 2, 2))) is None

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from unify.cli import app
 from unify.config import build_recipe, load_recipe
 from unify.costs import activation_memory as peak_module
-from unify.costs.gpu_forecast import Asked, Tries, forecast
+from unify.costs.gpu_forecast import Candidates, Hardware, forecast
 from unify.costs.gpu_forecast_text import lines
 from unify.costs.gpu_specs import GPUS, Gpu, step_seconds
 from unify.costs.rank_memory import PARTS, checkpoint_bytes
@@ -47,7 +47,7 @@ LARGE = {  # hundreds of megabytes, so that tensors are what a process grows by
 
 
 def asked(ranks=1, gpu="cpu", notice=120.0):
-    return Asked(ranks, gpu, mfu=0.4, written=1e9, notice=notice)
+    return Hardware(ranks, gpu, mfu=0.4, written=1e9, notice=notice)
 
 
 def tiny(name, *words):
@@ -55,7 +55,7 @@ def tiny(name, *words):
 
 
 def memory(config, ranks=1, **machine):
-    return Tries(config, asked(ranks)).under(machine).memory
+    return Candidates(config, asked(ranks)).under(machine).memory
 
 
 class Held(L.Callback):
@@ -84,7 +84,7 @@ def test_the_parts_are_those_of_a_real_run_and_so_is_its_checkpoint(name, tmp_pa
     wider = ["model.denoiser={width: 128}"] if name == "queries_dit" else ["model.trunk.dim=128"]
     config, held = tiny(name, *words, *wider, "steps=2"), Held()
     run = train(config, lambda _: None, [held])
-    tried = Tries(config, asked()).under({})
+    tried = Candidates(config, asked()).under({})
     for part in ("parameters", "gradients", "moments", "average", "frozen"):
         assert getattr(tried.memory, part) == getattr(held, part), part
     assert tried.memory.total == sum(getattr(tried.memory, part) for part in PARTS)
@@ -162,7 +162,7 @@ def test_what_is_said_to_help_helps_and_nothing_else(monkeypatch):
             assert tries.under(machine, times).memory.total <= usable, changes
         return found.remedies, "\n".join(lines({"arm": found}, asked(ranks, "small")))
 
-    cost, tries = cost_of(config), Tries(config, asked(2, "h100"))
+    cost, tries = cost_of(config), Candidates(config, asked(2, "h100"))
     need = tries.under({}).memory.total
     assert remedies(1.01 * need)[0] == []
     several, told = remedies(0.9 * need)

@@ -49,7 +49,7 @@ class Difference:
 
     @property
     def prompt_variance(self) -> float:
-        """Of the mean, by which prompts they were: more seeds do not lessen it."""
+        """Variance of the mean from the choice of prompts; more seeds do not lessen it."""
         return self.parts[1][0] if len(self.parts) > 1 else 0.0
 
     @property
@@ -70,7 +70,7 @@ class Difference:
 
     @cached_property
     def p(self) -> float | None:
-        """Of there being no difference: the tail at which the interval just reaches zero."""
+        """Two-sided p of no difference: the tail at which the interval just reaches zero."""
         if not self.parts:
             return None
         distance = abs(self.mean)
@@ -106,7 +106,10 @@ def _shift(t: float, df: int, tail: float) -> float:
 
 
 def paired(a: Sequence[float], b: Sequence[float]) -> Difference:
-    """From one score per seed [S], in the same order of seeds. ValueError if they are not."""
+    """Difference from one score per seed, a [S] and b [S] in the same order of seeds.
+
+    ValueError where the two have not as many scores.
+    """
     difference = _difference(a, b, 1)
     seeds, mean = len(difference), float(difference.mean())
     if seeds < 2:
@@ -116,7 +119,10 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Difference:
 
 
 def crossed(a: np.ndarray, b: np.ndarray) -> Difference:
-    """From one outcome per seed and prompt [S N]; both arms had the same seeds and prompts."""
+    """Difference from one outcome per seed and prompt, a [S N] and b [S N].
+
+    Both arms had the same seeds and the same prompts, in the same order.
+    """
     difference = _difference(a, b, 2)
     seeds, prompts = difference.shape
     mean = float(difference.mean())

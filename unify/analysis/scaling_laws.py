@@ -27,7 +27,7 @@ FAR = 1e3  # beyond so many times the budgets measured, a crossing is none
 
 
 @dataclass(frozen=True)
-class Fit:
+class Polynomial:
     """Least squares of y on powers of x: coefficients, lowest power first, and draws [DRAWS K] of
     them; without draws where nothing is left over to tell how far off they are."""
 
@@ -35,32 +35,45 @@ class Fit:
     draws: np.ndarray | None
 
     def interval(self, index: int) -> tuple[float, float] | None:
-        """95%, of one coefficient."""
+        """95% interval of one coefficient; None without a residual to draw from."""
         return None if self.draws is None else _quantiles(self.draws[:, index])
 
 
-def fit(x: Sequence[float], y: Sequence[float], degree: int, seed: int = 0) -> Fit | None:
-    """None for too few different x."""
+def fit_polynomial(
+    x: Sequence[float], y: Sequence[float], degree: int, seed: int = 0
+) -> Polynomial | None:
+    """Polynomial of `degree` through (x, y) by least squares, with draws of its coefficients.
+
+    Args:
+        x, y: one entry per run.
+        degree: 1 for a line, 2 for a parabola.
+        seed: of the draws from the coefficients' posterior (normal with an unknown variance).
+
+    Returns None where x has too few different values.
+    """
     if len(set(x)) <= degree:
         return None
     design = np.vander(np.asarray(x, float), degree + 1, increasing=True)
     solution = np.linalg.lstsq(design, np.asarray(y, float), rcond=None)[0]
     free = len(x) - degree - 1
     if free < 1:
-        return Fit(solution, None)
+        return Polynomial(solution, None)
     rest = np.asarray(y, float) - design @ solution
     covariance = np.linalg.inv(design.T @ design) * float(rest @ rest) / free
     generator = np.random.default_rng(seed)
     root = np.linalg.cholesky(covariance + 1e-300 * np.eye(degree + 1))
     normal = generator.standard_normal((DRAWS, degree + 1)) @ root.T
     spread = np.sqrt(free / generator.chisquare(free, (DRAWS, 1)))
-    return Fit(solution, solution + normal * spread)
+    return Polynomial(solution, solution + normal * spread)
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """Of one budget. `where`: `inside` the sizes tried, at their `edge`, or `none` where the losses
-    do not curve upwards; then it is the best size tried."""
+    """The best size at one budget.
+
+    `where`: `inside` the sizes tried, at their `edge`, or `none` where the losses do not curve
+    upwards; at the edge and without a curve it is the best size tried.
+    """
 
     size: float
     loss: float
@@ -69,11 +82,13 @@ class Optimum:
 
 
 def optimum(sizes: Sequence[float], losses: Sequence[float]) -> Optimum | None:
-    """The size of the lowest loss, by a parabola in log size; one entry per run. None for fewer
-    than three sizes."""
+    """The size of the lowest loss, by a parabola in log size (IsoFLOP, arXiv:2203.15556, fig. 3).
+
+    `sizes` and `losses` have one entry per run. None for fewer than three different sizes.
+    """
     logs = np.log(np.asarray(sizes, float))
     middle = float(logs.mean())
-    parabola = fit([float(x) - middle for x in logs], losses, 2)
+    parabola = fit_polynomial([float(x) - middle for x in logs], losses, 2)
     if parabola is None:
         return None
     c, b, a = parabola.coefficients
@@ -94,23 +109,26 @@ def optimum(sizes: Sequence[float], losses: Sequence[float]) -> Optimum | None:
 
 
 def logit(share: float, n: int) -> float:
-    """Of k out of n; half a count is added on both sides, so that 0 and 1 stay finite."""
+    """Log odds of `share` = k / n; half a count on either side keeps 0 and 1 finite."""
     hits = share * n
     return math.log((hits + 0.5) / (n - hits + 0.5))
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where two lines meet, as a budget. `budget` is None where they do not within `FAR` times the
-    budgets measured; `extrapolated`: outside of those."""
+    """The budget at which two lines meet.
+
+    `budget` is None where they do not meet within `FAR` times the budgets measured;
+    `extrapolated` says that it lies outside of these.
+    """
 
     budget: float | None
     interval: tuple[float, float] | None
     extrapolated: bool = False
 
 
-def crossing(first: Fit, second: Fit, budgets: Sequence[float]) -> Crossing:
-    """Of two lines over log budget. An end of the interval is 0 or infinite if it has none."""
+def crossing(first: Polynomial, second: Polynomial, budgets: Sequence[float]) -> Crossing:
+    """Crossing of two lines over log budget; an open end of the interval is 0 or infinite."""
     low, high = math.log(min(budgets)), math.log(max(budgets))
     (i, s), (j, r) = first.coefficients, second.coefficients
     at = (j - i) / (s - r) if s != r else math.inf
@@ -138,5 +156,5 @@ def _quantiles(values: np.ndarray) -> tuple[float, float]:
 
 
 def _exp(value: float) -> float:
-    """0 or infinite where no budget and no size is meant any more."""
+    """exp, with 0 and infinity for exponents that stand for no size or budget."""
     return 0.0 if value < -MOST else math.inf if value > MOST else math.exp(value)

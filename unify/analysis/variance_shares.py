@@ -21,7 +21,7 @@ EFFECTS = ("arm", "condition", "both")
 
 
 @dataclass(frozen=True)
-class Factors:
+class VarianceShares:
     """`shares` of the sum of squares, by effect, `seed` and `rest`; `p` of each effect, None where
     one seed leaves nothing to test against; `agreement`: tau of every two conditions."""
 
@@ -30,8 +30,11 @@ class Factors:
     agreement: list[float]
 
 
-def factors(values: np.ndarray) -> Factors | None:
-    """Of scores [A P S]; None for fewer than two arms or conditions, or where nothing varies."""
+def variance_shares(values: np.ndarray) -> VarianceShares | None:
+    """Variance shares of scores [A P S]: A arms, P conditions, S seeds.
+
+    None for fewer than two arms or conditions, or where nothing varies.
+    """
     arms, conditions, seeds = values.shape
     squares = _squares(values)
     total = sum(squares.values())
@@ -43,7 +46,7 @@ def factors(values: np.ndarray) -> Factors | None:
         "both": (arms - 1) * (conditions - 1),
         "rest": (arms * conditions - 1) * (seeds - 1),
     }
-    return Factors(
+    return VarianceShares(
         {name: square / total for name, square in squares.items()},
         {name: _p(squares, freedom, name) for name in EFFECTS},
         _agreement(values.mean(-1)),

@@ -49,10 +49,10 @@ def plan(
     if not gpus:
         typer.echo(_json(as_data(planned)) if as_json else "\n".join(lines(planned)))
         return 0
-    from unify.costs.gpu_forecast import Asked, forecasts
+    from unify.costs.gpu_forecast import Hardware, forecasts
     from unify.costs.gpu_forecast_text import lines as forecast_lines
 
-    asked = Asked(gpus, gpu, mfu, write_gbps * 1e9, notice)
+    asked = Hardware(gpus, gpu, mfu, write_gbps * 1e9, notice)
     found = forecasts(planned.arms, planned.costs, asked)
     if as_json:
         typer.echo(

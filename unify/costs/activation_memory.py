@@ -1,4 +1,4 @@
-"""What a training step holds beside the model, counted on tensors that have no memory.
+"""Memory that a training step takes beside the model, counted on tensors without memory.
 
 The real loss of a batch of the real shapes runs forward and backward on fake tensors (torch's
 FakeTensorMode: shape and type, no values), and every storage is counted from its making to its end.
@@ -48,7 +48,7 @@ Now = Counter[int]  # bytes by kind
 
 
 class Moment(NamedTuple):
-    """Of a micro-step: bytes that are there beside the model."""
+    """Bytes alive beside the model at one moment of a micro-step."""
 
     gradients: int  # of parameters, summed over all their uses
     copies: int  # weights in the precision of autocast
@@ -78,7 +78,13 @@ class Peak:
 def peak(
     recipe: Recipe, rows: Mapping[str, int], accumulates: bool = False, gpu: bool = False
 ) -> Peak:
-    """Of a micro-step with so many rows of each task; its model has no memory afterwards.
+    """Peak memory of a micro-step.
+
+    Args:
+        recipe: a built run; its model has no memory afterwards.
+        rows: rows of each task in the micro-step.
+        accumulates: whether gradients of earlier micro-steps are kept.
+        gpu: count attention as GPU kernels do it.
 
     The gradients of the step before are there in the forward pass, since Lightning drops them only
     after it; where a step `accumulates` over micro-steps, in the backward pass as well.
@@ -109,13 +115,16 @@ def peak(
 
 
 def _beside(now: Now) -> int:
-    """Neither model nor gradients."""
+    """Bytes that are neither model nor gradients."""
     return now[ACTIVATIONS] + now[COPIES]
 
 
 class Live(TorchDispatchMode):
-    """Bytes of the storages that are alive; since `restart`, what there was when most was:
-    `most` of everything, `beside` of what is neither model nor gradients."""
+    """Counts the bytes of storages that are alive.
+
+    `most` and `beside` are the counts at the peak since `restart`: the peak of everything, and that
+    of what is neither model nor gradients.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +136,7 @@ class Live(TorchDispatchMode):
         self.most, self.beside = Counter(self.now), Counter(self.now)
 
     def count(self, tensor: Tensor, kind: int) -> None:
-        """As this kind from now on."""
+        """Count the tensor's storage as `kind` from now on."""
         storage = tensor.untyped_storage()
         known = self.held.get(storage)
         if known is None:
@@ -158,7 +167,7 @@ class Live(TorchDispatchMode):
 
 
 def _forward(recipe: Recipe, rows: Mapping[str, int], live: Live) -> Now:
-    """One micro-step as `Experiment` makes it; what there was in the forward pass when most was."""
+    """Run one micro-step as `TrainingModule` does; the counts at the peak of its forward pass."""
     model = recipe.model
     assert isinstance(model, Trainable)
     for parameter in model.parameters():
@@ -177,13 +186,13 @@ def _forward(recipe: Recipe, rows: Mapping[str, int], live: Live) -> Now:
 
 
 def _precision(name: str) -> AbstractContextManager[None]:
-    """The trainer's: every use of a weight casts it anew, and keeps the copy for its gradient."""
+    """The trainer's autocast: each use of a weight casts it anew and keeps the copy."""
     mixed = MixedPrecision("bf16-mixed", "cpu")
     return mixed.forward_context() if name == mixed.precision else nullcontext()
 
 
 def _loss(recipe: Recipe, batches: Mapping[str, Batch]) -> Tensor:
-    """Weighted, of all tasks; without what is only recorded."""
+    """The weighted loss of all tasks, without the metrics that are only recorded."""
     terms: dict[str, list[Term]] = {}
     for batch in batches.values():
         for name, term in recipe.model.loss(batch, _Empty([()] * len(batch))).items():  # type: ignore[union-attr]
@@ -196,7 +205,7 @@ def _loss(recipe: Recipe, batches: Mapping[str, Batch]) -> Tensor:
 
 
 class _Empty(Noise):
-    """Of the right shapes."""
+    """Noise of the right shapes and no values."""
 
     def _draw(self, function: Any, name: str, shape: Any) -> Tensor:
         return torch.empty(len(self.rows), *shape)
@@ -215,7 +224,7 @@ def _batch(recipe: Recipe, task: str, n: int) -> Batch:
 
 
 def _hollow(model: nn.Module, live: Live) -> None:
-    """Parameters and buffers without memory, tied ones still tied; texts without their words."""
+    """Replace parameters and buffers by tensors without memory, tied by tied; encode no text."""
     fake: dict[int, tuple[Tensor, Tensor]] = {}  # by id, which its first half keeps from reuse
     tokenizers = model.tokenizers().values() if isinstance(model, Paradigm) else ()
     for tokenizer in tokenizers:
@@ -238,7 +247,7 @@ def _fake(tensor: Tensor) -> Tensor:
 
 
 def _encoded(texts: list[Any], length: int) -> tuple[Tensor, Tensor]:
-    """Of a text tokenizer: ids [B length] and valid [B length], whatever the texts are."""
+    """`encode` of a text tokenizer for any texts: zeros and trues [B length]."""
     shape = (len(texts), length)
     return torch.zeros(shape, dtype=torch.long), torch.ones(shape, dtype=torch.bool)
 
@@ -263,7 +272,7 @@ def _fused(recipe: Recipe) -> Iterator[None]:
 
 
 class _Kernel(torch.autograd.Function):
-    """What FlashAttention keeps: its inputs, its output and a number for each query
+    """Attention that keeps what FlashAttention does: inputs, output, a number for each query
     (arXiv:2307.08691)."""
 
     @staticmethod

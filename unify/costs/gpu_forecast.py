@@ -38,8 +38,8 @@ MOST = 64  # times as many GPUs are tried
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Where the runs are to go."""
+class Hardware:
+    """The machine that a forecast is made for."""
 
     ranks: int  # one for each GPU
     name: str  # of the GPU
@@ -53,8 +53,8 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """An arm under some settings, and what it holds."""
+class Candidate:
+    """An arm under some settings of `machine`, and the memory that it needs."""
 
     recipe: Recipe
     model: Trainable  # without memory
@@ -67,7 +67,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of one arm; None: not known."""
+    """Memory and time of one arm on that machine; None where not known."""
 
     memory: Memory  # of the rank that holds most
     usable: float | None  # bytes of a GPU
@@ -85,16 +85,19 @@ class Forecast:
 
     @property
     def saves(self) -> bool:
-        """The step under way included, after which it saves."""
+        """Whether a save, after the step under way, ends within the notice."""
         return self.save + (self.step or 0) <= self.notice
 
     def plain(self) -> dict[str, Any]:
         return {**asdict(self), "total": self.memory.total, "fits": self.fits, "saves": self.saves}
 
 
-def forecast(config: Config, cost: Cost, asked: Asked) -> Forecast | None:
-    """None for what is fitted without gradients. ValueError if ranks cannot share a step's rows."""
-    tries = Tries(config, asked)
+def forecast(config: Config, cost: Cost, asked: Hardware) -> Forecast | None:
+    """Forecast of one arm; None for a model that is fitted without gradients.
+
+    ValueError where the ranks cannot share the rows of a step evenly.
+    """
+    tries = Candidates(config, asked)
     if tries.fitted:
         return None
     tried = tries.under({})
@@ -120,9 +123,9 @@ def forecast(config: Config, cost: Cost, asked: Asked) -> Forecast | None:
 
 
 def forecasts(
-    arms: Mapping[str, Config], costs: Mapping[str, Cost], asked: Asked
+    arms: Mapping[str, Config], costs: Mapping[str, Cost], asked: Hardware
 ) -> dict[str, Forecast]:
-    """Of every arm that is trained by gradients. ValueError names the arm that cannot be told."""
+    """Forecasts by arm, of those trained by gradients; a ValueError names its arm."""
     found = {}
     for arm, config in arms.items():
         try:
@@ -134,7 +137,7 @@ def forecasts(
     return found
 
 
-def _step(tried: Tried, cost: Cost, asked: Asked) -> float | None:
+def _step(tried: Candidate, cost: Cost, asked: Hardware) -> float | None:
     """Seconds of an optimizer step, frozen tokenizers included."""
     if asked.gpu is None:
         return None
@@ -145,10 +148,10 @@ def _step(tried: Tried, cost: Cost, asked: Asked) -> float | None:
     return step_seconds(asked.gpu, tried.ranks, flops, between, asked.mfu, fp32)
 
 
-class Tries:
+class Candidates:
     """One arm under several settings; a micro-step of a size is counted once."""
 
-    def __init__(self, config: Config, asked: Asked):
+    def __init__(self, config: Config, asked: Hardware):
         self.config, self.asked = config, asked
         self.peaks: dict[Any, tuple[Trainable, Peak]] = {}
         recipe = self._build({})
@@ -161,9 +164,11 @@ class Tries:
         config = {**self.config, "machine": {**self.config["machine"], **changes}}
         return build_recipe(config, _as_loaded, construct=construct)
 
-    def under(self, changes: Changes, times: int = 1) -> Tried:
-        """With other settings of `machine`, on `times` as many GPUs. ValueError where the rows of a
-        step cannot be shared evenly."""
+    def under(self, changes: Changes, times: int = 1) -> Candidate:
+        """The arm with `changes` to `machine`, on `times` as many GPUs.
+
+        ValueError where the ranks cannot share the rows of a step evenly.
+        """
         ranks = times * self.asked.ranks
         recipe = self._build({**changes, "devices": ranks, "nodes": 1})
         micro_steps = accumulation(self.tasks, recipe.machine, self.group)
@@ -178,7 +183,7 @@ class Tries:
         half_on_cpu = self.asked.gpu is None and recipe.machine.precision == "bf16-mixed"
         kernels = KERNELS if half_on_cpu else 0
         memory = memory_of(model, counted, ranks, sharded, bool(recipe.ema), kernels)
-        return Tried(recipe, model, counted, memory, ranks, sharded, micro_steps)
+        return Candidate(recipe, model, counted, memory, ranks, sharded, micro_steps)
 
     def _peak(
         self, recipe: Recipe, share: dict[str, int], accumulates: bool

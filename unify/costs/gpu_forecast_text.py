@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from unify.costs.gpu_forecast import Asked, Changes, Forecast
+from unify.costs.gpu_forecast import Changes, Forecast, Hardware
 from unify.costs.gpu_specs import GIB, NODE
 from unify.costs.rank_memory import PARTS
 
@@ -21,7 +21,7 @@ LABELS = {
 }
 
 
-def lines(forecasts: Mapping[str, Forecast], asked: Asked) -> list[str]:
+def lines(forecasts: Mapping[str, Forecast], asked: Hardware) -> list[str]:
     """The table, then a verdict for each arm; arms that are not trained by gradients have none."""
     each, gpu = list(forecasts.values()), asked.gpu
     table: list[list[str]] = [["", *forecasts]]

@@ -1,4 +1,4 @@
-"""What GPUs can do, by NVIDIA's data sheets (SXM modules), and how long a step takes at that.
+"""GPUs by NVIDIA's data sheets (SXM modules), and the time of a step on them.
 
     seconds = max(FLOPs / (ranks * peak * utilisation), bytes between ranks / link)
 
@@ -33,7 +33,7 @@ class Gpu:
 
     @property
     def usable(self) -> float:
-        """Bytes for tensors."""
+        """Bytes that tensors can have."""
         return FILLED * (self.memory - RESERVED)
 
 
@@ -46,14 +46,14 @@ CPU = "cpu"  # memory alone is told: of no known size, at no known speed
 
 
 def gpu_of(name: str) -> Gpu | None:
-    """None for a CPU. ValueError names what there is."""
+    """The GPU of a name, None for `cpu`. ValueError lists the names for any other."""
     if name != CPU and name not in GPUS:
         raise ValueError(f"--gpu {name}: not known; choose one of {', '.join([*GPUS, CPU])}")
     return GPUS.get(name)
 
 
 def found_gpu() -> Gpu | None:
-    """What this process computes on, if it is known here."""
+    """The GPU of this process, if it is in `GPUS`."""
     import torch  # the command line lists the names without it
 
     name = torch.cuda.get_device_name().lower() if torch.cuda.is_available() else ""
@@ -63,6 +63,13 @@ def found_gpu() -> Gpu | None:
 def step_seconds(
     gpu: Gpu, ranks: int, flops: float, travels: float, mfu: float, fp32: bool
 ) -> float:
-    """Of an optimizer step of all ranks together; `travels`: bytes in and out of a rank."""
+    """Seconds of one optimizer step, by compute or by communication, whichever takes longer.
+
+    Args:
+        flops: of the step, all ranks together.
+        travels: bytes in and out of one rank.
+        mfu: share of the peak FLOP/s that is reached.
+        fp32: whether matrix products are in fp32.
+    """
     link = gpu.link if ranks <= NODE else NETWORK
     return max(flops / (ranks * (gpu.fp32 if fp32 else gpu.bf16) * mfu), travels / link)

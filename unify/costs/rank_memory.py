@@ -1,4 +1,4 @@
-"""What a rank holds, by part, and what of it a checkpoint writes: bytes, from shapes alone.
+"""Memory of a rank by part, and the size of its checkpoint: bytes, from shapes alone.
 
 Of P parameters, T of them trained, on N ranks (AdamW, fp32 master weights):
 
@@ -126,7 +126,7 @@ def checkpoint_bytes(model: nn.Module, peak: Peak, average: bool) -> int:
 
 
 def host_bytes(model: nn.Module, checkpoint: int, ranks: int, sharded: bool, workers: int) -> int:
-    """Of one rank: its process and workers, and the more of loading the model and saving it.
+    """Host memory of one rank: process, workers, and the larger of loading and saving the model.
 
     What brings weights counts whole on every rank, though files of fp32 are mapped, and shared; all
     else under fsdp unit by unit. A save is a copy of what the rank holds, and the bytes of the file

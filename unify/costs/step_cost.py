@@ -1,4 +1,4 @@
-"""What a run costs, known before it runs; and the steps that a budget buys.
+"""Cost of a run before it runs, and the number of steps that a budget buys.
 
     steps = round((budget - charged) / cost of a step)
 
@@ -35,7 +35,7 @@ from unify.tokenizer import ImageTokenizer, TextTokenizer
 
 @dataclass
 class TaskCost:
-    """Of one task in one optimizer step."""
+    """Cost of one task in one optimizer step."""
 
     rows: int
     tokens: int
@@ -47,7 +47,7 @@ class TaskCost:
 
 @dataclass
 class Cost:
-    """Of a run: what a step takes of each task, and what had to be trained before."""
+    """Cost of a run: of a step by task, and of the runs that had to be trained before."""
 
     steps: int
     tasks: dict[str, TaskCost]
@@ -85,12 +85,15 @@ class Cost:
         return sum(run.steps * (run.training + run.encoding) for run in self.needed.values())
 
     def total(self, quantity: str, budget: Budget | None = None) -> float:
-        """Of the whole run; FLOPs with what else a budget charges, of its task alone."""
+        """Amount of `quantity` in the whole run, as the budget counts it."""
         charged = budget is not None and "needed" in budget.charge and quantity == "flops"
         return self.steps * self.step(quantity, budget) + charged * self.before
 
     def step(self, quantity: str, budget: Budget | None = None) -> float:
-        """ValueError if the budget is of a task that is not trained."""
+        """Amount of `quantity` in one step.
+
+        ValueError for a budget of a task that is not trained.
+        """
         if quantity == "steps":
             return 1.0
         task, charge = (budget.task, budget.charge) if budget else ("", [])
@@ -107,7 +110,7 @@ def cost_of(
     needed: Mapping[str, Cost] | None = None,
     load_weights: LoadWeights | None = None,
 ) -> Cost:
-    """Of a completed configuration; its parts are built without memory, and nothing is trained.
+    """Cost of a completed configuration; parts are built without memory, nothing is trained.
 
     What texts are padded with is known where their tokenizer's vocabulary is loaded.
     """
@@ -119,7 +122,7 @@ def cost_of(
 
 
 def tasks_of(recipe: Recipe) -> dict[str, TaskCost]:
-    """Of one optimizer step."""
+    """Cost of one optimizer step, by task."""
     model, tasks = recipe.model, {}
     if isinstance(model, Trainable):
         for task, rows in recipe.data.tasks.items():
@@ -136,7 +139,7 @@ def tasks_of(recipe: Recipe) -> dict[str, TaskCost]:
 
 
 def first_rows(recipe: Recipe, task: str, rows: int) -> Batch:
-    """Of the training split, on the model's device."""
+    """The first rows of the training split, on the model's device."""
     assert isinstance(recipe.model, Trainable)
     there = recipe.data.source.size(task, "train")
     batch = recipe.data.batch(task, "train", [index % there for index in range(rows)])
@@ -162,7 +165,10 @@ def _computed(model: Trainable, batch: Batch) -> float:
 
 
 def _useful(model: Trainable, batch: Batch) -> float | None:
-    """Of every row cut to its own texts, without the images that it lacks."""
+    """FLOPs with each row cut to its own texts, and without the images that it lacks.
+
+    None where a text tokenizer's vocabulary is not known yet.
+    """
     parts = model.tokenizers().values() if isinstance(model, Paradigm) else ()
     tokenizer = next((part for part in parts if isinstance(part, TextTokenizer)), None)
     columns = [_sizes(column, tokenizer) for column in batch.segments]
@@ -180,7 +186,7 @@ def _useful(model: Trainable, batch: Batch) -> float | None:
 
 
 def _sizes(column: Segment, tokenizer: TextTokenizer | None) -> list[int] | None:
-    """By row: tokens of a text, or whether there is an image."""
+    """Per row, the tokens of a text, or 1 where there is an image; None if not known."""
     if column.kind == "image":
         return column.present.int().tolist()
     if tokenizer is None or (isinstance(tokenizer, Fitted) and not tokenizer.fitted):

@@ -1,5 +1,7 @@
-"""How long a run takes on this machine: as long as one of its arm that is there took, or what a few
-of its steps take, forward and backward, times their number."""
+"""Time of a run on this machine: that of finished runs of its arm, or a few steps timed.
+
+Timed steps are forward and backward passes on the run's own first rows.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,13 @@ from unify.schema.experiment import Recipe
 REPEATS = 3  # timed steps, after one that is not
 
 
-def spent(runs: Iterable[Run]) -> float | None:
+def mean_train_seconds(runs: Iterable[Run]) -> float | None:
     """Mean seconds of training of the runs that are finished; None without any."""
     known = [run.info["train_seconds"] for run in runs if run.finished]
     return statistics.mean(known) if known else None
 
 
-def measured(config: dict[str, Any], needed: dict[str, Run]) -> float:
+def measured_seconds(config: dict[str, Any], needed: dict[str, Run]) -> float:
     """Seconds of a whole run, from a few steps of its untrained model on its own first rows."""
     recipe = assemble(config, needed)
     model = recipe.model
@@ -44,7 +46,7 @@ def measured(config: dict[str, Any], needed: dict[str, Run]) -> float:
 
 
 def _step(recipe: Recipe, model: Trainable) -> float:
-    """Seconds of one: every task's batch made, its loss and gradient; no optimizer."""
+    """Seconds of one step: batches of every task, losses and gradients; no optimizer."""
     start, rows = time.perf_counter(), dict[str, list[Term]]()
     device = next(model.parameters()).device
     mixed = recipe.machine.precision == "bf16-mixed"

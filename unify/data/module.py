@@ -47,7 +47,7 @@ class Data:
             raise ValueError(f"data.lengths: no text field {name!r}; there are {sorted(fields)}")
 
     def prepare(self, seed: int, workers: int = 0, timeout: float = 0.0) -> None:
-        """What training reads with: the data seed, loader processes.
+        """Set how training reads: data seed, loader processes, timeout.
 
         A process that has no batch in `timeout` seconds is an error; 0 waits without end.
         """

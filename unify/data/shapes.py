@@ -101,7 +101,7 @@ class Shapes(World, Source):
         return compose(self.board, self.scene(split, index), self._rng("compose", split, index))
 
     def _compose(self, split: Split, index: int):
-        """As many sources as a scene may have things; those that this one lacks are None."""
+        """One source for each thing that a scene may have; None where this scene has fewer."""
         made = self.composed(split, index)
         shown = [self.render(scene) for scene in made.sources]
         absent = [None] * (self.board.objects[1] - len(shown))

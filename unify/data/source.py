@@ -1,4 +1,4 @@
-"""Where records come from, and which tasks there are.
+"""Sources of records, and the tasks that they serve.
 
 A `Source` answers `record(task, split, index)` deterministically: the embedded world draws the
 record, tar shards read it. `TASKS` says how the records of a task become a `Batch`.
@@ -47,7 +47,7 @@ class Source(ABC):
 
     @abstractmethod
     def size(self, task: str, split: Split) -> int:
-        """How many records the split of the task has."""
+        """Number of records of a task in a split."""
 
     @abstractmethod
     def record(self, task: str, split: Split, index: int) -> Record:

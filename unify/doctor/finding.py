@@ -1,4 +1,4 @@
-"""What a check returns, and what checks share."""
+"""The finding that a check returns, and helpers of checks."""
 
 from __future__ import annotations
 

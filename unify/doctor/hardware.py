@@ -1,4 +1,4 @@
-"""What computes here, whether it computes right, and whether ranks can exchange."""
+"""Checks of devices: which there are, that they compute right, that ranks can exchange."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def _watch(processes: list[subprocess.Popen], deadline: float) -> tuple[int | No
 
 
 def _last_line(log: IO[str]) -> str:
-    """What a rank said last, which is an error rather than the stack below it."""
+    """The last line that a rank printed: its error rather than the stack above it."""
     log.seek(0)
     lines = [line for line in log.read().splitlines() if line.strip()]
     lines = [line for line in lines if "Error" in line] or lines

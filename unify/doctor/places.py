@@ -1,4 +1,4 @@
-"""Where runs are written, where the journal is sent, and what this host gives a process."""
+"""Checks of places: the folder of runs, the tracker, and the limits of this host."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _file_system(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
 
 
 def seen_by_all(folder: Path) -> list[Finding]:
-    """In a step of several tasks: whether all see one folder, and one's lock keeps others out."""
+    """Check, in a step of several tasks, that all see one folder and that locks hold."""
     here, world = seat()
     if world.size == 1:
         return []
@@ -183,7 +183,7 @@ def _await(paths: list[Path], seconds: float) -> list[Path]:
 
 
 def tracker(setting: str, runs: Path) -> list[Finding]:
-    """Whether MLflow can be reached where `machine.tracker` says; nothing is written there."""
+    """Check that MLflow answers where `machine.tracker` says; nothing is written there."""
     from unify.tracking.mlflow_process import store_uri
 
     uri = store_uri(setting, runs)

@@ -1,4 +1,4 @@
-"""What SLURM here has, whether it gives notice before it takes a job down, and this job."""
+"""Checks of SLURM: partitions, notice before a preemption, and the job around this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN = 8  # partitions
 
 
 def cluster(environment: Mapping[str, str] = os.environ) -> list[Finding]:
-    """Its commands, its partitions, and how it preempts; none is well, too."""
+    """Check commands, partitions and preemption; a machine without SLURM is fine."""
     lacks = [c for c in ("srun", "sbatch", "sinfo", "scontrol") if not shutil.which(c)]
     if len(lacks) == 4:
         if "SLURM_JOB_ID" not in environment:
@@ -68,7 +68,7 @@ def _partitions(rows: list[str], version: str) -> Finding:
 
 
 def _notice(settings: Mapping[str, str]) -> Finding:
-    """Whether a job that is preempted may save first."""
+    """Check that a preempted job gets time to save."""
     kind, mode = settings.get("PreemptType", ""), settings.get("PreemptMode", "")
     if kind in ("", "(null)", "preempt/none") or mode in ("OFF", "GANG"):
         return Finding("preemption", "ok", "none: a job runs until its time is up")

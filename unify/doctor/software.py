@@ -54,7 +54,7 @@ def _python(specifier: str) -> Finding:
 
 
 def _wrong(requirement: Requirement) -> str:
-    """What is there instead of a package that is required; empty where it is met."""
+    """What is installed instead of the required version; empty where that is met."""
     try:
         there = version(requirement.name)
     except PackageNotFoundError:
@@ -95,7 +95,7 @@ def _extras(needed: Sequence[Requirement]) -> list[Finding]:
 
 
 def vision() -> list[Finding]:
-    """Whether torchvision's operators load: without them Lightning cannot be imported either."""
+    """Check that torchvision's operators load: without them Lightning cannot be imported."""
     both = f"torchvision {version('torchvision')} beside torch {version('torch')}"
     try:
         import torch
@@ -109,7 +109,7 @@ def vision() -> list[Finding]:
 
 
 def compiler() -> list[Finding]:
-    """Whether torch.compile, and with it FlexAttention on GPUs, has a compiler and headers."""
+    """Check the compiler and headers that torch.compile, and so FlexAttention, needs."""
     import torch
 
     named = os.environ.get("CXX", "")

@@ -1,4 +1,4 @@
-"""What a paradigm draws from an image alone, against that image.
+"""Pictures drawn from an image alone, compared with that image.
 
 copy/psnr, /exact    dB; share read as the scene of the original
 """

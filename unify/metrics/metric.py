@@ -1,4 +1,4 @@
-"""What a metric is: it measures a trained model and returns scores with counts and intervals."""
+"""The contract of a metric: a trained model -> scores with counts, intervals and passports."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Grid:
 
 @dataclass
 class Subject:
-    """What is measured: a model in eval mode, its data, the sampler of this run."""
+    """The subject of a measurement: a model in eval mode, its data, the sampler of its run."""
 
     model: Trainable
     source: Source

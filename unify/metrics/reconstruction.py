@@ -1,4 +1,4 @@
-"""How well an image tokenizer gives images back: the ceiling of everything built on it.
+"""Reconstruction by an image tokenizer: the ceiling of every model built on it.
 
 B images, K codes.
 

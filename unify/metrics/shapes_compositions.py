@@ -45,7 +45,7 @@ class Composed:
         return cls(batch, made, right, stamp)
 
     def score(self, name: str, things: int | None = None) -> Score:
-        """Of all rows, or of those with so many sources."""
+        """Score of all rows, or of those with `sources` sources."""
         counts = torch.stack([column.present for column in self.batch.segments[:-2]]).sum(0)
         kept = [things in (None, count) for count in counts.tolist()]
         hits = [hit for hit, keep in zip(self.right, kept, strict=True) if keep]

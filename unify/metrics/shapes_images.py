@@ -59,7 +59,7 @@ def records_of(world: Shapes, task: str, split: Split, n: int) -> list[Record]:
 
 
 def passport(subject: Subject, asked: Sequence[object], sampling: dict) -> dict:
-    """How a score was measured."""
+    """Passport of a score: prompts, sampler, seeds and checker that it was measured with."""
     prompts = digest("\n".join(map(str, asked)).encode())
     seeds = "stable_seed(evaluation seed, what, row)"
     return {"prompt_set": prompts, "sampler": dict(sampling), "seeds": seeds, "checker": VERSION}
@@ -200,7 +200,7 @@ def variety(world: Shapes, drawn: Drawn, stamp: dict) -> list[Score]:
 
 
 def _options(world: Shapes, attribute: str, asked: Pattern) -> int:
-    """How many values training has for an attribute of the thing that is asked for."""
+    """Number of values that training has for an attribute of the thing asked for."""
     board = world.board
     if attribute == "color":
         return sum(shape == asked.shape for _, shape in board.pairs)

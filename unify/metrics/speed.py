@@ -1,4 +1,4 @@
-"""How fast a model generates on the machine of the evaluation.
+"""Speed of generation on the machine of the evaluation.
 
 generate/images_per_s, /texts_per_s    median of the repeats, and the slowest and fastest
 """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unify.analysis.variance_shares import Factors, factors
+from unify.analysis.variance_shares import VarianceShares, variance_shares
 from unify.report.differences import is_known
 from unify.report.html import Html, Node, join, tag
 from unify.report.study_records import StudyRecord
@@ -47,7 +47,7 @@ def _outcome(study: StudyRecord, line: Line, arms: list[str], points: list[str])
         for p in points
     ]
     values = _complete(cells, arms, points)
-    found = None if values is None else factors(values)
+    found = None if values is None else variance_shares(values)
     words = "Not every arm has a score under every condition." if found is None else sentence(found)
     return [tag("h3", line.metric), facts(["", *arms], rows), tag("p", words)]
 
@@ -67,7 +67,7 @@ def _complete(
     return np.array([[[scores[a, p][s] for s in seeds] for p in points] for a in arms])
 
 
-def sentence(found: Factors) -> str:
+def sentence(found: VarianceShares) -> str:
     """Of the variance, 62% lies between arms (p < 0.001), 30% between conditions ..."""
     said = []
     for name, words in NAMES.items():

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from unify.analysis.scaling_laws import Crossing, Fit, Optimum, crossing, fit, logit, optimum
+from unify.analysis.scaling_laws import (
+    Crossing,
+    Optimum,
+    Polynomial,
+    crossing,
+    fit_polynomial,
+    logit,
+    optimum,
+)
 from unify.report.html import Html, Node, join, tag
 from unify.report.study_records import RunRecord, StudyRecord
 from unify.report.tables import Line, facts
@@ -88,10 +96,12 @@ def _optima(places: Sequence[Place]) -> dict[float, Optimum]:
     return found
 
 
-def growth(one: Series) -> Fit | None:
+def growth(one: Series) -> Polynomial | None:
     """log N* over log C, where the best size lies inside of what was tried."""
     inside = {c: best for c, best in one.optima.items() if best.where == "inside"}
-    return fit([math.log(c) for c in inside], [math.log(b.size) for b in inside.values()], 1)
+    return fit_polynomial(
+        [math.log(c) for c in inside], [math.log(b.size) for b in inside.values()], 1
+    )
 
 
 def scores(one: Series, line: Line) -> tuple[list[float], list[float]]:
@@ -169,7 +179,7 @@ def _grows(one: Series) -> str:
 
 
 def _crossings(known: dict[str, Series], line: Line) -> list[str]:
-    fits = {arm: fit(*scores(one, line), 1) for arm, one in known.items()}
+    fits = {arm: fit_polynomial(*scores(one, line), 1) for arm, one in known.items()}
     out = []
     for (a, first), (b, second) in combinations(fits.items(), 2):
         if first is not None and second is not None:

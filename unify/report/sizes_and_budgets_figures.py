@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from unify.analysis.scaling_laws import fit
+from unify.analysis.scaling_laws import fit_polynomial
 from unify.report import sizes_and_budgets
 from unify.report.plots import log_axis
 from unify.report.study_records import StudyRecord
@@ -44,7 +44,7 @@ def _losses(known: dict[str, sizes_and_budgets.Series]) -> Figure:
             ys = [y for p in there for y in p.losses]
             axes.scatter(xs, ys, s=14, color=colour, label=si(budget))
             logs = np.log(xs) - np.log(xs).mean()
-            curve = fit(logs.tolist(), ys, 2)
+            curve = fit_polynomial(logs.tolist(), ys, 2)
             if curve is not None:
                 at = np.linspace(logs.min(), logs.max(), POINTS)
                 values = np.vander(at, 3, increasing=True) @ curve.coefficients
@@ -68,7 +68,7 @@ def _scores(known: dict[str, sizes_and_budgets.Series], line: Line) -> Figure:
             continue
         look: dict[str, Any] = {"color": ARMS_LIGHT[index % len(ARMS_LIGHT)]}
         axes.scatter(np.exp(xs), [_share(y) for y in ys], s=24, label=arm, **look)
-        through = fit(xs, ys, 1)
+        through = fit_polynomial(xs, ys, 1)
         if through is not None:
             at = np.linspace(min(xs), max(xs), POINTS)
             a, b = through.coefficients

@@ -133,7 +133,7 @@ def step_figures(file: str, overrides: list[str], steps: int) -> Figures:
 
 
 def peak_memory_gib() -> float:
-    """Of the accelerator where there is one, else of this process."""
+    """Peak memory of the accelerator, or of this process where there is none."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

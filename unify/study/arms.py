@@ -13,7 +13,7 @@ from typing import Any
 from unify.assembly.exported_weights import load_export
 from unify.config import LoadWeights, load_recipe, needed_key, needed_runs
 from unify.costs.step_cost import Cost, cost_of, steps_for
-from unify.costs.step_time import measured, spent
+from unify.costs.step_time import mean_train_seconds, measured_seconds
 from unify.paradigm import Fitted
 from unify.runs.equal_training import reusable, training
 from unify.runs.folder import Run
@@ -64,7 +64,7 @@ class Plan:
         runs = list(self.runs(arm).values())
         missing = sum(run is None or not run.finished for run in runs)
         missing = 0 if self.twin(arm) else missing
-        each = self.seconds.get(arm) or spent(run for run in runs if run)
+        each = self.seconds.get(arm) or mean_train_seconds(run for run in runs if run)
         return 0.0 if not missing else None if each is None else missing * each
 
 
@@ -110,7 +110,7 @@ def plan(path: str, overrides: list[str], tiny: bool = False, measure: bool = Fa
     for arm, config in planned.arms.items() if measure else ():
         needed = find_needed(config)
         if needed is not None:
-            planned.seconds[arm] = measured(config, needed)
+            planned.seconds[arm] = measured_seconds(config, needed)
     return planned
 
 

@@ -37,7 +37,7 @@ FORMAT = "unify-shards-1"
 
 @dataclass
 class Report:
-    """What was found in a folder of shards; `verdicts` counts what is left out, by reason."""
+    """Result of reading a folder of shards; `verdicts` counts records left out, by reason."""
 
     folder: str
     records: int = 0
@@ -229,7 +229,7 @@ def check(folder: str | Path, repair: bool = False) -> Report:
 
 
 def _changed(path: Path, shard: dict[str, Any]) -> str:
-    """How a shard differs from what the index says, or ""."""
+    """The difference between a shard and its entry in the index; "" if there is none."""
     if not path.is_file():
         return "missing"
     if (size := path.stat().st_size) != shard["bytes"]:
@@ -238,7 +238,7 @@ def _changed(path: Path, shard: dict[str, Any]) -> str:
 
 
 def _damaged(folder: Path, row: dict[str, Any]) -> str:
-    """What is wrong with an image of a record, or ""."""
+    """The fault of an image of a record; "" if it decodes."""
     try:
         read_image(folder, row)
         if "source" in row:

@@ -1,4 +1,4 @@
-"""What a record is: the parts of a sample -> a row of an index, or one reason why not.
+"""Verdicts: the parts of a sample -> a row of an index, or one reason to leave it out.
 
 A record is an image with a caption, with questions and answers, or with both. Captions come from
 `KEY.txt` or from "caption" in `KEY.json`; questions from the json: `{"question", "answer"}`, or a

@@ -106,7 +106,7 @@ class Checker:
         return images[:, :, rows, columns]
 
     def _column(self, images: Tensor, i: int) -> list[Reading]:
-        """What stands at the i-th place of B images."""
+        """Readings of the i-th place of B images."""
         crop = self._crop(images, self.board.cells[i])  # [B 3 h w]
         templates, between = self._templates[i], self._between[i]
         squared = torch.cdist(crop.flatten(1), templates).square() / templates.shape[1]  # [B T]

@@ -1,4 +1,4 @@
-"""What is said about a scene of the embedded world: captions and prompts.
+"""Captions and prompts of the embedded world.
 
 A full caption names every attribute of every thing in the order of the places, and reads back:
 
@@ -32,7 +32,7 @@ RELATIONS: dict[str, Callable[[Thing, Thing], bool]] = {
 
 @dataclass(frozen=True)
 class Spec:
-    """What a prompt asks for: one thing for each pattern, the first `relation` the second."""
+    """Content of a prompt: one thing for each pattern, the first `relation` the second."""
 
     patterns: tuple[Pattern, ...]
     relation: str | None = None

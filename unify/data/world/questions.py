@@ -1,4 +1,4 @@
-"""What is asked about a scene of the embedded world: questions with answers, edits, compositions.
+"""Questions with answers, edits and compositions of scenes of the embedded world.
 
 For a question the answer is chosen first, uniformly among the options of its kind, and then a scene
 that has this answer: so the answers of every kind are balanced. An edit asks for one change and

@@ -90,7 +90,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Pattern:
-    """What is said of a thing; `None` leaves an attribute open."""
+    """Attributes of a thing that a text names; `None` leaves one open."""
 
     shape: str | None = None
     color: str | None = None
@@ -139,7 +139,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Board:
-    """What the scenes of a world may hold, and how one is drawn at random."""
+    """The grid, things and limits of a world's scenes, and the random draw of one."""
 
     pixels: int
     grid: int
@@ -281,5 +281,5 @@ class Renderer:
 
 
 def _points(pixels: slice) -> np.ndarray:
-    """Where the coverage points of some pixels lie along one axis."""
+    """Positions of the coverage points of pixels along one axis."""
     return np.arange(pixels.start * POINTS, pixels.stop * POINTS) / POINTS + 0.5 / POINTS

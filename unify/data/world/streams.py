@@ -107,7 +107,7 @@ class World:
             raise ValueError(f"scenes={self.scenes}: this world has only {self.distinct()} scenes")
 
     def distinct(self) -> int:
-        """How many different scenes the train split can hold."""
+        """Number of different scenes that the train split can hold."""
         low, high = self.board.objects
         kinds, cells = len(self.board.pairs) * len(self.board.sizes), len(self.board.cells)
         return sum(comb(cells, n) * kinds**n for n in range(low, high + 1))
@@ -144,7 +144,7 @@ class World:
         count: int | None,
         accept: Callable[[Scene], T | None],
     ) -> T | None:
-        """What `accept` makes of the first scene that it accepts."""
+        """The result of `accept` on the first scene that it accepts."""
         if split == "train" and self.scenes:
             start = rng.randrange(self.scenes)
             tried = (self._pool[(start + i) % self.scenes] for i in range(self.scenes))
@@ -178,7 +178,7 @@ class World:
 
     @property
     def categories(self) -> list[str]:
-        """What `prompts` offers: full captions by object count, and GenEval's six as possible."""
+        """Categories of `prompts`: full captions by object count, and GenEval's where possible."""
         return [*self.complete, *possible(self.board)]
 
     @property
