@@ -24,6 +24,7 @@ test: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 	$(BIN)/pytest -m 'not slow and not floors' -n 2 --dist loadfile
 
 floors: .venv/installed-dev

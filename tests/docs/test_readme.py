@@ -1,11 +1,13 @@
 """README and the index of the documentation: short, complete, and as the sources are."""
 
 import re
+import tomllib
 
 import pytest
 from docs_pages import EXCERPT, PAGES, README, ROOT, links, name_of, with_excerpts
 
 INDEX = ROOT / "docs/README.md"
+WING = re.compile(r"unify\.(\w+)")
 
 
 def tree() -> list[str]:
@@ -26,6 +28,14 @@ def test_every_folder_in_the_tree_is_there():
 def test_the_tree_has_every_folder_of_the_package_once():
     folders = {f"unify/{file.parent.name}/" for file in (ROOT / "unify").glob("*/*.py")}
     assert sorted(p for p in tree() if re.fullmatch(r"unify/\w+/", p)) == sorted(folders)
+
+
+def test_the_tree_has_the_order_of_the_imports():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = next(c["layers"] for c in contracts["contracts"] if c["type"] == "layers")
+    level = {f"unify/{name}/": i for i, line in enumerate(layers) for name in WING.findall(line)}
+    levels = [level[path] for path in tree() if path in level]
+    assert levels == sorted(levels)
 
 
 def test_the_index_names_what_stands_at_the_root_of_the_package():
