@@ -7,7 +7,8 @@ import ast
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from places import ROOT
+
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXCERPT = re.compile(r"(<!-- excerpt: (\S+) ([\w.]+) -->\n```python\n)(.*?)(```\n<!-- end)", re.S)
@@ -30,6 +31,15 @@ def anchors(page: Path) -> set[str]:
     prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
     headings = [heading.lower() for heading in re.findall(r"^#+ (.*)$", prose, re.M)]
     return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in headings}
+
+
+def commands(page: Path) -> list[str]:
+    """What a page shows behind `unify`, in blocks and in lines of code, comments left out."""
+    text = page.read_text().replace("\\\n", " ")
+    code = [block for _, block in re.findall(r"```(\w*)\n(.*?)```", text, re.S)]
+    code += re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
+    lines = re.findall(r"^(?:\.venv/bin/)?unify (.+)$", "\n".join(code), re.M)
+    return [re.sub(r"\s#.*", "", line) for line in lines]
 
 
 def defined(file: Path) -> set[str]:
