@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from unify.config.read_once import stamp, watch
 from unify.config.yaml_tree import suggest
 from unify.support.user_files import FROM_FILE, module_of_file
 
@@ -36,10 +37,21 @@ class Parameter(NamedTuple):
 
 
 def locate_class(name: str, trusted: bool) -> type:
-    """`unify.x.Y`, or `/folder/file.py:Y` if `trusted` or loaded before; else a ValueError."""
-    if ".py:" in name:
-        path, _, attribute = name.rpartition(":")
-        return _class_of(module_of_file(os.path.realpath(path), trusted), attribute)
+    """The class that a config names: `unify.x.Y` or `/folder/file.py:Y`.
+
+    A Python file is run if `trusted`; one that was loaded before in this process serves as it is.
+    Raises ValueError with the remedy.
+    """
+    if ".py:" not in name:
+        return _class_of_unify(name)
+    path, _, attribute = name.rpartition(":")
+    path = os.path.realpath(path)
+    watch(stamp, path)
+    return _class_of(module_of_file(path, trusted), attribute)
+
+
+@functools.cache
+def _class_of_unify(name: str) -> type:
     *steps, attribute = name.split(".")
     if len(steps) < 2 or steps[0] != "unify" or not all(step.isidentifier() for step in steps):
         raise ValueError(
@@ -49,11 +61,11 @@ def locate_class(name: str, trusted: bool) -> type:
     module = importlib.import_module("unify")
     for step in steps[1:]:
         full = f"{module.__name__}.{step}"
-        known = [m.name for m in pkgutil.iter_modules(getattr(module, "__path__", []))]
         try:
             module = importlib.import_module(full)
         except Exception as error:
             if isinstance(error, ModuleNotFoundError) and error.name == full:
+                known = [m.name for m in pkgutil.iter_modules(getattr(module, "__path__", []))]
                 hint = suggest(step, known) or f"; {module.__name__} has {', '.join(known)}"
                 raise ValueError(f"there is no module {full!r}{hint}") from None
             reason = f"{type(error).__name__}: {error}"

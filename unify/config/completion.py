@@ -1,17 +1,20 @@
-"""Completing a tree against constructor signatures, and every check that needs no built object.
+"""Completing a tree from constructor signatures, with every check that needs no built object.
 
     {class: unify.x.Y, width: 64}     to be built as Y(width=64, and every default)
-    {weights: ...}                    as another experiment or an export has it (weights.py)
+    {weights: ...}                    as in another experiment or an export (weights_from_runs.py)
 
 Nothing is instantiated here: classes are located, compared with the contract that their place
 expects (its annotation), and asked for their signatures. Every problem is collected.
+
+One pass, from the top down. References to other keys wait for its end, when all defaults are there;
+only those that choose a class or weights are resolved before it, since defaults depend on them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal
@@ -31,51 +34,81 @@ from unify.config.annotations import (
     parameters,
     shape,
 )
-from unify.config.loading import OVERLAYS, interpolate, merge, references
-from unify.config.weights_from_runs import weights_of
-from unify.config.yaml_tree import (
-    BROKEN,
-    Node,
-    Problem,
+from unify.config.loading import OVERLAYS, merge
+from unify.config.references import (
+    Reference,
+    chooses_part,
+    first_keys,
     is_reference,
-    join,
-    reference,
-    suggest,
+    refuse_code,
+    resolve,
+    with_absolute_paths,
+    with_defaults,
 )
+from unify.config.weights_from_runs import weights_of
+from unify.config.yaml_tree import BROKEN, KeyPath, Node, Problem, absolute_class, join, suggest
 
 RESERVED = ("class", "weights")
 
 
 @dataclass
 class Completion:
-    """One pass over a tree. `inside`: the files whose `model` is being read for its weights."""
+    """One pass over a tree."""
 
     problems: list[Problem]
     schema: type  # the dataclass of the top level
-    trusted: bool
-    tiny: bool
-    inside: tuple[str, ...] = ()
-
-    def resolve(self, root: Node) -> Node:
-        """The tree with its references resolved, to defaults too: hence a first, silent pass."""
-        if not references(root):
-            return root
-        defaults = replace(self, problems=[]).top(root, partial=True).plain()
-        return interpolate(root, defaults, self.problems)
+    trusted: bool  # the tree may name Python files to load
+    tiny: bool  # the tree is the `tiny` form
+    inside: tuple[str, ...] = ()  # the files whose `model` is being read for its weights
+    classes: dict[str, type] = field(default_factory=dict)  # of the parts, by key
 
     def top(self, root: Node, partial: bool = False) -> Node:
         """The top level; `partial`: keys without a default may be missing."""
         known = parameters(self.schema)
         overlays = {k: v for k, v in root.value.items() if k in OVERLAYS and k in known}
-        rest = {k: v for k, v in root.value.items() if k not in overlays}
-        wanted = {k: p for k, p in known.items() if k not in overlays}
         for key, node in overlays.items():
             if not isinstance(node.value, dict):
                 self.problems.append(node.problem(key, f"expected a mapping, not {node.plain()!r}"))
+        rest = replace(root, value={k: v for k, v in root.value.items() if k not in overlays})
+        wanted = {k: p for k, p in known.items() if k not in overlays}
         if partial:
-            wanted = {k: p for k, p in wanted.items() if k in rest or p.default is not REQUIRED}
-        done = self.arguments(root, rest, wanted, self.schema.__name__, "")
-        return Node({**done, **overlays}, root.file, root.line)
+            optional = {k for k, p in wanted.items() if p.default is not REQUIRED}
+            wanted = {k: p for k, p in wanted.items() if k in rest.value or k in optional}
+        has_references = bool(first_keys(rest))
+        if has_references:
+            rest = self.with_parts_chosen(refuse_code(rest, self.problems))
+        values = self.arguments(rest, rest.value, wanted, self.schema.__name__, "")
+        done = replace(root, value=values)
+        if has_references:
+            context = with_defaults(rest.plain(), done.plain())
+            done = resolve(done, context, self.problems, self.settled)
+        return replace(root, value={**done.value, **overlays})
+
+    def with_parts_chosen(self, root: Node) -> Node:
+        """The tree with the references resolved that choose a class or weights.
+
+        They reach what the files say, and the defaults of the top level.
+        """
+        known = parameters(self.schema).items()
+        defaults = {k: p.default for k, p in known if p.default not in (REQUIRED, UNWRITTEN)}
+        context = with_defaults(root.map_leaves(with_absolute_paths).plain(), defaults)
+        return resolve(root, context, self.problems, lambda leaf, v, _: leaf.like(v), chooses_part)
+
+    def settled(self, node: Node, value: Any, path: KeyPath) -> Node:
+        """The value of a reference, checked against the annotation of its place."""
+        if not isinstance(node, Reference):  # of a part that is reported and was not completed
+            return node.like(value)
+        return self.value(node.like(value), node.hint, ".".join(map(str, path)))
+
+    def model_of(self, path: str, root: Node, tiny: bool) -> Node | None:
+        """The completed `model` of another experiment, given its file and tree.
+
+        Nothing else of it is completed but what its references lead to.
+        """
+        keys = {"model", *first_keys(root)}
+        needed = replace(root, value={k: v for k, v in root.value.items() if k in keys})
+        inner = replace(self, tiny=tiny, inside=(*self.inside, path), classes={})
+        return inner.top(needed, partial=True).get("model")
 
     def arguments(
         self, node: Node, given: dict[str, Node], known: dict[str, Parameter], taker: str, key: str
@@ -103,24 +136,22 @@ class Completion:
 
     def value(self, node: Node, hint: Any, key: str) -> Node:
         """One value against its annotation."""
-        if node.value is BROKEN or is_reference(node):
+        if node.value is BROKEN:
             return node
-        choices = options(hint)
-        parts = contracts(hint)
+        if is_reference(node):
+            return Reference(node.value, node.file, node.line, hint)
+        choices, parts = options(hint), contracts(hint)
         if isinstance(node.value, dict) and parts:
             names_part = any(word in node.value for word in RESERVED)
             if names_part or len(parts) == len([c for c in choices if c is not NoneType]):
                 return self.part(node, parts, key)
-        problems: list[Problem] = []
-        for choice in sorted(choices, key=lambda c: type(node.value) is not c):
-            trial = replace(self, problems=[])
-            done = trial.one(node, choice, key)
-            if not trial.problems:
-                return done
-            problems = trial.problems
+        # the type itself before one that it converts to: 1 is an int where float | int is expected
+        choices = sorted(choices, key=lambda choice: type(node.value) is not choice)
         if len(choices) > 1:
-            problems = [node.problem(key, mismatch(node.plain(), hint))]
-        self.problems += problems
+            choices = [choice for choice in choices if fits(node, choice)]
+        if choices:
+            return self.one(node, choices[0], key)
+        self.problems.append(node.problem(key, mismatch(node.plain(), hint)))
         return node
 
     def one(self, node: Node, hint: Any, key: str) -> Node:
@@ -132,39 +163,31 @@ class Completion:
                 pairs = enumerate(zip(value, hints, strict=True))
                 items = [self.value(v, h, join(key, i)) for i, (v, h) in pairs]
                 return replace(node, value=items)
-        elif origin is dict and isinstance(value, dict):
-            if inner[0] is Any:
-                return self.free(node, key)
+        elif origin is dict and isinstance(value, dict) and inner[0] is not Any:
             # null takes a key of the base away, where null itself is no value
             kept = {k: v for k, v in value.items() if v.value is not None or nullable(inner[0])}
             filled = {k: self.value(v, inner[0], join(key, k)) for k, v in kept.items()}
             return replace(node, value=filled)
-        elif origin is Literal:
-            if any(value == a and type(value) is type(a) for a in inner):
-                return node
-        elif origin is float and type(value) in (int, float):
-            return replace(node, value=float(value))
-        elif origin in (bool, int, str, Path, NoneType):
-            if type(value) is (str if origin is Path else origin):
-                return node
         elif contracts(hint) and isinstance(value, dict):
             return self.part(node, contracts(hint), key)
-        elif origin is Any or not inspect.isclass(origin):
-            return self.free(node, key)
+        elif fits(node, hint):
+            return replace(node, value=float(value)) if origin is float else self.free(node, key)
         self.problems.append(node.problem(key, mismatch(node.plain(), hint)))
         return node
 
     def free(self, node: Node, key: str) -> Node:
         """A value of any kind, but no part: without a contract nothing is ever built."""
+        if is_reference(node):
+            return self.value(node, Any, key)
         if isinstance(node.value, dict):
             if "class" in node.value:
                 message = "nothing is built here; annotate the parameter with the contract it takes"
                 self.problems.append(node.value["class"].problem(join(key, "class"), message))
-            for name, child in node.value.items():
-                self.free(child, join(key, name))
-        elif isinstance(node.value, list):
-            for index, child in enumerate(node.value):
-                self.free(child, join(key, index))
+            items = {name: self.free(child, join(key, name)) for name, child in node.value.items()}
+            return replace(node, value=items)
+        if isinstance(node.value, list):
+            children = enumerate(node.value)
+            return replace(node, value=[self.free(v, join(key, i)) for i, v in children])
         return node
 
     # Parts
@@ -187,23 +210,24 @@ class Completion:
         implied = says is None
         if says is None:
             says = self.implied(node, expected, key)
-        found = self.located(says, expected, key) if says is not None else None
-        if says is None or found is None:
+        cls = self.located(says, expected, key) if says is not None else None
+        if says is None or cls is None:
             return node
+        self.classes[key] = cls
         try:
-            known = parameters(found)
+            known = parameters(cls)
         except ValueError as error:
             self.problems.append(node.problem(key, str(error)))
             return node
-        done = self.arguments(node, given, known, found.__name__, key)
-        if not (implied and dataclasses.is_dataclass(found)):
-            done = {"class": says.like(reference(says)), **done}
+        done = self.arguments(node, given, known, cls.__name__, key)
+        if not (implied and dataclasses.is_dataclass(cls)):
+            done = {"class": says.like(absolute_class(says)), **done}
         if weights is not None:
             done["weights"] = weights
         return replace(node, value=done)
 
     def implied(self, node: Node, expected: tuple[type, ...], key: str) -> Node | None:
-        """The class of a node without `class`, where its place admits but one that can be built."""
+        """The class of a node without `class`: that of its place, if it admits only one."""
         if len(expected) == 1 and not inspect.isabstract(expected[0]):
             name = class_name(expected[0])
             if name or dataclasses.is_dataclass(expected[0]):
@@ -213,8 +237,8 @@ class Completion:
         return None
 
     def located(self, says: Node, expected: tuple[type, ...], key: str) -> type | None:
-        """The class, if it is one that the place expects."""
-        name, message = reference(says), ""
+        """The class that `class:` names, if its place expects it; else a problem and None."""
+        name, message = absolute_class(says), ""
         if isinstance(name, type):
             return name
         if says.value is BROKEN:
@@ -222,20 +246,50 @@ class Completion:
         try:
             if not isinstance(name, str):
                 raise ValueError(f"expected the name of a class, not {says.plain()!r}")
-            found = locate_class(name, self.trusted)
-            if not issubclass(found, expected):
+            cls = locate_class(name, self.trusted)
+            if not issubclass(cls, expected):
                 message = f"{name} is not a {names(expected)}; name a class that is"
-            elif inspect.isabstract(found):
-                lacks = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+            elif inspect.isabstract(cls):
+                lacks = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
                 message = f"{name} is abstract (it lacks {lacks}); name a subclass"
         except ValueError as error:
             message = str(error)
         if message:
             self.problems.append(says.problem(join(key, "class"), message))
             return None
-        return found
+        return cls
+
+
+def fits(node: Node, hint: Any) -> bool:
+    """Whether a member of a union may be what a value is meant for.
+
+    Of a part, and of a reference, that is not known before it is completed: they fit.
+    """
+    value, (origin, inner) = node.value, shape(hint)
+    if value is BROKEN or is_reference(node):
+        return True
+    if len(options(hint)) > 1:
+        return any(fits(node, option) for option in options(hint))
+    if origin in (list, tuple):
+        if not isinstance(value, list):
+            return False
+        hints = inner if origin is tuple else inner * len(value)
+        return len(hints) == len(value) and all(map(fits, value, hints))
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            child.value is None or fits(child, inner[0]) for child in value.values()
+        )
+    if origin is Literal:
+        return any(value == literal and type(value) is type(literal) for literal in inner)
+    if origin is float:
+        return type(value) in (int, float)
+    if origin in (bool, int, str, Path, NoneType):
+        return type(value) is (str if origin is Path else origin)
+    if contracts(hint):
+        return isinstance(value, dict)
+    return origin is Any or not inspect.isclass(origin)
 
 
 def _started(weights: Node) -> bool:
-    """Not where a tiny form is built anew, and only the seed of what it replaces is left."""
+    """False where only a `seed` is left: a tiny form replaced the run, and is built anew."""
     return not isinstance(weights.value, dict) or set(weights.value) != {"seed"}

@@ -8,35 +8,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from unify.config.annotations import arguments_of, locate_class
+from unify.config.annotations import arguments_of
 from unify.config.completion import Completion
 from unify.config.loading import override
-from unify.config.yaml_tree import COMMAND_LINE, ConfigError, Node, Problem, reference, suggest
+from unify.config.yaml_tree import COMMAND_LINE, ConfigError, Node, Problem, suggest
 from unify.data.source import TASKS
 from unify.paradigm import Fitted, Paradigm, Trainable
 from unify.schema.experiment import Recipe
 
 
-def cross_checks(root: Node, completion: Completion) -> None:
-    """What must agree with the model's class; sampling settings are completed here too."""
+def cross_checks(root: Node, completion: Completion) -> Node:
+    """The completed tree with its sampling settings completed, too, by the model's signatures.
+
+    Checks that more than one key takes part in; problems go to those of `completion`.
+    """
     problems = completion.problems
     steps = root.get("steps")
     if steps is not None and type(steps.value) is int and steps.value < 1:
         problems.append(steps.problem("steps", f"{steps.value} is too few; write 1 or more"))
     _tracker(root, problems)
-    says = root.value["model"].get("class") if "model" in root.value else None
-    try:
-        model = locate_class(reference(says), completion.trusted) if says is not None else None
-    except (ValueError, TypeError):
-        return
+    model = completion.classes.get("model")
     if model is None or not issubclass(model, (Trainable, Fitted)):
-        return
+        return root
     if issubclass(model, Trainable):
         _loss_weights(root, model, problems)
         _ranks(root, problems)
     _tasks(root, model, problems)
-    _sampling(root, model, "image", completion)
-    _sampling(root, model, "text", completion)
+    sampling = {
+        f"{kind}_sampling": _sampling(root, model, kind, completion) for kind in ("image", "text")
+    }
+    return replace(root, value=root.value | {k: v for k, v in sampling.items() if v is not None})
 
 
 def _loss_weights(root: Node, model: type, problems: list[Problem]) -> None:
@@ -108,16 +109,17 @@ def _tracker(root: Node, problems: list[Problem]) -> None:
         problems.append(node.problem("machine.tracker", message))
 
 
-def _sampling(root: Node, model: type, kind: str, completion: Completion) -> None:
-    """`image_sampling` or `text_sampling`."""
+def _sampling(root: Node, model: type, kind: str, completion: Completion) -> Node | None:
+    """`image_sampling` or `text_sampling`, completed; None if it cannot be."""
     key = f"{kind}_sampling"
     node = root.get(key)
     if node is None or not isinstance(node.value, dict):
-        return
+        return None
     try:
-        root.value[key] = _settings(node, model, kind, completion, key)
+        return _settings(node, model, kind, completion, key)
     except ValueError as error:
         completion.problems.append(root.value["model"].problem("model", str(error)))
+        return None
 
 
 def _settings(node: Node, model: type, kind: str, completion: Completion, key: str = "") -> Node:

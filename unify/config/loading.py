@@ -1,70 +1,59 @@
-"""YAML files to one merged tree: includes, overrides, `${key}`.
+"""YAML files to one merged tree: includes, the `tiny` block, overrides.
 
     base: [base.yaml, data/shapes.yaml]     # relative to this file; later wins, own keys win
     model: {class: unify.paradigms.x.Y}     # another class replaces the node of the base whole
     data: {tasks: {vqa: null}}              # null takes a key of an open mapping away
     tiny: {model: {...}}                    # merged on top when asked for, before the command line
 
-`${a.b}` refers to another key, said or left to its default, and `${oc.env:NAME}` to the environment
-(always a string); OmegaConf resolves both, once defaults are known (check.py). Nothing here imports
-or runs anything that a file names.
+Nothing here imports or runs anything that a file names.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
+from unify.config.read_once import once, stamp, watch
 from unify.config.yaml_tree import (
-    BROKEN,
     COMMAND_LINE,
     ConfigError,
     Node,
     Problem,
-    is_reference,
+    absolute_class,
     parse,
-    reference,
     suggest,
 )
-from unify.support.environment import is_secret
 
-OVERLAYS = ("tiny", "arms", "set")  # parts of configs: completed only once merged into one
+OVERLAYS = ("tiny", "arms", "set")  # top-level keys that are completed only once merged into others
 
 
 @dataclass
 class Tree:
-    """A merged config with its `${...}`, and what was wrong so far.
-
-    `trusted`: it may name Python files to load; `tiny`: its `tiny` block is merged.
-    """
+    """A merged config, its `${...}` as written, and the problems so far."""
 
     root: Node
     problems: list[Problem] = field(default_factory=list)
-    trusted: bool = True
-    tiny: bool = False
+    trusted: bool = True  # it may name Python files to load
+    tiny: bool = False  # its `tiny` block is merged
 
 
 def _replaces(below: Node, above: Node) -> bool:
-    """Whether `above` says another class or other weights, so that nothing of `below` applies."""
+    """Whether `above` has another class or other weights, so that nothing of `below` applies."""
     old, new = (
-        (reference(node.value["class"]) if "class" in node.value else None, _weights(node))
+        (absolute_class(node.value["class"]) if "class" in node.value else None, _weights(node))
         for node in (below, above)
     )
-    said = [(o, n) for o, n in zip(old, new, strict=True) if n is not None]
-    return old != (None, None) and any(o != n for o, n in said)
+    given = [(o, n) for o, n in zip(old, new, strict=True) if n is not None]
+    return old != (None, None) and any(o != n for o, n in given)
 
 
 def _weights(node: Node) -> Any:
-    """Where they come from; None where that is not said, though perhaps their seed is."""
-    said = node.value["weights"].plain() if "weights" in node.value else None
-    return None if isinstance(said, dict) and "run" not in said else said
+    """The run or folder of a node's weights; None if it gives none, or only another seed."""
+    weights = node.value["weights"].plain() if "weights" in node.value else None
+    return None if isinstance(weights, dict) and "run" not in weights else weights
 
 
 def merge(below: Node, above: Node) -> Node:
@@ -92,7 +81,7 @@ def with_bases(node: Node, problems: list[Problem], inside: tuple[str, ...] = ()
 
 
 def arm(node: Node, shared: Node | None, problems: list[Problem]) -> Node:
-    """An arm of a study: its file, then what all arms share, then its own keys."""
+    """The tree of one arm of a study: its file, then the study's `set`, then its own keys."""
     own = dict(node.value) if isinstance(node.value, dict) else {"base": node}
     base = {"base": own.pop("base")} if "base" in own else {}
     root = with_bases(Node(base, node.file, node.line), problems)
@@ -102,7 +91,10 @@ def arm(node: Node, shared: Node | None, problems: list[Problem]) -> Node:
 
 
 def _read(name: Node, key: str, problems: list[Problem], inside: tuple[str, ...]) -> Node:
-    """The file that a node names, relative to the file that the node stands in."""
+    """The tree of the file that a node names, relative to the file that the node stands in.
+
+    `inside`: the real paths of the files that include it.
+    """
 
     def fail(message: str) -> ConfigError:
         return ConfigError([*problems, name.problem(key, message)])
@@ -115,18 +107,38 @@ def _read(name: Node, key: str, problems: list[Problem], inside: tuple[str, ...]
         circle = " -> ".join(Path(f).name for f in (*inside[inside.index(real) :], real))
         raise fail(f"files include each other in a circle: {circle}; remove one `base`")
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        root = read_yaml(file, problems)
     except (OSError, UnicodeDecodeError) as error:
         near = Path(file).parent
         others = [f.name for f in near.iterdir()] if near.is_dir() else []
         reason = getattr(error, "strerror", None) or "not UTF-8"
         hint = suggest(Path(file).name, others) or "; paths are relative to the file that says them"
         raise fail(f"cannot read {file}: {reason}{hint}") from None
-    return with_bases(parse(text, file, problems), problems, (*inside, real))
+    return with_bases(root, problems, (*inside, real))
+
+
+def read_yaml(file: str, problems: list[Problem]) -> Node:
+    """One file as a tree, without its bases. Raises OSError, UnicodeDecodeError, `ConfigError`."""
+    try:
+        root, new = _parsed(file)
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems]) from None
+    problems += new
+    return root
+
+
+@once
+def _parsed(file: str) -> tuple[Node, list[Problem]]:
+    problems: list[Problem] = []
+    watch(stamp, file)
+    return parse(Path(file).read_text(encoding="utf-8"), file, problems), problems
 
 
 def _overlay(below: Node | None, keys: Sequence[str], value: Node, full: str) -> Node:
-    """`value` at `keys` as a tree to be merged onto `below`; numbers count into lists."""
+    """A tree with `value` at the path `keys`, to be merged onto `below`.
+
+    A number among the keys is an index where `below` has a list. `full`: the dotted key.
+    """
     if not keys:
         return value
     if below is not None and isinstance(below.value, list):
@@ -143,7 +155,10 @@ def _overlay(below: Node | None, keys: Sequence[str], value: Node, full: str) ->
 
 
 def override(root: Node, overrides: Sequence[str], problems: list[Problem]) -> Node:
-    """Merge `key.sub=value` words; those that name a class first, as it clears its node."""
+    """The tree with `key.sub=value` words merged onto it.
+
+    Words that name a class or weights go first: another class clears its node.
+    """
 
     def clears(word: str) -> bool:
         return word.split("=")[0].endswith((".class", ".weights"))
@@ -153,82 +168,14 @@ def override(root: Node, overrides: Sequence[str], problems: list[Problem]) -> N
         if not equals or not key:
             problems.append(Problem(COMMAND_LINE, 0, word, "expected key=value"))
             continue
-        wrong: list[Problem] = []
+        new: list[Problem] = []
         try:
-            value = parse(text, COMMAND_LINE, wrong) if text.strip() else Node(None, COMMAND_LINE)
+            value = parse(text, COMMAND_LINE, new) if text.strip() else Node(None, COMMAND_LINE)
             root = merge(root, _overlay(root, key.split("."), value, key))
         except ConfigError as error:
-            wrong = error.problems
-        problems += [Problem(COMMAND_LINE, 0, key, p.message) for p in wrong]
+            new = error.problems
+        problems += [Problem(COMMAND_LINE, 0, key, p.message) for p in new]
     return root
-
-
-_ALLOWED = re.compile(r"\$\{(?:oc\.env:[^${}]+|[\w.\[\]-]+)\}")
-_VARIABLE = re.compile(r"\$\{oc\.env:([^,}]+)")
-
-
-def references(root: Node) -> bool:
-    """Whether `interpolate` has anything to do."""
-    return any(is_reference(leaf) for _, leaf in _leaves(_used(root), ()))
-
-
-def interpolate(root: Node, defaults: Any, problems: list[Problem]) -> Node:
-    """The tree with every `${...}` resolved against itself and, where a key is not said, against
-    `defaults` (plain data). OVERLAYS keep theirs."""
-    root = root.copy()  # arms of a study share nodes
-    leaves = [(path, leaf) for path, leaf in _leaves(_used(root), ()) if is_reference(leaf)]
-    for path, leaf in leaves:
-        if "${" in _ALLOWED.sub("", leaf.value):
-            message = f"{leaf.value!r}: write ${{key.sub}} or ${{oc.env:NAME}}; nothing else is run"
-            problems.append(leaf.problem(".".join(map(str, path)), message))
-            leaf.value = BROKEN
-        elif secrets := [*filter(is_secret, _VARIABLE.findall(leaf.value))]:
-            message = f"{secrets[0]} is a secret, and a config is written down; leave it out"
-            problems.append(leaf.problem(".".join(map(str, path)), message))
-            leaf.value = BROKEN
-    context = OmegaConf.create(_filled(_used(root).plain(), defaults))
-    resolved = []
-    for path, leaf in leaves:
-        if leaf.value is BROKEN:
-            continue
-        value: Any = context
-        try:
-            for step in path:
-                value = value[step]
-            if OmegaConf.is_config(value):
-                value = OmegaConf.to_container(value, resolve=True)
-        except (OmegaConfBaseException, RecursionError) as error:
-            reason = str(error).splitlines()[0].rpartition("interpolation: ")[2].strip("'\"")
-            message = f"{leaf.value!r} cannot be resolved: {reason}; correct the reference"
-            problems.append(leaf.problem(".".join(map(str, path)), message))
-            value = BROKEN
-        resolved.append((leaf, value))
-    for leaf, value in resolved:
-        leaf.value = leaf.like(value).value
-    return root
-
-
-def _used(root: Node) -> Node:
-    return Node({k: v for k, v in root.value.items() if k not in OVERLAYS}, root.file, root.line)
-
-
-def _filled(said: Any, defaults: Any) -> Any:
-    if not isinstance(said, dict) or not isinstance(defaults, dict):
-        return said
-    both = {k: _filled(v, defaults.get(k)) for k, v in said.items()}
-    placed = {k: defaults[k] for k in ("class", "weights") if k in defaults}  # paths are absolute
-    return {**{k: v for k, v in defaults.items() if k not in OVERLAYS}, **both, **placed}
-
-
-def _leaves(node: Node, path: tuple[str | int, ...]) -> Iterable[tuple[tuple, Node]]:
-    if isinstance(node.value, dict):
-        for key, child in node.value.items():
-            yield from _leaves(child, (*path, key))
-    elif isinstance(node.value, list):
-        for index, child in enumerate(node.value):
-            yield from _leaves(child, (*path, index))
-    else:
-        yield path, node
 
 
 def load(
@@ -236,8 +183,10 @@ def load(
 ) -> Tree:
     """A YAML file with its bases, its `tiny` block if asked for, and command-line overrides.
 
-    `trusted`: the user named the file, so it may name Python files to load classes from. Raises
-    `ConfigError` where a file cannot be read; other problems wait in the tree for `complete`.
+    Args:
+        trusted: whether it may name Python files to load classes from: the user named the file.
+
+    Raises `ConfigError` if a file cannot be read; other problems wait in the tree for `complete`.
     """
     problems: list[Problem] = []
     root = _read(Node(str(path), COMMAND_LINE), "", problems, ())
@@ -247,8 +196,8 @@ def load(
 def finish(
     root: Node, problems: list[Problem], overrides: Sequence[str], tiny: bool, trusted: bool
 ) -> Tree:
-    """What is merged on top of the files."""
-    small = root.get("tiny")
-    if tiny and small is not None:
-        root = merge(root, small)
+    """The files' tree with the `tiny` block, if asked for, and the overrides merged onto it."""
+    overlay = root.get("tiny")
+    if tiny and overlay is not None:
+        root = merge(root, overlay)
     return Tree(override(root, overrides, problems), problems, trusted, tiny)

@@ -10,25 +10,38 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from unify.config.annotations import locate_class
 from unify.config.loading import load
-from unify.config.yaml_tree import ConfigError, Node, join, suggest
-from unify.paradigm import Fitted, Trainable
-
-if TYPE_CHECKING:
-    from unify.config.completion import Completion
+from unify.config.read_once import stamp, watch
+from unify.config.yaml_tree import COMMAND_LINE, ConfigError, Node, Problem, join, suggest
 
 KEYS = ("run", "tiny", "part", "seed")
 
 
+class Completing(Protocol):
+    """The completion of the tree in which the weights stand (`config.completion.Completion`)."""
+
+    problems: list[Problem]
+    trusted: bool
+    tiny: bool
+    inside: tuple[str, ...]
+
+    def value(self, node: Node, hint: Any, key: str) -> Node: ...
+
+    def model_of(self, path: str, root: Node, tiny: bool) -> Node | None: ...
+
+
 def weights_of(
-    completion: Completion, node: Node, classless: bool, key: str
+    completion: Completing, node: Node, classless: bool, key: str
 ) -> tuple[Node, Node | None]:
-    """`{run: file}` or a folder, its path made absolute; the part it holds if asked for."""
+    """The value of `weights`, with its path made absolute, and the completed part that it holds.
+
+    The part, a node with class and arguments, is read only for a node that is `classless`. None
+    with it: not read, or a problem was added to those of `completion`.
+    """
     run = node.get("run") if isinstance(node.value, dict) else node
     if run is None or not isinstance(run.value, str):
         message = "expected {run: experiment.yaml} or a folder with config.json"
@@ -46,19 +59,19 @@ def weights_of(
     tiny = completion.tiny or (
         small is not None and completion.value(small, bool, join(key, "tiny")).value is True
     )
-    said = {"run": path, **({"tiny": True} if tiny else {})}
+    weights = {"run": path, **({"tiny": True} if tiny else {})}
     seed = node.get("seed")
     if seed is not None and (added := completion.value(seed, int, join(key, "seed")).value):
-        said["seed"] = added
+        weights["seed"] = added
     if part is not None:
-        said["part"] = completion.value(part, str, join(key, "part")).value
+        weights["part"] = completion.value(part, str, join(key, "part")).value
     base = _from_run(completion, run, path, tiny, join(key, "run")) if classless else None
     if base is not None and part is not None:
         base = _part_of(completion, base, part, join(key, "part"))
-    return node.like(said), base
+    return node.like(weights), base
 
 
-def _from_run(completion: Completion, node: Node, path: str, tiny: bool, key: str) -> Node | None:
+def _from_run(completion: Completing, node: Node, path: str, tiny: bool, key: str) -> Node | None:
     """The completed `model` of another experiment."""
     if path in completion.inside:
         circle = " -> ".join(Path(p).name for p in (*completion.inside, path))
@@ -68,51 +81,55 @@ def _from_run(completion: Completion, node: Node, path: str, tiny: bool, key: st
     try:
         tree = load(path, (), tiny, completion.trusted)
     except ConfigError as error:
-        reasons = [p.message for p in error.problems if p.file == "command line"]
-        completion.problems += [node.problem(key, reason) for reason in reasons]
-        completion.problems += [p for p in error.problems if p.file != "command line"]
+        # the path came from this node: what is said of the path is said of the node
+        completion.problems += [
+            node.problem(key, p.message) if p.file == COMMAND_LINE else p for p in error.problems
+        ]
         return None
     completion.problems += tree.problems
-    inner = replace(completion, tiny=tiny, inside=(*completion.inside, path))
-    model = inner.resolve(tree.root).get("model")
+    model = tree.root.get("model")
     if model is None or not isinstance(model.value, dict):
         message = f"{path} has no `model`; name an experiment that trains one"
         completion.problems.append(node.problem(key, message))
         return None
-    done = inner.part(model, (Trainable, Fitted), "model")
-    return done if done.get("class") is not None else None
+    completed = completion.model_of(path, tree.root, tiny)
+    return completed if completed is not None and completed.get("class") is not None else None
 
 
-def _part_of(completion: Completion, model: Node, part: Node, key: str) -> Node | None:
-    """The part of a completed model that a name with dots says."""
-    found = model
+def _part_of(completion: Completing, model: Node, part: Node, key: str) -> Node | None:
+    """The part of a completed model at a dotted name."""
+    current = model
     for step in str(part.value).split("."):
-        parts = {k: v for k, v in found.value.items() if v.get("class") is not None}
+        parts = {k: v for k, v in current.value.items() if v.get("class") is not None}
         if step not in parts:
             hint = suggest(step, parts) or f"; it has {', '.join(parts) or 'none'}"
             message = f"the model has no part {step!r}{hint}"
             completion.problems.append(part.problem(key, message))
             return None
-        found = parts[step]
-    return found
+        current = parts[step]
+    return current
 
 
-def _from_folder(completion: Completion, node: Node, path: str, key: str) -> Node | None:
-    """What config.json of an exported part says; only classes of `unify` itself."""
+def _from_folder(completion: Completing, node: Node, path: str, key: str) -> Node | None:
+    """Class and arguments of an exported part, from its config.json; only classes of `unify`."""
     file = Path(path) / "config.json"
+    watch(stamp, str(file))
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
-        said = {**saved["args"], "class": saved["class"]}
-        _refuse_code(said)
+        part = {**saved["args"], "class": saved["class"]}
+        _refuse_code(part)
     except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         message = f"{file} does not describe a part ({error}); name a folder that was exported"
         completion.problems.append(node.problem(key, message))
         return None
-    return Node({}, str(file)).like(said)
+    return Node({}, str(file)).like(part)
 
 
 def _refuse_code(value: Any) -> None:
-    """ValueError where a part, or one below, is of other code: a folder may come from anywhere."""
+    """ValueError if a part, or one below it, has a class from outside `unify`.
+
+    An exported folder may come from anywhere: what it names must not run code.
+    """
     if isinstance(value, dict) and "class" in value:
         name = value["class"]
         if ".py:" in name or not name.startswith("unify."):
@@ -121,7 +138,9 @@ def _refuse_code(value: Any) -> None:
     if isinstance(value, dict) and "weights" in value:
         weights = value["weights"]
         run = weights["run"] if isinstance(weights, dict) else weights
-        if not os.path.isabs(run):  # we write no other; it may name code of the folder's own
+        if not os.path.isabs(
+            run
+        ):  # exports hold absolute paths; a relative one could name the folder's code
             raise ValueError(f"its weights come from {run!r}, which is no absolute path")
     for child in value.values() if isinstance(value, dict) else value:
         if isinstance(child, (dict, list)):

@@ -10,19 +10,21 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 COMMAND_LINE = "command line"
-BROKEN = object()  # a value that was reported already
+BROKEN = object()  # the value of a node whose problem was reported already
+
+KeyPath = tuple[str | int, ...]  # keys of mappings and indices of lists, from the root
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong, where, and what to do about it. `line` counts from 1; 0 is unknown."""
+    """One thing that is wrong, where, and its remedy. `line` counts from 1; 0: unknown."""
 
     file: str
     line: int
@@ -35,16 +37,19 @@ class Problem:
 
 
 class ConfigError(ValueError):
-    """All that is wrong with a config, one problem per line."""
+    """All problems of a config, one per line of the message."""
 
     def __init__(self, problems: Iterable[Problem]):
         self.problems = list(dict.fromkeys(problems))
         super().__init__("\n".join(map(str, self.problems)))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Node:
-    """A mapping, a list or a plain value, and the file and line that set it."""
+    """A mapping, a list or a plain value, and the file and line that set it.
+
+    Trees share nodes (one file is the base of many): a changed tree is a new one, of new mappings.
+    """
 
     value: Any  # dict[str, Node] | list[Node] | str | int | float | bool | None
     file: str
@@ -52,28 +57,32 @@ class Node:
 
     @property
     def folder(self) -> Path:
-        """What relative paths in this node are relative to."""
+        """The folder that relative paths in this node are relative to."""
         return Path() if self.file == COMMAND_LINE else Path(self.file).parent
 
     def get(self, key: str) -> Node | None:
         return self.value.get(key) if isinstance(self.value, dict) else None
 
-    def copy(self) -> Node:
-        if isinstance(self.value, dict):
-            return Node({k: v.copy() for k, v in self.value.items()}, self.file, self.line)
-        if isinstance(self.value, list):
-            return Node([v.copy() for v in self.value], self.file, self.line)
-        return Node(self.value, self.file, self.line)
-
     def plain(self) -> Any:
+        """Dicts, lists and plain values, without files and lines."""
         if isinstance(self.value, dict):
             return {key: child.plain() for key, child in self.value.items()}
         if isinstance(self.value, list):
             return [child.plain() for child in self.value]
         return None if self.value is BROKEN else self.value
 
+    def map_leaves(self, change: Callable[[Node, KeyPath], Node], path: KeyPath = ()) -> Node:
+        """The tree with `change(leaf, path)` in place of each plain value."""
+        if isinstance(self.value, dict):
+            items = {k: v.map_leaves(change, (*path, k)) for k, v in self.value.items()}
+            return replace(self, value=items)
+        if isinstance(self.value, list):
+            children = enumerate(self.value)
+            return replace(self, value=[v.map_leaves(change, (*path, i)) for i, v in children])
+        return change(self, path)
+
     def like(self, value: Any) -> Node:
-        """A plain value as a node that was set where this one was."""
+        """A plain value as a node of the same file and line."""
         if isinstance(value, dict):
             return Node({str(k): self.like(v) for k, v in value.items()}, self.file, self.line)
         if isinstance(value, (list, tuple)):
@@ -84,12 +93,8 @@ class Node:
         return Problem(self.file, self.line, key, message)
 
 
-def is_reference(node: Node) -> bool:
-    """Whether the value waits for another key's."""
-    return isinstance(node.value, str) and "${" in node.value
-
-
 def join(key: str, child: str | int) -> str:
+    """The dotted name of a child."""
     return f"{key}.{child}" if key else str(child)
 
 
@@ -99,8 +104,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def reference(node: Node) -> Any:
-    """What `class:` says, with the path of a Python file made absolute."""
+def absolute_class(node: Node) -> Any:
+    """The value of `class:`, with the path of a Python file made absolute."""
     text = node.value
     if isinstance(text, str) and ".py:" in text:
         path, _, name = text.rpartition(":")
@@ -161,7 +166,11 @@ def dump(value: Any) -> str:
 
 
 def parse(text: str, file: str, problems: list[Problem]) -> Node:
-    """One YAML document. Syntax errors end it with `ConfigError`; the rest goes to `problems`."""
+    """The tree of one YAML document.
+
+    `file` is what nodes and problems are said to come from. A syntax error raises `ConfigError`
+    with the problems so far; all else that is wrong is added to `problems`.
+    """
     try:
         document = _Loader(text).get_single_node()
     except yaml.YAMLError as error:
@@ -177,26 +186,29 @@ def parse(text: str, file: str, problems: list[Problem]) -> Node:
 
 
 def _convert(node: yaml.Node, file: str, key: str, problems: list[Problem]) -> Node:
-    line = 0 if file == COMMAND_LINE else node.start_mark.line + 1
-    out = Node(BROKEN, file, line)
+    value: Any = BROKEN
+    place = Node(None, file, _line(node, file))
     if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
-        out.value = {}
+        value = {}
         for name, child in node.value:
             word = str(getattr(name, "value", name))
-            if word in out.value:
-                where = Node(None, file, name.start_mark.line + 1)
-                problems.append(where.problem(join(key, word), "given twice; keep one"))
-            out.value[word] = _convert(child, file, join(key, word), problems)
+            if word in value:
+                again = Node(None, file, name.start_mark.line + 1)
+                problems.append(again.problem(join(key, word), "given twice; keep one"))
+            value[word] = _convert(child, file, join(key, word), problems)
     elif isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
         items = enumerate(node.value)
-        out.value = [_convert(child, file, join(key, i), problems) for i, child in items]
+        value = [_convert(child, file, join(key, i), problems) for i, child in items]
     elif isinstance(node, yaml.ScalarNode) and node.tag.removeprefix(_TAG) in _SCALARS:
         try:
-            out.value = _SCALARS[node.tag.removeprefix(_TAG)][2](node.value)
+            value = _SCALARS[node.tag.removeprefix(_TAG)][2](node.value)
         except ValueError as error:
-            problems.append(out.problem(key, f"{error}; write a plain value"))
+            problems.append(place.problem(key, f"{error}; write a plain value"))
     else:
-        problems.append(
-            out.problem(key, f"the tag {node.tag!r} is not allowed; write a plain value")
-        )
-    return out
+        message = f"the tag {node.tag!r} is not allowed; write a plain value"
+        problems.append(place.problem(key, message))
+    return replace(place, value=value)
+
+
+def _line(node: yaml.Node, file: str) -> int:
+    return 0 if file == COMMAND_LINE else node.start_mark.line + 1

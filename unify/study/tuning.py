@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from unify.config import OUTSIDE_HASH
-from unify.config.grid import words
+from unify.config.grid import as_overrides
 from unify.evaluation.score_run import SCORING
 from unify.noise import stable_seed
 from unify.runs.folder import write_json
@@ -122,7 +122,7 @@ def chosen_overrides(study: Study, arms: dict[str, Config]) -> dict[str, list[st
         return {}
     known = read_tuning(Path(next(iter(arms.values()))["machine"]["runs"]) / study.name)
     found = {
-        arm: words(known[arm]["trials"][known[arm]["best"]]["values"])
+        arm: as_overrides(known[arm]["trials"][known[arm]["best"]]["values"])
         for arm, config in arms.items()
         if arm in known and known[arm]["asked"] == _asked(study, config)
     }

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unify.config.grid import words
+from unify.config.grid import as_overrides
 from unify.evaluation.score_run import Row
 from unify.runs.lookup import find_run, replicate
 from unify.schema.completed import Config
@@ -46,10 +46,10 @@ class Trials:
                 "model.trunk.dim"
             )
         self.trained = set(trained_by_trials(self.study, self.arms))
-        always = words(self.tune.set)
+        always = as_overrides(self.tune.set)
         self.configs: dict[str, Config] = {}  # by "<arm>,trial=<n>"
         for n in range(self.tune.trials):
-            tried = {arm: [*words(each[n]), *always] for arm, each in self.values.items()}
+            tried = {arm: [*as_overrides(each[n]), *always] for arm, each in self.values.items()}
             for arm, config in budgeted(path, overrides, tiny, tried)[1].items():
                 self.configs[f"{arm},trial={n}"] = self._trial(f"{arm},trial={n}", config)
 

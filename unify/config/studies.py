@@ -1,0 +1,124 @@
+"""A study file to its arms, each a completed config of its own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from unify.config.grid import arm_name, as_overrides, of_budget, of_experiment, points
+from unify.config.loaders import build_top, complete
+from unify.config.loading import Tree, arm, finish, load
+from unify.config.read_once import once
+from unify.config.yaml_tree import ConfigError, Node, Problem, suggest
+from unify.schema.completed import Config
+from unify.schema.experiment import Recipe
+from unify.schema.study import Study
+
+NAMING_ARMS = {"claims": ("higher", "lower"), "controls": ("arm", "than")}  # key -> roles of arms
+
+
+def load_study(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    tiny: bool = False,
+    one_arm: Mapping[str, Sequence[str]] | None = None,
+) -> tuple[Study, dict[str, Config]]:
+    """A study and its arms, completed: file < the study's `set` < the arm's own keys < overrides.
+
+    With a `grid`, each of its points makes an arm of every one. Completed once for the same
+    arguments while the files stay as they are. Raises ConfigError.
+
+    Args:
+        overrides: `key=value` words; one whose first word is a key of Study (`seeds`, `name`, ...)
+            changes the study, any other every arm.
+        tiny: whether to merge the arms' `tiny` blocks.
+        one_arm: arm -> overrides that change that arm alone.
+    """
+    own = tuple((name, tuple(words)) for name, words in (one_arm or {}).items())
+    return copy.deepcopy(_study(str(path), tuple(overrides), tiny, own))
+
+
+@once
+def _study(
+    path: str,
+    overrides: tuple[str, ...],
+    tiny: bool,
+    one_arm: tuple[tuple[str, tuple[str, ...]], ...],
+) -> tuple[Study, dict[str, Config]]:
+    of_study, of_arms = _split(overrides)
+    tree = load(path, of_study)
+    study = complete(tree, Study)
+    problems: list[Problem] = []
+    configs: dict[str, Config] = {}
+    files: dict[str, Any] = {}  # of the arms, as the study names them
+    grid = points(tree.root.get("grid"), problems)
+    for base, node in tree.root.value["arms"].value.items():
+        for point in grid:
+            name = arm_name(base, point, grid)
+            files[name] = study["arms"][base]
+            if of_budget(point):
+                study["budgets"][name] = {**(study["budget"] or {}), **of_budget(point)}
+            own = dict(one_arm).get(name, ())
+            words = [*as_overrides(of_experiment(point)), *of_arms, *own]
+            try:
+                configs[name] = _arm(name, node, tree, study["name"], words, tiny)
+            except ConfigError as error:
+                problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
+    defaults = (study["tune"] or {}).get("defaults")
+    problems += _missing_arms(tree, study, {*files, *(f"{f},default" for f in files if defaults)})
+    if problems:
+        raise ConfigError(problems)
+    return build_top(study | {"arms": files}, Study, path), configs
+
+
+def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides of the study, and those of its arms."""
+    keys = {field.name for field in fields(Study)}
+    of_study: list[str] = []
+    of_arms: list[str] = []
+    for word in overrides:
+        first = word.removeprefix("--").partition("=")[0].partition(".")[0]
+        (of_study if first in keys else of_arms).append(word)
+    return of_study, of_arms
+
+
+def _arm(
+    name: str, node: Node, tree: Tree, study: str, overrides: Sequence[str], tiny: bool
+) -> Config:
+    problems: list[Problem] = []
+    root = arm(node, tree.root.get("set"), problems)
+    merged = finish(root, problems, overrides, tiny, tree.trusted)
+    named = {**merged.root.value, "study": node.like(study), "name": node.like(name)}
+    return complete(replace(merged, root=replace(merged.root, value=named)), Recipe)
+
+
+def _missing_arms(tree: Tree, study: Config, arms: Collection[str]) -> list[Problem]:
+    """A problem for each arm that the study names and does not have."""
+    return [
+        node.problem(key, f"no arm {name!r}{_instead(name, arms)}")
+        for key, node, name in _named_arms(tree.root.value, study)
+        if name and name not in arms
+    ]
+
+
+def _named_arms(nodes: Mapping[str, Node], study: Config) -> Iterator[tuple[str, Node, str]]:
+    """(key, node, arm) for each place of a study that names an arm."""
+    if study["baseline"]:
+        yield "baseline", nodes["baseline"], study["baseline"]
+    for key, roles in NAMING_ARMS.items():
+        for index, item in enumerate(study[key]):
+            for role in roles:
+                node = nodes[key].value[index].value[role]
+                yield f"{key}.{index}.{role}", node, item[role]
+    for base, width in study["widths"].items():
+        for key, name in ((f"widths.{base}", base), (f"widths.{base}.like", width["like"])):
+            yield key, nodes["widths"].value[base], name
+    for base, node in nodes["budgets"].value.items() if "budgets" in nodes else ():
+        yield f"budgets.{base}", node, base
+
+
+def _instead(word: str, arms: Collection[str]) -> str:
+    return suggest(word, arms) or f"; it has {', '.join(sorted(arms))}"
