@@ -8,7 +8,8 @@ all arguments of its constructor. `ConfigError` lists all that is wrong, one pro
 `file:line: key: what; remedy`. Nothing is instantiated before everything has been checked, and
 nothing that is not a subclass of what its place is annotated with ever is.
 
-    file -> yaml_tree.Node -> loading.Tree, merged -> completion: plain data -> construction: objects
+    yaml_tree: file -> Node; loading: files -> Tree; completion: Tree -> plain data;
+    construction: plain data -> objects
 """
 
 from unify.config.annotations import locate_class

@@ -1,4 +1,4 @@
-"""The classes that a config may name, what their constructors take, and what an annotation admits.
+"""Classes that a config may name, the parameters of their constructors, and their annotations.
 
 A class comes from a module of `unify`, or from a Python file beside a YAML that the user named.
 """
@@ -23,8 +23,8 @@ from unify.config.read_once import stamp, watch
 from unify.config.yaml_tree import suggest
 from unify.support.user_files import FROM_FILE, module_of_file
 
-REQUIRED = object()  # a parameter without a default
-UNWRITTEN = object()  # one whose default YAML cannot say (a function); the constructor fills it in
+REQUIRED = object()  # in place of a default: the parameter has none
+UNWRITTEN = object()  # YAML cannot express the default (a function); the constructor fills it in
 
 PLAIN = (bool, int, float, str, NoneType, Path)
 LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Iterable)
@@ -32,6 +32,8 @@ MAPPINGS = (dict, collections.abc.Mapping)
 
 
 class Parameter(NamedTuple):
+    """A parameter of a constructor: its annotation, and its default as YAML would write it."""
+
     hint: Any
     default: Any
 
@@ -76,9 +78,9 @@ def _class_of_unify(name: str) -> type:
 
 
 def _class_of(module: ModuleType, name: str) -> type:
-    found = getattr(module, name, None)
-    if isinstance(found, type):
-        return found
+    cls = getattr(module, name, None)
+    if isinstance(cls, type):
+        return cls
     own = [k for k, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
     known = [k for k in own if isinstance(vars(module)[k], type) and not k.startswith("_")]
     hint = suggest(name, known) or f"; it has {', '.join(known) or 'none'}"
@@ -86,7 +88,7 @@ def _class_of(module: ModuleType, name: str) -> type:
 
 
 def class_name(cls: type) -> str | None:
-    """How a config names the class, or None where it cannot."""
+    """The name by which a config gives the class; None for an abstract or foreign class."""
     if cls.__module__.startswith(FROM_FILE):
         return f"{sys.modules[cls.__module__].__file__}:{cls.__name__}"
     inside = cls.__module__.startswith("unify.") and not inspect.isabstract(cls)
@@ -95,7 +97,11 @@ def class_name(cls: type) -> str | None:
 
 @functools.cache
 def parameters(cls: type) -> dict[str, Parameter]:
-    """What the constructor takes; `**kwargs` stands for what the next class up takes."""
+    """The parameters of a constructor by name.
+
+    `**kwargs` stands for the parameters of the next class up. Raises ValueError for annotations
+    that cannot be read.
+    """
     if dataclasses.is_dataclass(cls):
         hints = get_type_hints(cls)
         return {
@@ -103,20 +109,20 @@ def parameters(cls: type) -> dict[str, Parameter]:
             for f in dataclasses.fields(cls)
             if f.init
         }
-    found: dict[str, Parameter] = {}
+    taken: dict[str, Parameter] = {}
     for base in cls.__mro__:
         constructor = vars(base).get("__init__")
         if not inspect.isfunction(constructor):
             continue
-        found = arguments_of(constructor) | found
+        taken = arguments_of(constructor) | taken
         kinds = [p.kind for p in inspect.signature(constructor).parameters.values()]
         if inspect.Parameter.VAR_KEYWORD not in kinds:
             break
-    return found
+    return taken
 
 
 def arguments_of(method: Callable[..., Any]) -> dict[str, Parameter]:
-    """The named parameters of a method, without `self`."""
+    """The named parameters of a method, without `self`. Raises ValueError as `parameters`."""
     try:
         hints = get_type_hints(method)
     except NameError as error:
@@ -142,7 +148,7 @@ def _field_default(field: dataclasses.Field) -> Any:
 
 
 def _written(value: Any) -> Any:
-    """A default as YAML would say it."""
+    """A default as YAML would write it, or UNWRITTEN."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, Path):
@@ -162,11 +168,19 @@ def options(hint: Any) -> tuple[Any, ...]:
 
 
 def nullable(hint: Any) -> bool:
+    """True if None is a member of the hint."""
     return NoneType in options(hint)
 
 
 def shape(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """(list, items) of list[int], (dict, ...) of Mapping[...], (tuple, ...), (Literal, ...), ..."""
+    """A hint's kind and what is inside, whichever of several spellings it has.
+
+    list[int], Sequence[int], tuple[int, ...]   (list, (int,))
+    dict[str, int], Mapping[str, int]           (dict, (int,))
+    tuple[int, float]                           (tuple, (int, float))
+    Literal["a", "b"]                           (Literal, ("a", "b"))
+    int                                         (int, ())
+    """
     origin, arguments = get_origin(hint) or hint, get_args(hint)
     if origin is tuple and arguments and arguments[-1] is not ...:
         return tuple, arguments
@@ -184,7 +198,7 @@ def contracts(hint: Any) -> tuple[type, ...]:
 
 
 def describe(hint: Any) -> str:
-    """A hint in words."""
+    """A hint in the words of a message."""
     if get_origin(hint) is not None and len(options(hint)) > 1:
         return " or ".join(describe(o) for o in options(hint))
     origin, arguments = shape(hint)
@@ -199,11 +213,12 @@ def describe(hint: Any) -> str:
 
 
 def names(expected: tuple[type, ...]) -> str:
+    """Classes in the words of a message."""
     return " or ".join(cls.__name__ for cls in expected)
 
 
 def mismatch(value: Any, hint: Any) -> str:
-    """What was expected, what was found, and what to write instead."""
+    """The message for a value that its hint does not admit, with the remedy."""
     message = f"expected {describe(hint)}, not {value!r}"
     kinds = {shape(o)[0] for o in options(hint)}
     if isinstance(value, str) and kinds & {int, float}:

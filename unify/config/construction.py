@@ -1,4 +1,4 @@
-"""From a completed config to objects; nothing is built that its place is not annotated with."""
+"""Completed configs to objects. Only subclasses of a place's annotation are built there."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, get_origin
 from unify.config.annotations import contracts, locate_class, names, options, parameters, shape
 from unify.schema.experiment import Recipe
 
-LoadWeights = Callable[[Any, Any], None]
-Construct = Callable[[type, dict[str, Any]], Any]
+LoadWeights = Callable[[Any, Any], None]  # of (part, weights)
+Construct = Callable[[type, dict[str, Any]], Any]  # of (class, arguments)
 
 
 def build(
@@ -21,12 +21,17 @@ def build(
     expect: Any = object,
     construct: Construct | None = None,
 ) -> Any:
-    """The objects that a completed node describes, parts before what they are part of.
+    """The objects that a completed node describes, each part before the one that contains it.
 
-    `expect` is the contract of the place. `load_weights(part, weights)` is called on every part
-    whose node names weights, right after it was constructed; weights are `{"run": path}`, with
-    the name of a `part` or not, or the path of a folder. `construct(cls, arguments)` replaces
-    `cls(**arguments)`. Raises what the constructors raise.
+    Args:
+        value: plain data; a dict with `class` is built as that class.
+        load_weights: called with every part whose node has `weights`, right after it was
+            constructed, and those: `{"run": path}`, perhaps with the name of a `part`, or the path
+            of a folder.
+        expect: the annotation of the place.
+        construct: called with class and arguments in place of `cls(**arguments)`.
+
+    Raises ValueError for a class that the place does not expect, and what constructors raise.
     """
     parts = contracts(expect)
     if isinstance(value, dict) and parts and ("class" in value or is_dataclass(parts[0])):

@@ -1,4 +1,4 @@
-"""Checks across keys: what must agree with the model's class."""
+"""Checks across keys: loss weights, tasks and sampling settings against the model's class."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _tasks(root: Node, model: type, problems: list[Problem]) -> None:
 
 
 def _ranks(root: Node, problems: list[Problem]) -> None:
-    """The ranks that the file asks for share the rows of every task evenly."""
+    """Problems of tasks whose rows the ranks of `machine` cannot share evenly."""
     data, machine = root.get("data"), root.get("machine")
     node = data.get("tasks") if data is not None else None
     if node is None or machine is None or not isinstance(node.value, dict):
@@ -90,7 +90,7 @@ def _ranks(root: Node, problems: list[Problem]) -> None:
 
 
 def uneven(tasks: Mapping[str, Any], ranks: int) -> dict[str, str]:
-    """What is wrong with the tasks whose rows so many ranks cannot share, by task."""
+    """A message for each task whose rows do not divide over the ranks, by task."""
     return {
         task: f"{rows} rows do not divide over {ranks} ranks; write a multiple of {ranks}"
         for task, rows in tasks.items()
@@ -123,7 +123,7 @@ def _sampling(root: Node, model: type, kind: str, completion: Completion) -> Nod
 
 
 def _settings(node: Node, model: type, kind: str, completion: Completion, key: str = "") -> Node:
-    """Settings of `generate_image` or `generate_text` beyond what every paradigm takes."""
+    """Sampling settings completed: parameters of the model's method that the contract lacks."""
     contract = getattr(Paradigm, f"generate_{kind}")
     method = getattr(model, f"generate_{kind}", contract)
     known = {k: p for k, p in arguments_of(method).items() if k not in arguments_of(contract)}
@@ -134,11 +134,11 @@ def _settings(node: Node, model: type, kind: str, completion: Completion, key: s
 def sampling_words(words: Sequence[str], model: type, kind: str) -> dict[str, Any]:
     """`key=value` words as settings of a model's `generate_image` or `generate_text`.
 
-    ConfigError for what it does not take, with what it does.
+    Raises ConfigError for words that it does not take, with those that it does.
     """
     problems: list[Problem] = []
-    said = override(Node({}, COMMAND_LINE), words, problems)
-    done = _settings(said, model, kind, Completion(problems, Recipe, trusted=False, tiny=False))
+    given = override(Node({}, COMMAND_LINE), words, problems)
+    done = _settings(given, model, kind, Completion(problems, Recipe, trusted=False, tiny=False))
     if problems:
         raise ConfigError(problems)
-    return {key: done.value[key].plain() for key in said.value}
+    return {key: done.value[key].plain() for key in given.value}

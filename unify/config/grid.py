@@ -1,11 +1,11 @@
-"""`grid` of a study: every arm with every point of it, each an arm of its own.
+"""The `grid` of a study: every arm at every point of it is an arm of its own.
 
     grid: {model.trunk.depth: [2, 4], optimizer.lr: [1e-3, 3e-3]}      all combinations
     grid: [{model.trunk.depth: 2, optimizer.lr: 3e-3}, {...}]          these points
 
     grid: {model.trunk.dim: [64, 128], budget.flops: [1e12, 4e12]}     sizes at budgets
 
-An arm is named by what differs: `transfusion,depth=2,lr=0.001`.
+Such an arm is named by the values of its point: `transfusion,depth=2,lr=0.001`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a config trains: the runs that it needs first, and the hash that names it."""
+"""Identity of a run: the hash of its config, and the runs whose weights it starts from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from unify.config.loading import OVERLAYS
 
-# What a run was trained on and with is its identity; where it ran and how it is scored is not.
+# Top-level keys that are no part of the identity: where a run is computed, and how it is scored.
 OUTSIDE_HASH = (
     "machine",
     "logging",
@@ -34,16 +34,16 @@ class Needed(NamedTuple):
 
 
 def needed_key(weights: Mapping[str, Any]) -> str:
-    """What a needed run goes by: its path, and the seed if there is one."""
+    """The key of a needed run: its path, and the number that its seeds are shifted by."""
     return weights["run"] + (f" seed {weights['seed']}" if weights.get("seed") else "")
 
 
 def needed_runs(completed: dict[str, Any]) -> dict[str, Needed]:
-    """The experiments whose weights this one starts from, what they need themselves first.
+    """The experiments whose weights a config starts from, by `needed_key`.
 
-    By their keys, paths being absolute, in the order to train them.
+    In the order to train them: an experiment comes after those that it needs itself.
     """
-    found: dict[str, Needed] = {}
+    needed: dict[str, Needed] = {}
 
     def visit(value: Any) -> None:
         children = value.values() if isinstance(value, dict) else value
@@ -51,22 +51,26 @@ def needed_runs(completed: dict[str, Any]) -> dict[str, Needed]:
             visit(child)
         weights = value.get("weights") if isinstance(value, dict) and "class" in value else None
         if isinstance(weights, dict):
-            said = Needed(weights["run"], weights.get("tiny", False), weights.get("seed", 0))
-            found.setdefault(needed_key(weights), said)
+            run = Needed(weights["run"], weights.get("tiny", False), weights.get("seed", 0))
+            needed.setdefault(needed_key(weights), run)
 
     visit({key: value for key, value in completed.items() if key not in OVERLAYS})
-    return found
+    return needed
 
 
 def config_hash(
     completed: dict[str, Any], needed_hashes: Mapping[str, str], data_fingerprint: str
 ) -> str:
-    """10 hex digits that name what is trained.
+    """The first 10 hex digits of SHA-256 over all that decides what is trained.
 
-    They cover the completed config without OUTSIDE_HASH, so machine and evaluation may change, and
-    no place of a file: a needed run counts by its own hash (`needed_hashes` by the key that
-    `needed_runs` gives), a weights folder by the hash in its config.json, the data source by its
-    fingerprint, a class in a Python file by the file's and its own name.
+    Hashed is the completed config without OUTSIDE_HASH, so machine and evaluation may change, and
+    without paths, so files may move: a needed run counts by its own hash, a weights folder by the
+    hash in its config.json, the data source by its fingerprint, a class in a Python file by the
+    names of file and class.
+
+    Args:
+        needed_hashes: hashes of the needed runs, by the keys of `needed_runs`.
+        data_fingerprint: `Source.fingerprint()` of the data.
     """
 
     def identity(value: Any) -> Any:

@@ -1,9 +1,11 @@
-"""Parts that start from trained weights, and are built as what was trained.
+"""Parts that start from trained weights.
 
-{weights: {run: other.yaml}}                  the `model` of another experiment
-{weights: {run: other.yaml, part: llm.trunk}} a part of it
-{weights: {run: other.yaml, seed: 1}}         the experiment with 1 added to each of its seeds
-{weights: folder}                             an export, as the folder's config.json says
+A node without `class` takes class and arguments, too, from what was trained:
+
+    {weights: {run: other.yaml}}                  the `model` of another experiment
+    {weights: {run: other.yaml, part: llm.trunk}} a part of it
+    {weights: {run: other.yaml, seed: 1}}         the experiment with 1 added to each of its seeds
+    {weights: folder}                             an export, as the folder's config.json says
 """
 
 from __future__ import annotations
@@ -37,10 +39,10 @@ class Completing(Protocol):
 def weights_of(
     completion: Completing, node: Node, classless: bool, key: str
 ) -> tuple[Node, Node | None]:
-    """The value of `weights`, with its path made absolute, and the completed part that it holds.
+    """The value of `weights`, its path made absolute, and the part that it describes.
 
-    The part, a node with class and arguments, is read only for a node that is `classless`. None
-    with it: not read, or a problem was added to those of `completion`.
+    The part is a node with class and arguments, read only for a `classless` node; else, or after a
+    problem, None. `key` is that of the weights.
     """
     run = node.get("run") if isinstance(node.value, dict) else node
     if run is None or not isinstance(run.value, str):
