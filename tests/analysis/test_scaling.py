@@ -15,7 +15,9 @@ from unify.report.figures import figures
 from unify.report.page import render
 from unify.report.sizes_and_budgets import final_loss, growth, series
 from unify.report.study_records import load_study as load_report
-from unify.study.arms import budgeted, plan
+from unify.study.arms import resolve_arms
+from unify.study.jobs import StudyRequest
+from unify.study.plan import plan
 
 BUDGETS = (1e15, 4e15, 1.6e16, 6.4e16)
 
@@ -164,12 +166,12 @@ def test_a_budget_in_a_grid_is_that_of_its_arms(study):
     parsed, arms = load_study(study)
     assert len(arms) == 12
     assert parsed.budget_of("ar_vq,dim=32,flops=4e+12").flops == 4e12
-    planned = plan(study, [])
+    planned = plan(StudyRequest(study))
     for arm, cost in planned.costs.items():
         wanted = parsed.budget_of(arm)
         spent = cost.total("flops", wanted)
         assert spent == pytest.approx(wanted.flops, rel=0.01), arm
-    assert budgeted(study, [])[1].keys() == arms.keys()
+    assert resolve_arms(StudyRequest(study))[1].keys() == arms.keys()
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ def test_a_budget_of_ones_own(tmp_path):
     files = {name: str(EXPERIMENTS / f"{name}.yaml") for name in ("ar_vq", "transfusion")}
     said = {"name": "s", "arms": files, "budgets": {"ar_vq": {"steps": 5}}}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(said))
-    arms = budgeted(str(tmp_path / "study.yaml"), ["steps=9"])[1]
+    arms = resolve_arms(StudyRequest(str(tmp_path / "study.yaml"), ["steps=9"]))[1]
     assert [arms[name]["steps"] for name in files] == [5, 9]
 
 

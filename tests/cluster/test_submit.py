@@ -19,7 +19,8 @@ from unify.cluster.requeue import LOSSES, Requeued
 from unify.cluster.submit import load_cluster, submit
 from unify.distributed.ranks import World, first_host, from_slurm, world
 from unify.schema.cluster import Cluster
-from unify.study.run_study import run_one
+from unify.study.jobs import StudyRequest
+from unify.study.run_job import run_arm
 
 LAB = Path(__file__).parent / "slurm_lab.sh"
 
@@ -38,16 +39,16 @@ def study(folder, **said):
     return str(path)
 
 
-def printed(*arguments, **options):
+def printed(request, cluster):
     lines = []
-    submit(*arguments, **options, say=lines.append)
+    submit(request, cluster, lines.append, print_only=True)
     return "\n".join(lines)
 
 
 def test_what_is_needed_is_an_array_before_the_arms_and_the_report_after(tmp_path):
     path = str(ROOT / "experiments" / "studies" / "quickstart.yaml")
     words = [f"machine.runs={tmp_path}/runs"]
-    text = printed(path, words, Cluster(partition="gpu", at_once=2), False, print_only=True)
+    text = printed(StudyRequest(path, words), Cluster(partition="gpu", at_once=2))
     heads = [line for line in text.splitlines() if line.startswith("### ")]
     assert heads == [
         "### shapes_text-s0, shapes_vq-s0, shapes_vae-s0",
@@ -78,7 +79,7 @@ def test_a_cluster_says_what_sbatch_is_told(tmp_path):
         sbatch={"reservation": "mine"},
     )
     rows = ["data.tasks={text_to_image: 8, caption: 8, vqa: 8}"]
-    text = printed(study(tmp_path), rows, said, True, print_only=True).split("### ")[1]
+    text = printed(StudyRequest(study(tmp_path), rows, tiny=True), said).split("### ")[1]
     for line in (
         "--nodes=2",
         "--ntasks-per-node=4",
@@ -100,14 +101,14 @@ def test_what_was_cancelled_while_it_was_scored_is_sent_again(tmp_path):
     words = [f"machine.{key}={value}" for key, value in said.items()] + ["steps=2"]
     arms = {"transfusion": {"base": str(ROOT / "experiments" / "transfusion.yaml")}}
     arms["transfusion"]["evaluation"] = small
-    path = study(tmp_path, arms=arms, seeds=[0])
+    request = StudyRequest(study(tmp_path, arms=arms, seeds=[0]), words, tiny=True)
 
     def sent():
-        text = printed(path, words, Cluster(), True, print_only=True)
+        text = printed(request, Cluster())
         return [line for line in text.splitlines() if line.startswith("### ")]
 
     assert sent() == ["### transfusion-s0", "### report"]
-    assert run_one(path, words, "transfusion", None, lambda _: None, tiny=True, untimed=True) == 0
+    assert run_arm(request, "transfusion", None, lambda _: None, untimed=True) == 0
     assert sent() == [], "trained and scored"
     (scores,) = tmp_path.glob("runs/lab/transfusion-*/eval/scores.json")
     scores.unlink()

@@ -13,7 +13,8 @@ from unify.evaluation.score_run import evaluate
 from unify.metrics.metric import Metric, proportion
 from unify.runs.equal_training import reusable
 from unify.runs.folder import Run
-from unify.study.arms import plan
+from unify.study.jobs import StudyRequest
+from unify.study.plan import plan
 from unify.study.run_study import run_study
 from unify.training.train_run import train
 
@@ -45,9 +46,9 @@ def studies(tmp_path_factory):
     options = [f"machine.runs={folder}/runs"]
     first, second = written(folder, "first"), written(folder, "second")
     said = {"first": [], "second": []}
-    run_study(first, options, said["first"].append, tiny=True)
-    left = plan(second, options, tiny=True)
-    run_study(second, options, said["second"].append, tiny=True)
+    run_study(StudyRequest(first, options, tiny=True), said["first"].append)
+    left = plan(StudyRequest(second, options, tiny=True))
+    run_study(StudyRequest(second, options, tiny=True), said["second"].append)
     return folder, options, said, left
 
 
@@ -108,9 +109,12 @@ def test_a_reused_run_outlives_the_one_it_came_from(studies, tmp_path):
 def test_other_settings_of_training_are_another_training(studies):
     folder, options, _, _ = studies
     other = written(folder, "other", samples_every="metrics_every")  # what is recorded counts too
-    assert plan(other, options, tiny=True).states("one") == {0: "missing", 1: "missing"}
+    assert plan(StudyRequest(other, options, tiny=True)).states("one") == {
+        0: "missing",
+        1: "missing",
+    }
     seeds = written(folder, "seeds", **{"[0, 1]": "[2]"})
-    left = plan(seeds, options, tiny=True)
+    left = plan(StudyRequest(seeds, options, tiny=True))
     assert left.states("one") == {2: "missing"}
     assert left.states("more_steps") == {2: "with one"}
     assert left.left("more_steps") == 0.0
@@ -181,10 +185,10 @@ def test_what_cannot_be_taken_is_trained(studies, tmp_path):
     place = [f"machine.runs={tmp_path}/runs", "machine.tracker=none"]
 
     def state():
-        return plan(path, place, tiny=True).states("one")
+        return plan(StudyRequest(path, place, tiny=True)).states("one")
 
     mine = ["machine.tracker=none", "machine.reuse=false"]
-    assert plan(path, [*place, *mine], tiny=True).states("one") == {0: "missing"}
+    assert plan(StudyRequest(path, [*place, *mine], tiny=True)).states("one") == {0: "missing"}
     assert state() == {0: "finished"}
     for one in runs(tmp_path, "first", "one") + runs(tmp_path, "first", "more_steps"):
         (one / "config.yaml").write_text("evaluation: [{class: gone")
@@ -205,7 +209,7 @@ def test_code_in_files_is_not_hashed_and_so_never_shared():
 def test_processes_at_once_do_not_train_one_training_twice(studies):
     folder, options, _, _ = studies
     path, said = written(folder, "third", **{"[0, 1]": "[3]"}), []
-    run_study(path, options, said.append, tiny=True, at_once=2)
+    run_study(StudyRequest(path, options, tiny=True, at_once=2), said.append)
     begun = [line for line in said if line.endswith("parameters")]
     assert len(begun) == 1
     assert "one seed 3" in begun[0]

@@ -11,7 +11,8 @@ from unify.config import load_recipe
 from unify.costs.step_cost import Cost, TaskCost, cost_of, steps_for
 from unify.runs.lookup import find_run
 from unify.schema.study import Budget
-from unify.study.arms import plan
+from unify.study.jobs import StudyRequest
+from unify.study.plan import plan
 from unify.study.plan_table import as_data, lines
 from unify.study.run_study import run_study
 from unify.training.train_run import train
@@ -76,7 +77,7 @@ def test_the_plan_knows_what_the_run_will_measure(name, tmp_path):
 @pytest.mark.parametrize("quantity", ["flops", "tokens", "samples"])
 def test_all_five_paradigms_match_a_budget_within_1_percent(study, quantity):
     amounts = {"flops": 5e9, "tokens": 1e5, "samples": 1e4}
-    planned = plan(study(budget={quantity: amounts[quantity]}), [], tiny=True)
+    planned = plan(StudyRequest(study(budget={quantity: amounts[quantity]}), tiny=True))
     assert planned.spread(quantity) <= 0.01
     for arm, cost in planned.costs.items():
         assert cost.total(quantity) == pytest.approx(amounts[quantity], rel=0.01)
@@ -100,7 +101,7 @@ def test_a_budget_of_one_task_counts_nothing_else(study):
     assert COST.total("samples", Budget(samples=1, task="u")) == 3 * 2
     assert COST.total("flops", Budget(flops=1, task="t", charge=["encoding"])) == 3 * 40
     assert steps_for(Budget(samples=50, task="u"), COST) == 25
-    planned = plan(study(budget={"samples": 400, "task": "text_to_image"}), [], tiny=True)
+    planned = plan(StudyRequest(study(budget={"samples": 400, "task": "text_to_image"}), tiny=True))
     assert planned.spread("samples") == 0
     drawn = {a: c.steps * c.tasks["text_to_image"].rows for a, c in planned.costs.items()}
     assert set(drawn.values()) == {400}
@@ -111,13 +112,13 @@ def test_a_budget_of_one_task_counts_nothing_else(study):
 def test_a_budget_of_a_task_that_is_not_trained_is_refused(study):
     path = study(budget={"samples": 400, "task": "vqa"})
     with pytest.raises(ValueError, match=r"crossflow: budget\.task: vqa is not trained; it has"):
-        plan(path, [], tiny=True)
+        plan(StudyRequest(path, tiny=True))
     with pytest.raises(ValueError, match="steps and needed runs are of no task"):
         Budget(steps=3, task="vqa")
 
 
 def test_encoding_is_what_the_frozen_tokenizers_compute(study):
-    planned = plan(study(), [], tiny=True)
+    planned = plan(StudyRequest(study(), tiny=True))
     assert all(cost.encoding > 0 for cost in planned.costs.values())
     transfusion, queries = planned.costs["transfusion"], planned.costs["queries_dit"]
     per_image = {
@@ -134,17 +135,17 @@ def test_a_study_trains_the_steps_that_its_budget_buys(study, tmp_path):
     said = yaml.safe_load(Path(path).read_text())
     said["arms"] = {"transfusion": said["arms"]["transfusion"]}
     Path(path).write_text(yaml.safe_dump(said))
-    planned = plan(path, overrides, tiny=True)
+    planned = plan(StudyRequest(path, overrides, tiny=True))
     assert planned.states("transfusion") == {0: "missing"}
-    assert run_study(path, overrides, lambda text: None, tiny=True).failed == {}
-    planned = plan(path, overrides, tiny=True)
+    assert run_study(StudyRequest(path, overrides, tiny=True), lambda text: None).failed == {}
+    planned = plan(StudyRequest(path, overrides, tiny=True))
     assert planned.states("transfusion") == {0: "finished"}
     (info,) = (json.loads(p.read_text()) for p in runs.glob("s/*/run.json"))
     assert info["steps"] == planned.costs["transfusion"].steps == 12 // info["rows_per_step"]
 
 
 def test_the_plan_is_shown_in_columns_and_as_data(study):
-    planned = plan(study(budget={"steps": 3}), [], tiny=True)
+    planned = plan(StudyRequest(study(budget={"steps": 3}), tiny=True))
     text = "\n".join(lines(planned))
     assert "steps: matched, within 0.0%" in text
     assert "flops: not matched" in text
@@ -153,7 +154,9 @@ def test_the_plan_is_shown_in_columns_and_as_data(study):
 
 
 def test_an_experiment_is_planned_alone_and_what_it_needs_is_named(tmp_path):
-    planned = plan(str(EXPERIMENTS / "queries_dit.yaml"), [f"machine.runs={tmp_path}"])
+    planned = plan(
+        StudyRequest(str(EXPERIMENTS / "queries_dit.yaml"), [f"machine.runs={tmp_path}"])
+    )
     assert list(planned.costs["queries_dit"].needed) == ["shapes_text", "vlm", "shapes_vae"]
     assert planned.costs["queries_dit"].before > planned.costs["queries_dit"].needed["vlm"].training
     assert find_run(planned.arms["queries_dit"]) is None
@@ -163,14 +166,14 @@ def test_an_experiment_is_planned_alone_and_what_it_needs_is_named(tmp_path):
 def test_time_left_is_what_a_run_took_or_a_few_steps_take(study, tmp_path):
     path = study(arms={"transfusion": str(EXPERIMENTS / "transfusion.yaml")}, seeds=[0, 1])
     words = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", "evaluation=[]"]
-    unknown = plan(path, words, tiny=True)
+    unknown = plan(StudyRequest(path, words, tiny=True))
     assert unknown.left("transfusion") is None
     assert "unknown" in lines(unknown)[-2]
-    timed = plan(path, words, tiny=True, measure=True)
+    timed = plan(StudyRequest(path, words, tiny=True), measure=True)
     assert timed.left("transfusion") == 2 * timed.seconds["transfusion"] > 0
-    run_study(path, [*words, "seeds=[0]"], lambda _: None, tiny=True)
-    planned = plan(path, words, tiny=True)
+    run_study(StudyRequest(path, [*words, "seeds=[0]"], tiny=True), lambda _: None)
+    planned = plan(StudyRequest(path, words, tiny=True))
     (info,) = (json.loads(p.read_text()) for p in (tmp_path / "runs").glob("s/*/run.json"))
     assert planned.left("transfusion") == info["train_seconds"], "one of two is there"
-    run_study(path, words, lambda _: None, tiny=True)
-    assert plan(path, words, tiny=True).left("transfusion") == 0
+    run_study(StudyRequest(path, words, tiny=True), lambda _: None)
+    assert plan(StudyRequest(path, words, tiny=True)).left("transfusion") == 0

@@ -8,6 +8,7 @@ from places import ROOT
 from unify import __version__
 from unify.report.page import write_report
 from unify.runs.folder import Run
+from unify.study.jobs import StudyRequest
 from unify.study.run_study import run_study
 
 STUDY = f"""
@@ -37,7 +38,8 @@ def outcome(tmp_path_factory):
     (folder / "tiny.yaml").write_text(STUDY)
     said = []
     made = run_study(
-        str(folder / "tiny.yaml"), [f"machine.runs={folder}/runs"], said.append, tiny=True
+        StudyRequest(str(folder / "tiny.yaml"), [f"machine.runs={folder}/runs"], tiny=True),
+        said.append,
     )
     return folder, made, said
 
@@ -120,7 +122,8 @@ def test_a_second_call_trains_and_measures_nothing(outcome):
     before = {p: p.stat().st_mtime_ns for p in (folder / "runs/tiny").glob("*/export/*")}
     again = []
     repeated = run_study(
-        str(folder / "tiny.yaml"), [f"machine.runs={folder}/runs"], again.append, tiny=True
+        StudyRequest(str(folder / "tiny.yaml"), [f"machine.runs={folder}/runs"], tiny=True),
+        again.append,
     )
     assert {p: p.stat().st_mtime_ns for p in (folder / "runs/tiny").glob("*/export/*")} == before
     assert json.dumps(repeated.rows) == json.dumps(made.rows)
@@ -136,7 +139,7 @@ def test_another_way_of_scoring_takes_hold_without_training_again(tmp_path):
 
     def scored(prompts, steps):
         asked = [f"evaluation=[{{{metric}, prompts: {prompts}}}]", f"image_sampling.steps={steps}"]
-        rows = run_study(str(path), [*said, *asked], lines.append, tiny=True).rows
+        rows = run_study(StudyRequest(str(path), [*said, *asked], tiny=True), lines.append).rows
         (row,) = [row for row in rows if row["metric"] == "text_to_image/exact"]
         return row["n"], row["passport"]["sampler"]["steps"]
 
@@ -172,7 +175,9 @@ def test_runs_at_once_are_those_of_one_after_another(outcome, tmp_path):
     (tmp_path / "tiny.yaml").write_text(short)
     overrides = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", "evaluation=[]"]
     said: list[str] = []
-    made = run_study(str(tmp_path / "tiny.yaml"), overrides, said.append, tiny=True, at_once=3)
+    made = run_study(
+        StudyRequest(str(tmp_path / "tiny.yaml"), overrides, tiny=True, at_once=3), said.append
+    )
     assert list(made.failed) == ["broken seed 0"]
     assert "lr_ratio" in made.failed["broken seed 0"]
     told = (tmp_path / "runs/tiny/broken-s0.error.txt").read_text()

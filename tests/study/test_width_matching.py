@@ -6,9 +6,10 @@ from places import EXPERIMENTS
 
 from unify.config import ConfigError
 from unify.schema.study import Study, Width
-from unify.study.arms import plan
+from unify.study.jobs import StudyRequest
+from unify.study.plan import plan
 from unify.study.plan_table import lines
-from unify.study.width_matching import solved, study_and_arms, trainable
+from unify.study.width_matching import solve_width, study_and_arms, trainable
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def study(tmp_path):
 @pytest.mark.parametrize("target", [1, 999, 1000, 1001, 4_100, 1e6])
 def test_no_other_multiple_is_nearer(target):
     width = Width(parameters=target, multiple=8)
-    found = solved(target, width, lambda n: n * n + 10)
+    found = solve_width(target, width, lambda n: n * n + 10)
     best = min(range(8, 2000, 8), key=lambda n: abs(n * n + 10 - target))
     assert found == best
 
@@ -34,12 +35,12 @@ def test_no_other_multiple_is_nearer(target):
 def test_a_key_that_changes_nothing_is_named():
     width = Width(parameters=100, key="model.time.mean")
     with pytest.raises(ValueError, match=r"model\.time\.mean does not change the number"):
-        solved(100, width, lambda n: 50)
+        solve_width(100, width, lambda n: 50)
 
 
 def test_one_tower_as_large_as_two(study):
     path = study(widths={"large": {"like": "towers", "multiple": 8}})
-    _, arms = study_and_arms(path, [])
+    _, arms = study_and_arms(StudyRequest(path))
     towers, one, large = (trainable(arms[arm]) for arm in ("towers", "one", "large"))
     assert one < 0.6 * towers
     assert large == pytest.approx(towers, rel=0.05)
@@ -51,16 +52,16 @@ def test_one_tower_as_large_as_two(study):
 
 def test_a_number_of_parameters_and_the_users_own_width(study):
     path = study(widths={"large": {"parameters": 3e5, "multiple": 8}})
-    _, arms = study_and_arms(path, ["model.trunk.depth=2"])
+    _, arms = study_and_arms(StudyRequest(path, ["model.trunk.depth=2"]))
     assert trainable(arms["large"]) == pytest.approx(3e5, rel=0.1)
-    assert "trainable" in "\n".join(lines(plan(path, ["model.trunk.depth=2"])))
+    assert "trainable" in "\n".join(lines(plan(StudyRequest(path, ["model.trunk.depth=2"]))))
 
 
 def test_unknown_arms_are_named(study):
     with pytest.raises(ConfigError, match=r"widths\.wide: no arm 'wide'"):
-        study_and_arms(study(widths={"wide": {"like": "one"}}), [])
+        study_and_arms(StudyRequest(study(widths={"wide": {"like": "one"}})))
     with pytest.raises(ConfigError, match=r"widths\.one\.like: no arm 'tower'"):
-        study_and_arms(study(widths={"one": {"like": "tower"}}), [])
+        study_and_arms(StudyRequest(study(widths={"one": {"like": "tower"}})))
 
 
 @pytest.mark.parametrize("said", [{}, {"like": "a", "parameters": 2.0}])

@@ -7,12 +7,13 @@ import torch
 from places import ROOT
 from safetensors.torch import load_file
 
-from unify.assembly.assemble import assemble, needed_of
+from unify.assembly.assemble import assemble
 from unify.assembly.exported_weights import load_export
 from unify.config import load_recipe, read
 from unify.runs.checkpoint_folder import step_of, steps
 from unify.runs.folder import Run
 from unify.runs.journal import Journal
+from unify.runs.lookup import recorded_needed
 from unify.training.checkpoint_export import export
 from unify.training.train_run import train
 from unify.training.validation import best_step
@@ -37,7 +38,7 @@ def test_the_last_checkpoint_exports_what_the_run_did(runs, arm):
     folder = export(run)
     name = "model.safetensors"
     assert (folder / name).read_bytes() == (run.folder / "export" / name).read_bytes()
-    part = assemble(read(run.folder / "config.yaml"), needed_of(run)).model
+    part = assemble(read(run.folder / "config.yaml"), recorded_needed(run)).model
     load_export(part, folder)
     raw = load_file(export(run, raw=True) / name)
     own = load_file(folder / name)

@@ -17,6 +17,7 @@ from unify.distributed.ranks import broadcast_first, device_of, join, world
 from unify.nn.init import kept_parameters
 from unify.paradigm import Paradigm, Trainable
 from unify.runs.folder import Run
+from unify.runs.lookup import recorded_needed
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.tokenizer import Tokenizer
@@ -71,7 +72,7 @@ def open_run(
     if state != "finished":
         raise ValueError(f"{folder} is {state}; finish it with `unify train` first")
     cut, device = in_shards(config), device_of(accelerator)
-    recipe = assemble(config, needed_of(run), meta=cut)
+    recipe = assemble(config, recorded_needed(run), meta=cut)
     load_export(recipe.model, run.folder / "export", mapped=cut)
     if cut:
         assert isinstance(recipe.model, Paradigm)
@@ -95,20 +96,3 @@ def machine_of(folder: Path, words: Sequence[str]) -> Config:
 
 
 PLACEMENT = ("devices", "nodes", "strategy", "accelerator", "timeout")  # where a model is opened
-
-
-def needed_of(run: Run) -> dict[str, Run]:
-    """The runs that one started from, by their keys."""
-    return {key: _needed_by(run, known["folder"]) for key, known in run.info["needed"].items()}
-
-
-def _needed_by(run: Run, folder: str) -> Run:
-    """A run that this one started from: where it was, or beside this one if all were moved."""
-    places = [Path(folder), run.folder.parent.parent / Path(*Path(folder).parts[-2:])]
-    for place in places:
-        if (place / "export").is_dir():
-            return Run(place)
-    raise ValueError(
-        f"{run.folder} needs {folder}, which is neither there nor in {places[1].parent}; keep the "
-        "folders of a study and of the runs that it needs together"
-    )

@@ -11,43 +11,38 @@ that the time is up, the run saves, ends, and is requeued to go on where it was.
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from unify.cluster.requeue import Requeued
+from unify.cluster.send import batch_script, sbatch_options, send
+from unify.cluster.sent_jobs import add_sent_jobs, alive_jobs
 from unify.config import load_cluster as read_cluster
 from unify.config import needed_runs
 from unify.config.cross_checks import uneven
 from unify.evaluation.score_run import stored_scores
-from unify.runs.folder import write_json
-from unify.runs.lookup import find_run_if_data, needed_configs
+from unify.runs.lookup import find_finished, needed_configs
 from unify.schema.cluster import Cluster
 from unify.schema.completed import Config
-from unify.study.arms import budgeted
-from unify.study.run_study import jobs
-from unify.study.study_json import describe
-from unify.study.tuning_trials import Trials
+from unify.study.arms import resolve_arms
+from unify.study.jobs import Job, StudyRequest, study_jobs
+from unify.study.study_json import write_study_json
+from unify.study.tuning_trials import tuned_arms
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Job:
-    """A command, and on how many levels of others it waits."""
+class ClusterJob:
+    """A command for SLURM."""
 
     name: str
     words: tuple[str, ...]  # after `unify`
-    level: int
+    level: int  # it starts when the jobs of the level below have ended
 
 
 def load_cluster(name: str) -> Cluster:
-    """A file, or the name of one in experiments/clusters."""
+    """A cluster by its file, or by the name of one in experiments/clusters."""
     path = Path(name)
     if not path.is_file():
         path = Path("experiments/clusters") / f"{name}.yaml"
@@ -57,237 +52,96 @@ def load_cluster(name: str) -> Cluster:
     return read_cluster(path)
 
 
-def submit(
-    path: str, words: list[str], cluster: Cluster, tiny: bool, say: Say, print_only: bool = False
-) -> None:
-    """Send what is missing, or say what would be sent."""
-    words = [*words, *(f"machine.{k}={json.dumps(v)}" for k, v in cluster.machine.items())]
-    study, arms = budgeted(path, words, tiny)
+def submit(request: StudyRequest, cluster: Cluster, say: Say, print_only: bool = False) -> None:
+    """Send the missing jobs of a study, and say their numbers; or say the batch scripts alone.
+
+    ValueError if rows do not divide over the ranks, if arms are to be tuned first, or if jobs that
+    were sent before have not ended.
+    """
+    machine = [f"machine.{k}={json.dumps(v)}" for k, v in cluster.machine.items()]
+    request = replace(request, overrides=[*request.overrides, *machine])
+    path = request.path
+    study, arms = resolve_arms(request)
     for arm, config in arms.items():
         for task, wrong in uneven(config["data"]["tasks"], cluster.nodes * cluster.ranks).items():
             raise ValueError(f"{path}: {arm}: data.tasks.{task}: {wrong}")
-    machine = next(iter(arms.values()))["machine"]
-    folder = Path(machine["runs"]) / study.name
-    if study.tune and not {*arms} <= Trials(path, words, tiny).tuned():
+    if study.tune and not {*arms} <= tuned_arms(request):
         raise ValueError(f"{path} tunes its arms: run `unify study {path}` until that is done")
-    missing = _missing(path, words, tiny, list(jobs(study, arms)))
-    if alive := [job.name for job in missing if job.name in _alive(folder)]:
+    folder = Path(next(iter(arms.values()))["machine"]["runs"]) / study.name
+    missing = _missing(request, study_jobs(study, arms))
+    alive = alive_jobs(folder) if missing else {}
+    if twice := [job.name for job in missing if job.name in alive]:
         raise ValueError(
-            f"{', '.join(alive)}: sent already and not ended; see `unify status {folder}`, or "
+            f"{', '.join(twice)}: sent already and not ended; see `unify status {folder}`, or "
             f"`unify cancel {folder}` first"
         )
     if not missing:
         say(f"{path}: every run is finished; `unify study {path}` reports")
         return
     if not print_only:
-        describe(study, arms, [path, *words, *(["--tiny"] if tiny else [])], folder, set(arms))
-    report = Job("report", _study(path, words, tiny, "--gather"), missing[-1].level + 1)
+        write_study_json(study, arms, request, folder, set(arms))
+    report = ClusterJob("report", ("study", *request.words, "--gather"), missing[-1].level + 1)
+    _send_levels([*missing, report], study.name, cluster, folder, say, print_only)
+
+
+def _send_levels(
+    jobs: Sequence[ClusterJob],
+    name: str,
+    cluster: Cluster,
+    folder: Path,
+    say: Say,
+    print_only: bool,
+) -> None:
+    """Send an array for each level, which waits for the one below; the last job is the report."""
     before: list[str] = []
-    for level in sorted({job.level for job in [*missing, report]}):
-        some = [job for job in [*missing, report] if job.level == level]
-        kind = "afterany" if report in some else "afterok"
-        options = _options(cluster, study.name, kind, before, alone=report in some)
+    for level in sorted({job.level for job in jobs}):
+        array = [job for job in jobs if job.level == level]
+        options = sbatch_options(cluster, name, before, report=jobs[-1] in array)
+        names = ", ".join(job.name for job in array)
         if print_only:
-            say(f"### {', '.join(job.name for job in some)}\n{_script(options, folder, len(some))}")
-            before = [f"<{some[0].name}>"]
+            say(f"### {names}\n{batch_script(options, folder, len(array))}")
+            before = [f"<{array[0].name}>"]
             continue
-        ids = _send(some, options, cluster, folder)
-        before = [ids[0].split("_")[0]]  # of the whole array
-        sent = dict(zip((job.name for job in some), ids, strict=True))
-        write_json(folder / "slurm" / "jobs.json", {**_sent(folder), **sent})
-        say(f"{before[0]}: {', '.join(job.name for job in some)}")
+        numbers = send({job.name: job.words for job in array}, options, cluster, folder)
+        add_sent_jobs(folder, numbers)
+        before = [numbers[array[0].name].split("_")[0]]  # the number of the whole array
+        say(f"{before[0]}: {names}")
 
 
-def _missing(
-    path: str, words: list[str], tiny: bool, planned: list[tuple[str, int, Config]]
-) -> list[Job]:
-    """Jobs for what is not finished or scored: needed runs first, by how deep they are needed."""
-    left = [(arm, seed, c) for arm, seed, c in planned if not _scored(c)]
-    needed: dict[str, Job] = {}
-    deepest = 0
-    for _, _, config in left:
-        deepest = max(deepest, _add_needed(config, needed))
+def _missing(request: StudyRequest, jobs: Sequence[Job]) -> list[ClusterJob]:
+    """What is not finished and scored: needed runs, those that others need first, then the jobs."""
+    left = [job for job in jobs if not _is_scored(job.config)]
+    needed: dict[str, ClusterJob] = {}
+    level = max((_add_needed(job.config, needed) for job in left), default=0)
     return sorted(needed.values(), key=lambda job: job.level) + [
-        Job(
-            f"{arm}-s{seed}",
-            _study(path, words, tiny, "--arm", arm, "--seed", str(seed), "--untimed"),
-            deepest,
+        ClusterJob(
+            f"{job.arm}-s{job.seed}",
+            ("study", *request.words, "--arm", job.arm, "--seed", str(job.seed), "--untimed"),
+            level,
         )
-        for arm, seed, _ in left
+        for job in left
     ]
 
 
-def _add_needed(config: Config, jobs_: dict[str, Job]) -> int:
-    """Collect the jobs that train what a run needs; the level that the run itself has."""
+def _is_scored(config: Config) -> bool:
+    """True if a run is finished and has its scores, except perhaps of its speed."""
+    run = find_finished(config)
+    return run is not None and stored_scores(run, config, untimed=True) is not None
+
+
+def _add_needed(config: Config, jobs: dict[str, ClusterJob]) -> int:
+    """Add to `jobs`, by key, what trains the runs that `config` needs; returns its own level."""
     level = 0
     configs = needed_configs(config)
-    for key, said in needed_runs(config).items():
+    for key, needed in needed_runs(config).items():
         part = configs[key]
-        own = _add_needed(part, jobs_)
+        own = _add_needed(part, jobs)
         level = max(level, own + 1)
-        if not _finished(part):
+        if find_finished(part, reuse=True) is None:
             seeds = [f"seeds.{name}={value}" for name, value in part["seeds"].items()]
             machine = [f"machine.{k}={json.dumps(v)}" for k, v in part["machine"].items()]
-            tiny = ["--tiny"] if said.tiny else []
-            words = ("train", "-c", said.path, *tiny, *seeds, *machine)
+            tiny = ["--tiny"] if needed.tiny else []
+            words = ("train", "-c", needed.path, *tiny, *seeds, *machine)
             name = f"{part['name']}-s{part['seeds']['init']}"
-            jobs_.setdefault(key, Job(name, words, own))
+            jobs.setdefault(key, ClusterJob(name, words, own))
     return level
-
-
-def _finished(config: Config) -> bool:
-    run = find_run_if_data(config, reuse=True)
-    return run is not None and run.finished
-
-
-def _scored(config: Config) -> bool:
-    """Whether a run of the study is finished and has its scores, but perhaps for its speed."""
-    run = find_run_if_data(config)
-    return run is not None and run.finished and stored_scores(run, config, untimed=True) is not None
-
-
-def _study(path: str, words: Sequence[str], tiny: bool, *options: str) -> tuple[str, ...]:
-    return ("study", path, *words, *(["--tiny"] if tiny else []), *options)
-
-
-def _options(
-    cluster: Cluster, name: str, kind: str, before: Sequence[str], alone: bool
-) -> dict[str, Any]:
-    """What submitit is told; `alone`: one rank is enough."""
-    exports = [f"export {k}={shlex.quote(v)}" for k, v in cluster.environment.items()]
-    asked = {
-        "job_name": name,
-        "partition": cluster.partition,
-        "account": cluster.account,
-        "qos": cluster.qos,
-        "nodes": 1 if alone else cluster.nodes,
-        "ntasks_per_node": 1 if alone else cluster.ranks,
-        "cpus_per_task": cluster.cpus,
-        "gpus_per_node": 0 if alone else cluster.gpus,
-        "gres": "" if alone else cluster.gres,
-        "mem": f"{round(cluster.memory_gib * 1024)}MB" if cluster.memory_gib else "",
-        "time": cluster.minutes,
-        "signal_delay_s": cluster.notice,
-        "array_parallelism": cluster.at_once,
-        "dependency": ":".join([kind, *before]) if before else "",
-        "stderr_to_stdout": True,
-        "setup": [*cluster.setup, *exports],
-        # srun does not always inherit --cpus-per-task; the first rank scores when the others ended
-        "srun_args": ["--kill-on-bad-exit=1", "--wait=0", f"--cpus-per-task={cluster.cpus}"],
-        "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes", **cluster.sbatch},
-    }
-    return {key: value for key, value in asked.items() if value not in ("", 0, None)}
-
-
-def _script(options: dict[str, Any], folder: Path, count: int) -> str:
-    """The batch script that submitit would send."""
-    from submitit.slurm.slurm import _make_sbatch_string
-
-    command = f"{sys.executable} -u -m submitit.core._submit {_logs(folder)}"
-    many: dict[str, Any] = {"map_count": count} if count > 1 else {}
-    return _make_sbatch_string(command, _logs(folder), **options, **many)
-
-
-def _logs(folder: Path) -> str:
-    return str((folder / "slurm").absolute() / "%j")
-
-
-def _send(
-    some: Sequence[Job], options: dict[str, Any], cluster: Cluster, folder: Path
-) -> list[str]:
-    """Send an array, or one job; their numbers in SLURM."""
-    from submitit import SlurmExecutor
-
-    try:
-        executor = SlurmExecutor(_logs(folder))
-    except RuntimeError:
-        raise ValueError(
-            "there is no srun here; submit from a login node of the cluster, or see what would be "
-            "sent with --print-sbatch"
-        ) from None
-    executor.update_parameters(**options)
-    python = shlex.split(cluster.container) if cluster.container else [sys.executable]
-    grace = max(10, cluster.notice - 30)
-    where = Path(_logs(folder)).parent
-    tasks = [
-        Requeued(
-            [*python, "-m", "unify.cli", *job.words],
-            grace,
-            cluster.requeues,
-            where / f"{job.name}.losses",
-        )
-        for job in some
-    ]
-    for task in tasks:
-        task.log.unlink(missing_ok=True)
-    with executor.batch():
-        sent = [executor.submit(task) for task in tasks]
-    return [job.job_id for job in sent]
-
-
-def _sent(folder: Path) -> dict[str, str]:
-    path = folder / "slurm" / "jobs.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
-
-
-def queue(ids: Sequence[str]) -> dict[str, str]:
-    """States of those jobs that SLURM still knows, as it says them."""
-    if not ids:
-        return {}
-    said = _slurm("squeue", "-h", "-r", "-t", "all", "-o", "%i|%T|%r", "-u", str(os.getuid()))
-    rows = [line.strip().split("|") for line in said.splitlines()]
-    return {
-        row[0]: row[1].lower() + (f" ({row[2]})" if row[1] == "PENDING" else "")
-        for row in rows
-        if row[0] in ids
-    }
-
-
-def status(folder: Path, say: Say) -> None:
-    """A line for each job that was sent: SLURM's state, the run's, and how far it is."""
-    sent = _sent(folder)
-    if not sent:
-        raise ValueError(f"{folder}: nothing was submitted; `unify submit` does")
-    states = queue(list(sent.values()))
-    width = max(map(len, sent))
-    for name, number in sent.items():
-        run = _run_line(folder, name)
-        say(f"{name:{width}}  {number:>12}  {states.get(number, 'ended'):<24}  {run}".rstrip())
-
-
-def _run_line(folder: Path, name: str) -> str:
-    for path in [*folder.glob(f"{name}-*/run.json"), *folder.parent.glob(f"*/{name}-*/run.json")]:
-        info = json.loads(path.read_text())
-        done = [p.name for p in sorted((path.parent / "checkpoints").glob("step-*"))]
-        reached = f", saved at {int(done[-1][5:])} of {info['steps']}" if done else ""
-        return info["state"] + reached
-    return ""
-
-
-def cancel(folder: Path, say: Say) -> None:
-    """Cancel what SLURM still has of a study; a run that is cancelled can be gone on with."""
-    sent = _sent(folder)
-    alive = _alive(folder)
-    if alive:
-        _slurm("scancel", *alive.values())
-    say(f"{len(alive)} of {len(sent)} jobs of {folder} cancelled")
-
-
-def _alive(folder: Path) -> dict[str, str]:
-    """Jobs that were sent and have not ended, by name."""
-    sent = _sent(folder)
-    states = queue(list(sent.values()))
-    return {name: n for name, n in sent.items() if states.get(n, "ended").split()[0] in ALIVE}
-
-
-ALIVE = ("pending", "running", "configuring", "requeued", "suspended", "completing")
-
-
-def _slurm(*command: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except FileNotFoundError:
-        raise ValueError(f"there is no {command[0]} here; run this where SLURM is") from None
-    if done.returncode:
-        raise ValueError(f"{shlex.join(command)}: {done.stderr.strip()}")
-    return done.stdout

@@ -1,4 +1,4 @@
-"""What commands share: options, and how they say things."""
+"""Options that several commands have, and how commands print."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Tiny = Annotated[bool, typer.Option("--tiny", help="Merge the file's `tiny:` blo
 
 
 def say(text: str) -> None:
-    """A line, said once however many ranks there are."""
+    """Print a line on the first rank alone."""
     from unify.distributed.ranks import world
 
     if world().rank == 0:
@@ -22,7 +22,7 @@ def say(text: str) -> None:
 
 
 def emit(content: Any) -> None:
-    """As JSON."""
+    """Print JSON."""
     import json
 
     typer.echo(json.dumps(content, indent=1, default=str))

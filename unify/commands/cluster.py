@@ -23,28 +23,28 @@ def submit(
         bool, typer.Option("--print-sbatch", help="Show the batch scripts and send nothing.")
     ] = False,
 ) -> None:
-    """Send the missing runs of a study to SLURM; what they need first, the report last."""
+    """Send the missing runs of a study to SLURM.
+
+    The runs that they need go first, the report goes last.
+    """
     with fast_imports():
         from unify.cluster.submit import load_cluster
-        from unify.cluster.submit import submit as send
+        from unify.cluster.submit import submit as submit_study
+        from unify.study.jobs import StudyRequest
 
-    send(str(file), overrides or [], load_cluster(cluster), tiny, typer.echo, print_sbatch)
+    request = StudyRequest(str(file), overrides or [], tiny)
+    submit_study(request, load_cluster(cluster), typer.echo, print_sbatch)
 
 
 def status(folder: StudyFolder) -> None:
-    """What SLURM and the run folders say of the jobs of a study."""
-    from unify.cluster.submit import status as tell
+    """Show how far the jobs of a study are."""
+    from unify.cluster.sent_jobs import status as say_status
 
-    tell(folder, typer.echo)
+    say_status(folder, typer.echo)
 
 
 def cancel(folder: StudyFolder) -> None:
-    """Cancel the jobs of a study; the same `unify submit` goes on where they were."""
-    from unify.cluster.submit import cancel as stop
+    """Cancel the jobs of a study; `unify submit` resumes their runs."""
+    from unify.cluster.sent_jobs import cancel as cancel_jobs
 
-    stop(folder, typer.echo)
-
-
-def add_commands(app: typer.Typer) -> None:
-    for command in (submit, status, cancel):
-        app.command()(command)
+    cancel_jobs(folder, typer.echo)

@@ -1,4 +1,4 @@
-"""`unify plan`: what is to be trained, its cost, and whether it fits. Heavy imports are inside."""
+"""`unify plan`: what is trained, its cost, and whether it fits. Heavy imports are inside."""
 
 from __future__ import annotations
 
@@ -35,17 +35,18 @@ def plan(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
-    """Show what would be trained, what each part costs, and what is there; train nothing."""
+    """Show what would be trained, its cost and what exists; train nothing."""
     if bool(gpus) != bool(gpu):
         raise ValueError("--gpus says how many and --gpu which: give both, or neither")
     if gpu:
         gpu_of(gpu)  # a wrong name is told before anything is counted
     with fast_imports():
-        from unify.study.arms import plan as make_plan
+        from unify.study.jobs import StudyRequest
+        from unify.study.plan import plan as make_plan
         from unify.study.plan_table import as_data, lines
 
     words, notice = _on_cluster(cluster, overrides or [])
-    planned = make_plan(str(file), words, tiny, measure)
+    planned = make_plan(StudyRequest(str(file), words, tiny), measure)
     if not gpus:
         typer.echo(_json(as_data(planned)) if as_json else "\n".join(lines(planned)))
         return 0
@@ -64,7 +65,7 @@ def plan(
 
 
 def _on_cluster(name: str, words: list[str]) -> tuple[list[str], float]:
-    """Overrides with those of the cluster before them, and the seconds of its notice."""
+    """The overrides, after those of the cluster, and its seconds of notice before a kill."""
     from unify.schema.cluster import Cluster
 
     if not name:
@@ -78,7 +79,3 @@ def _on_cluster(name: str, words: list[str]) -> tuple[list[str], float]:
 
 def _json(content: Any) -> str:
     return json.dumps(content, indent=1, default=str)
-
-
-def add_commands(app: typer.Typer) -> None:
-    app.command()(plan)

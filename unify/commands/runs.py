@@ -1,4 +1,4 @@
-"""`unify eval | sample | export | sync`: what is done with a run. Heavy imports are inside."""
+"""`unify eval | sample | export | sync`: use a run. Heavy imports are inside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def evaluate(
     again: Annotated[bool, typer.Option(help="Measure again what is stored.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Score a finished run, on one device or several; scores go to its folder and to MLflow."""
+    """Score a finished run, on one device or several.
+
+    Scores go to its folder and to MLflow.
+    """
     with fast_imports():
         from unify.assembly.assemble import machine_of, open_run
         from unify.distributed.local_launch import spawn, spawns
@@ -59,7 +62,7 @@ def sample(
     seed: int = 0,
     count: Annotated[int, typer.Option(min=1, help="Images per prompt.")] = 1,
 ) -> int:
-    """Draw images with a trained run: for prompts, from source images, or both."""
+    """Draw images with a trained run, from prompts and source images."""
     with fast_imports():
         from unify.distributed.ranks import is_first
         from unify.evaluation.draw_samples import Ask
@@ -84,7 +87,7 @@ def export(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Default: in the run folder.")] = None,
 ) -> None:
-    """Write a checkpoint's weights as one safetensors file and its config; prints the folder."""
+    """Write a checkpoint's weights as safetensors; prints the folder."""
     with fast_imports():
         from unify.runs.folder import Run
         from unify.training.checkpoint_export import export as write
@@ -93,16 +96,10 @@ def export(
 
 
 def sync(run: Annotated[Path, typer.Argument(help="Run folder.")], uri: str = "") -> int:
-    """Send what MLflow has not got yet."""
+    """Upload what MLflow is missing of a run."""
     from unify.runs.folder import Run
     from unify.tracking.mlflow_process import sync as send
 
     facts = Run(run).info
     typer.echo(f"{send(run, uri)} records sent of {facts['name']}")
     return 0
-
-
-def add_commands(app: typer.Typer) -> None:
-    app.command(name="eval")(evaluate)
-    for command in (sample, export, sync):
-        app.command()(command)

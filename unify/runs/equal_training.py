@@ -1,4 +1,4 @@
-"""The same training under another name is done once.
+"""Equal trainings under different names are done once.
 
 An ablation's default is an arm of many studies, and arms that differ only in how they sample or are
 scored are one training: a finished run with the same hash and the same settings of machine and
@@ -10,11 +10,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from unify.config import OUTSIDE_HASH, save
 from unify.runs.folder import Run
@@ -24,96 +21,70 @@ from unify.schema.completed import Config
 from unify.support.atomic_files import write_atomically
 from unify.support.environment import git_state
 
-BESIDE = ("machine", "logging")  # outside the hash, and yet a training under others is another
-ANYWHERE = (
-    "runs",
-    "tracker",
-    "reuse",
-    "timeout",
-    "save_beside",
-)  # of `machine`, what makes no other training
-
-
-def same_training(run: Run, config: Config) -> Run | None:
-    """A finished run of another study or arm that was trained as `config` says.
-
-    None where `machine.reuse` is off, or a class comes from a Python file: its code is not hashed.
-    """
-    if not reusable(config):
-        return None
-    digest = run.folder.name.rsplit("-", 1)[1]
-    for folder in sorted(run.folder.parents[1].glob(f"*/*-{digest}")):
-        other = Run(folder)
-        whole = other.finished and (folder / "export" / "config.json").is_file()
-        if folder != run.folder and whole and _beside(_stored(folder)) == _beside(config):
-            return other
-    return None
+# Outside the hash, so that a run can be resumed under others; but numbers and records depend on
+# these, so a training under others is not taken for an equal one.
+UNHASHED_SECTIONS = ("machine", "logging")
+# Keys of `machine` that change neither numbers nor records.
+PLACE_KEYS = ("runs", "tracker", "reuse", "timeout", "save_beside")
 
 
 def reusable(config: Config) -> bool:
-    """Whether its hash says all that is trained."""
-    return config["machine"]["reuse"] and not _of_files(config)
+    """True if the hash covers all that is trained, and `machine.reuse` is on.
+
+    The code of a class in a Python file is not hashed, so a run with one is never shared.
+    """
+    return config["machine"]["reuse"] and not _names_python_file(config)
 
 
-def _of_files(value: Any) -> bool:
-    """Whether a class below comes from a Python file."""
+def _names_python_file(value: Any) -> bool:
+    """True if a class anywhere in `value` comes from a Python file."""
     if isinstance(value, dict):
         own = ".py:" in str(value.get("class", ""))
-        return own or any(map(_of_files, value.values()))
-    return isinstance(value, list) and any(map(_of_files, value))
+        return own or any(map(_names_python_file, value.values()))
+    return isinstance(value, list) and any(map(_names_python_file, value))
 
 
-def _stored(folder: Path) -> Config:
-    """Plain data: whatever it names is neither checked nor imported."""
-    try:
-        return yaml.safe_load((folder / "config.yaml").read_text()) or {}
-    except (OSError, yaml.YAMLError):
-        return {}
+def trains_like(config: Config, other: Config) -> bool:
+    """True if `config` may take over the weights of a run that was trained by `other`."""
+    return reusable(config) and training_settings(config) == training_settings(other)
 
 
-def training(config: Config) -> Config:
-    """What of a configuration says how it is trained."""
+def training_settings(config: Config) -> Config:
+    """The part of a configuration that determines the training and its records."""
     hashed = {key: value for key, value in config.items() if key not in OUTSIDE_HASH}
-    return hashed | _beside(config)
+    return hashed | unhashed_settings(config)
 
 
-def _beside(config: Config) -> Config:
-    machine = {k: v for k, v in config.get("machine", {}).items() if k not in ANYWHERE}
-    return {key: config.get(key) for key in BESIDE} | {"machine": machine}
-
-
-def distinct(jobs: Iterable[tuple[str, int, Config]]) -> list[tuple[str, int, Config]]:
-    """Of (arm, seed, configuration), the first of each training, and all that share none."""
-    kept: list[tuple[str, int, Config]] = []
-    for job in jobs:
-        alike = (training(job[2]) == training(config) for _, _, config in kept)
-        if not (reusable(job[2]) and any(alike)):
-            kept.append(job)
-    return kept
+def unhashed_settings(config: Config) -> Config:
+    """The part of `training_settings` that a run's hash does not cover."""
+    machine = {k: v for k, v in config.get("machine", {}).items() if k not in PLACE_KEYS}
+    return {key: config.get(key) for key in UNHASHED_SECTIONS} | {"machine": machine}
 
 
 def adopt(run: Run, other: Run, config: Config, needed: dict[str, Run]) -> str:
-    """Make `run` what it would be had it been trained; `same_as` in its run.json says that it was
-    not. What was drawn while training is left behind. Returns what is to be said of it."""
+    """Fill the folder of `run` from `other`, which was trained alike; returns a message.
+
+    `same_as` in run.json names the source. Pictures drawn while training are not taken over.
+    """
     save(config, run.folder / "config.yaml")
     shutil.copy(other.folder / "git.diff", run.folder / "git.diff")
     shutil.copytree(
         other.folder / "export", run.folder / "export", copy_function=_link, dirs_exist_ok=True
     )
-    write_atomically(run.folder / JOURNAL, _journal(other))
-    own = belongs(run, config, needed)
+    write_atomically(run.folder / JOURNAL, _training_journal(other))
+    own = study_facts(run, config, needed)
     run.update(**{**other.info, **own, "same_as": str(other.folder)})
-    then, now = _code(other.info["environment"].get("git")), _code(git_state())
+    then, now = _commit(other.info["environment"].get("git")), _commit(git_state())
     code = f" (by code {then}, which is now {now})" if then != now else ""
     return f"{run.folder}: trained already, as {other.folder}{code}"
 
 
-def _code(git: dict[str, Any] | None) -> str:
+def _commit(git: dict[str, Any] | None) -> str:
     return str((git or {}).get("sha"))[:12]
 
 
-def belongs(run: Run, config: Config, needed: dict[str, Run]) -> dict[str, Any]:
-    """What a run's facts say of its study and arm, and of the runs that it starts from."""
+def study_facts(run: Run, config: Config, needed: dict[str, Run]) -> dict[str, Any]:
+    """The entries of run.json that name study, arm and seed, and the runs that it starts from."""
     replicate = config["replicate"]
     return {
         "name": run.folder.name,
@@ -127,14 +98,14 @@ def belongs(run: Run, config: Config, needed: dict[str, Run]) -> dict[str, Any]:
     }
 
 
-def _journal(other: Run) -> str:
-    """What was recorded while training."""
-    records = [r for r in Journal(other.folder).records() if r["kind"] != "eval"]
+def _training_journal(run: Run) -> str:
+    """The journal without scores: each run is scored as its own configuration asks."""
+    records = [r for r in Journal(run.folder).records() if r["kind"] != "eval"]
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def _link(source: str, target: str) -> None:
-    """Weights are never written twice, and may be large: one file under two names, where it can."""
+    """Hard-link where the file system can, else copy: weights are large and never rewritten."""
     Path(target).unlink(missing_ok=True)
     try:
         os.link(source, target)

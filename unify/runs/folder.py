@@ -52,6 +52,11 @@ class Run:
     def finished(self) -> bool:
         return (self.folder / "run.json").exists() and self.info["state"] == "finished"
 
+    @property
+    def hash(self) -> str:
+        """The digits that end the folder's name: what is trained (config.config_hash)."""
+        return self.folder.name.rsplit("-", 1)[1]
+
     def update(self, **facts: Any) -> None:
         """Merge facts into run.json; a reader never sees half a file. The first rank writes."""
         if not is_first():

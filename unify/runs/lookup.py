@@ -1,23 +1,36 @@
-"""Which folder is the run of a configuration, whether it is there, and what it needs"""
+"""Which run folder belongs to a configuration, whether it exists, and which runs it starts from.
+
+    run_of(config, weights)     the folder, named by the hash of all that is trained
+    find_run(config)            that run, if it exists; with `reuse`, else one that trained alike
+    find_finished(config)       that run, if it is finished
+    needed_configs(config)      the configurations of the runs whose weights it starts from
+    find_needed(config)         those runs, if all of them are finished
+    recorded_needed(run)        the runs that an existing run did start from
+    find_by_name(folder, name)  a run by its arm and seed alone
+
+Nothing is trained here; training/train_run.py trains what is missing.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from unify.config import (
-    build,
-    config_hash,
-    load_recipe,
-    needed_runs,
-)
+import yaml
+
+from unify.config import build, config_hash, load_recipe, needed_runs
 from unify.data.module import Data
-from unify.runs.equal_training import same_training
+from unify.runs.equal_training import reusable, unhashed_settings
 from unify.runs.folder import Run
 from unify.schema.completed import Config
 
 
 def run_of(config: Config, weights: dict[str, str]) -> Run:
-    """The run folder of a configuration, by the hashes of the weights that it starts from."""
+    """The run of a configuration, whether it exists or not.
+
+    Args:
+        config: a completed experiment.
+        weights: the hashes of the weights that it starts from, by the key of the needed run.
+    """
     data = build(config["data"])
     assert isinstance(data, Data)
     digest = config_hash(config, weights, data.fingerprint())
@@ -26,53 +39,107 @@ def run_of(config: Config, weights: dict[str, str]) -> Run:
 
 
 def needed_configs(parent: Config) -> dict[str, Config]:
-    """The configurations of the runs that one needs, by their keys, on its machine."""
+    """The configurations of the runs that `parent` starts from, by key, on its machine."""
     configs = {}
     for key, needed in needed_runs(parent).items():
         config = load_recipe(needed.path, tiny=needed.tiny)
-        configs[key] = {**seeded(config, needed.seed), "machine": parent["machine"]}
+        configs[key] = {**_add_to_seeds(config, needed.seed), "machine": parent["machine"]}
     return configs
 
 
-def seeded(config: Config, added: int) -> Config:
-    """A configuration with a number added to each of its seeds."""
-    return {**config, "seeds": {name: own + added for name, own in config["seeds"].items()}}
-
-
 def replicate(config: Config, seed: int) -> Config:
-    """An arm under one of its study's seeds."""
-    return {**seeded(config, seed), "replicate": seed}
+    """An arm under one of its study's seeds, which is added to each of the arm's own."""
+    return {**_add_to_seeds(config, seed), "replicate": seed}
+
+
+def _add_to_seeds(config: Config, number: int) -> Config:
+    return {**config, "seeds": {name: own + number for name, own in config["seeds"].items()}}
 
 
 def find_run(config: Config, reuse: bool = False) -> Run | None:
-    """The run of a configuration, if its folder is there; nothing is trained.
+    """The run of a configuration, in any state; None if it or a needed run does not exist.
 
-    With `reuse`, else a finished one that would be used instead of training.
+    With `reuse`, a finished run that trained alike counts where its own does not exist. Raises
+    ValueError or OSError if the data that it names cannot be read.
     """
     needed = find_needed(config)
     if needed is None:
         return None
-    run = run_of(config, {path: part.info["weights"] for path, part in needed.items()})
+    run = run_of(config, {key: part.info["weights"] for key, part in needed.items()})
     if (run.folder / "run.json").is_file():
         return run
-    return same_training(run, config) if reuse else None
+    return find_equal_training(run, config) if reuse else None
+
+
+def find_run_if_data(config: Config, reuse: bool = False) -> Run | None:
+    """`find_run`, and None, too, where the data that it names cannot be read."""
+    try:
+        return find_run(config, reuse)
+    except (ValueError, OSError):
+        return None
+
+
+def find_finished(config: Config, reuse: bool = False) -> Run | None:
+    """`find_run_if_data`, and None, too, where the run is not finished."""
+    run = find_run_if_data(config, reuse)
+    return run if run and run.finished else None
+
+
+def find_equal_training(run: Run, config: Config) -> Run | None:
+    """A finished run of another study or arm that was trained as `config`, the one of `run`, asks.
+
+    None where such a run must not be shared (equal_training.reusable).
+    """
+    if not reusable(config):
+        return None
+    wanted = unhashed_settings(config)
+    for folder in sorted(run.folder.parents[1].glob(f"*/*-{run.hash}")):
+        other = Run(folder)
+        whole = other.finished and (folder / "export" / "config.json").is_file()
+        if folder != run.folder and whole and unhashed_settings(_saved_config(folder)) == wanted:
+            return other
+    return None
+
+
+def _saved_config(folder: Path) -> Config:
+    """config.yaml as plain data: the classes it names are neither checked nor imported."""
+    try:
+        return yaml.safe_load((folder / "config.yaml").read_text()) or {}
+    except (OSError, yaml.YAMLError):
+        return {}
 
 
 def find_needed(config: Config) -> dict[str, Run] | None:
     """The finished runs that a configuration starts from, by key; None if one is missing."""
     needed = {}
-    for path, part in needed_configs(config).items():
+    for key, part in needed_configs(config).items():
         run = find_run(part, reuse=True)
         if run is None or not run.finished:
             return None
-        needed[path] = run
+        needed[key] = run
     return needed
 
 
-def find_run_if_data(config: Config, reuse: bool = False) -> Run | None:
-    """The run of a configuration (`reuse`: or of another study, trained alike); None, too, where
-    the data that it names is not there."""
-    try:
-        return find_run(config, reuse)
-    except (ValueError, OSError):
-        return None
+def recorded_needed(run: Run) -> dict[str, Run]:
+    """The runs that `run` started from, by key, as its run.json says.
+
+    Each where it was, or beside `run` if all were moved together; ValueError if it is in neither.
+    """
+    return {key: _moved(run, known["folder"]) for key, known in run.info["needed"].items()}
+
+
+def _moved(run: Run, folder: str) -> Run:
+    places = [Path(folder), run.folder.parent.parent / Path(*Path(folder).parts[-2:])]
+    for place in places:
+        if (place / "export").is_dir():
+            return Run(place)
+    raise ValueError(
+        f"{run.folder} needs {folder}, which is neither there nor in {places[1].parent}; keep the "
+        "folders of a study and of the runs that it needs together"
+    )
+
+
+def find_by_name(folder: Path, name: str) -> Run | None:
+    """A run `<arm>-s<seed>` of a study's folder, or else of another study beside it."""
+    found = [*folder.glob(f"{name}-*/run.json"), *folder.parent.glob(f"*/{name}-*/run.json")]
+    return Run(found[0].parent) if found else None

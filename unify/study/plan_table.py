@@ -9,7 +9,7 @@ from typing import Any
 from unify.costs.step_cost import Cost
 from unify.report.words import TOLERANCE, si
 from unify.schema.study import QUANTITIES, Tune
-from unify.study.arms import Plan
+from unify.study.plan import Plan
 from unify.study.tuning import trained_by_trials
 
 

@@ -1,4 +1,4 @@
-"""A study: arms and seeds, trained, evaluated, compared and reported as one.
+"""A study: its arms tuned, trained under every seed, scored and reported as one.
 
 runs/<study>/{study.json, results.json, report.html, <arm>-s<seed>-<hash>/ ...}
 """
@@ -10,250 +10,176 @@ import fnmatch
 import json
 import os
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unify.assembly.assemble import open_run
-from unify.config import dump, read
-from unify.distributed.local_launch import spawn, spawns
+from unify.distributed.local_launch import spawns
 from unify.distributed.process_pool import run_at_once
-from unify.distributed.ranks import broadcast_first, is_first, world
-from unify.evaluation.score_run import SCORING, Row, evaluate, stored_scores
-from unify.runs.equal_training import distinct
-from unify.runs.folder import Run, finished_or_stopped, write_json
-from unify.runs.lookup import find_run_if_data, replicate
-from unify.schema.completed import Config
-from unify.schema.study import Study
-from unify.study.arms import budgeted
-from unify.study.study_json import describe
-from unify.study.tuning_trials import Trials
-from unify.support.atomic_files import write_atomically
+from unify.distributed.ranks import world
+from unify.evaluation.score_run import Row
+from unify.report.page import write_report
+from unify.runs.folder import write_json
+from unify.runs.lookup import find_finished, find_run_if_data
+from unify.study.arms import resolve_arms
+from unify.study.jobs import Job, StudyRequest, distinct, study_jobs
+from unify.study.mlflow_study import ship_study
+from unify.study.run_job import finish_job
+from unify.study.study_json import write_study_json
+from unify.study.tuning_trials import plan_trials, tuned_arms
 from unify.support.stop_protocol import Stopped
-from unify.tracking.mlflow_process import ship_scores, store_uri
-from unify.training.train_run import train
+from unify.tracking.mlflow_process import store_uri
 
 Say = Callable[[str], None]
 
 
 @dataclass
 class Outcome:
-    """What a study left: its folder, rows of results, and the arms that failed."""
+    """The folder and the scores of a study, and the jobs that failed."""
 
     folder: Path
     rows: list[Row]
-    failed: dict[str, str]  # "arm seed" -> message
-    mlflow: str  # where its runs are
+    failed: dict[str, str]  # name of a job -> message
+    mlflow: str  # URI of the store of its runs
 
 
-def run_study(
-    path: str,
-    overrides: list[str],
-    say: Say = print,
-    tiny: bool = False,
-    at_once: int = 1,
-    only: str = "*",
-    gather: bool = False,
-) -> Outcome:
-    """Train what is missing, evaluate, report. An arm that fails does not lose the others.
+def run_study(request: StudyRequest, say: Say = print) -> Outcome:
+    """Tune, train, score and report what is missing. A job that fails does not lose the others.
 
-    Runs are trained and scored `at_once` in processes of their own, but for their speed. Arms that
-    `only` (a pattern of the shell) does not name stay as they are; the scores they have count. With
-    `gather`, all stay as they are.
+    With `at_once` above 1, and where a run has several ranks, jobs are processes of their own;
+    speed is then measured afterwards, one job after the other. Stopped if a signal ended a job:
+    the same call goes on. ValueError if no arm is named by `only`.
     """
-    from unify.report.page import write_report
-    from unify.study.mlflow_study import ship_study
-
     if world().size > 1:
         raise ValueError(
             "`unify study` is one process, which starts the ranks of each run: call it without "
             "srun and torchrun, or use `unify submit`"
         )
-    study, arms = budgeted(path, overrides, tiny)
+    study, arms = resolve_arms(request)
+    wanted = _wanted_arms(request, list(arms))
     machine = next(iter(arms.values()))["machine"]
     folder = Path(machine["runs"]) / study.name
-    wanted = set(fnmatch.filter(arms, only))
-    if not wanted:
-        raise ValueError(f"{path} has no arm like {only!r}; it has {', '.join(arms)}")
-    wanted = set() if gather else wanted
-    words = [*overrides, *(["--tiny"] if tiny else [])]
-    options = [path, *words]
-    failed: dict[str, str] = {}
-    tuned = set(arms)
+    failed, tuned = {}, set(arms)
     if study.tune:
-        trials = Trials(path, overrides, tiny)
-        failed = _tune(trials, wanted, options, say, at_once)
-        study, arms = budgeted(path, overrides, tiny)
-        tuned = trials.tuned()
-    describe(study, arms, options, folder, tuned)
-    (folder / "results.json").unlink(missing_ok=True)  # until there is another: what the runs have
-    planned = [job for job in jobs(study, arms) if job[0] in tuned]
-    chosen = [job for job in planned if job[0] in wanted]
-    if at_once > 1 or spawns(machine):
-        failed |= _run_at_once(chosen, options, say, at_once)
-    if at_once > 1 and spawns(machine):  # their speed, one after the other
-        left = [job for job in chosen if f"{job[0]} seed {job[1]}" not in failed]
-        failed |= _run_at_once(left, options, say, 1)
-    rows: list[Row] = []
-    for arm, seed, config in planned:
-        if arm not in wanted:
-            rows += _stored(config)
-        elif f"{arm} seed {seed}" not in failed:
-            rows += _scored(arm, seed, config, failed, say)
-    _complete(folder, rows, [config for _, _, config in planned])
+        failed = _tune(request, wanted, say)
+        tuned = tuned_arms(request)
+        study, arms = resolve_arms(request)  # at the best values
+    write_study_json(study, arms, request, folder, tuned)
+    (folder / "results.json").unlink(missing_ok=True)  # a stopped study must not show an old table
+    jobs = [job for job in study_jobs(study, arms) if job.arm in tuned]
+    failed |= _train_in_processes([job for job in jobs if job.arm in wanted], request, say)
+    rows = _score(jobs, wanted, failed, say)
+    _save_results(folder, rows, jobs)
     write_report(folder)
     ship_study(folder, machine["tracker"], machine["runs"])
     return Outcome(folder, rows, failed, store_uri(machine["tracker"], machine["runs"]))
 
 
-def _tune(
-    trials: Trials, wanted: set[str], options: list[str], say: Say, at_once: int
-) -> dict[str, str]:
-    """Run the trials that are missing and write down the best of each arm; what failed, and why."""
-    broken: dict[str, str] = {}
-    if at_once > 1 or spawns(next(iter(trials.configs.values()))["machine"]):
-        broken = _run_at_once(trials.missing(wanted), options, say, at_once)
-
-    def finish(name: str, seed: int, config: Config) -> list[Row]:
-        return [] if f"{name} seed {seed}" in broken else _scored(name, seed, config, broken, say)
-
-    untuned = trials.run(wanted, finish)
-    for arm, why in untuned.items():
-        say(f"{arm} could not be tuned: {why}")
-    return broken | {f"{arm}, tuning": why for arm, why in untuned.items()}
+def _wanted_arms(request: StudyRequest, arms: list[str]) -> set[str]:
+    """The arms to train and score; none to `gather`."""
+    wanted = set(fnmatch.filter(arms, request.only))
+    if not wanted:
+        raise ValueError(
+            f"{request.path} has no arm like {request.only!r}; it has {', '.join(arms)}"
+        )
+    return set() if request.gather else wanted
 
 
-def _scored(arm: str, seed: int, config: Config, failed: dict[str, str], say: Say) -> list[Row]:
-    """The scores of one run, trained if needed; none if it failed, which is written down."""
-    say(f"== {arm}, seed {seed}")
+def _tune(request: StudyRequest, wanted: set[str], say: Say) -> dict[str, str]:
+    """Run the missing trials and write down the best of each arm; returns what failed, and why."""
+    trials = plan_trials(request)
+    missing = trials.missing(wanted)
+    each = [job for jobs in missing.values() for job in jobs]
+    failed = _train_in_processes(each, request, say, speed=False)  # it is no score of a trial
+    untuned = {}
+    for arm, jobs in missing.items():
+        rows = [[] if job.name in failed else _finish(job, failed, say) for job in jobs]
+        try:
+            trials.save(arm, rows)
+        except ValueError as error:
+            untuned[f"{arm}, tuning"] = str(error)
+            say(f"{arm} could not be tuned: {error}")
+    return failed | untuned
+
+
+def _score(jobs: Sequence[Job], wanted: set[str], failed: dict[str, str], say: Say) -> list[Row]:
+    """The scores of all jobs; those of wanted arms are finished first, and may add to `failed`."""
+    rows: list[Row] = []
+    for job in jobs:
+        if job.arm not in wanted:
+            rows += _stored_rows(job)
+        elif job.name not in failed:
+            rows += _finish(job, failed, say)
+    return rows
+
+
+def _finish(job: Job, failed: dict[str, str], say: Say) -> list[Row]:
+    """The scores of a job; none if it fails, which is then added to `failed`."""
+    say(f"== {job.arm}, seed {job.seed}")
     try:
-        with _recorded(config, arm, seed):
-            return finish_run(config, say)
+        return finish_job(job, say)
     except Stopped:
         raise
     except Exception as error:
-        failed[f"{arm} seed {seed}"] = f"{type(error).__name__}: {error}"
-        say(f"{arm}, seed {seed} failed: {error}")
+        failed[job.name] = f"{type(error).__name__}: {error}"
+        say(f"{job.arm}, seed {job.seed} failed: {error}")
         return []
 
 
-def _stored(config: Config) -> list[Row]:
-    """The scores that a run has."""
-    run = find_run_if_data(config)
-    path = run.folder / "eval" / "scores.json" if run and run.finished else None
+def _stored_rows(job: Job) -> list[Row]:
+    """The scores that the run of a job has, whatever is asked of it now."""
+    run = find_finished(job.config)
+    path = run.folder / "eval" / "scores.json" if run else None
     return json.loads(path.read_text())["rows"] if path and path.is_file() else []
 
 
-def _complete(folder: Path, rows: list[Row], configs: Sequence[Config]) -> None:
-    """results.json, and in study.json when that was and which run folders are the study's as its
-    file is now: those of earlier settings stay on disk, and are not reported."""
+def _save_results(folder: Path, rows: list[Row], jobs: Sequence[Job]) -> None:
+    """Write results.json, and into study.json the time and the run folders of the study.
+
+    These are the runs of the file as it is now: those of earlier settings stay on disk, and are
+    not reported.
+    """
     write_json(folder / "results.json", rows)
-    runs = [run.folder.name for config in configs if (run := find_run_if_data(config))]
+    runs = [run.folder.name for job in jobs if (run := find_run_if_data(job.config))]
     info = json.loads((folder / "study.json").read_text())
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     write_json(folder / "study.json", {**info, "runs": runs, "created": now})
 
 
-@contextmanager
-def _recorded(config: Config, arm: str, seed: int) -> Iterator[None]:
-    """Leaves the traceback of what fails in the study's folder, where the report finds it."""
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, Stopped):
-            folder = Path(config["machine"]["runs"]) / config["study"]
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{arm}-s{seed}.error.txt").write_text(traceback.format_exc())
-        raise
+def _train_in_processes(
+    jobs: Sequence[Job], request: StudyRequest, say: Say, speed: bool = True
+) -> dict[str, str]:
+    """Train and score jobs that one process cannot: several at once, or of several ranks.
+
+    Returns the last words of those that failed, by name. Speed is measured by jobs that have the
+    machine to themselves: those of several ranks run again for it, unless `speed` is off.
+    """
+    ranks = bool(jobs) and spawns(jobs[0].config["machine"])
+    if request.at_once == 1 and not ranks:
+        return {}
+    failed = _run_at_once(jobs, request, request.at_once, say)
+    if speed and request.at_once > 1 and ranks:
+        left = [job for job in jobs if job.name not in failed]
+        failed |= _run_at_once(left, request, 1, say)
+    return failed
 
 
 def _run_at_once(
-    runs: Sequence[tuple[str, int, Config]], options: list[str], say: Say, at_once: int
+    jobs: Sequence[Job], request: StudyRequest, at_once: int, say: Say
 ) -> dict[str, str]:
-    """Train and score each run in its own process; what failed, with its last words. Stopped if
-    one was. Of runs that are trained alike, all but the first wait, and are only scored."""
+    """Run `unify study --arm` for each job; the last words of those that failed, by name.
+
+    Of jobs that train alike, all but the first wait and are only scored: two processes would both
+    train. Stopped if a signal ended one.
+    """
     untimed = ["--untimed"] if at_once > 1 else []
-    command = [sys.executable, "-m", "unify.cli", "study", *options, *untimed]
-    first = distinct(runs)
+    command = [sys.executable, "-m", "unify.cli", "study", *request.words, *untimed]
+    first = distinct(jobs)
     failed: dict[str, tuple[int, str]] = {}
-    for some in (first, [job for job in runs if job not in first]):
-        commands = {
-            f"{arm} seed {seed}": [*command, "--arm", arm, "--seed", str(seed)]
-            for arm, seed, _ in some
-        }
+    for some in (first, [job for job in jobs if job not in first]):
+        commands = {job.name: [*command, "--arm", job.arm, "--seed", str(job.seed)] for job in some}
         failed |= run_at_once(commands, at_once, say)
         for name, (status, last) in failed.items():
             if status == os.EX_TEMPFAIL:
                 raise Stopped(f"{name}: {last}")
     return {name: last for name, (_, last) in failed.items()}
-
-
-def run_one(
-    path: str, overrides: list[str], arm: str, seed: int | None, say: Say, tiny: bool, untimed: bool
-) -> int:
-    """Train and score one arm, with one seed or all of the study's; nothing is reported.
-
-    The exit status: that of the ranks where this process starts several.
-    """
-    study, arms = budgeted(path, overrides, tiny)
-    if study.tune and ",trial=" in arm:
-        trials = Trials(path, overrides, tiny)
-        wanted = [(trials.tune.seed, c) for name, c in trials.configs.items() if name == arm]
-    else:
-        wanted = [(s, c) for a, s, c in jobs(study, arms) if a == arm and seed in (None, s)]
-    if not wanted:
-        raise ValueError(
-            f"{path} has no arm {arm!r} with seed {seed}; it has arms {', '.join(arms)} with "
-            f"seeds {', '.join(map(str, study.seeds))}"
-        )
-    machine = wanted[0][1]["machine"]
-    if spawns(machine):
-        return spawn(machine["devices"], say)
-    trained = []
-    for one, config in wanted:
-        with _recorded(config, arm, one):
-            trained.append((one, config, finished_or_stopped(train(config, say))))
-    for one, config, run in trained:
-        with _recorded(config, arm, one):
-            _score(run, config, say, untimed=untimed)
-        say(f"run: {run.folder}")
-    return 0
-
-
-def jobs(study: Study, arms: dict[str, Config]) -> Iterator[tuple[str, int, Config]]:
-    """Every (arm, seed) with its configuration; the study's seed is added to the arm's own."""
-    for seed in study.seeds:
-        for arm, config in arms.items():
-            yield arm, seed, replicate(config, seed)
-
-
-def finish_run(config: Config, say: Say = print, again: bool = False) -> list[Row]:
-    """Train if needed, then evaluate; scores also of the tokenizers that the run needs."""
-    run = finished_or_stopped(train(config, say))
-    rows = _score(run, config, say, again)
-    ship_scores(run.folder, config["machine"]["tracker"], config["machine"]["runs"])
-    return rows
-
-
-def _score(
-    run: Run, config: Config, say: Say, again: bool = False, untimed: bool = False
-) -> list[Row]:
-    known = broadcast_first(_score_as(config, run, untimed) if is_first() else None)
-    if known is not None and not again:
-        return known
-    _, _, recipe = open_run(run.folder, trusted_files=True, machine=config["machine"])
-    say(f"{run.folder}: evaluating")
-    return evaluate(run, recipe, config, again, untimed)
-
-
-def _score_as(config: Config, run: Run, untimed: bool) -> list[Row] | None:
-    """A run that was there keeps what it was trained with, and is scored as is asked now; its
-    scores, if it has been."""
-    path = run.folder / "config.yaml"
-    trained = read(path, trusted=True)
-    wanted = {**trained, **{key: config[key] for key in SCORING}}
-    if wanted != trained:
-        write_atomically(path, dump(wanted))
-    return stored_scores(run, config, untimed)

@@ -1,36 +1,34 @@
-"""study.json: what the report says was compared."""
+"""study.json: the question, arms and settings of a study, as the report shows them."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from unify.config.annotations import locate_class
-from unify.runs.equal_training import ANYWHERE
+from unify.runs.equal_training import PLACE_KEYS
 from unify.runs.folder import write_json
 from unify.runs.lookup import needed_configs
 from unify.schema.completed import Config
 from unify.schema.study import Study
+from unify.study.jobs import StudyRequest
 
 
-def describe(
-    study: Study, arms: dict[str, Config], options: list[str], folder: Path, tuned: set[str]
+def write_study_json(
+    study: Study, arms: dict[str, Config], request: StudyRequest, folder: Path, tuned: set[str]
 ) -> None:
-    """study.json: what the report says was compared. `options`: the study's file, and what was
-    said beside it."""
-    path, *words = options
-    machine = tuple(f"machine.{name}=" for name in ANYWHERE)
-    described = {}
-    for arm, config in arms.items():
-        said = study.arms[arm]
-        cls = locate_class(config["model"]["class"], trusted=True)
-        described[arm] = {
-            "paradigm": cls.__name__,
-            "file": said if isinstance(said, str) else said.get("base", path),
-            "doc": inspect.cleandoc(inspect.getmodule(cls).__doc__ or "").split("\n\n")[0],
-            "needs": [part["name"] for part in needed_configs(config).values()],
-        }
+    """Write study.json into the study's folder.
+
+    Args:
+        study: the study; its `arms` name the file of each.
+        arms: the completed configurations, by arm.
+        request: the file and the overrides that the report repeats as a command.
+        folder: runs/<study>.
+        tuned: the arms whose tuning, where the study asks for it, is done.
+    """
+    place = tuple(f"machine.{key}=" for key in PLACE_KEYS)
     write_json(
         folder / "study.json",
         {
@@ -46,16 +44,30 @@ def describe(
             "claims": [vars(claim) for claim in study.claims],
             "controls": [vars(control) for control in study.controls],
             "seeds": study.seeds,
-            "arms": described,
+            "arms": {
+                arm: _described(config, study.arms[arm], request.path)
+                for arm, config in arms.items()
+            },
             "metrics": _meanings(arms.values()),
-            "file": path,
-            "overrides": [word for word in words if not word.startswith(machine)],
+            "file": request.path,
+            "overrides": [word for word in request.words[1:] if not word.startswith(place)],
         },
     )
 
 
+def _described(config: Config, node: Any, path: str) -> dict[str, Any]:
+    """The entry of an arm; `node` is what the study at `path` says of it: a file, or a mapping."""
+    cls = locate_class(config["model"]["class"], trusted=True)
+    return {
+        "paradigm": cls.__name__,
+        "file": node if isinstance(node, str) else node.get("base", path),
+        "doc": inspect.cleandoc(inspect.getmodule(cls).__doc__ or "").split("\n\n")[0],
+        "needs": [part["name"] for part in needed_configs(config).values()],
+    }
+
+
 def _meanings(configs: Iterable[Config]) -> list[str]:
-    """The documentation of the modules whose metrics score the arms."""
+    """The docstrings of the modules whose metrics score the arms."""
     nodes = [node["class"] for config in configs for node in config["evaluation"]]
     modules = [inspect.getmodule(locate_class(name, trusted=True)) for name in dict.fromkeys(nodes)]
     return [inspect.cleandoc(module.__doc__ or "") for module in dict.fromkeys(modules) if module]

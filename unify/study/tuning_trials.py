@@ -6,113 +6,119 @@ They are runs like any other, in a folder of their own: runs/<study>-tuning/<arm
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from unify.config.grid import as_overrides
 from unify.evaluation.score_run import Row
 from unify.runs.lookup import find_run, replicate
 from unify.schema.completed import Config
-from unify.schema.study import Tune
-from unify.study.arms import budgeted
+from unify.schema.study import Study, Tune
+from unify.study.arms import resolve_arms
+from unify.study.jobs import Job, StudyRequest
 from unify.study.tuning import (
     DEFAULT,
     Trial,
+    Values,
     chosen_overrides,
     draw_values,
     save_trials,
     trained_by_trials,
 )
 
-Finish = Callable[[str, int, Config], list[Row]]  # (arm, seed, config) -> scores; none if it failed
 
+@dataclass(frozen=True)
+class TrialPlan:
+    """All trials of a study, whether they have been run or not."""
 
-class Trials:
-    """Of every arm of a study, at the budget of a trial."""
+    study: Study
+    arms: dict[str, Config]  # as they are, before tuning
+    values: dict[str, list[Values]]  # by arm, in the order of trials
+    jobs: dict[str, list[Job]]  # the same of runs, which are named <arm>,trial=<n>
 
-    def __init__(self, path: str, overrides: list[str], tiny: bool = False):
-        self.study, self.arms = budgeted(path, overrides, tiny, {})
-        assert self.study.tune is not None
-        self.tune: Tune = self.study.tune
-        self.values: dict[str, list[dict[str, Any]]] = {
-            arm: [draw_values(self.tune, config, n) for n in range(self.tune.trials)]
-            for arm, config in self.arms.items()
-        }
-        unknown = [k for k in self.tune.space if not any(k in v[1] for v in self.values.values())]
-        if unknown:
-            raise ValueError(
-                f"tune.space: no arm has {', '.join(unknown)}; give the whole path, as in "
-                "model.trunk.dim"
-            )
-        self.trained = set(trained_by_trials(self.study, self.arms))
-        always = as_overrides(self.tune.set)
-        self.configs: dict[str, Config] = {}  # by "<arm>,trial=<n>"
-        for n in range(self.tune.trials):
-            tried = {arm: [*as_overrides(each[n]), *always] for arm, each in self.values.items()}
-            for arm, config in budgeted(path, overrides, tiny, tried)[1].items():
-                self.configs[f"{arm},trial={n}"] = self._trial(f"{arm},trial={n}", config)
-
-    def _trial(self, name: str, config: Config) -> Config:
-        """An arm's configuration as that of a trial: shorter, elsewhere, scored on validation.
-
-        Held-out pairs are the test's alone.
-        """
-        scored = [
-            {**metric, "split": "validation", **({"heldout": 0} if "heldout" in metric else {})}
-            for metric in config["evaluation"]
-            if "split" in metric
-        ]
-        if not scored:
-            raise ValueError(
-                f"tune: {name} has no metric that is measured on a split; see evaluation"
-            )
-        steps = max(1, round(config["steps"] * self.tune.share))
-        place = {"name": name, "study": f"{self.study.name}-tuning"}
-        return replicate({**config, **place, "steps": steps, "evaluation": scored}, self.tune.seed)
-
-    def missing(self, only: set[str]) -> list[tuple[str, int, Config]]:
-        """The runs of those arms that have not been tuned as the study now asks."""
+    def missing(self, wanted: set[str]) -> dict[str, list[Job]]:
+        """The trials of those of the arms that have not been tuned as the study now asks."""
         done = chosen_overrides(self.study, self.arms)
-        return [
-            (name, self.tune.seed, config)
-            for name, config in self.configs.items()
-            if name.rpartition(",trial=")[0] in only & self.trained - done.keys()
+        own = trained_by_trials(self.study, self.arms)
+        return {arm: self.jobs[arm] for arm in own if arm in wanted and arm not in done}
+
+    def save(self, arm: str, rows: list[list[Row]]) -> None:
+        """Write down an arm's trials and which was best, from the scores of each (none: it failed).
+
+        ValueError if the metric was not scored, or if all failed.
+        """
+        assert self.study.tune is not None
+        trials = [
+            _trial(self.study.tune, job.config, values, scored)
+            for job, values, scored in zip(self.jobs[arm], self.values[arm], rows, strict=True)
         ]
-
-    def tuned(self) -> set[str]:
-        """The arms that have been tuned as the study now asks, and those that are as they are."""
-        plain = self.arms if self.tune.defaults else ()
-        return {*chosen_overrides(self.study, self.arms), *(f"{arm},{DEFAULT}" for arm in plain)}
-
-    def run(self, only: set[str], finish: Finish) -> dict[str, str]:
-        """Finish what is missing, and write down of each arm what was best; why not, by arm."""
-        runs: dict[str, list[tuple[str, int, Config]]] = {}
-        for name, seed, config in self.missing(only):
-            runs.setdefault(name.rpartition(",trial=")[0], []).append((name, seed, config))
-        failed = {}
-        for arm, its in runs.items():
-            try:
-                trials = [
-                    _outcome(self.tune, config, values, finish(name, seed, config))
-                    for (name, seed, config), values in zip(its, self.values[arm], strict=True)
-                ]
-                folder = Path(self.arms[arm]["machine"]["runs"]) / self.study.name
-                save_trials(folder, self.study, arm, self.arms[arm], trials)
-            except ValueError as error:
-                failed[arm] = str(error)
-        return failed
+        folder = Path(self.arms[arm]["machine"]["runs"]) / self.study.name
+        save_trials(folder, self.study, arm, self.arms[arm], trials)
 
 
-def _outcome(tune: Tune, config: Config, values: dict[str, Any], rows: list[Row]) -> Trial:
+def plan_trials(request: StudyRequest) -> TrialPlan:
+    """Draw the values of all trials and resolve their configurations, at the budget of a trial."""
+    study, arms = resolve_arms(request, {})
+    tune = study.tune
+    assert tune is not None
+    values = {
+        arm: [draw_values(tune, config, n) for n in range(tune.trials)]
+        for arm, config in arms.items()
+    }
+    unknown = [key for key in tune.space if not any(key in each[1] for each in values.values())]
+    if unknown:
+        raise ValueError(
+            f"tune.space: no arm has {', '.join(unknown)}; give the whole path, as in "
+            "model.trunk.dim"
+        )
+    always = as_overrides(tune.set)
+    jobs: dict[str, list[Job]] = {arm: [] for arm in arms}
+    for n in range(tune.trials):
+        overrides = {arm: [*as_overrides(each[n]), *always] for arm, each in values.items()}
+        for arm, config in resolve_arms(request, overrides)[1].items():
+            jobs[arm].append(_trial_job(study, tune, f"{arm},trial={n}", config))
+    return TrialPlan(study, arms, values, jobs)
+
+
+def _trial_job(study: Study, tune: Tune, name: str, config: Config) -> Job:
+    """A trial of an arm: shorter, in a folder of its own, scored on the validation split.
+
+    Held-out pairs are left to the test split: tuning must not see them.
+    """
+    scored = [
+        {**metric, "split": "validation", **({"heldout": 0} if "heldout" in metric else {})}
+        for metric in config["evaluation"]
+        if "split" in metric
+    ]
+    if not scored:
+        raise ValueError(f"tune: {name} has no metric that is measured on a split; see evaluation")
+    own = {
+        "name": name,
+        "study": f"{study.name}-tuning",
+        "steps": max(1, round(config["steps"] * tune.share)),
+        "evaluation": scored,
+    }
+    return Job(name, tune.seed, replicate({**config, **own}, tune.seed))
+
+
+def tuned_arms(request: StudyRequest) -> set[str]:
+    """The arms that have been tuned as the study now asks, and those that stay as they are."""
+    study, arms = resolve_arms(request, {})
+    plain = arms if study.tune and study.tune.defaults else ()
+    return {*chosen_overrides(study, arms), *(f"{arm},{DEFAULT}" for arm in plain)}
+
+
+def _trial(tune: Tune, config: Config, values: Values, rows: list[Row]) -> Trial:
+    """The outcome of a trial whose run is finished or has failed."""
     run = find_run(config)
     facts = run.info if run else {}
     flops = facts.get("flops_per_step", 0.0) * config["steps"]
-    return Trial(values, _score(tune, rows), config["steps"], flops, facts.get("train_seconds", 0))
+    score, seconds = _score(tune, rows), facts.get("train_seconds", 0)
+    return Trial(values, score, config["steps"], flops, seconds)
 
 
 def _score(tune: Tune, rows: list[Row]) -> float | None:
-    """None of a run that failed. ValueError if the metric is not among what was scored."""
+    """The value of the metric; None for a run that failed or whose value is not finite."""
     if not rows:
         return None
     scores = {row["metric"]: row["value"] for row in rows}

@@ -1,10 +1,10 @@
-"""Widths solved to a number of parameters: what an arm would be, were it as large as another.
+"""Widths solved to a number of parameters, so that an arm is as large as another or as said.
 
     widths: {wide: {like: dual_tower}}                            trainable parameters, as that arm
     widths: {wide: {parameters: 2.0e6, key: model.trunk.dim}}     this number
 
-Parameters grow with a width, so it is found by bisection over multiples, on built models that are
-never trained. What comes nearest is taken; `unify plan` shows how near that is.
+Parameters grow with a width, so bisection over its multiples finds it, on built models that are
+never trained. The nearest multiple is taken; `unify plan` shows how near its count is.
 """
 
 from __future__ import annotations
@@ -16,52 +16,57 @@ from unify.config import build_recipe, load_study
 from unify.runs.folder import parameter_counts
 from unify.schema.completed import Config
 from unify.schema.study import Study, Width
+from unify.study.jobs import StudyRequest
 
-MOST = 1 << 20  # multiples: a width beyond them is a key that changes nothing
+LARGEST_MULTIPLE = 1 << 20  # a width beyond it comes from a key that changes no count
 
 
 def study_and_arms(
-    path: str,
-    overrides: list[str],
-    tiny: bool = False,
-    one_arm: Mapping[str, Sequence[str]] | None = None,
+    request: StudyRequest, one_arm: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[Study, dict[str, Config]]:
     """A study and its completed arms, at the widths that it asks for.
 
-    Overrides of `one_arm` change that arm alone, before widths are solved.
+    `one_arm` holds overrides of single arms, by arm; they are applied before widths are solved.
+    ValueError names an arm whose width has no solution.
     """
-    words = {arm: list(its) for arm, its in (one_arm or {}).items()}
-    study, arms = load_study(path, overrides, tiny, words)
+
+    def load(overrides: Mapping[str, Sequence[str]]) -> tuple[Study, dict[str, Config]]:
+        return load_study(request.path, request.overrides, request.tiny, overrides)
+
+    given = {arm: list(own) for arm, own in (one_arm or {}).items()}
+    study, arms = load(given)
     if not study.widths:
         return study, arms
-    solved_words = dict(words)
+    solved_overrides = dict(given)
     for arm, width in study.widths.items():
         target = width.parameters or trainable(arms[width.like])
 
         def count(value: int, arm: str = arm, key: str = width.key) -> int:
-            tried = {**words, arm: [*words.get(arm, ()), f"{key}={value}"]}
-            return trainable(load_study(path, overrides, tiny, tried)[1][arm])
+            return trainable(load({**given, arm: [*given.get(arm, ()), f"{key}={value}"]})[1][arm])
 
         try:
-            found = f"{width.key}={solved(target, width, count)}"
+            override = f"{width.key}={solve_width(target, width, count)}"
         except ValueError as error:
             raise ValueError(f"widths.{arm}: {error}") from error
-        solved_words[arm] = [*words.get(arm, ()), found]
-    return load_study(path, overrides, tiny, solved_words)
+        solved_overrides[arm] = [*given.get(arm, ()), override]
+    return load(solved_overrides)
 
 
 def trainable(config: Config) -> int:
-    """Parameters that an arm trains; it is built, and nothing is loaded."""
+    """The number of trainable parameters of an arm, which is built without any weights."""
     return parameter_counts(build_recipe(config, lambda part, weights: None).model)["trainable"]
 
 
-def solved(target: float, width: Width, count: Callable[[int], int]) -> int:
-    """The multiple of `width.multiple` at which `count` is nearest to `target`."""
+def solve_width(target: float, width: Width, count: Callable[[int], int]) -> int:
+    """The multiple of `width.multiple` whose number of parameters is nearest to `target`.
+
+    `count` gives that number for a width, and must grow with it; ValueError if it does not.
+    """
     size = cache(lambda n: count(n * width.multiple))
     high = 1
     while size(high) < target:
         high *= 2
-        if high > MOST:
+        if high > LARGEST_MULTIPLE:
             raise ValueError(f"{width.key} does not change the number of trainable parameters")
     low = high // 2  # size(low) < target <= size(high)
     while high - low > 1:

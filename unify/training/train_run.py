@@ -30,9 +30,9 @@ from unify.distributed.ranks import (
     world,
 )
 from unify.paradigm import Fitted
-from unify.runs.equal_training import adopt, belongs, same_training
+from unify.runs.equal_training import adopt, study_facts
 from unify.runs.folder import Run, finished_or_stopped, is_finished, parameter_counts
-from unify.runs.lookup import needed_configs, run_of
+from unify.runs.lookup import find_equal_training, needed_configs, run_of
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.support.atomic_files import is_full
@@ -78,7 +78,7 @@ def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool)
         if is_finished(run):  # perhaps only now, by the process that was waited for
             say(f"{run.folder}: trained already")
             return run
-        other = broadcast_first(same_training(run, config) if is_first() else None)
+        other = broadcast_first(find_equal_training(run, config) if is_first() else None)
         if other:
             _adopt(run, other, config, needed, say)
             return run
@@ -193,7 +193,7 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
         save(config, run.folder / "config.yaml")
         (run.folder / "git.diff").write_text(git_diff())
     run.update(
-        **belongs(run, config, needed),
+        **study_facts(run, config, needed),
         paradigm=type(recipe.model).__name__,
         hash=run.folder.name.rsplit("-", 1)[1],
         state="running",

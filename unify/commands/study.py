@@ -1,0 +1,98 @@
+"""`unify study | report | findings`: studies and what they found. Heavy imports are inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unify.commands.arguments import Json, Overrides, Tiny, emit, say
+from unify.support.fast_imports import fast_imports
+
+
+def study(
+    file: Annotated[Path, typer.Argument(help="Study YAML.")],
+    overrides: Overrides = None,
+    tiny: Tiny = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs and stop.")] = False,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Runs at once, each with its share of the cores.")
+    ] = 1,
+    only: Annotated[str, typer.Option(help="Arms like this, e.g. 'ar_vq*'; others stay.")] = "*",
+    seeds: Annotated[int, typer.Option(min=0, help="So many seeds, from 0 on; 0: the file's.")] = 0,
+    arm: Annotated[str, typer.Option(help="Train and score this arm, and report nothing.")] = "",
+    seed: Annotated[int | None, typer.Option(help="With --arm: this seed alone.")] = None,
+    untimed: Annotated[
+        bool, typer.Option("--untimed", help="With --arm: leave speed to a quiet machine.")
+    ] = False,
+    gather: Annotated[
+        bool, typer.Option("--gather", help="Train nothing: report what the runs have.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Train what is missing, evaluate, compare, report."""
+    if not arm and (untimed or seed is not None):
+        raise ValueError("--seed and --untimed say how one --arm is run; name it, or use --seeds")
+    with fast_imports():
+        from unify.study.jobs import StudyRequest, study_jobs
+
+    words = [*(overrides or []), *([f"seeds={list(range(seeds))}"] if seeds else [])]
+    request = StudyRequest(str(file), words, tiny, jobs, only, gather)
+    if arm:
+        with fast_imports():
+            from unify.study.run_job import run_arm
+
+        return run_arm(request, arm, seed, say, untimed)
+    if dry_run:
+        from unify.study.arms import resolve_arms
+
+        planned = study_jobs(*resolve_arms(request))
+        emit([{"arm": j.arm, "seed": j.seed, "steps": j.config["steps"]} for j in planned])
+        return 0
+    with fast_imports():
+        from unify.study.run_study import run_study
+
+    outcome = run_study(request, lambda text: typer.echo(text, err=as_json))
+    emit(outcome.rows) if as_json else _say_outcome(outcome)
+    for name, message in outcome.failed.items():
+        typer.echo(f"failed: {name}: {message}", err=True)
+    return 1 if outcome.failed else 0
+
+
+def _say_outcome(outcome: Any) -> None:
+    """Print the scores of a study, and where its report, table and MLflow runs are."""
+    from unify.report.console import print_results
+
+    print_results(outcome.rows)
+    typer.echo(f"report:  {outcome.folder / 'report.html'}")
+    typer.echo(f"results: {outcome.folder / 'results.json'}")
+    typer.echo(f"MLflow:  {outcome.mlflow}")
+
+
+def report(
+    study: Annotated[Path, typer.Argument(help="Study folder, e.g. runs/quickstart.")],
+    mlflow: Annotated[str, typer.Option(help="URI: fetch the study from there first.")] = "",
+) -> int:
+    """Write a study's report.html again, from its folder or from MLflow.
+
+    With --mlflow, the study's folder is made first from what that server has.
+    """
+    from unify.report.page import write_report
+
+    if mlflow:
+        from unify.study.mlflow_study import fetch_study
+
+        fetch_study(mlflow, study.name, study.parent)
+    typer.echo(str(write_report(study)))
+    return 0
+
+
+def findings(
+    folder: Annotated[Path, typer.Argument(help="Folder of studies, e.g. runs.")],
+) -> int:
+    """Print the verdict on every claim of all studies, as Markdown."""
+    from unify.report.findings import findings as collect
+
+    typer.echo(collect(folder), nl=False)
+    return 0

@@ -1,0 +1,60 @@
+"""`unify train | check`: one experiment, and whether a file is right. Heavy imports are inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unify.commands.arguments import Json, Overrides, Tiny, emit, say
+from unify.support.fast_imports import fast_imports
+from unify.support.stop_protocol import EX_TEMPFAIL
+
+
+def train(
+    config: Annotated[Path, typer.Option("-c", "--config", help="Experiment YAML.")],
+    overrides: Overrides = None,
+    tiny: Tiny = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the completed config and stop.")
+    ] = False,
+) -> int:
+    """Train one experiment, or resume it; prints the run folder."""
+    with fast_imports():
+        from unify.config import load_recipe
+        from unify.config.yaml_tree import dump
+
+    completed = load_recipe(str(config), overrides or [], tiny)
+    if print_config:
+        typer.echo(dump(completed))
+        return 0
+    with fast_imports():
+        from unify.distributed.local_launch import spawn, spawns
+        from unify.runs.folder import is_finished
+        from unify.training.train_run import train as train_run
+
+    if spawns(completed["machine"]):
+        return spawn(completed["machine"]["devices"], typer.echo)
+    run = train_run(completed, typer.echo)
+    say(f"run: {run.folder}")
+    return 0 if is_finished(run) else EX_TEMPFAIL
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(help="YAML files: experiments, parts, studies.")],
+    as_json: Json = False,
+) -> int:
+    """Check configurations, all errors at once; nothing is built."""
+    with fast_imports():
+        from unify.config import check_file
+
+    problems = {str(file): check_file(str(file)) for file in files}
+    if as_json:
+        emit({file: [vars(p) for p in found] for file, found in problems.items()})
+    else:
+        for file, found in problems.items():
+            typer.echo(f"{file}: {'ok' if not found else ''}".rstrip())
+            for problem in found:
+                typer.echo(f"  {problem}")
+    return 1 if any(problems.values()) else 0

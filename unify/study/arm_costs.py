@@ -1,0 +1,72 @@
+"""The cost of each arm of a study, and the steps that its budget buys; nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unify.assembly.exported_weights import load_export
+from unify.config import LoadWeights, needed_key, needed_runs
+from unify.costs.step_cost import Cost, cost_of, steps_for
+from unify.paradigm import Fitted
+from unify.runs.folder import Run
+from unify.runs.lookup import find_run, needed_configs
+from unify.schema.completed import Config
+from unify.schema.study import Study
+
+
+def arm_costs(study: Study, arms: dict[str, Config]) -> dict[str, Cost]:
+    """The cost of every arm, its `steps` solved from the study's budget where there is one.
+
+    ValueError names an arm whose budget does not reach.
+    """
+    costs: dict[str, Cost] = {}
+    needed_costs: dict[str, Cost] = {}  # by key: arms share what they start from
+    needed_found: dict[str, Run | None] = {}
+    for arm, config in arms.items():
+        parts = needed_configs(config)
+        for key, part in parts.items():
+            if key not in needed_costs:
+                needed_costs[key] = cost_of(part, load_weights=_load_fitted(needed_found))
+                needed_found[key] = find_run(part, reuse=True)
+        seeds = {key: needed.seed for key, needed in needed_runs(config).items()}
+        needed = {_label(part, seeds[key]): needed_costs[key] for key, part in parts.items()}
+        cost = cost_of(config, needed, _load_fitted(needed_found))
+        budget = study.budget_of(arm)
+        if budget is not None:
+            try:
+                cost.steps = steps_for(budget, cost)
+            except ValueError as error:
+                raise ValueError(f"{arm}: {error}") from error
+        costs[arm] = cost
+    return costs
+
+
+def with_steps(arms: dict[str, Config], costs: dict[str, Cost]) -> dict[str, Config]:
+    """The arms at the number of steps that their costs were solved for."""
+    return {arm: {**config, "steps": costs[arm].steps} for arm, config in arms.items()}
+
+
+def _label(part: Config, seed: int) -> str:
+    """The name of a needed run in tables: its experiment, and its seed unless that is 0."""
+    return part["name"] + (f", seed {seed}" if seed else "")
+
+
+def _load_fitted(found: Mapping[str, Run | None]) -> LoadWeights:
+    """Loads fitted parts (vocabularies) alone, from `found` by key: no other weights change costs.
+
+    A vocabulary that is not fitted yet is left empty.
+    """
+
+    def load(part: Any, weights: Any) -> None:
+        if not isinstance(part, Fitted):
+            return
+        if not isinstance(weights, dict):
+            load_export(part, Path(weights))
+            return
+        run = found.get(needed_key(weights))
+        if run is not None and run.finished:
+            load_export(part, run.folder / "export")
+
+    return load

@@ -1,0 +1,60 @@
+"""What a user asks of a study, and the jobs that follow: one arm under one seed each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from unify.runs.equal_training import trains_like
+from unify.runs.lookup import replicate
+from unify.schema.completed import Config
+from unify.schema.study import Study
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """A study file with what the command line says beside it."""
+
+    path: str
+    overrides: Sequence[str] = ()
+    tiny: bool = False
+    at_once: int = 1  # runs that are trained and scored at the same time, in processes of their own
+    only: str = "*"  # a shell pattern: the other arms stay as they are, and their scores count
+    gather: bool = False  # train nothing; report the scores that the runs have
+
+    @property
+    def words(self) -> list[str]:
+        """The arguments of `unify study` that resolve to the same arms."""
+        return [self.path, *self.overrides, *(["--tiny"] if self.tiny else [])]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a study: an arm under one of the study's seeds, which `config` holds already."""
+
+    arm: str
+    seed: int
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """The name in messages, in the output of processes and among what failed."""
+        return f"{self.arm} seed {self.seed}"
+
+
+def study_jobs(study: Study, arms: dict[str, Config]) -> list[Job]:
+    """A job for every seed and arm; the study's seed is added to the arm's own seeds."""
+    return [
+        Job(arm, seed, replicate(config, seed))
+        for seed in study.seeds
+        for arm, config in arms.items()
+    ]
+
+
+def distinct(jobs: Iterable[Job]) -> list[Job]:
+    """The first job of each training: later ones that train alike take over its weights."""
+    kept: list[Job] = []
+    for job in jobs:
+        if not any(trains_like(job.config, other.config) for other in kept):
+            kept.append(job)
+    return kept

@@ -1,0 +1,83 @@
+"""`unify plan F`: what a study or an experiment will train, what it costs, and which runs exist.
+
+Nothing is trained. With a `budget` in the study, this is where steps are solved from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from unify.config import load, load_recipe
+from unify.costs.step_cost import Cost
+from unify.costs.step_time import mean_train_seconds, measured_seconds
+from unify.runs.equal_training import trains_like
+from unify.runs.folder import Run
+from unify.runs.lookup import find_needed, find_run
+from unify.schema.completed import Config
+from unify.schema.study import Study
+from unify.study.arm_costs import arm_costs, with_steps
+from unify.study.arms import arms_at_tuned_values
+from unify.study.jobs import StudyRequest, study_jobs
+
+
+@dataclass
+class Plan:
+    """Arms with widths and steps solved, what each costs, and the runs that exist."""
+
+    study: Study
+    arms: dict[str, Config]
+    costs: dict[str, Cost]
+    runs: dict[str, dict[int, Run | None]]  # arm -> seed -> its run, perhaps of another study
+    seconds: dict[str, float] = field(default_factory=dict)  # of a run, by arm, as measured now
+
+    def spread(self, quantity: str) -> float:
+        """Relative spread over arms, (max - min) / max, counted as each arm's budget says."""
+        each = [cost.total(quantity, self.study.budget_of(arm)) for arm, cost in self.costs.items()]
+        return (max(each) - min(each)) / max(each) if max(each) else 0.0
+
+    def states(self, arm: str) -> dict[int, str]:
+        """By seed: `finished`, `stopped` ..., `missing`, or `with` an arm that is trained alike."""
+        twin = self.twin(arm)
+        absent = f"with {twin}" if twin else "missing"
+        return {s: run.info["state"] if run else absent for s, run in self.runs[arm].items()}
+
+    def twin(self, arm: str) -> str | None:
+        """The first earlier arm that trains alike: one training serves both."""
+        before = list(self.arms)[: list(self.arms).index(arm)]
+        alike = (one for one in before if trains_like(self.arms[arm], self.arms[one]))
+        return next(alike, None)
+
+    def left(self, arm: str) -> float | None:
+        """Seconds to train an arm's unfinished runs from their start, one after the other.
+
+        On this machine; None where neither a measurement nor a run says how long one takes.
+        """
+        runs = self.runs[arm].values()
+        missing = sum(run is None or not run.finished for run in runs)
+        missing = 0 if self.twin(arm) else missing
+        each = self.seconds.get(arm) or mean_train_seconds(run for run in runs if run)
+        return 0.0 if not missing else None if each is None else missing * each
+
+
+def plan(request: StudyRequest, measure: bool = False) -> Plan:
+    """Plan a study, or an experiment as a study of one arm.
+
+    `measure` times a few steps of every arm whose needed runs are finished.
+    """
+    if "arms" in load(request.path, request.overrides, request.tiny).root.value:
+        study, arms = arms_at_tuned_values(request)
+    else:
+        config = load_recipe(request.path, request.overrides, request.tiny)
+        study = Study(config["study"], {config["name"]: request.path})
+        arms = {config["name"]: config}
+    costs = arm_costs(study, arms)
+    arms = with_steps(arms, costs)
+    runs: dict[str, dict[int, Run | None]] = {arm: {} for arm in arms}
+    for job in study_jobs(study, arms):
+        runs[job.arm][job.seed] = find_run(job.config, reuse=True)
+    seconds = {}
+    for arm, config in arms.items() if measure else ():
+        needed = find_needed(config)
+        if needed is not None:
+            seconds[arm] = measured_seconds(config, needed)
+    return Plan(study, arms, costs, runs, seconds)

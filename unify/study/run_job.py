@@ -1,0 +1,124 @@
+"""One job of a study, in this process: trained if needed, then scored.
+
+What `unify study` does with each job when it runs them one after the other, and what each of its
+processes, and each job on a cluster, does with its own.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from unify.assembly.assemble import open_run
+from unify.config import dump, read
+from unify.distributed.local_launch import spawn, spawns
+from unify.distributed.ranks import broadcast_first, is_first
+from unify.evaluation.score_run import SCORING, Row, evaluate, stored_scores
+from unify.runs.folder import Run, finished_or_stopped
+from unify.schema.completed import Config
+from unify.study.arms import resolve_arms
+from unify.study.jobs import Job, StudyRequest, study_jobs
+from unify.study.tuning_trials import plan_trials
+from unify.support.atomic_files import write_atomically
+from unify.support.stop_protocol import Stopped
+from unify.tracking.mlflow_process import ship_scores
+from unify.training.train_run import train
+
+Say = Callable[[str], None]
+
+
+def finish_job(job: Job, say: Say = print) -> list[Row]:
+    """Train and score a job as far as it is not, and send the scores to MLflow; returns them.
+
+    Stopped if a signal ended the training; the same call resumes it. The traceback of any other
+    error is left in the study's folder.
+    """
+    with error_in_study_folder(job):
+        run = finished_or_stopped(train(job.config, say))
+        rows = score(run, job.config, say)
+        ship_scores(run.folder, job.config["machine"]["tracker"], job.config["machine"]["runs"])
+        return rows
+
+
+def run_arm(request: StudyRequest, arm: str, seed: int | None, say: Say, untimed: bool) -> int:
+    """Train and score the jobs of one arm, or of one trial of it; nothing is reported.
+
+    Args:
+        request: the study; its `only`, `at_once` and `gather` are not read.
+        arm: the name of an arm, or `<arm>,trial=<n>`.
+        seed: one of the study's seeds; None for all of them.
+        untimed: leave out metrics of speed, which need a quiet machine.
+
+    Returns the exit status: that of the ranks where this process starts several.
+    """
+    jobs = _jobs_of_arm(request, arm, seed)
+    machine = jobs[0].config["machine"]
+    if spawns(machine):
+        return spawn(machine["devices"], say)
+    runs = []
+    for job in jobs:
+        with error_in_study_folder(job):
+            runs.append(finished_or_stopped(train(job.config, say)))
+    for job, run in zip(jobs, runs, strict=True):
+        with error_in_study_folder(job):
+            score(run, job.config, say, untimed)
+        say(f"run: {run.folder}")
+    return 0
+
+
+def _jobs_of_arm(request: StudyRequest, arm: str, seed: int | None) -> list[Job]:
+    """At least one job; ValueError names the arms and seeds that there are."""
+    study, arms = resolve_arms(request)
+    if study.tune and ",trial=" in arm:
+        trials = plan_trials(request).jobs.values()
+        jobs = [job for each in trials for job in each if job.arm == arm]
+    else:
+        jobs = [j for j in study_jobs(study, arms) if j.arm == arm and seed in (None, j.seed)]
+    if not jobs:
+        raise ValueError(
+            f"{request.path} has no arm {arm!r} with seed {seed}; it has arms {', '.join(arms)} "
+            f"with seeds {', '.join(map(str, study.seeds))}"
+        )
+    return jobs
+
+
+def score(run: Run, config: Config, say: Say, untimed: bool = False) -> list[Row]:
+    """The scores that `config` asks of a finished run; measured if they are not stored. All ranks.
+
+    A run that existed keeps what it was trained with, and is scored as is asked now.
+    """
+    stored = None
+    if is_first():
+        _set_scoring(run, config)
+        stored = stored_scores(run, config, untimed)
+    stored = broadcast_first(stored)
+    if stored is not None:
+        return stored
+    _, _, recipe = open_run(run.folder, trusted_files=True, machine=config["machine"])
+    say(f"{run.folder}: evaluating")
+    return evaluate(run, recipe, config, untimed=untimed)
+
+
+def _set_scoring(run: Run, config: Config) -> None:
+    """Write the settings of samplers and metrics into the run's configuration."""
+    path = run.folder / "config.yaml"
+    trained = read(path, trusted=True)
+    wanted = {**trained, **{key: config[key] for key in SCORING}}
+    if wanted != trained:
+        write_atomically(path, dump(wanted))
+
+
+@contextmanager
+def error_in_study_folder(job: Job) -> Iterator[None]:
+    """Leaves the traceback of what fails in the study's folder, where the report finds it."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except Exception:
+        folder = Path(job.config["machine"]["runs"]) / job.config["study"]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{job.arm}-s{job.seed}.error.txt").write_text(traceback.format_exc())
+        raise
