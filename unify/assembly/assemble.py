@@ -1,4 +1,4 @@
-"""A run's parts, built: with the weights they start from, or those that the run has reached."""
+"""The parts of a run, built: with the weights they start from, or those of a finished run."""
 
 from __future__ import annotations
 
@@ -24,32 +24,37 @@ from unify.tokenizer import Tokenizer
 
 
 def assemble(config: Config, needed: dict[str, Run], meta: bool = False) -> Recipe:
-    """Build every part; trained parts get the weights of the runs they name.
+    """Build every part of a run; parts that name a needed run get its weights.
 
-    With `meta`, parameters that are to be drawn have no memory yet, and those that are loaded only
-    that of the file, which the ranks of a machine share (unify/assembly/sharding.py).
+    Args:
+        config: a completed experiment.
+        needed: the finished runs that it starts from, by key (runs/lookup.py).
+        meta: leave parameters that will be drawn on the meta device, without memory, and map those
+            that are loaded from their files, which the ranks of a machine share (sharding.py).
     """
     torch.manual_seed(config["seeds"]["init"])
 
     def load_weights(part: Any, weights: Any) -> None:
-        said = weights if isinstance(weights, dict) else {}
-        folder = needed[needed_key(said)].folder / "export" if said else Path(weights)
-        load_export(part, folder, said.get("part", ""), mapped=meta)
+        of_run = weights if isinstance(weights, dict) else {}
+        folder = needed[needed_key(of_run)].folder / "export" if of_run else Path(weights)
+        load_export(part, folder, of_run.get("part", ""), mapped=meta)
 
     def seeded_construct(cls: type, arguments: Config) -> Any:
-        if issubclass(cls, Tokenizer) and not tokenizer:  # untrained: alike, whatever is around it
+        # an untrained tokenizer is the same, whatever was drawn for the parts built before it
+        if issubclass(cls, Tokenizer) and not tokenizer:
             torch.manual_seed(config["seeds"]["init"])
         return construct(cls, arguments) if meta else cls(**arguments)
 
     tokenizer = issubclass(locate_class(config["model"]["class"], trusted=True), Tokenizer)
     recipe = build_recipe(config, load_weights, construct=seeded_construct)
     if meta and any(p.is_meta for p in kept_parameters(recipe.model)):
-        return assemble(config, needed)  # it fills tables of its own from what is pretrained
+        # a part computed tables from pretrained weights, so these need memory while it is built
+        return assemble(config, needed)
     return recipe
 
 
 def in_shards(config: Config) -> bool:
-    """Whether the model of a run is cut over several ranks: a paradigm's, not a tokenizer's."""
+    """True if the model of a run is cut over ranks: FSDP, of a paradigm and not a tokenizer."""
     cls = locate_class(config["model"]["class"], trusted=True)
     sharded = config["machine"]["strategy"] == "fsdp" and world().size > 1
     return sharded and issubclass(cls, Paradigm)
@@ -60,15 +65,22 @@ def open_run(
 ) -> tuple[Run, Config, Recipe]:
     """A finished run, its configuration, and its parts with the exported weights, in eval mode.
 
-    On the devices of this process, which is perhaps one rank of several: then in shards if the run
-    was trained so. `machine` says so instead of the run's own.
+    Parts lie on the device of this process; of several ranks, each holds its shards of a model
+    that is trained by FSDP. ValueError if the run is not finished.
+
+    Args:
+        folder: the run folder.
+        trusted_files: run the Python files that the configuration names.
+        machine: settings that replace the run's own, as far as PLACEMENT names them.
     """
     run = Run(folder)
     config = read(run.folder / "config.yaml", trusted=trusted_files) if run.info else {}
     config["machine"] |= {key: machine[key] for key in PLACEMENT} if machine else {}
     accelerator = config["machine"]["accelerator"]
     join(config["machine"]["timeout"], accelerator)
-    state = broadcast_first(run.info["state"])  # as the first rank sees it, who writes it
+    state = broadcast_first(
+        run.info["state"]
+    )  # the first rank writes it, others may read an older one
     if state != "finished":
         raise ValueError(f"{folder} is {state}; finish it with `unify train` first")
     cut, device = in_shards(config), device_of(accelerator)
@@ -87,12 +99,13 @@ def open_run(
 
 
 def machine_of(folder: Path, words: Sequence[str]) -> Config:
-    """Where a finished run is opened: on one device, unless `machine.key=value` words say more.
+    """The machine to open a finished run on: one device, unless `machine.key=value` words differ.
 
-    What a launcher starts has as many ranks as it starts.
+    torchrun and srun set the number of ranks themselves.
     """
-    known = read(folder / "config.yaml", trusted=True)["machine"] if Run(folder).info else {}
-    return on_machine({**known, "devices": 1, "nodes": 1}, words)
+    own = read(folder / "config.yaml", trusted=True)["machine"] if Run(folder).info else {}
+    return on_machine({**own, "devices": 1, "nodes": 1}, words)
 
 
-PLACEMENT = ("devices", "nodes", "strategy", "accelerator", "timeout")  # where a model is opened
+# keys of `machine` that decide where and how a finished model is opened
+PLACEMENT = ("devices", "nodes", "strategy", "accelerator", "timeout")

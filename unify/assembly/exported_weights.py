@@ -15,17 +15,18 @@ from unify.nn.frozen import kept_state, load_kept, sources
 from unify.paradigm import Fitted
 from unify.runs.folder import write_json
 
-LEFT_OUT = "left_out"  # what a weights file calls the frozen parts that it does not hold
+LEFT_OUT = "left_out"  # key in the file's metadata: the frozen parts that it does not hold
 
 
 def save_export(model: nn.Module | Fitted, node: dict[str, Any], folder: Path) -> str:
-    """Write weights and how to build them; returns their hash (12 hex digits). All ranks call.
+    """Write the weights of a model and the node that builds it; all ranks call.
 
     Frozen parts with a source of their own are left out; the file names them (nn/frozen.py).
+    Returns the hash of the weights, 12 hex digits.
     """
     state = {}
     if not isinstance(model, Fitted):
-        for key, value in kept_state(model).items():  # all ranks put one after another together
+        for key, value in kept_state(model).items():  # one at a time: only one is whole in memory
             full = full_tensor(value.detach())
             if is_first():  # clones: safetensors refuses tensors that share memory (tied weights)
                 state[key] = full.cpu().clone().contiguous()
@@ -51,7 +52,7 @@ def _write_export(
 
 
 def hash_files(folder: Path) -> str:
-    """12 hex digits over every file of an export but its config."""
+    """The hash, 12 hex digits, of every file of an export except its config.json."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name != "config.json":
@@ -63,11 +64,17 @@ def hash_files(folder: Path) -> str:
 
 
 def load_export(part: Any, folder: Path, name: str = "", mapped: bool = False) -> None:
-    """Fill a freshly built part with exported weights; every key must be there and be used.
+    """Fill a freshly built part with exported weights, strictly; its provenance names them.
 
-    `name`: with what the exported model has under it, which must be neither a tokenizer nor left
-    out. Its `source_hash` says from now on where they came from. With `mapped`, parameters are
-    views of the file, which all processes of a machine share, until something writes to them.
+    Args:
+        part: a module, or a fitted part, which loads itself.
+        folder: the export of a run.
+        name: load the sub-module of this name; the export must hold it, which it does not of a
+            tokenizer or of what was left out.
+        mapped: make parameters views of the file, which the processes of a machine share, until
+            something writes to them.
+
+    ValueError if the files have changed since they were written, or if keys or shapes differ.
     """
     described = json.loads((Path(folder) / "config.json").read_text())
     if not isinstance(described, dict) or hash_files(Path(folder)) != described.get("hash"):
@@ -91,7 +98,7 @@ def load_export(part: Any, folder: Path, name: str = "", mapped: bool = False) -
 
 
 def _exported(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The state that an export has under a name, and the parts left out there, by names in it."""
+    """State dict and left-out parts (name -> source) of the sub-module `name`, with no prefix."""
     from safetensors import SafetensorError, safe_open
 
     start, path = f"{name}." if name else "", folder / "model.safetensors"

@@ -1,4 +1,7 @@
-"""Checkpoint folders: which there are, and whether every byte is as it was written"""
+"""Checkpoint folders: which exist, and whether every byte is as it was written.
+
+<run>/checkpoints/step-<n>/{state/, manifest.json}: the manifest has each file's size and sha256.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ STATE, MANIFEST = "state", "manifest.json"
 
 
 def latest_valid(folder: Path | str) -> Path | None:
-    """The newest checkpoint folder whose manifest verifies; a damaged newer one is warned about.
+    """The newest checkpoint whose files match its manifest; a damaged newer one is warned about.
 
     Its `state` goes to `fit(ckpt_path=..., weights_only=True)`: it holds tensors and plain
     values, never code.
@@ -26,7 +29,7 @@ def latest_valid(folder: Path | str) -> Path | None:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint folder; None if every byte is as it was written."""
+    """The reason why a checkpoint cannot be used; None if every byte is as it was written."""
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
         files = {
@@ -46,6 +49,7 @@ def damage(path: Path) -> str | None:
 
 
 def _changed(path: Path, files: dict[str, tuple[int, str]]) -> str | None:
+    """The first difference from the manifest; `files` holds size and sha256 by name."""
     for name, (size, digest) in files.items():
         if not (path / name).is_file():
             return f"{name} is missing"
@@ -62,4 +66,5 @@ def steps(folder: Path) -> list[Path]:
 
 
 def step_of(path: Path) -> int:
+    """The optimizer step after which a checkpoint was written."""
     return int(path.name.removeprefix("step-"))

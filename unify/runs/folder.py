@@ -1,4 +1,4 @@
-"""Run folders: what a run leaves behind, and how weights are found again.
+"""Run folders: the files of a run, its facts, and the lock of its writer.
 
 runs/<study>/<name>-s<seed>-<hash>/
     config.yaml     the completed configuration
@@ -23,10 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unify.distributed.ranks import (
-    broadcast_first,
-    is_first,
-)
+from unify.distributed.ranks import broadcast_first, is_first
 from unify.paradigm import Paradigm
 from unify.support.atomic_files import write_atomically
 from unify.support.stop_protocol import Stopped
@@ -58,17 +55,18 @@ class Run:
         return self.folder.name.rsplit("-", 1)[1]
 
     def update(self, **facts: Any) -> None:
-        """Merge facts into run.json; a reader never sees half a file. The first rank writes."""
+        """Merge facts into run.json, atomically; the first rank writes."""
         if not is_first():
             return
-        known = self.info if (self.folder / "run.json").exists() else {}
-        write_json(self.folder / "run.json", {**known, **facts})
+        before = self.info if (self.folder / "run.json").exists() else {}
+        write_json(self.folder / "run.json", {**before, **facts})
 
     @contextmanager
     def writing(self, wait: bool = False) -> Iterator[None]:
-        """One writer at a time; the lock goes with its process, however that ends.
+        """Hold the lock of the folder, which the system releases however this process ends.
 
-        Another writer is waited for with `wait`, else a ValueError. The first rank locks for all.
+        The first rank locks for all. ValueError if another process writes, unless `wait` waits
+        for it, or if the folder cannot be written or locked.
         """
         with ExitStack() as stack:
             while refused := broadcast_first(self._refused(stack) if is_first() else ""):
@@ -78,7 +76,7 @@ class Run:
             yield
 
     def _refused(self, stack: ExitStack) -> str:
-        """Take the lock; why not, if it cannot be had."""
+        """Take the lock until `stack` closes; the reason if that fails, else an empty text."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = open(self.folder / ".lock", "w")  # noqa: SIM115 (closed below)
@@ -106,12 +104,12 @@ BUSY = "is being written by another process"
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Whole or not at all."""
+    """Write JSON atomically: readers see the old file or the new one."""
     write_atomically(path, json.dumps(content, indent=1, default=str))
 
 
 def parameter_counts(model: Any) -> dict[str, int]:
-    """Total and trainable parameters of the model, and those of its frozen tokenizers."""
+    """Numbers of parameters: all and the trainable ones of the model; those of its tokenizers."""
     if not isinstance(model, nn.Module):
         return {"total": 0, "trainable": 0, "frozen_tokenizers": 0}
     tokenizers = model.tokenizers().values() if isinstance(model, Paradigm) else ()
@@ -125,17 +123,18 @@ def parameter_counts(model: Any) -> dict[str, int]:
 
 
 def autocast(precision: str, device: torch.device | str):
-    """The context in which a run of this precision computes outside the trainer."""
+    """The autocast context of a run's `machine.precision`, for computing outside the trainer."""
     kind = torch.device(device).type
     return torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
 def is_finished(run: Run) -> bool:
-    """Whether a run is finished: what the first rank, which writes it down, sees."""
+    """True if a run is finished, as the first rank reads run.json, which it writes. Collective."""
     return broadcast_first(is_first() and run.finished)
 
 
 def finished_or_stopped(run: Run) -> Run:
+    """The run, if it is finished; raises Stopped for one that a signal ended. Collective."""
     if not is_finished(run):
         raise Stopped(f"{run.folder} was stopped by a signal; the same command resumes it")
     return run

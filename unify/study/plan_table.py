@@ -1,4 +1,4 @@
-"""The table that `unify plan` prints."""
+"""The plan of a study as `unify plan` prints it: a table, or plain data for JSON."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from unify.study.plan import Plan
 from unify.study.tuning import trained_by_trials
 
 
-def tuning(tune: Tune, cost: Cost) -> float:
-    """FLOPs of all trials of an arm."""
+def tuning_flops(tune: Tune, cost: Cost) -> float:
+    """FLOPs of all tuning trials of an arm, at the share of its steps that each has."""
     return tune.trials * max(1, round(cost.steps * tune.share)) * cost.training
 
 
 def as_data(planned: Plan) -> dict[str, Any]:
-    """Plain data: every arm's totals, per task and per stage; what is there of its seeds."""
+    """Plain data: totals of every arm, by task and stage, and the state of the run of each seed."""
     return {
         "study": planned.study.name,
         "budget": planned.study.budget and vars(planned.study.budget),
         "budgets": {arm: vars(budget) for arm, budget in planned.study.budgets.items()},
         "arms": {
-            arm: {**_entry(c), "runs": planned.states(arm), "seconds_left": planned.left(arm)}
+            arm: {**_totals(c), "runs": planned.states(arm), "seconds_left": planned.left(arm)}
             for arm, c in planned.costs.items()
         },
         "spread": {name: planned.spread(name) for name in QUANTITIES},
     }
 
 
-def _entry(cost: Cost) -> dict[str, Any]:
+def _totals(cost: Cost) -> dict[str, Any]:
+    """Totals of a whole run; FLOPs unless a key says samples, tokens or parameters."""
     n = cost.steps
     return {
         "steps": n,
@@ -62,6 +63,7 @@ def _entry(cost: Cost) -> dict[str, Any]:
     }
 
 
+# keys of `flops` in `as_data` -> the label of their row
 LEDGER = {
     "training": "FLOPs, training",
     "computed": "  as dense attention computes",
@@ -72,7 +74,7 @@ LEDGER = {
 
 
 def lines(planned: Plan) -> list[str]:
-    """The ledger in columns, arms across; then what is matched."""
+    """The table, a column for each arm; then the quantities that match, and the time left."""
     entries = as_data(planned)["arms"]
     rows = [["", *entries]]
     for name in ("steps", "samples", "tokens"):
@@ -91,7 +93,9 @@ def lines(planned: Plan) -> list[str]:
         rows.append([name, *(si(e[name]) for e in entries.values())])
     if planned.study.tune:
         tune, tuned = planned.study.tune, trained_by_trials(planned.study, planned.arms)
-        each = [si(tuning(tune, c)) if a in tuned else "n/a" for a, c in planned.costs.items()]
+        each = [
+            si(tuning_flops(tune, c)) if a in tuned else "n/a" for a, c in planned.costs.items()
+        ]
         rows.append(["FLOPs, tuning", *each])
     rows.append(["runs", *(_summed(e["runs"]) for e in entries.values())])
     left = "time left, after tuning" if planned.study.tune else "time left"
@@ -105,7 +109,7 @@ def lines(planned: Plan) -> list[str]:
 
 
 def _all_left(entries: Collection[dict[str, Any]]) -> str:
-    """How many runs there are to train, and how long one after another."""
+    """The number of runs to train, and the time they take one after another."""
     left = [e["seconds_left"] for e in entries]
     runs = sum(list(e["runs"].values()).count("missing") for e in entries)
     known = [seconds for seconds in left if seconds is not None]
@@ -115,20 +119,22 @@ def _all_left(entries: Collection[dict[str, Any]]) -> str:
 
 
 def _summed(states: dict[int, str]) -> str:
-    """`3 finished, 5 missing`."""
+    """Counts of states, as `3 finished, 5 missing`."""
     kinds = list(states.values())
     return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
 
 
 def _clock(seconds: float | None) -> str:
+    """`1:02:03`, or `unknown`."""
     return "unknown" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
 def _matching(planned: Plan) -> list[str]:
+    """A line for each quantity: the spread over arms, and whether that counts as matched."""
     task = planned.study.budget.task if planned.study.budget else ""
     out = [f"of {task} alone:"] if task else []
     for name in QUANTITIES:
         spread = planned.spread(name)
-        said = "matched, within" if spread <= TOLERANCE else "not matched, they differ by"
-        out.append(f"{name}: {said} {spread:.1%}")
+        verdict = "matched, within" if spread <= TOLERANCE else "not matched, they differ by"
+        out.append(f"{name}: {verdict} {spread:.1%}")
     return out

@@ -9,11 +9,12 @@
         model.time.mean: {low: -2, high: 0.5}        # uniform; with `log: true`, log-uniform
         image_sampling.guidance: [1, 1.5, 2.5]       # one of these
 
-Trial 0 is the arm as it is. The others are drawn at random, each key from a stream of its own, so
-that arms which share a key try it alike; a key that an arm has not is none of its space. A range of
-whole numbers around a whole number gives whole numbers. All trials have one seed that is none of
-the study's. The best one's values are what the arm is trained with; what is to be the `same` as
-another arm has that arm's values, and no trials.
+Trial 0 is the arm as it is. The others are drawn at random (Bergstra and Bengio, JMLR 2012), each
+key from a stream of its own, so that arms which share a key try the same values of it; a key that
+an arm lacks is not in its space. A range of whole numbers around a whole number gives whole
+numbers. All trials have one seed, which is none of the study's. The arm is then trained with the
+values of its best trial; an arm that a control expects to be the `same` as another has no trials,
+and takes over the values of that one.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ from unify.runs.study_files import read_tuning
 from unify.schema.completed import Config
 from unify.schema.study import Study, Tune
 
-Values = dict[str, Any]  # dotted key -> value
-DEFAULT = "default"  # of an arm that is trained as it is, beside the tuned one
+Values = dict[str, Any]  # dotted key of a configuration -> value
+DEFAULT = "default"  # <arm>,default is trained as it is, beside the tuned <arm>
 
 
 @dataclass
 class Trial:
-    """What a trial of an arm came to. `score` is None where it failed."""
+    """The outcome of one trial of an arm; `score` is None if it failed."""
 
     values: Values
     score: float | None
@@ -54,17 +55,18 @@ class Trial:
 
 
 def draw_values(tune: Tune, config: Config, trial: int) -> Values:
-    """The values of a trial, 0 being the arm as it is. ValueError if no key of the space is its."""
-    there = {key: value for key in tune.space if (value := _at(config, key)) is not None}
-    if not there:
+    """The values of a trial; none for trial 0. ValueError if the arm has no key of the space."""
+    own = {key: value for key in tune.space if (value := _at(config, key)) is not None}
+    if not own:
         raise ValueError(
             f"tune.space: {config['name']} has none of {', '.join(tune.space)}; name a setting "
             "that it has"
         )
-    return {} if trial == 0 else {k: _draw(tune, k, own, trial) for k, own in there.items()}
+    return {} if trial == 0 else {k: _draw(tune, k, value, trial) for k, value in own.items()}
 
 
 def _at(config: Config, key: str) -> Any:
+    """The value under a dotted key; None if there is none."""
     value: Any = config
     for name in key.split("."):
         value = value.get(name) if isinstance(value, dict) else None
@@ -72,31 +74,29 @@ def _at(config: Config, key: str) -> Any:
 
 
 def _draw(tune: Tune, key: str, own: Any, trial: int) -> Any:
+    """The value of one key, around the arm's `own`; equal for arms that have the same `own`."""
     u = np.random.default_rng(stable_seed("tune", tune.seed, trial, key)).random()
-    said = tune.space[key]
-    if isinstance(said, list):
-        return said[int(u * len(said))]
-    if "factor" in said and (not isinstance(own, (int, float)) or own == 0):
+    choice = tune.space[key]
+    if isinstance(choice, list):
+        return choice[int(u * len(choice))]
+    if "factor" in choice and (not isinstance(own, (int, float)) or own == 0):
         raise ValueError(f"tune.space.{key}: there is no factor around {own!r}; give low and high")
-    value = _inside(said, own, u)
-    whole = isinstance(own, int) and all(isinstance(end, int) for end in said.values())
-    return round(value) if whole else _rounded(value)
+    value = _in_range(choice, own, u)
+    whole = isinstance(own, int) and all(isinstance(end, int) for end in choice.values())
+    # three significant digits: as a person would write it
+    return round(value) if whole else float(f"{value:.3g}")
 
 
-def _inside(said: dict[str, Any], own: Any, u: float) -> float:
-    if "factor" in said:
-        return own * said["factor"] ** (2 * u - 1)
-    low, high = said["low"], said["high"]
-    return low * (high / low) ** u if said.get("log") else low + (high - low) * u
-
-
-def _rounded(value: float) -> float:
-    """Three significant digits: what a person would write down."""
-    return float(f"{value:.3g}")
+def _in_range(limits: dict[str, Any], own: Any, u: float) -> float:
+    """The point at `u` in [0, 1) of a range: uniform, or uniform in the logarithm."""
+    if "factor" in limits:
+        return own * limits["factor"] ** (2 * u - 1)
+    low, high = limits["low"], limits["high"]
+    return low * (high / low) ** u if limits.get("log") else low + (high - low) * u
 
 
 def best_trial(tune: Tune, trials: list[Trial]) -> int:
-    """The first of the best, so that an arm stays as it is unless that is better."""
+    """The index of the best trial, the first of equals: an arm changes only for what is better."""
     scores = [-math.inf if t.score is None else t.score * (-1 if tune.lower else 1) for t in trials]
     if max(scores) == -math.inf:
         raise ValueError("every trial failed, that of the arm as it is too")
@@ -104,10 +104,10 @@ def best_trial(tune: Tune, trials: list[Trial]) -> int:
 
 
 def save_trials(folder: Path, study: Study, arm: str, config: Config, trials: list[Trial]) -> None:
-    """Write down the trials of an arm."""
+    """Write the trials of an arm into tuning.json of the study's folder."""
     assert study.tune is not None
     entry = {
-        "asked": _asked(study, config),
+        "asked": _tuning_hash(study, config),
         "metric": study.tune.metric,
         "lower": study.tune.lower,
         "best": best_trial(study.tune, trials),
@@ -117,30 +117,33 @@ def save_trials(folder: Path, study: Study, arm: str, config: Config, trials: li
 
 
 def chosen_overrides(study: Study, arms: dict[str, Config]) -> dict[str, list[str]]:
-    """The best values as overrides, of the arms that have been tuned as the study now asks."""
+    """The best values as overrides, by arm, of arms that have been tuned as the study now asks."""
     if study.tune is None or not arms:
         return {}
-    known = read_tuning(Path(next(iter(arms.values()))["machine"]["runs"]) / study.name)
-    found = {
-        arm: as_overrides(known[arm]["trials"][known[arm]["best"]]["values"])
+    stored = read_tuning(Path(next(iter(arms.values()))["machine"]["runs"]) / study.name)
+    best = {
+        arm: as_overrides(stored[arm]["trials"][stored[arm]["best"]]["values"])
         for arm, config in arms.items()
-        if arm in known and known[arm]["asked"] == _asked(study, config)
+        if arm in stored and stored[arm]["asked"] == _tuning_hash(study, config)
     }
-    return found | {arm: found[than] for arm, than in _twins(study).items() if than in found}
+    return best | {arm: best[than] for arm, than in _twins(study).items() if than in best}
 
 
 def trained_by_trials(study: Study, arms: Iterable[str]) -> list[str]:
-    """The arms that have trials: neither those as they are, nor those that are another's twin."""
+    """The arms that have trials: all but those that stay as they are or follow another arm."""
     return [a for a in arms if a not in _twins(study) and not a.endswith(f",{DEFAULT}")]
 
 
 def _twins(study: Study) -> dict[str, str]:
+    """The arms that take over another's values -> that arm."""
     return {c.arm: c.than for c in study.controls if c.expect == "same"}
 
 
-def _asked(study: Study, config: Config) -> str:
-    """What the outcome of tuning depends on: the space, the budget, the arm as it is, and what it
-    starts from."""
+def _tuning_hash(study: Study, config: Config) -> str:
+    """The hash, 12 hex digits, of all that the outcome of tuning an arm depends on.
+
+    That is the space, the budget, the arm as it is, and the runs that it starts from.
+    """
     budget = study.budget_of(config["name"])
     outside = {*OUTSIDE_HASH, *(["steps"] if budget else [])}  # steps follow from a budget
     kept = {key: value for key, value in config.items() if key not in outside}
