@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from unify.batch import Batch, Segment
 from unify.nn.frozen import freeze
 from unify.nn.layers import Embedding
+from unify.nn.provenance import inherit_source, mark_loaded, provenance
 from unify.nn.sequence import TokenSequence
 from unify.nn.towers import IMAGE, DualTrunk, Separation, TextTower
 from unify.nn.trunk import Trunk
@@ -92,10 +93,11 @@ class DualTower(Transfusion):
         """Take over the language model's parts, with what is known of them."""
         self.embed, self.to_text = llm.embed, llm.to_text
         parts: list[nn.Module] = [llm.embed, llm.to_text]
-        trained = getattr(llm, "pretrained", False)
+        loaded = provenance(llm)
         if understand == "vision":
             self.vision, self.project = llm.eyes()
-            parts += [part for part in llm.eyes() if trained or getattr(part, "pretrained", False)]
+            eyes = llm.eyes()
+            parts += [eye for eye in eyes if loaded.pretrained or provenance(eye).pretrained]
             if self.trunk.text_tower == "detached" and self.project not in parts:
                 raise ValueError(
                     "dual_tower: the llm's projection of image features has no weights yet, and no "
@@ -104,12 +106,11 @@ class DualTower(Transfusion):
                 )
         if self.trunk.text_tower != "trained":
             parts = [freeze(part) for part in parts]
-        if trained:
+        if loaded.pretrained:
             for part in (self.trunk, *parts):
-                part.pretrained = True  # type: ignore[assignment]
+                mark_loaded(part)
         for part in (self.trunk.text, *parts):
-            if hasattr(llm, "source_hash") and not hasattr(part, "source_hash"):
-                part.source_hash = llm.source_hash
+            inherit_source(part, loaded)
 
     def add_image(
         self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None

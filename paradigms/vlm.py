@@ -28,6 +28,7 @@ from unify.nn.language import Context, LanguageModel
 from unify.nn.layers import Embedding, Linear
 from unify.nn.prefix import MAX_PROMPT, PrefixParadigm
 from unify.nn.pretrained import LlamaTrunk, fill_rows
+from unify.nn.provenance import mark_loaded
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
 from unify.nn.vision import VisionEncoder
@@ -167,4 +168,4 @@ class LlamaVLM(VLM):
         tables: list[Any] = [self.embed, self.to_text]
         for table, rows in zip(tables, trunk.take_words(), strict=True):
             fill_rows(table.weight, rows, text.own)
-            table.pretrained, table.source_hash = True, trunk.source_hash
+            mark_loaded(table, trunk.source_hash)

@@ -12,6 +12,7 @@ from torch import nn
 
 from unify.distributed.ranks import broadcast_first, full_tensor, is_first
 from unify.nn.frozen import kept_state, load_kept, sources
+from unify.nn.provenance import mark_loaded
 from unify.paradigm import Fitted
 from unify.runs.folder import write_json
 
@@ -93,8 +94,7 @@ def load_export(part: Any, folder: Path, name: str = "", mapped: bool = False) -
             )
         source = hashlib.sha256(f"{source} {name}".encode()).hexdigest()[:12]
     load_kept(part, state, gone, mapped)
-    part.pretrained = True  # initialise() leaves it alone
-    part.source_hash = source
+    mark_loaded(part, source)
 
 
 def _exported(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -19,6 +19,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
 from unify.nn.init import draw, parts_of
+from unify.nn.provenance import provenance
 from unify.tokenizer import Tokenizer
 
 # a model is entered by these
@@ -92,7 +93,7 @@ def gather_again(model: nn.Module) -> None:
 def construct(cls: type, arguments: dict[str, Any]) -> Any:
     """A part; its parameters have no memory yet. Tokenizers, and what brings weights, are whole."""
     drawn = issubclass(cls, nn.Module) and not issubclass(cls, Tokenizer)
-    with _on_meta() if drawn and not getattr(cls, "pretrained", False) else nullcontext():
+    with _on_meta() if drawn and not provenance(cls).pretrained else nullcontext():
         return cls(**arguments)
 
 

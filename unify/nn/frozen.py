@@ -18,6 +18,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from unify.nn.provenance import forget_source, provenance
 from unify.support.atomic_files import sha256
 
 Part = TypeVar("Part", bound=nn.Module)
@@ -44,7 +45,7 @@ def sources(model: nn.Module) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name, part in model.named_modules():
-        source = getattr(part, "source_hash", None)
+        source = provenance(part).source_hash
         if not name or source is None or _inside(name, found):
             continue
         if not any(parameter.requires_grad for parameter in part.parameters()):
@@ -103,7 +104,7 @@ def load_kept(
     _become(model, state) if mapped else model.load_state_dict(state, strict=False)
     for name, part in model.named_modules():
         if name and not _inside(name, parts):
-            vars(part).pop("source_hash", None)
+            forget_source(part)
 
 
 def _become(model: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -129,7 +130,7 @@ def names_of_one(module: nn.Module) -> dict[str, str]:
 def _same_sources(model: nn.Module, parts: Mapping[str, str]) -> None:
     modules = dict(model.named_modules())
     for name, source in parts.items():
-        here = getattr(modules.get(name), "source_hash", None)
+        here = provenance(modules.get(name)).source_hash
         if here != source:
             raise ValueError(
                 f"the weights were saved without {name}, which came from {source}; here it comes "

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from unify.nn.provenance import provenance
 from unify.noise import stable_seed
 
 
@@ -60,7 +61,7 @@ def parts_of(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module
 
     Children first: a parent may overwrite what its children have drawn.
     """
-    if getattr(module, "pretrained", False):
+    if provenance(module).pretrained:
         return
     alike = getattr(module, "drawn_alike", ())
     for child_name, child in module.named_children():
@@ -72,5 +73,5 @@ def parts_of(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module
 def kept_parameters(model: Any) -> Iterator[torch.nn.Parameter]:
     """Those that a pretrained part brought: `initialise` does not draw them."""
     for part in model.modules():
-        if getattr(part, "pretrained", False):
+        if provenance(part).pretrained:
             yield from part.parameters()
