@@ -37,6 +37,7 @@ class CrossFlow(FlowToImage):
 
     tasks = frozenset({"text_to_image"})
     terms = frozenset({"image_flow", "kl", "regulariser"})
+    entries = FlowToImage.entries | {"generate_arithmetic"}
 
     def __init__(
         self, text: TextTokenizer, encoder: TextEncoder, regulariser: Regulariser, **flow: Any

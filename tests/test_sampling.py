@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unify.sampling import decode_text, draw, filter_logits
+from unify.sampling import decode_text, decode_while, draw, filter_logits
 
 
 def logits(rows=4, size=50):
@@ -68,6 +68,25 @@ def test_decoding_stops_at_the_number_of_tokens_that_is_asked_for():
     for most in (1, 3):
         ids = decode_text(always, lambda ids, alive: always, torch.zeros(2, most), eos=0)
         assert ids.tolist() == [[1] * most, [2] * most]
+
+
+def test_another_test_can_keep_decoding_going_for_rows_elsewhere():
+    ended = torch.nn.functional.one_hot(torch.tensor([0, 0]), 4).float()  # 0 is eos
+    asked = []
+
+    def two_more(unfinished_here):
+        asked.append(unfinished_here)
+        return len(asked) < 3
+
+    try:
+        decode_while(two_more)
+        ids = decode_text(ended, lambda ids, alive: ended, torch.zeros(2, 9), eos=0)
+    finally:
+        decode_while(bool)
+    assert ids.tolist() == [[0, 0, 0]] * 2
+    assert asked == [False] * 3
+    ids = decode_text(ended, lambda ids, alive: ended, torch.zeros(2, 9), eos=0)
+    assert ids.tolist() == [[0]] * 2
 
 
 def test_bad_settings_are_named():

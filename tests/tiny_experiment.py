@@ -5,6 +5,7 @@ Its data, noise and learning rate depend on the step alone, as those of the real
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from unify.runs.journal import Journal
 from unify.training.callbacks import EachStep, Recorder
 from unify.training.checkpointing import Checkpoints
 from unify.training.finite_guard import check_terms
+from unify.training.step_record import StepRecord
 from unify.training.strategies import Single
 
 ROWS = 4
@@ -32,9 +34,7 @@ class TinyExperiment(LightningModule):
         generator = torch.Generator().manual_seed(0)
         nn.init.normal_(self.layer.weight, generator=generator)
         nn.init.zeros_(self.layer.bias)
-        self.last: dict = {}
-        self.sample_ids: dict[str, list[str]] = {}
-        self.rows_per_step, self.tokens_per_step = ROWS, 10 * ROWS
+        self.record = StepRecord(rows=ROWS, tokens=10 * ROWS)
         self._ids: list[str] = []
 
     def train_dataloader(self) -> DataLoader:
@@ -59,8 +59,9 @@ class TinyExperiment(LightningModule):
         super().optimizer_step(*args, **kwargs)
         rate = self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"]
         loss = self._loss.detach()
-        self.last = {"loss": loss, "loss/line": loss, "lr": rate, "grad_norm": loss.sqrt()}
-        self.sample_ids, self._ids = {"line": self._ids}, []
+        metrics = {"loss": loss, "loss/line": loss, "lr": rate, "grad_norm": loss.sqrt()}
+        self.record = replace(self.record, metrics=metrics, sample_ids={"line": self._ids})
+        self._ids = []
 
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(self.parameters(), lr=0.05)

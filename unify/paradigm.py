@@ -48,6 +48,8 @@ class Trainable(nn.Module, ABC):
     lacks: str = ""  # why an instance has fewer tasks than its class
     terms: ClassVar[frozenset[str]]  # every term that `loss` can return: the keys of loss_weights
     group: int = 1  # a row's loss depends on its group of so many consecutive draws (slots)
+    # methods that are called from outside and compute: shards are gathered for these alone (FSDP)
+    entries: ClassVar[frozenset[str]] = frozenset({"loss", "flops"})
 
     @abstractmethod
     def loss(self, batch: Batch, noise: Noise) -> Terms:
@@ -90,6 +92,7 @@ class Fitted(ABC):
 class Paradigm(Trainable):
     """A way to unify understanding and generation. Contract tests run by what it declares."""
 
+    entries = Trainable.entries | {"generate_image", "generate_text"}
     # tasks beyond `tasks` that a part of it answers untrained: evaluated, never trained on
     answers: frozenset[str] = frozenset()
     causal_text: ClassVar[bool] = True  # text at i never depends on anything after i

@@ -1,4 +1,4 @@
-"""Sampling from next-token logits: keyed, batched, one code path for text and image tokens.
+"""Sampling from next-token logits: keyed by row, batched, the same for text and image tokens.
 
 B rows, V vocabulary.
 """
@@ -10,13 +10,32 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from unify.distributed.ranks import any_rank_in_step
+_goes_on: Callable[[bool], bool] = bool
+
+
+def decode_while(test: Callable[[bool], bool]) -> None:
+    """Let `test(any row here is unfinished)` decide for all of `decode_text` whether to go on.
+
+    Without a call decoding goes on while a row is unfinished. Where several processes compute each
+    step together none may stop alone: what cuts the model into shards hands in a test that asks
+    them all (assembly/sharding.py), and models stay free of ranks.
+    """
+    global _goes_on
+    _goes_on = test
 
 
 def filter_logits(logits: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Keep the `top_k` most likely tokens (0: all), then the smallest set of mass >= `top_p`.
+    """Keep the `top_k` most likely tokens, then the smallest set of mass >= `top_p`.
 
-    At least one token is always kept; the others get -inf (arXiv:1904.09751).
+    Nucleus sampling, arXiv:1904.09751.
+
+    Args:
+        logits: [... V].
+        top_k: how many to keep; 0 keeps all. Ties with the last one kept are kept too.
+        top_p: in (0, 1], of the mass that `top_k` left; at least one token is kept.
+
+    Returns:
+        logits [... V], -inf where a token is dropped.
     """
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p is {top_p}; it must be above 0 and at most 1")
@@ -34,15 +53,23 @@ def filter_logits(logits: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
 def draw(
     logits: Tensor, u: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
 ) -> Tensor:
-    """One token per row by inverting the distribution function at u [B] in [0, 1).
+    """Draw one token per row by inverting the distribution function.
 
-    logits [B V] -> ids [B]. Temperature 0 takes the most likely token. A uniform number per row,
-    not a generator, so that a row's draw does not depend on its batch mates.
+    Args:
+        logits: [B V].
+        u: [B] in [0, 1): a number for each row and no generator, so that a row's draw does not
+            depend on its batch mates.
+        temperature: divides the logits; 0 takes the most likely token.
+        top_k, top_p: see `filter_logits`.
+
+    Returns:
+        ids [B].
     """
     if temperature < 0:
         raise ValueError(f"temperature is {temperature}; it must be 0 (most likely) or above")
     if temperature == 0:
         return logits.argmax(-1)
+    # in float64, as a cumulative sum over a large vocabulary is not exact enough in float32
     kept = filter_logits(logits.double() / temperature, top_k, top_p)
     mass = kept.softmax(-1).cumsum(-1)  # [B V]
     point = u.to(mass)[:, None] * mass[:, -1:]
@@ -61,10 +88,18 @@ def decode_text(
     top_k: int = 0,
     top_p: float = 1.0,
 ) -> Tensor:
-    """Decode until every row has said `eos` or the uniforms [B L] are used up.
+    """Decode until every row has drawn `eos`, or for as many tokens as there are uniforms.
 
-    `first` [B V] are the logits of the first token; `advance(ids [B], alive [B])` feeds the tokens
-    just drawn and returns the next logits. Rows that are done feed padding. Returns ids [B L'].
+    Args:
+        first: [B V], logits of the first token.
+        advance: `advance(ids [B], alive [B])` feeds the tokens just drawn and returns the logits
+            [B V] of the next; rows that are not alive feed padding.
+        uniforms: [B L] in [0, 1), one for each token.
+        eos: ends a row, and pads what follows.
+        temperature, top_k, top_p: see `draw`.
+
+    Returns:
+        ids [B L'], L' <= L.
     """
     logits, drawn = first, []
     alive = torch.ones(len(first), dtype=torch.bool, device=first.device)
@@ -72,7 +107,7 @@ def decode_text(
         ids = draw(logits, uniforms[:, position], temperature, top_k, top_p)
         drawn.append(torch.where(alive, ids, eos))
         alive = alive & (ids != eos)
-        if position + 1 == uniforms.shape[1] or not any_rank_in_step(bool(alive.any())):
+        if position + 1 == uniforms.shape[1] or not _goes_on(bool(alive.any())):
             break
         logits = advance(drawn[-1], alive)
     return torch.stack(drawn, dim=1)

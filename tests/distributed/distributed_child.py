@@ -46,9 +46,9 @@ class Steps(L.Callback):
             grads = [(n, p.grad) for n, p in experiment.model.named_parameters()]
             self.gradient = {n: full_tensor(g).clone() for n, g in grads if g is not None}
 
-    def on_train_batch_end(self, trainer, experiment, *_):
-        self.losses.append({name: float(value) for name, value in experiment.last.items()})
-        self.ids.append(dict(experiment.sample_ids))
+    def on_train_batch_end(self, trainer, module, *_):
+        self.losses.append({name: float(value) for name, value in module.record.metrics.items()})
+        self.ids.append(dict(module.record.sample_ids))
 
 
 def in_double(module, arguments):

@@ -18,15 +18,15 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
+from unify.distributed.ranks import any_rank_in_step
 from unify.nn.init import draw, parts_of
 from unify.nn.provenance import provenance
+from unify.paradigm import Trainable
+from unify.sampling import decode_while
 from unify.tokenizer import Tokenizer
 
-# a model is entered by these
-ENTRIES = ("loss", "flops", "generate_image", "generate_arithmetic", "generate_text")
 
-
-def shard(model: nn.Module, mesh: DeviceMesh, seed: int = 0) -> None:
+def shard(model: Trainable, mesh: DeviceMesh, seed: int = 0) -> None:
     """Initialise (nn/init.py) and cut, in place; what has weights keeps them."""
     left = list(parts_of(model))  # children first
     for unit in units_of(model):
@@ -36,9 +36,10 @@ def shard(model: nn.Module, mesh: DeviceMesh, seed: int = 0) -> None:
         fully_shard(unit, mesh=mesh)
     _start(left, model, seed)
     fully_shard(model, mesh=mesh)
-    for entry in ENTRIES:
-        if hasattr(model, entry):
-            register_fsdp_forward_method(model, entry)
+    for entry in model.entries:
+        register_fsdp_forward_method(model, entry)
+    # every rank holds a part of each token's computation, so none may stop decoding alone
+    decode_while(any_rank_in_step)
 
 
 def _start(parts: list[tuple[str, nn.Module]], unit: nn.Module, seed: int) -> None:

@@ -20,9 +20,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from unify.support.stop_protocol import (
+    EX_TEMPFAIL,
+    EX_UNAVAILABLE,
+    NOTICES,
+    SCHEDULER_SIGNALS,
+)
+
 LOSSES = 5
 SETTLING = 5.0  # seconds in which SLURM ends a job of which a rank has failed
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Requeued:
@@ -36,7 +42,7 @@ class Requeued:
 
     def __call__(self) -> None:
         asked: dict[int, float] = {}  # signal -> when it first came
-        for number in SIGNALS:
+        for number in SCHEDULER_SIGNALS:
             signal.signal(number, lambda n, _: asked.setdefault(n, time.monotonic()))
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
         child = subprocess.Popen(self.command, env=environment, preexec_fn=_deaf)
@@ -48,17 +54,17 @@ class Requeued:
             with suppress(subprocess.TimeoutExpired):
                 child.wait(1 if asked else 0.2)
         code = child.returncode
-        gone = code < 0 or code > 128 or code == os.EX_UNAVAILABLE  # it was killed, or others were
+        gone = code < 0 or code > 128 or code == EX_UNAVAILABLE  # it was killed, or others were
         if gone and not asked:
             time.sleep(SETTLING)  # an error of another rank ends the job by now
-        if (gone or code == os.EX_TEMPFAIL) and self._goes_on(asked, gone):
+        if (gone or code == EX_TEMPFAIL) and self._goes_on(asked, gone):
             time.sleep(self.grace + 60)  # SLURM takes this process down before that
         if code:
             raise SystemExit(code if code > 0 else 128 - code)
 
     def _goes_on(self, asked: Mapping[int, float], gone: bool) -> bool:
         """Whether the job comes back, here or by what SLURM does."""
-        if asked.keys() & {signal.SIGUSR1, signal.SIGUSR2}:
+        if asked.keys() & set(NOTICES):
             return self._again()
         if asked:
             return True  # SLURM ends the job, and knows what becomes of it
@@ -96,5 +102,5 @@ def _job() -> str:
 
 def _deaf() -> None:
     """In the child, until it listens: what is ignored stays so when it becomes another program."""
-    for number in SIGNALS:
+    for number in SCHEDULER_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

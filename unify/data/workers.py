@@ -1,7 +1,7 @@
-"""Loader processes: deaf to a scheduler's signals, and never waited for without end.
+"""Loader processes that survive a scheduler's signals and are never waited for without end.
 
-One process forks its own. Of several ranks each has threads that exchange, and what forks with
-threads may stand still for ever: they fork from a process that is started anew.
+A single process forks its workers. A rank of several has threads that exchange with other ranks,
+and a fork of a process with threads may deadlock: its workers fork from a fresh server process.
 """
 
 from __future__ import annotations
@@ -18,41 +18,52 @@ import torch
 from torch import multiprocessing
 from torch.utils.data import DataLoader, Dataset
 
-TOLD = {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}  # what a scheduler sends to a group
+from unify.support.stop_protocol import SCHEDULER_SIGNALS
+from unify.support.user_files import load_file, loaded_files
 
 
 class Loader(DataLoader):
-    """Its workers are born deaf to `TOLD`: a signal may come before `_outlive_signals` has run."""
+    """A DataLoader whose workers start with SCHEDULER_SIGNALS blocked.
+
+    A signal may come before a worker has run `_outlive_signals`.
+    """
 
     def __init__(self, dataset: Dataset, workers: int, ranks: int, timeout: float, **options: Any):
-        """`timeout`: seconds in which a worker must have a batch."""
+        """Args:
+        dataset: its batches are drawn by `__getitems__`.
+        workers: processes; 0 loads in this one.
+        ranks: how many train together; with several, workers do not fork from this process.
+        timeout: seconds in which a worker must have a batch.
+        options: further arguments of DataLoader.
+        """
         super().__init__(
-            Sent(dataset) if ranks > 1 and workers else dataset,
+            Picklable(dataset) if ranks > 1 and workers else dataset,
             num_workers=workers,
             timeout=timeout if workers else 0,
-            multiprocessing_context=_anew() if ranks > 1 and workers else None,
+            multiprocessing_context=_fresh_server() if ranks > 1 and workers else None,
             worker_init_fn=partial(_outlive_signals, os.getpid()),
             generator=torch.Generator(),  # else iterating would draw from the global generator
             **options,
         )
 
     def __iter__(self) -> Any:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SCHEDULER_SIGNALS)
         try:
             return super().__iter__()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _anew() -> Any:
+def _fresh_server() -> Any:
+    """The context whose workers fork from a server process that has no threads."""
     context = multiprocessing.get_context("forkserver")
     resource_tracker.ensure_running()  # it unblocks SIGTERM, which `Loader.__iter__` blocks later
     context.set_forkserver_preload(["unify.data.module"])
     return context
 
 
-class Sent(Dataset):
-    """A dataset that a new process can unpickle, even with classes of Python files in it."""
+class Picklable(Dataset):
+    """A dataset that a new process can unpickle, even where classes come from users' files."""
 
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
@@ -61,25 +72,23 @@ class Sent(Dataset):
         return self.dataset.__getitems__(draws)  # type: ignore[attr-defined]
 
     def __reduce__(self) -> Any:
-        from unify.support.user_files import loaded_files
-
-        return _received, (loaded_files(), pickle.dumps(self.dataset))
+        return _unpickled, (loaded_files(), pickle.dumps(self.dataset))
 
 
-def _received(files: list[str], dataset: bytes) -> Sent:
-    from unify.support.user_files import load_file
-
+def _unpickled(files: list[str], dataset: bytes) -> Picklable:
     for path in files:
         load_file(path)
-    return Sent(pickle.loads(dataset))  # our own process has sent it
+    return Picklable(pickle.loads(dataset))  # written by our own trainer process
 
 
 def _outlive_signals(trainer: int, worker: int) -> None:
-    """A scheduler signals the whole group; the trainer still needs its workers to end the step.
+    """Ignore the scheduler, which signals the whole process group: the trainer must end its step.
 
-    Only a SIGTERM from the trainer itself, which is how an abandoned loader ends, is obeyed.
+    A SIGTERM from the process `trainer` is obeyed: an abandoned loader ends its workers by one.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)  # not inherited from a process that spawns
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK, SCHEDULER_SIGNALS
+    )  # not inherited from a process that spawns
     if hasattr(signal, "sigwaitinfo"):
         threading.Thread(target=_end_with, args=(trainer,), daemon=True).start()
     else:  # macOS has no way to know the sender
@@ -87,6 +96,7 @@ def _outlive_signals(trainer: int, worker: int) -> None:
 
 
 def _end_with(trainer: int) -> None:
+    """Wait for a SIGTERM of the trainer's, and end without teardown."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer:
         pass
     os._exit(0)

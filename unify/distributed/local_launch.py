@@ -19,7 +19,7 @@ from typing import Any
 
 from unify.distributed.process_pool import threads_of
 from unify.distributed.ranks import free_port, from_slurm
-from unify.support.stop_protocol import handling
+from unify.support.stop_protocol import stop_signals_to
 
 GRACE = 20.0  # seconds
 
@@ -49,7 +49,7 @@ def spawn(devices: int, say: Callable[[str], None]) -> int:
         for process in processes:
             process.send_signal(number)
 
-    with handling(stop):
+    with stop_signals_to(stop):
         try:
             return _watch(processes, say)
         except KeyboardInterrupt:  # the ranks have it too: they end by themselves

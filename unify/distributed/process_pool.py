@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from unify.support.stop_protocol import handling
+from unify.support.stop_protocol import EX_TEMPFAIL, stop_signals_to
 
 
 def run_at_once(
@@ -29,7 +29,7 @@ def run_at_once(
     has not started then never does, and what has not ended well has status EX_TEMPFAIL.
     """
     crew = Crew(commands, jobs, say)
-    with ThreadPoolExecutor(jobs) as pool, handling(crew.stop):
+    with ThreadPoolExecutor(jobs) as pool, stop_signals_to(crew.stop):
         try:
             ended = dict(zip(commands, pool.map(crew.run, commands), strict=True))
         except KeyboardInterrupt:
@@ -52,7 +52,7 @@ class Crew:
     def run(self, name: str) -> tuple[int, str]:
         """Exit status and last line of one command."""
         if self.stopped:
-            return os.EX_TEMPFAIL, "stopped before it started"
+            return EX_TEMPFAIL, "stopped before it started"
         seat = self.seats.get()
         process = subprocess.Popen(
             self.commands[name],
@@ -72,7 +72,7 @@ class Crew:
         self.running.discard(process)
         status = process.wait()
         self.seats.put(seat)
-        return (os.EX_TEMPFAIL if status and self.stopped else status), last
+        return (EX_TEMPFAIL if status and self.stopped else status), last
 
     def stop(self, number: int, _: Any) -> None:
         self.stopped.append(number)

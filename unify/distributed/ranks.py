@@ -9,23 +9,22 @@ A launcher decides how many ranks there are; `machine.devices` and `machine.node
 
 from __future__ import annotations
 
-import atexit
 import os
 import random
 import re
 import socket
-import sys
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from unify.distributed.heartbeat import Heartbeat
+from unify.support.stop_protocol import EX_TEMPFAIL, end_process
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -137,20 +136,17 @@ def free_port() -> int:
     raise OSError("no port from 20000 to 32000 is free for the ranks to meet at")
 
 
-def end(status: int) -> None:
-    """End this process, if it is one rank of several, once what it has begun is written.
-
-    The interpreter is not torn down: a thread of the group that frees a tensor in the meantime
-    aborts the process (github.com/pytorch/pytorch/pull/179291), and its status would be lost.
-    """
-    if not dist.is_initialized():
-        return
-    if status in (0, os.EX_TEMPFAIL):  # else others may be gone, and would be waited for
+def end(status: int) -> NoReturn:
+    """Leave the group, and end this process once what it has begun is written."""
+    together = dist.is_initialized()
+    if together and status in (0, EX_TEMPFAIL):  # else others may be gone, and would be waited for
         dist.destroy_process_group()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    end_process(status, join_threads=not together)
+
+
+def silent_ranks() -> str:
+    """The ranks that no longer count in the store, in words."""
+    return _heartbeat.silent() or "all still answer" if _heartbeat else "they have not met"
 
 
 def device_of(accelerator: str = "auto") -> torch.device:
@@ -256,40 +252,6 @@ def barrier() -> None:
     """Wait for all ranks."""
     if ranks() > 1:
         dist.barrier()
-
-
-class LostRanks(RuntimeError):
-    """Other ranks have ended, or do not answer: nothing is wrong with this one."""
-
-
-# of an exchange; the last is gloo's, in those that follow one that was waited for in vain
-WORDS = ("gloo", "NCCL", "pair closure")
-
-
-def lost_ranks(error: Exception) -> LostRanks | None:
-    """What an error says of other ranks, if it comes of them."""
-    here = world()
-    # a save is told of it by its files
-    cause = isinstance(error, dist.DistError) or any(words in str(error) for words in WORDS)
-    if here.size == 1 or not isinstance(error, (RuntimeError, OSError)) or not cause:
-        return None
-    who = _heartbeat.silent() or "all still answer" if _heartbeat else "they have not met"
-    return LostRanks(
-        f"rank {here.rank} has lost other ranks: {who} ({str(error).splitlines()[0]}). What they "
-        "said tells why; the same command goes on from the last checkpoint"
-    )
-
-
-@contextmanager
-def lost_ranks_as_error() -> Iterator[None]:
-    """An exchange that fails in here, because of other ranks, is a LostRanks."""
-    try:
-        yield
-    except Exception as error:
-        lost = None if isinstance(error, LostRanks) else lost_ranks(error)
-        if lost is None:
-            raise
-        raise lost from error
 
 
 def full_tensor(tensor: Tensor) -> Tensor:

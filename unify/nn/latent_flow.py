@@ -135,6 +135,8 @@ class LatentFlow(Paradigm):
 class FlowToImage(LatentFlow):
     """A flow whose target is the latent of an image, and which can therefore be inverted."""
 
+    entries = LatentFlow.entries | {"invert"}
+
     @torch.no_grad()
     def invert(self, images: Tensor, **sampling: Any) -> Tensor:
         """Where the flow to images [B 3 H W] would have begun: [B C h w], by settings of `carry`,

@@ -28,10 +28,12 @@ from lightning.pytorch import Callback, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from unify.distributed.ranks import all_gather, in_step, ranks
+from unify.distributed.ranks import all_gather, in_step
 from unify.evaluation.image_grids import save_grid
 from unify.metrics.metric import Grid
 from unify.runs.journal import Consumed, Journal
+from unify.training.lightning_module import TrainingModule
+from unify.training.step_record import StepRecord
 
 
 class EachStep(Callback, ABC):
@@ -48,7 +50,7 @@ class EachStep(Callback, ABC):
             self.each_step(trainer, pl_module, self._step)
 
     @abstractmethod
-    def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
+    def each_step(self, trainer: Trainer, module: TrainingModule, step: int) -> None:
         """`step` optimizer steps are done."""
 
 
@@ -69,17 +71,17 @@ class Recorder(EachStep):
         if trainer.is_global_zero:
             self.journal.cut(trainer.global_step)
 
-    def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
-        for task, keys in experiment.sample_ids.items():
+    def each_step(self, trainer: Trainer, module: TrainingModule, step: int) -> None:
+        for task, keys in module.record.sample_ids.items():
             self._mine.add(task, keys)
         due = _due(step, self.every, trainer.max_steps)
         if due:
             self._put_together()
-            mean = over_ranks(experiment.last)
+            mean = module.record.metrics_of_all_ranks()
         if trainer.is_global_zero and due:
             seen = {
-                "samples": step * experiment.rows_per_step,
-                "tokens": step * experiment.tokens_per_step,
+                "samples": step * module.record.rows,
+                "tokens": step * module.record.tokens,
             }
             self.journal.write(step, "train", {**mean, **seen, "data": self.data.state()})
 
@@ -108,15 +110,6 @@ class Recorder(EachStep):
         self.data.join(state_dict["data"])
 
 
-def over_ranks(last: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Means over the ranks, which have equal shares of the rows; of those that have a value."""
-    if ranks() == 1:
-        return last
-    shares = all_gather({name: float(value) for name, value in last.items()})
-    means = {name: torch.tensor([share[name] for share in shares]).nanmean() for name in last}
-    return {name: float(mean) for name, mean in means.items()}
-
-
 class Health(EachStep):
     """Says how it goes, every `every` steps: to the journal and to the reader.
 
@@ -143,21 +136,21 @@ class Health(EachStep):
             self.bar.start()
             self.bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
 
-    def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
+    def each_step(self, trainer: Trainer, module: TrainingModule, step: int) -> None:
         if not trainer.is_global_zero:
             return
         text = None
         if _due(step, self.every, trainer.max_steps):
-            values = self._measure(trainer, experiment, step)
+            values = self._measure(trainer, module.record, step)
             self.journal.write(step, "health", values)
-            text = health_line(experiment.last, values)
+            text = health_line(module.record.metrics, values)
         if self.bar is not None:
             described = {} if text is None else {"description": text}
             self.bar.update(self.bar.task_ids[0], completed=step, **described)  # type: ignore[arg-type]
         elif text is not None:
             self.say(f"step {step}/{trainer.max_steps}  {text}")
 
-    def _measure(self, trainer: Trainer, experiment: Any, step: int) -> dict[str, float]:
+    def _measure(self, trainer: Trainer, record: StepRecord, step: int) -> dict[str, float]:
         """Rates since the last measurement, and the time left at that rate."""
         (last_step, last_time), now = self._mark, time.perf_counter()
         self._mark = (step, now)
@@ -165,8 +158,8 @@ class Health(EachStep):
         values = {
             "time": time.time(),
             "seconds_per_step": seconds,
-            "samples_per_s": experiment.rows_per_step / seconds,
-            "tokens_per_s": experiment.tokens_per_step / seconds,
+            "samples_per_s": record.rows / seconds,
+            "tokens_per_s": record.tokens / seconds,
             "eta_s": (trainer.max_steps - step) * seconds,
         }
         if trainer.strategy.root_device.type == "cuda":
@@ -208,7 +201,7 @@ class SampleGrids(EachStep):
     ):
         self.folder, self.every, self.make, self.weights = Path(folder), every, make, weights
 
-    def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
+    def each_step(self, trainer: Trainer, module: TrainingModule, step: int) -> None:
         if not _due(step, self.every, trainer.max_steps):
             return
         with self.weights(), in_step(), torch.no_grad():

@@ -17,6 +17,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from lightning.pytorch import LightningModule, Trainer
 from unify.distributed.ranks import all_or_error, thread_group
 from unify.runs.checkpoint_folder import MANIFEST, STATE, step_of, steps
 from unify.support.atomic_files import flush_to_disk, sha256
-from unify.support.stop_protocol import STOP_SIGNALS
+from unify.support.stop_protocol import stop_signals_to
 from unify.training.callbacks import EachStep
 from unify.training.finite_guard import NonFiniteError
+from unify.training.lightning_patches import keep_signals_ours
 from unify.training.strategies import own_files
 
 PATIENCE = 3.0  # seconds that ranks which have failed wait for their last save
@@ -62,7 +64,7 @@ class Checkpoints(EachStep):
         self._thread = ThreadPoolExecutor(1, "checkpoints")
         self._save: Future[None] | None = None  # that is under way
         self._group: Any = None  # of the ranks' threads
-        self._before: dict[signal.Signals, Any] = {}  # who heard the signals
+        self._signals = ExitStack()  # gives the signals back to their former handlers
 
     def request(self, signum: int = signal.SIGUSR1, frame: Any = None) -> None:
         """Ask for a checkpoint and a stop at the end of the current optimizer step."""
@@ -76,31 +78,23 @@ class Checkpoints(EachStep):
         if trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clear()
-        # Lightning's way to stop talks to other ranks from inside a signal handler, and asks them
-        # before each step in an exchange whose failure, and whatever else comes then, it swallows.
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+        keep_signals_ours(trainer)
         # Before the loader's workers are forked: a scheduler signals every process of a job, and
         # a worker without a handler would die of it.
-        self._before = {number: signal.signal(number, self.request) for number in STOP_SIGNALS}
+        self._signals.enter_context(stop_signals_to(self.request))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._thread.shutdown()
-        self._hear_no_more()
+        self._signals.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: Any) -> None:
         """What is under way is finished, unless it may wait for ranks that have gone."""
         together = isinstance(exception, NonFiniteError)  # all ranks stop by it, and are there
         wait([self._save] if self._save else [], None if together else PATIENCE)
         self._thread.shutdown(wait=False)
-        self._hear_no_more()
+        self._signals.close()
 
-    def _hear_no_more(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def each_step(self, trainer: Trainer, experiment: LightningModule, step: int) -> None:
+    def each_step(self, trainer: Trainer, module: LightningModule, step: int) -> None:
         failed = self._save is not None and self._save.done() and self._save.exception() is not None
         wanted = self.requested is not None or failed
         stop = trainer.strategy.reduce_boolean_decision(wanted, all=False)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from unify.paradigm import Terms
+from unify.support.stop_protocol import PlainError
 
 NAMED = 8  # samples that an error message names
 
 
-class NonFiniteError(RuntimeError):
+class NonFiniteError(PlainError, RuntimeError):
     """A loss or gradient is NaN or infinite; the weights are still those before the update."""
 
 

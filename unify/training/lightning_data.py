@@ -6,6 +6,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from unify.data.module import Data
+from unify.training.lightning_patches import recount_micro_steps
 
 
 class TrainingData(LightningDataModule):
@@ -18,16 +19,11 @@ class TrainingData(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         trainer, data = self.trainer, self.data
         assert trainer is not None
-        accumulation, start = trainer.accumulate_grad_batches, trainer.global_step
-        # A checkpoint counts micro-steps; recount, as accumulation may have changed since.
-        done = trainer.fit_loop.epoch_loop.batch_progress.current
-        shift = start * accumulation - done.ready
-        for name in ("ready", "started", "processed", "completed"):
-            setattr(done, name, getattr(done, name) + shift)
+        recount_micro_steps(trainer)
         return data.train_batches(
             data.seed,
-            accumulation,
-            start,
+            trainer.accumulate_grad_batches,
+            trainer.global_step,
             trainer.max_steps,
             trainer.world_size,
             trainer.global_rank,

@@ -2,7 +2,7 @@
 
     total = sum over terms of weight * (mean over the rows that carry the term)
 
-B rows of a task's micro-batch. Builds nothing and logs nothing: callbacks read `last`.
+B rows of a task's micro-batch. Builds nothing and logs nothing: callbacks read `record`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -26,14 +27,11 @@ from unify.paradigm import Paradigm, Term, Trainable
 from unify.schema.experiment import Optimizer, Seeds
 from unify.training.finite_guard import NonFiniteError, check_gradient, check_terms
 from unify.training.optimizer import parameter_groups, swap_ema, update_ema, warmup_cosine
+from unify.training.step_record import StepRecord
 
 
 class TrainingModule(L.LightningModule):
-    """Steps a `Trainable`. After each optimizer step:
-
-    `last` holds its metrics (detached scalars), `sample_ids` the keys of the rows it consumed by
-    task.
-    """
+    """Steps a `Trainable`; `record` holds what the last optimizer step did."""
 
     def __init__(
         self,
@@ -49,10 +47,7 @@ class TrainingModule(L.LightningModule):
         super().__init__()
         self.model, self.loss_weights, self.settings = model, loss_weights, optimizer
         self.steps, self.ema, self.seeds = steps, ema, seeds or Seeds()
-        self.last: dict[str, Tensor | float] = {}
-        self.sample_ids: dict[str, list[str]] = {}
-        self.rows_per_step = self.tokens_per_step = 0
-        self.flops_per_step = 0.0
+        self.record = StepRecord()
         self._micro: list[dict[str, Tensor]] = []  # metrics of the micro-steps of this step
         self._ids: dict[str, list[str]] = {}
         self._norm: Tensor | None = None
@@ -89,8 +84,8 @@ class TrainingModule(L.LightningModule):
         accumulation = self.trainer.accumulate_grad_batches
         micro = len(self._micro)
         self._reseed(micro)
-        if self.rows_per_step == 0:
-            self._measure(batch, accumulation)
+        if self.record.rows == 0:
+            self.record = self._sizes(batch, accumulation)
         total, metrics = weighted(self._terms(batch), self.loss_weights)
         self._micro.append(metrics)
         for task in sorted(batch):
@@ -132,12 +127,14 @@ class TrainingModule(L.LightningModule):
         seed = stable_seed(self.seeds.noise, self.global_step, micro, self.global_rank)
         torch.manual_seed(seed % 2**63)
 
-    def _measure(self, batch: dict[str, Batch], accumulation: int) -> None:
-        """Rows, tokens and FLOPs of one optimizer step: constants of the configuration."""
+    def _sizes(self, batch: dict[str, Batch], accumulation: int) -> StepRecord:
+        """Rows, tokens and FLOPs of one optimizer step, all of whose micro-steps are alike."""
         micro_steps = accumulation * self.trainer.world_size
-        self.rows_per_step = micro_steps * sum(len(part) for part in batch.values())
-        self.tokens_per_step = micro_steps * sum(self.model.tokens(b) for b in batch.values())
-        self.flops_per_step = micro_steps * sum(self.model.flops(b) for b in batch.values())
+        return StepRecord(
+            rows=micro_steps * sum(len(part) for part in batch.values()),
+            tokens=micro_steps * sum(self.model.tokens(part) for part in batch.values()),
+            flops=micro_steps * sum(self.model.flops(part) for part in batch.values()),
+        )
 
     def configure_gradient_clipping(self, optimizer, *_args, **_kwargs) -> None:
         """Clip the norm of the whole gradient; a non-finite one stops the run before the update."""
@@ -147,12 +144,12 @@ class TrainingModule(L.LightningModule):
         with self._refusing():
             check_gradient(self._norm, [key for keys in self._ids.values() for key in keys])
         if any_rank(bool(self._refused)):
-            told = [f"rank {r}: {why}" for r, why in enumerate(all_gather(self._refused)) if why]
-            raise NonFiniteError("; ".join(told))
+            reasons = [f"rank {r}: {why}" for r, why in enumerate(all_gather(self._refused)) if why]
+            raise NonFiniteError("; ".join(reasons))
 
     def optimizer_step(self, *args, **kwargs) -> None:
         super().optimizer_step(*args, **kwargs)
-        self._close_books()
+        self._record_step()
 
     @property
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -160,18 +157,18 @@ class TrainingModule(L.LightningModule):
         assert isinstance(optimizer, torch.optim.Optimizer)
         return optimizer
 
-    def _close_books(self) -> None:
-        """Average the micro-steps of the optimizer step just made."""
+    def _record_step(self) -> None:
+        """Average the metrics of the micro-steps of the optimizer step just made."""
         names = {name for metrics in self._micro for name in metrics}
-        self.last = {
+        means = {
             name: torch.stack([m[name] for m in self._micro if name in m]).nanmean()
             for name in sorted(names)
         }
         assert self._norm is not None
-        groups = self._optimizer.param_groups
-        self.last["lr"] = max(group["lr"] for group in groups)
-        self.last["grad_norm"] = self._norm.detach()
-        self.sample_ids, self._micro, self._ids, self._norm = self._ids, [], {}, None
+        rate = max(group["lr"] for group in self._optimizer.param_groups)
+        metrics = {**means, "lr": rate, "grad_norm": self._norm.detach()}
+        self.record = replace(self.record, metrics=metrics, sample_ids=self._ids)
+        self._micro, self._ids, self._norm = [], {}, None
 
     def configure_optimizers(self):
         settings = self.settings

@@ -17,16 +17,14 @@ import lightning as L
 
 from unify.assembly.assemble import assemble, in_shards
 from unify.assembly.exported_weights import save_export
-from unify.config import (
-    save,
-)
+from unify.config import save
+from unify.distributed.lost_ranks import lost_ranks_as_error
 from unify.distributed.ranks import (
     all_gather,
     barrier,
     broadcast_first,
     is_first,
     join,
-    lost_ranks_as_error,
     world,
 )
 from unify.paradigm import Fitted

@@ -1,9 +1,7 @@
-"""Gradient training of one run: its model, its ranks, Lightning's loop, and what watches it."""
+"""Gradient training of one run: model and devices, Lightning's loop, and the callbacks in it."""
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,6 +27,7 @@ from unify.training.checkpointing import Checkpoints
 from unify.training.gradient_cosines import Gradients
 from unify.training.lightning_data import TrainingData
 from unify.training.lightning_module import TrainingModule
+from unify.training.lightning_patches import silence_lightning
 from unify.training.strategies import Sharded, environment_of, strategy_of
 from unify.training.validation import Validation, best_step
 
@@ -38,62 +37,82 @@ CALIBRATION_IMAGES = 256  # validation images that a tokenizer's latent scale is
 
 
 def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> bool:
-    """Gradient training, from the newest valid checkpoint if there is one; whether it is done."""
+    """Train by gradient, from the newest valid checkpoint if there is one.
+
+    Args:
+        run: its folder holds checkpoints, journal and samples.
+        recipe: what is trained, on what, for how many steps; its model ends with averaged weights.
+        say: takes lines for the user.
+        watchers: callbacks that are called before those of the run.
+
+    Returns:
+        True if all steps are done, False if a signal stopped the run before.
+    """
     assert isinstance(recipe.model, Trainable)
     machine = recipe.machine
     if machine.threads:
         torch.set_num_threads(machine.threads)
     set_backend(machine.attention)
-    if machine.recompute:
-        recompute(recipe.model)
-    if machine.compile:
-        for unit in units_of(recipe.model):
-            unit.compile()
-    strategy = strategy_of(machine, world(), isinstance(recipe.model, Paradigm))
-    place = partial(shard, seed=recipe.seeds.init) if isinstance(strategy, Sharded) else None
-    if place is None:
-        initialise(recipe.model, recipe.seeds.init)
-    experiment = TrainingModule(
+    strategy, cut = _placed(recipe)
+    module = TrainingModule(
         recipe.model,
         recipe.loss_weights,
         recipe.optimizer,
         recipe.steps,
         recipe.ema,
         recipe.seeds,
-        place,
+        cut,
     )
     recipe.data.prepare(recipe.seeds.data, machine.workers, machine.timeout)
-    callbacks = [*watchers, *_callbacks(run, recipe, experiment, say)]
+    callbacks = [*watchers, *_callbacks(run, recipe, module, say)]
     trainer = _trainer(machine, recipe, strategy, callbacks, run.folder)
     newest = broadcast_first(latest_valid(run.folder / "checkpoints") if is_first() else None)
     if newest is not None:
         say(f"resuming from {newest}")
     path = newest / STATE if newest else None
-    trainer.fit(experiment, TrainingData(recipe.data), ckpt_path=path, weights_only=True)
-    if experiment.rows_per_step:  # 0 where all steps had been made before
-        run.update(
-            rows_per_step=experiment.rows_per_step,
-            tokens_per_step=experiment.tokens_per_step,
-            flops_per_step=experiment.flops_per_step,
-        )
+    trainer.fit(module, TrainingData(recipe.data), ckpt_path=path, weights_only=True)
+    step = module.record
+    if step.rows:  # 0 where all steps had been made before
+        run.update(rows_per_step=step.rows, tokens_per_step=step.tokens, flops_per_step=step.flops)
     _count_cuts(run, recipe, say)
     if trainer.global_step < recipe.steps:
         return False
-    experiment.finish()
+    module.finish()
     calibrate(recipe)
     return True
 
 
+def _placed(recipe: Recipe) -> tuple[Strategy, Callable[..., None] | None]:
+    """Prepare the model for its devices: the strategy, and what cuts it into shards, if it is cut.
+
+    recompute -> compile -> strategy -> shard, as in torchtitan's parallelize.py. Recomputation is a
+    flag that a block's forward reads, so the compiler must see it set. Blocks are compiled before
+    they are cut, so that FSDP gathers a block outside of its graph. Shards come last: they need the
+    strategy's mesh of devices, and draw their first values themselves.
+    """
+    machine = recipe.machine
+    if machine.recompute:
+        recompute(recipe.model)
+    if machine.compile:
+        for unit in units_of(recipe.model):
+            unit.compile()
+    strategy = strategy_of(machine, world(), isinstance(recipe.model, Paradigm))
+    if isinstance(strategy, Sharded):
+        return strategy, partial(shard, seed=recipe.seeds.init)
+    initialise(recipe.model, recipe.seeds.init)
+    return strategy, None
+
+
 def calibrate(recipe: Recipe) -> None:
-    """A trained tokenizer measures the scale of its latents, on validation images."""
+    """Let a trained tokenizer measure the scale of its latents, on validation images."""
     if isinstance(recipe.model, ImageTokenizer):
-        there = recipe.data.source.size("image", "validation")
-        batch = recipe.data.batch("image", "validation", range(min(there, CALIBRATION_IMAGES)))
+        count = min(recipe.data.source.size("image", "validation"), CALIBRATION_IMAGES)
+        batch = recipe.data.batch("image", "validation", range(count))
         recipe.model.calibrate(batch.segments[0].images)
 
 
-def _callbacks(run: Run, recipe: Recipe, experiment: TrainingModule, say: Say) -> list[L.Callback]:
-    """What watches, records, draws and saves while a run trains."""
+def _callbacks(run: Run, recipe: Recipe, module: TrainingModule, say: Say) -> list[L.Callback]:
+    """The callbacks that report, record, sample, validate and save, in the order that they need."""
     journal, every = Journal(run.folder), recipe.logging
     subject = subject_of(recipe, recipe.seeds.init)
     return [
@@ -104,7 +123,7 @@ def _callbacks(run: Run, recipe: Recipe, experiment: TrainingModule, say: Say) -
             run.folder / "samples",
             every.samples_every,
             lambda step: preview(subject, recipe.machine.precision),
-            experiment.averaged,
+            module.averaged,
         ),
         Validation(
             journal,
@@ -112,7 +131,7 @@ def _callbacks(run: Run, recipe: Recipe, experiment: TrainingModule, say: Say) -
             every.validation_rows,
             recipe.data,
             recipe.seeds.noise,
-            experiment.averaged,
+            module.averaged,
         ),
         Checkpoints(
             run.folder / "checkpoints",
@@ -137,15 +156,9 @@ def _count_cuts(run: Run, recipe: Recipe, say: Say) -> None:
 def _trainer(
     machine: Machine, recipe: Recipe, strategy: Strategy, callbacks: list, folder: Path
 ) -> L.Trainer:
-    """Lightning does the loop; journal, checkpoints and progress are ours."""
+    """A Lightning Trainer that does the loop alone: journal, checkpoints and progress are ours."""
     assert isinstance(recipe.model, Trainable)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-    warnings.filterwarnings("ignore", message=".*`isinstance.treespec.*")
-    warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # frozen parts are
-    # the step says which samples are next (unify/data/module.py)
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    silence_lightning()
     return L.Trainer(
         accelerator=machine.accelerator,
         devices=machine.devices,

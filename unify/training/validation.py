@@ -17,6 +17,7 @@ from unify.noise import Noise
 from unify.runs.checkpoint_folder import step_of, steps
 from unify.runs.journal import Journal
 from unify.training.callbacks import EachStep
+from unify.training.lightning_module import TrainingModule
 
 
 class Validation(EachStep):
@@ -38,26 +39,26 @@ class Validation(EachStep):
         self.journal, self.every, self.rows, self.data = journal, every, rows, data
         self.seed, self.weights = seed, weights
 
-    def each_step(self, trainer: Trainer, experiment: Any, step: int) -> None:
+    def each_step(self, trainer: Trainer, module: TrainingModule, step: int) -> None:
         due = step == trainer.max_steps or (self.every and step % self.every == 0)
         if not self.rows or not due:
             return
         context = trainer.precision_plugin.forward_context()
         with self.weights(), in_step(), torch.no_grad(), context:
-            values = self._terms(experiment)
-        total = sum(experiment.loss_weights[name] * value for name, value in values.items())
+            values = self._terms(module)
+        total = sum(module.loss_weights[name] * value for name, value in values.items())
         if trainer.is_global_zero:
             named = {f"loss/{name}": value for name, value in values.items()}
             self.journal.write(step, "validation", {"loss": total, **named})
 
-    def _terms(self, experiment: Any) -> dict[str, float]:
+    def _terms(self, module: TrainingModule) -> dict[str, float]:
         """Means over the rows of all ranks."""
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for task in sorted(self.data.tasks):
-            for indices in self._shares(task, experiment.model.group):
-                batch = self.data.batch(task, "validation", indices).to(experiment.device)
-                noise = Noise([(self.seed, task, key) for key in batch.keys], experiment.device)
-                for name, term in experiment.model.loss(batch, noise).items():
+            for indices in self._shares(task, module.model.group):
+                batch = self.data.batch(task, "validation", indices).to(module.device)
+                noise = Noise([(self.seed, task, key) for key in batch.keys], module.device)
+                for name, term in module.model.loss(batch, noise).items():
                     sums[name][0] += float(term.value.sum())
                     sums[name][1] += term.value.numel()
         everyone = all_gather(dict(sums))
