@@ -11,13 +11,13 @@ is always well formed. B rows, n tokens of a column, h x w grid of codes, D widt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unify.batch import Batch, Segment, Text
+from unify.batch import Batch, Segment
 from unify.flow import guide
 from unify.nn.flops import causal
 from unify.nn.layers import Embedding, Linear
@@ -26,9 +26,22 @@ from unify.nn.prefix import PrefixParadigm
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
 from unify.noise import Noise
-from unify.paradigm import Term, Terms
+from unify.paradigm import ImageRequest, Term, Terms
 from unify.sampling import draw
 from unify.tokenizer import DiscreteTokenizer, TextTokenizer
+
+
+@dataclass(frozen=True)
+class CodeSampler:
+    """How codes are drawn: scale of guidance, and settings of `draw`."""
+
+    guidance: float = 1.0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def draw(self, logits: Tensor, u: Tensor) -> Tensor:
+        return draw(logits, u, self.temperature, self.top_k, self.top_p)
 
 
 class ArVQ(PrefixParadigm):
@@ -43,6 +56,7 @@ class ArVQ(PrefixParadigm):
         {"text_to_image", "caption", "vqa", "edit", "compose", "depth", "super_resolution", "text"}
     )
     terms = frozenset({"text_ce", "image_ce", "z_loss"})
+    image_sampler = CodeSampler
 
     def __init__(
         self,
@@ -115,36 +129,24 @@ class ArVQ(PrefixParadigm):
         head = 2 * self.trunk.dim * self.vocab_size * (predicted - 1)
         return 3.0 * len(batch) * (self.trunk.flops(length, causal(length)) + head)
 
-    @torch.no_grad()
-    def generate_image(  # type: ignore[override]  # names its own sampling settings
-        self,
-        prompts: Sequence[Text] | None,
-        sources: Sequence[Tensor] | None = None,
-        negative: Sequence[Text] | None = None,
-        size: tuple[int, int] | None = None,
-        seed: int | Sequence[int] = 0,
-        present: Sequence[Tensor] | None = None,
-        guidance: float = 1.0,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-    ) -> Tensor:
-        """Sample codes in raster order; guidance u + s (c - u) on logits, s = 1 skips u."""
-        contexts = self.contexts(prompts, sources, negative, guidance)
-        rows = len(prompts) if prompts is not None else len(contexts[0][1][0])
-        h, w = grid = self.image.grid(*(size or (self.size, self.size)))
-        noise = Noise.for_prompts(seed, prompts or [None] * rows, self.device)
-        uniforms = noise.uniform("codes", (h * w,))
-        sequence, cache = self.prefix(contexts, present=present), self.trunk.cache()
+    def sample_image(self, request: ImageRequest, sampler: CodeSampler) -> Tensor:
+        """Draw codes in raster order; guidance u + s (c - u) on logits, s = 1 skips u."""
+        contexts = self.contexts(request, sampler.guidance)
+        passes = len(contexts)  # stacked along B
+        h, w = grid = self.image.grid(*(request.size or (self.size, self.size)))
+        uniforms = request.noise(self.device).uniform("codes", (h * w,))
+        sequence, cache = self.prefix(contexts, present=request.present), self.trunk.cache()
         codes: list[Tensor] = []
-        self.token(sequence, self.boi, rows * len(contexts))
+        self.token(sequence, self.boi, len(request) * passes)
         for place in range(h * w):
-            hidden = sequence.run(self.trunk, cache)[:, -1]
-            parts = self.to_logits(hidden)[:, self.codes :].float().chunk(len(contexts))
-            logits = guide(parts, [guidance] * (len(parts) - 1))
-            codes.append(draw(logits, uniforms[:, place], temperature, top_k, top_p))  # [B]
-            fed = self.embed(codes[-1] + self.codes).repeat(len(contexts), 1)
+            hidden = sequence.run(self.trunk, cache)[:, -1]  # [passes*B D]
+            # only codes can follow here, so text and grammar tokens are left out of the softmax
+            parts = self.to_logits(hidden)[:, self.codes :].float().chunk(passes)
+            logits = guide(parts, [sampler.guidance] * (passes - 1))  # [B K]
+            codes.append(sampler.draw(logits, uniforms[:, place]))  # [B]
+            # every pass reads the guided code: they differ in their conditions alone
+            fed = self.embed(codes[-1] + self.codes).repeat(passes, 1)
             sequence.add(fed[:, None])
             if (place + 1) % w == 0:
-                self.token(sequence, self.eol, rows * len(contexts))
+                self.token(sequence, self.eol, len(request) * passes)
         return self.image.decode(torch.stack(codes, dim=1), grid)

@@ -14,19 +14,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from unify.batch import Batch, Text
-from unify.flow import Solver
+from unify.flow import FlowSampler
 from unify.nn.latent_flow import FlowToImage, target_name
 from unify.nn.prefix import MAX_PROMPT
 from unify.nn.text_latent import Regulariser, TextEncoder, check_fit
 from unify.noise import Noise
-from unify.paradigm import Term, Terms
+from unify.paradigm import ImageRequest, Term, Terms
 from unify.tokenizer import TextTokenizer
+
+
+@dataclass(frozen=True)
+class LatentSampler(FlowSampler):
+    """`temperature` scales the encoder's noise: at 0 the flow starts at the prompt's mean."""
+
+    temperature: float = 1.0
 
 
 class CrossFlow(FlowToImage):
@@ -38,6 +46,7 @@ class CrossFlow(FlowToImage):
     tasks = frozenset({"text_to_image"})
     terms = frozenset({"image_flow", "kl", "regulariser"})
     entries = FlowToImage.entries | {"generate_arithmetic"}
+    image_sampler = LatentSampler
 
     def __init__(
         self, text: TextTokenizer, encoder: TextEncoder, regulariser: Regulariser, **flow: Any
@@ -76,32 +85,16 @@ class CrossFlow(FlowToImage):
         h, w = eps.shape[-2:]
         return self.encoder.posterior.sample(self.encoder(ids, valid, (h, w)), eps)
 
-    @torch.no_grad()
-    def generate_image(  # type: ignore[override]  # names its own sampling settings
-        self,
-        prompts: Sequence[Text] | None,
-        sources: Sequence[Tensor] | None = None,
-        negative: Sequence[Text] | None = None,
-        size: tuple[int, int] | None = None,
-        seed: int | Sequence[int] = 0,
-        guidance: float = 1.0,
-        steps: int = 30,
-        shift: float = 1.0,
-        solver: Solver = "euler",
-        temperature: float = 1.0,
-    ) -> Tensor:
-        """Encode the prompts, carry their latents over, decode.
-
-        `temperature` scales the encoder's noise: at 0 a prompt's mean is where the flow starts.
-        """
-        if prompts is None or sources or negative:
+    def sample_image(self, request: ImageRequest, sampler: LatentSampler) -> Tensor:
+        """Encode the prompts, carry their latents over, decode."""
+        if request.prompts is None or request.sources or request.negative:
             raise ValueError(
                 "CrossFlow starts at a prompt and is guided by an indicator; give prompts, and "
                 "neither sources nor negative prompts"
             )
-        eps = Noise.for_prompts(seed, prompts, self.device).normal("x0", self._shape(size))
-        z0 = self.source(prompts, temperature * eps)
-        return self.image.decode(self.carry(z0, guidance, steps, shift, solver))
+        eps = request.noise(self.device).normal("x0", self._shape(request.size))
+        z0 = self.source(request.prompts, sampler.temperature * eps)
+        return self.image.decode(self.carry(z0, sampler))
 
     @torch.no_grad()
     def generate_arithmetic(
@@ -110,14 +103,17 @@ class CrossFlow(FlowToImage):
         count: int = 1,
         size: tuple[int, int] | None = None,
         seed: int = 0,
-        temperature: float = 1.0,
-        **sampling: Any,
+        **settings: Any,
     ) -> Tensor:
-        """`count` images [N 3 H W] of a sum and difference of prompts, e.g. "A + B - C"."""
+        """`count` images [N 3 H W] of a sum and difference of prompts, e.g. "A + B - C".
+
+        `settings` are fields of `image_sampler`.
+        """
+        sampler = self.image_sampler(**settings)
         noise = Noise.for_prompts(seed, [expression] * count, self.device)
-        eps = temperature * noise.normal("x0", self._shape(size))
+        eps = sampler.temperature * noise.normal("x0", self._shape(size))
         z0 = standardise(self.combine(parse(expression), eps))
-        return self.image.decode(self.carry(z0, **sampling))
+        return self.image.decode(self.carry(z0, sampler))
 
     def combine(self, terms: Sequence[tuple[int, str]], eps: Tensor) -> Tensor:
         """Sum of signed latents, all sampled with one eps [B C h w]: equal prompts cancel."""

@@ -8,20 +8,20 @@ B rows, C channels, h x w latent grid, L text tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unify.batch import Batch, Text
-from unify.flow import Solver
+from unify.batch import Batch
+from unify.flow import FlowSampler
 from unify.nn.latent_flow import FlowToImage, LatentFlow, target_name
 from unify.nn.text_latent import TextDecoder, TextEncoder, check_fit
 from unify.noise import Noise
-from unify.paradigm import Term, Terms
-from unify.sampling import draw
+from unify.paradigm import ImageRequest, Term, Terms, TextRequest
+from unify.sampling import AnswerLength, draw
 from unify.tokenizer import TextTokenizer
 
 
@@ -48,28 +48,17 @@ class CrossFlowImages(FlowToImage):
             images = F.interpolate(images, size, mode="bicubic").clamp(-1, 1)
         return self.image.encode(images)
 
-    @torch.no_grad()
-    def generate_image(  # type: ignore[override]  # names its own sampling settings
-        self,
-        prompts: Sequence[Text] | None,
-        sources: Sequence[Tensor] | None = None,
-        negative: Sequence[Text] | None = None,
-        size: tuple[int, int] | None = None,
-        seed: int | Sequence[int] = 0,
-        guidance: float = 1.0,
-        steps: int = 30,
-        shift: float = 1.0,
-        solver: Solver = "euler",
-    ) -> Tensor:
-        """Carry the source's latent over; there is no chance in it."""
-        asked = [text for text in (*(prompts or ()), *(negative or ())) if text is not None]
-        if sources is None or len(sources) != 1 or asked:
+    def sample_image(self, request: ImageRequest, sampler: FlowSampler) -> Tensor:
+        """Carry the source's latent over; nothing is random, so the seed changes nothing."""
+        texts = (*(request.prompts or ()), *(request.negative or ()))
+        if len(request.sources) != 1 or any(text is not None for text in texts):
             raise ValueError(
                 "CrossFlowImages starts at an image and is guided by an indicator; give one source "
                 "image for each and no prompts"
             )
-        z0 = self.source(sources[0].to(self.device), size or (self.size, self.size))
-        return self.image.decode(self.carry(z0, guidance, steps, shift, solver))
+        size = request.size or (self.size, self.size)
+        z0 = self.source(request.sources[0].to(self.device), size)
+        return self.image.decode(self.carry(z0, sampler))
 
     def tokens(self, batch: Batch) -> int:
         return len(batch) * self.flow_tokens(self._grid(batch))
@@ -82,6 +71,11 @@ class CrossFlowImages(FlowToImage):
         return self.image.grid(*batch.segments[-1].images.shape[-2:])
 
 
+@dataclass(frozen=True)
+class CaptionSampler(FlowSampler, AnswerLength):
+    """Settings of the flow to the text's latent, and of drawing the tokens that it stands for."""
+
+
 class CrossFlowCaption(LatentFlow):
     """Image to text. A variational encoder makes the texts' latents and a decoder reads them back.
 
@@ -91,6 +85,7 @@ class CrossFlowCaption(LatentFlow):
 
     tasks = frozenset({"caption"})
     terms = frozenset({"text_flow", "kl", "reconstruction"})
+    text_sampler = CaptionSampler
 
     def __init__(
         self, text: TextTokenizer, encoder: TextEncoder, decoder: TextDecoder, **flow: Any
@@ -114,29 +109,17 @@ class CrossFlowCaption(LatentFlow):
             "reconstruction": Term(self.decoder.nll(z1, ids, valid)),
         }
 
-    @torch.no_grad()
-    def generate_text(  # type: ignore[override]  # names its own sampling settings
-        self,
-        images: Tensor | None,
-        prompts: Sequence[Text] | None = None,
-        seed: int | Sequence[int] = 0,
-        max_length: int = 32,
-        temperature: float = 0.0,
-        guidance: float = 1.0,
-        steps: int = 30,
-        shift: float = 1.0,
-        solver: Solver = "euler",
-    ) -> list[str]:
-        """Carry the images' latents over and decode all tokens at once; greedy by default."""
-        if images is None or any(prompt is not None for prompt in prompts or ()):
+    def sample_text(self, request: TextRequest, sampler: CaptionSampler) -> list[str]:
+        """Carry the images' latents over and decode all tokens at once."""
+        images = request.images
+        if images is None or any(prompt is not None for prompt in request.prompts or ()):
             raise ValueError("CrossFlowCaption describes images and answers no prompts")
-        z0 = self.image.encode(images.to(self.device))
-        z1 = self.carry(z0, guidance, steps, shift, solver)
-        logits = self.decoder(z1, max_length).float()  # [B L V]
+        z1 = self.carry(self.image.encode(images.to(self.device)), sampler)
+        logits = self.decoder(z1, sampler.max_length).float()  # [B L V]
         logits[..., [self.text.bos, self.text.pad, self.text.null]] = -torch.inf
-        noise = Noise.for_prompts(seed, [None] * len(images), self.device)
-        u = noise.uniform("text", (max_length,))  # [B L]
-        ids = draw(logits.flatten(0, 1), u.flatten(), temperature)
+        noise = Noise.for_prompts(request.seed, [None] * len(images), self.device)
+        u = noise.uniform("text", (sampler.max_length,))  # [B L]
+        ids = draw(logits.flatten(0, 1), u.flatten(), sampler.temperature)
         return self.text.decode(ids.view(u.shape))
 
     def tokens(self, batch: Batch) -> int:

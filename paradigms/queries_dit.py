@@ -14,6 +14,7 @@ in training and in sampling alike. B rows, N queries, D width, C channels, h x w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -28,8 +29,20 @@ from unify.nn.frozen import freeze
 from unify.nn.guidance import Shown, guidance_passes, stack_passes
 from unify.nn.language import LanguageModel
 from unify.noise import Noise
-from unify.paradigm import Paradigm, Term, Terms
+from unify.paradigm import ImageRequest, Paradigm, Term, Terms, TextRequest
+from unify.sampling import TextSampler
 from unify.tokenizer import ContinuousTokenizer, Tokenizer
+
+
+@dataclass(frozen=True)
+class QueriesSampler:
+    """Scales of guidance by the text and by the source images, and settings of `integrate`."""
+
+    guidance: float = 1.0
+    image_guidance: float = 1.0
+    steps: int = 30
+    shift: float = 1.0
+    solver: Solver = "euler"
 
 
 class QueriesDiT(Paradigm):
@@ -51,6 +64,8 @@ class QueriesDiT(Paradigm):
     tasks = frozenset({"text_to_image", "edit", "compose", "depth", "super_resolution", "image"})
     answers = frozenset({"caption", "vqa"})
     terms = frozenset({"image_flow"})
+    image_sampler = QueriesSampler
+    text_sampler = TextSampler
     likelihood = "none"
     copies = True
     queries: nn.Parameter | None
@@ -191,37 +206,23 @@ class QueriesDiT(Paradigm):
         context = self.llm.context_tokens(*_prefix(batch))
         return context, asked, self.image.grid(*batch.segments[-1].images.shape[-2:])
 
-    @torch.no_grad()
-    def generate_image(  # type: ignore[override]  # names its own sampling settings
-        self,
-        prompts: Sequence[Text] | None,
-        sources: Sequence[Tensor] | None = None,
-        negative: Sequence[Text] | None = None,
-        size: tuple[int, int] | None = None,
-        seed: int | Sequence[int] = 0,
-        present: Sequence[Tensor] | None = None,
-        guidance: float = 1.0,
-        image_guidance: float = 1.0,
-        steps: int = 30,
-        shift: float = 1.0,
-        solver: Solver = "euler",
-    ) -> Tensor:
+    def sample_image(self, request: ImageRequest, sampler: QueriesSampler) -> Tensor:
         """Integrate v(0, 0) + g_I [v(I, 0) - v(0, 0)] + g_T [v(I, T) - v(I, 0)].
 
         The prefix is read once. A pass whose weight in the sum is zero is not made.
         """
-        shown = [images.to(self.device) for images in sources or []]
-        if prompts is None and not shown:
-            raise ValueError("generate_image needs prompts, source images, or both")
-        rows = len(prompts) if prompts is not None else len(shown[0])
-        size = size or (self.size, self.size)
-        noise = Noise.for_prompts(seed, prompts or [None] * rows, self.device)
+        images = [source.to(self.device) for source in request.sources]
+        size = request.size or (self.size, self.size)
+        noise = request.noise(self.device)
         x0 = noise.normal("x0", (self.image.channels, *self.image.grid(*size)))
-        if shown and all(prompt is None for prompt in prompts or []):
+        prompts = request.prompts
+        if images and all(prompt is None for prompt in prompts or []):
             prompts = None  # image to image, as training lays it out
-        passes, scales = guidance_passes(prompts, bool(shown), negative, guidance, image_guidance)
-        asked, stacked = stack_passes(passes, shown, present)
-        tokens, valid = self.condition(asked, stacked)
+        passes, scales = guidance_passes(
+            prompts, bool(images), request.negative, sampler.guidance, sampler.image_guidance
+        )
+        texts, stacked = stack_passes(passes, images, request.present)
+        tokens, valid = self.condition(texts, stacked)
         source = self.source_latents(stacked, size)
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
@@ -229,21 +230,12 @@ class QueriesDiT(Paradigm):
             v = self.denoiser.velocity(xs, ts, tokens, valid, source).float()
             return guide(v.chunk(len(passes)), scales)
 
-        return self.image.decode(integrate(velocity, x0, steps, shift, solver))
+        x1 = integrate(velocity, x0, sampler.steps, sampler.shift, sampler.solver)
+        return self.image.decode(x1)
 
-    def generate_text(  # type: ignore[override]  # names its own sampling settings
-        self,
-        images: Tensor | None,
-        prompts: Sequence[Text] | None = None,
-        seed: int | Sequence[int] = 0,
-        max_length: int = 32,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-    ) -> list[str]:
-        """What the language model answers."""
-        settings = {"max_length": max_length, "temperature": temperature}
-        return self.llm.generate_text(images, prompts, seed, **settings, top_k=top_k, top_p=top_p)
+    def sample_text(self, request: TextRequest, sampler: TextSampler) -> list[str]:
+        """Let the language model answer: it is frozen, so it answers as it always has."""
+        return self.llm.sample_text(request, sampler)
 
 
 def _columns(batch: Batch) -> tuple[Segment | None, list[Segment]]:

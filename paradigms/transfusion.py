@@ -12,21 +12,19 @@ arXiv:2505.14683). B rows, C channels, h x w latent grid, P patches, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from unify.batch import Batch, Segment, Text
+from unify.batch import Batch, Segment
 from unify.flow import (
+    FlowSampler,
     Prediction,
-    Solver,
     TimeLaw,
     VelocityPrediction,
     guide,
-    integrate,
     interpolate,
 )
 from unify.nn.attention import Cache
@@ -37,7 +35,7 @@ from unify.nn.prefix import PrefixParadigm
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
 from unify.noise import Noise
-from unify.paradigm import Term, Terms
+from unify.paradigm import ImageRequest, Term, Terms
 from unify.tokenizer import ContinuousTokenizer, TextTokenizer
 
 
@@ -65,6 +63,7 @@ class Transfusion(PrefixParadigm):
         {"text_to_image", "caption", "vqa", "edit", "compose", "depth", "super_resolution", "text"}
     )
     terms = frozenset({"text_ce", "image_flow"})
+    image_sampler = FlowSampler
     tower: ClassVar[int] = 0  # of the latent patches, where a trunk has several
 
     def __init__(
@@ -211,37 +210,25 @@ class Transfusion(PrefixParadigm):
         """The image columns that are read as latents."""
         return [column for column in batch.segments if column.kind == "image"]
 
-    @torch.no_grad()
-    def generate_image(  # type: ignore[override]  # names its own sampling settings
-        self,
-        prompts: Sequence[Text] | None,
-        sources: Sequence[Tensor] | None = None,
-        negative: Sequence[Text] | None = None,
-        size: tuple[int, int] | None = None,
-        seed: int | Sequence[int] = 0,
-        present: Sequence[Tensor] | None = None,
-        guidance: float = 1.0,
-        steps: int = 30,
-        shift: float = 1.0,
-        solver: Solver = "euler",
-    ) -> Tensor:
+    def sample_image(self, request: ImageRequest, sampler: FlowSampler) -> Tensor:
         """Integrate the velocity over a cached prefix; guidance s = 1 skips the second pass."""
-        contexts = self.contexts(prompts, sources, negative, guidance)
-        rows = len(prompts) if prompts is not None else len(contexts[0][1][0])
-        h, w = self.image.grid(*(size or (self.size, self.size)))
-        noise = Noise.for_prompts(seed, prompts or [None] * rows, self.device)
-        x0 = noise.normal("x0", (self.image.channels, h, w))
-        prefix, cache = self.prefix(contexts, present=present), self.trunk.cache()
+        contexts = self.contexts(request, sampler.guidance)
+        passes = len(contexts)  # stacked along B
+        h, w = self.image.grid(*(request.size or (self.size, self.size)))
+        x0 = request.noise(self.device).normal("x0", (self.image.channels, h, w))
+        prefix, cache = self.prefix(contexts, present=request.present), self.trunk.cache()
         prefix.run(self.trunk, cache)
-        cache = cache.view()  # read by every step of the flow, never written
+        # The prefix is causal, so it never depends on the image: one pass serves every step of the
+        # flow. A view reads it and keeps nothing of the noised patches.
+        cache = cache.view()
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            both, times = x.repeat(len(contexts), 1, 1, 1), t.repeat(len(contexts))
-            output = self._denoise(prefix.branch(), cache, both, times)
-            parts = self.prediction.velocity(output, both, times).chunk(len(contexts))
-            return guide(parts, [guidance] * (len(parts) - 1))
+            xs, times = x.repeat(passes, 1, 1, 1), t.repeat(passes)  # [passes*B C h w]
+            output = self._denoise(prefix.branch(), cache, xs, times)
+            parts = self.prediction.velocity(output, xs, times).chunk(passes)
+            return guide(parts, [sampler.guidance] * (passes - 1))
 
-        return self.image.decode(integrate(velocity, x0, steps, shift, solver))
+        return self.image.decode(sampler.integrate(velocity, x0))
 
     def _denoise(self, sequence: TokenSequence, cache: Cache, latents: Tensor, t: Tensor) -> Tensor:
         """The network's output [B C h w] for latents after a cached prefix."""

@@ -38,7 +38,7 @@ from unify.tokenizer import TextTokenizer
 from unify.tokenizers.text import PretrainedText
 
 
-class VLM(PrefixParadigm, LanguageModel):  # type: ignore[misc]  # its own sampling settings
+class VLM(PrefixParadigm, LanguageModel):
     """Image features and text tokens in one causal trunk; `token_constant` as in `ArVQ`.
 
     Without a `vision` encoder it is a language model that learns from text alone.

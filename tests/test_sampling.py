@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unify.sampling import decode_text, decode_while, draw, filter_logits
+from unify.sampling import TextSampler, decode_text, decode_while, draw, filter_logits
 
 
 def logits(rows=4, size=50):
@@ -58,7 +58,7 @@ def test_decoding_stops_when_every_row_has_ended_and_pads_with_eos():
         return torch.nn.functional.one_hot(plan[:, len(fed)], 4).float()
 
     first = torch.nn.functional.one_hot(plan[:, 0], 4).float()
-    ids = decode_text(first, advance, torch.zeros(2, 4), eos=0)
+    ids = decode_text(first, advance, torch.zeros(2, 4), eos=0, sampler=TextSampler())
     assert ids.tolist() == [[1, 2, 0], [1, 0, 0]]
     assert fed == [([1, 1], [True, True]), ([2, 0], [True, False])]
 
@@ -66,7 +66,9 @@ def test_decoding_stops_when_every_row_has_ended_and_pads_with_eos():
 def test_decoding_stops_at_the_number_of_tokens_that_is_asked_for():
     always = torch.nn.functional.one_hot(torch.tensor([1, 2]), 4).float()  # 0 is eos
     for most in (1, 3):
-        ids = decode_text(always, lambda ids, alive: always, torch.zeros(2, most), eos=0)
+        ids = decode_text(
+            always, lambda ids, alive: always, torch.zeros(2, most), eos=0, sampler=TextSampler()
+        )
         assert ids.tolist() == [[1] * most, [2] * most]
 
 

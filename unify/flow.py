@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -203,6 +204,19 @@ def integrate(
     for now, then in pairwise(grid[::-1] if reverse else grid):
         x = step(velocity, x, x.new_full((len(x),), now), then - now)
     return x
+
+
+@dataclass(frozen=True)
+class FlowSampler:
+    """How an image is drawn from a velocity: scale of guidance, and settings of `integrate`."""
+
+    guidance: float = 1.0
+    steps: int = 30
+    shift: float = 1.0
+    solver: Solver = "euler"
+
+    def integrate(self, velocity: Velocity, x: Tensor, reverse: bool = False) -> Tensor:
+        return integrate(velocity, x, self.steps, self.shift, self.solver, reverse)
 
 
 def guide(predictions: Sequence[Tensor], scales: Sequence[float]) -> Tensor:

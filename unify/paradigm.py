@@ -1,9 +1,10 @@
-"""What can be trained, and what a paradigm is.
+"""The contract of a paradigm: what can be trained, and what can be asked to generate.
 
-B rows of a batch.
+B rows of a batch or of a request, H x W pixels.
 
-    Trainable    tasks, loss, flops: a tokenizer in training is one
-    Paradigm     a Trainable that can also generate images or text
+    Trainable       tasks, loss, flops: a tokenizer in training is one
+    Paradigm        a Trainable that can also generate images or text
+    ImageRequest    what images to draw        TextRequest    what texts to write
 
 A newcomer's paradigm is one Python file with a `Paradigm` and one YAML that names it. Parts (trunk,
 tokenizers, numbers) arrive built; no paradigm sees a config, a rank or a device.
@@ -29,7 +30,7 @@ class Term:
     """One named, unweighted loss value per row.
 
     `value` [B]; `t` [B] the flow time where there is one (loss is then logged by time bin).
-    A likelihood also says its `total` [B] in nats and the `count` [B] of tokens that it is over.
+    A likelihood also gives its `total` [B] in nats and the `count` [B] of tokens it is over.
     """
 
     value: Tensor
@@ -41,8 +42,68 @@ class Term:
 Terms = dict[str, Term]
 
 
+@dataclass
+class ImageRequest:
+    """B images to draw, from B prompts, from source images, or from both.
+
+    Args:
+        prompts: B texts, None among them the unconditional one; None for source images alone.
+        sources: 1..N batches of source images, each [B 3 H W] in [-1, 1].
+        present: for each source the rows [B] (bool) that have it; None: every row has every source.
+        negative: B texts that replace the unconditional text of guidance.
+        size: (H, W) in pixels of the images to draw; None: the size of training.
+        seed: one for all rows, or one for each. A row's image depends on its seed and prompt alone,
+            never on its batch mates.
+    """
+
+    prompts: Sequence[Text] | None = None
+    sources: Sequence[Tensor] = ()
+    present: Sequence[Tensor] | None = None
+    negative: Sequence[Text] | None = None
+    size: tuple[int, int] | None = None
+    seed: int | Sequence[int] = 0
+
+    def __post_init__(self) -> None:
+        if self.prompts is None and not self.sources:
+            raise ValueError("an image request needs prompts, source images, or both")
+
+    def __len__(self) -> int:
+        return len(self.prompts) if self.prompts is not None else len(self.sources[0])
+
+    def noise(self, device: torch.device | str) -> Noise:
+        return Noise.for_prompts(self.seed, self.prompts or [None] * len(self), device)
+
+
+@dataclass
+class TextRequest:
+    """B texts to write about B images, in answer to B questions, or both.
+
+    `images` [B 3 H W] in [-1, 1]; `prompts` are the questions (None: caption); `seed` as in
+    `ImageRequest`.
+    """
+
+    images: Tensor | None = None
+    prompts: Sequence[Text] | None = None
+    seed: int | Sequence[int] = 0
+
+    def __post_init__(self) -> None:
+        if self.images is None and self.prompts is None:
+            raise ValueError("a text request needs images, prompts, or both")
+
+    def __len__(self) -> int:
+        return len(self.images) if self.images is not None else len(self.prompts or ())
+
+    def noise(self, device: torch.device | str) -> Noise:
+        return Noise.for_prompts(self.seed, self.prompts or [None] * len(self), device)
+
+
+@dataclass(frozen=True)
+class NoSampler:
+    """The sampler of what generates nothing, or has nothing to set."""
+
+
 class Trainable(nn.Module, ABC):
-    """Something with a loss over batches."""
+    """A module with a loss over batches."""
 
     tasks: frozenset[str]  # what it can learn: names from unify/data/source.py
     lacks: str = ""  # why an instance has fewer tasks than its class
@@ -60,7 +121,7 @@ class Trainable(nn.Module, ABC):
         """
 
     def tokens(self, batch: Batch) -> int:
-        """Tokens that the batch becomes; its rows where there are no tokens."""
+        """Number of tokens that the batch becomes; of its rows for a model without tokens."""
         return len(batch)
 
     def flops(self, batch: Batch) -> float:
@@ -74,7 +135,7 @@ class Fitted(ABC):
     @property
     @abstractmethod
     def fitted(self) -> bool:
-        """Whether it was: without, it can do nothing."""
+        """True once `fit` or `load` has run; needed before `encode`."""
 
     @abstractmethod
     def fit(self, texts: Sequence[str]) -> None:
@@ -82,34 +143,52 @@ class Fitted(ABC):
 
     @abstractmethod
     def save(self, folder: Any) -> None:
-        """Write what `load` reads back."""
+        """Write the files that `load` reads."""
 
     @abstractmethod
     def load(self, folder: Any) -> None:
-        """Read what `save` wrote."""
+        """Read the files that `save` wrote; ValueError if they are not its own."""
 
 
 class Paradigm(Trainable):
-    """A way to unify understanding and generation. Contract tests run by what it declares."""
+    """A way to unify understanding and generation.
+
+    A subclass draws in `sample_image` and writes in `sample_text`. Its samplers are dataclasses:
+    their fields are the keys of `image_sampling` and `text_sampling` in YAML. The contract tests
+    (tests/contracts) run by what the class declares here.
+    """
 
     entries = Trainable.entries | {"generate_image", "generate_text"}
     # tasks beyond `tasks` that a part of it answers untrained: evaluated, never trained on
     answers: frozenset[str] = frozenset()
+    image_sampler: ClassVar[type] = NoSampler
+    text_sampler: ClassVar[type] = NoSampler
     causal_text: ClassVar[bool] = True  # text at i never depends on anything after i
     cached: ClassVar[bool] = True  # text is decoded with a KV cache, equal to the full forward
     likelihood: ClassVar[Literal["exact", "bound", "none"]] = "exact"  # what text terms mean
-    # whether the task `image` is to draw an image from itself, and not from nothing
+    # true if the task `image` is to draw an image from itself, and not from nothing
     copies: ClassVar[bool] = False
     # what guidance moves away from: another text, or the same source with an indicator off
     guided_by: ClassVar[Literal["text", "indicator"]] = "text"
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for kind in ("image", "text"):
+            if f"generate_{kind}" in vars(cls):
+                # an override would take the request for its prompts, and fail after the training
+                raise TypeError(
+                    f"{cls.__name__} overrides generate_{kind}; define sample_{kind}(request, "
+                    f"sampler) and name the sampler's dataclass as {kind}_sampler"
+                )
+
     def __setattr__(self, name: str, value: Any) -> None:
-        """A tokenizer given to a paradigm is frozen and stays out of its modules."""
+        """Freeze a tokenizer and keep it out of the modules."""
         if isinstance(value, Tokenizer):
             if isinstance(value, nn.Module):
                 value.requires_grad_(False).eval()
                 # convolutions that only encode are twice as fast channels-last
                 value.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            # past nn.Module: no sub-module, so outside checkpoints, shards, EMA and optimizer
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
@@ -122,31 +201,26 @@ class Paradigm(Trainable):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def generate_image(
-        self,
-        prompts: Sequence[Text] | None,
-        sources: Sequence[Tensor] | None = None,
-        negative: Sequence[Text] | None = None,
-        size: tuple[int, int] | None = None,
-        seed: int | Sequence[int] = 0,
-        present: Sequence[Tensor] | None = None,
-        **sampling: Any,
-    ) -> Tensor:
-        """B prompts, or 1..N source images [B 3 H W], or both -> images [B 3 H W] in [-1, 1].
+    @torch.no_grad()
+    def generate_image(self, request: ImageRequest, **settings: Any) -> Tensor:
+        """Images [B 3 H W] in [-1, 1]; `settings` are fields of `image_sampler`.
 
-        `negative` replaces the unconditional text of guidance; `size` (H, W) defaults to the
-        training size. `present`: for each source the rows [B] that have it, where some lack one;
-        who learns from one source at most need not take it. The same seed and prompt give the same
-        image whatever the batch mates.
+        ValueError for a request that the paradigm cannot fulfil.
+        """
+        return self.sample_image(request, self.image_sampler(**settings))
+
+    @torch.no_grad()
+    def generate_text(self, request: TextRequest, **settings: Any) -> list[str]:
+        """B texts; `settings` are fields of `text_sampler`."""
+        return self.sample_text(request, self.text_sampler(**settings))
+
+    def sample_image(self, request: ImageRequest, sampler: Any) -> Tensor:
+        """Images [B 3 H W] in [-1, 1], by an `image_sampler`, without gradient.
+
+        The same seed and prompt must give the same image whatever the batch mates.
         """
         raise ValueError(f"{type(self).__name__} does not generate images")
 
-    def generate_text(
-        self,
-        images: Tensor | None,
-        prompts: Sequence[Text] | None = None,
-        seed: int | Sequence[int] = 0,
-        **sampling: Any,
-    ) -> list[str]:
-        """Images [B 3 H W] and questions (None: caption) -> B texts."""
+    def sample_text(self, request: TextRequest, sampler: Any) -> list[str]:
+        """B texts, by a `text_sampler`, without gradient."""
         raise ValueError(f"{type(self).__name__} does not generate text")

@@ -6,6 +6,7 @@ B rows, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,6 +23,23 @@ def decode_while(test: Callable[[bool], bool]) -> None:
     """
     global _goes_on
     _goes_on = test
+
+
+@dataclass(frozen=True)
+class AnswerLength:
+    """Texts of at most `max_length` tokens; temperature 0 always takes the most likely one."""
+
+    max_length: int = 32
+    temperature: float = 0.0
+
+
+@dataclass(frozen=True)
+class TextSampler(AnswerLength):
+    """Settings of next-token decoding (`decode_text`), greedy by default: an answer is compared
+    with the one that is right, so its best guess is asked for."""
+
+    top_k: int = 0
+    top_p: float = 1.0
 
 
 def filter_logits(logits: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
@@ -84,9 +102,7 @@ def decode_text(
     advance: Callable[[Tensor, Tensor], Tensor],
     uniforms: Tensor,
     eos: int,
-    temperature: float = 0.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
+    sampler: TextSampler,
 ) -> Tensor:
     """Decode until every row has drawn `eos`, or for as many tokens as there are uniforms.
 
@@ -104,7 +120,7 @@ def decode_text(
     logits, drawn = first, []
     alive = torch.ones(len(first), dtype=torch.bool, device=first.device)
     for position in range(uniforms.shape[1]):
-        ids = draw(logits, uniforms[:, position], temperature, top_k, top_p)
+        ids = draw(logits, uniforms[:, position], sampler.temperature, sampler.top_k, sampler.top_p)
         drawn.append(torch.where(alive, ids, eos))
         alive = alive & (ids != eos)
         if position + 1 == uniforms.shape[1] or not _goes_on(bool(alive.any())):

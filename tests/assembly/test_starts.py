@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from unify.assembly.assemble import open_run
 from unify.config import load_recipe
+from unify.paradigm import ImageRequest
 from unify.training.train_run import train
 
 STAGES = EXPERIMENTS / "queries_dit_stages"
@@ -57,7 +58,7 @@ def test_stage_2_trains_the_denoiser_too_from_where_stage_1_ended(trained):
     assert moved(second, still) == {"queries", "connector", "denoiser"}
     model = open_run(second.folder)[2].model
     assert model.train_denoiser
-    drawn = model.generate_image(["a red circle", "a blue square"], steps=2)
+    drawn = model.generate_image(ImageRequest(["a red circle", "a blue square"]), steps=2)
     assert torch.isfinite(drawn).all()
 
 

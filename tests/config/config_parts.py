@@ -66,6 +66,12 @@ class Head:
     pair: tuple[int, float] = (1, 0.5)
 
 
+@dataclass
+class Sampler:
+    steps: int = 20
+    guidance: float = 1.0
+
+
 class Model(Built, Paradigm):
     tasks, terms = frozenset({"text_to_image", "caption"}), frozenset({"text_ce", "image_flow"})
 
@@ -85,10 +91,9 @@ class Model(Built, Paradigm):
     def loss(self, batch, noise):
         return {}
 
-    def generate_image(
-        self, prompts, sources=None, negative=None, size=None, seed=0,
-        steps: int = 20, guidance: float = 1.0,
-    ):
+    image_sampler = Sampler
+
+    def sample_image(self, request, sampler):
         return None
 
 

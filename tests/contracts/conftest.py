@@ -6,7 +6,7 @@ pytest tests/contracts --experiments DIR
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from unify.config.annotations import locate_class
 from unify.data.source import collate
 from unify.nn.init import initialise
 from unify.noise import Noise
-from unify.paradigm import Paradigm, Term
+from unify.paradigm import ImageRequest, Paradigm, Term
 from unify.schema.experiment import Recipe
 
 
@@ -71,7 +71,9 @@ class Tiny:
         if "text_to_image" not in self.tasks:
             pytest.skip("the experiment does not train text-to-image")
         with torch.no_grad():
-            return self.model.generate_image(prompts, **{**self.recipe.image_sampling, **settings})
+            named = {f.name for f in fields(ImageRequest)} & settings.keys()
+            request = ImageRequest(prompts, **{name: settings.pop(name) for name in named})
+            return self.model.generate_image(request, **{**self.recipe.image_sampling, **settings})
 
 
 def awake(model: torch.nn.Module) -> None:

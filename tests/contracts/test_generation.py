@@ -7,6 +7,7 @@ import torch
 
 from unify.assembly.exported_weights import load_export, save_export
 from unify.nn.trunk import Backbone
+from unify.paradigm import ImageRequest, TextRequest
 
 PROMPTS = ["a red circle at the top left", "a blue square", "a green triangle at the top right"]
 
@@ -24,7 +25,7 @@ def test_a_paradigm_that_draws_nothing_says_so(subject):
     if subject.model.tasks & {"text_to_image", "edit", "depth", "super_resolution"}:
         pytest.skip("declares that it draws")
     with pytest.raises(ValueError, match=f"{type(subject.model).__name__} does not generate image"):
-        subject.model.generate_image(PROMPTS)
+        subject.model.generate_image(ImageRequest(PROMPTS))
 
 
 def test_images_have_the_asked_size_and_range(subject):
@@ -120,11 +121,13 @@ def test_texts_are_answers_one_per_row(subject):
     if "vqa" not in subject.tasks:
         pytest.skip("the experiment does not train question answering")
     images, asked = questions(subject)
-    answers = subject.model.generate_text(images, asked, max_length=6)
+    answers = subject.model.generate_text(TextRequest(images, asked), max_length=6)
     assert len(answers) == 3
     assert all(isinstance(answer, str) for answer in answers)
     alone = [
-        subject.model.generate_text(images[i : i + 1], asked[i : i + 1], max_length=6)[0]
+        subject.model.generate_text(TextRequest(images[i : i + 1], asked[i : i + 1]), max_length=6)[
+            0
+        ]
         for i in range(3)
     ]
     assert answers == alone
@@ -134,10 +137,13 @@ def test_sampled_text_follows_its_seed(subject):
     if not text_tasks(subject):
         pytest.skip("the experiment does not train text")
     images = subject.batch(text_tasks(subject)[0]).segments[0].images
-    say = subject.model.generate_text
-    first = say(images, seed=1, max_length=8, temperature=1.0)
-    assert first == say(images, seed=1, max_length=8, temperature=1.0)
-    assert first != say(images, seed=2, max_length=8, temperature=1.0)
+
+    def write(seed):
+        request = TextRequest(images, seed=seed)
+        return subject.model.generate_text(request, max_length=8, temperature=1.0)
+
+    assert write(1) == write(1)
+    assert write(1) != write(2)
 
 
 def test_cached_decoding_equals_the_full_forward(subject, monkeypatch):
@@ -152,7 +158,7 @@ def test_cached_decoding_equals_the_full_forward(subject, monkeypatch):
         handle = trunk.register_forward_hook(
             lambda m, a, out: seen.append((a[0].shape[1], out[:, -1]))
         )
-        texts = subject.model.generate_text(images, asked, max_length=6)
+        texts = subject.model.generate_text(TextRequest(images, asked), max_length=6)
         handle.remove()
         return texts, seen
 

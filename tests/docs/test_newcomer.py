@@ -11,19 +11,27 @@ from unify.runs.folder import Run
 PARADIGM = '''
 """A flow on pixels by an MLP that sees a pixel, its place, the time and the prompt's mean word."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
 from unify.flow import guide, integrate, interpolate
 from unify.nn.layers import Embedding, sincos_2d
-from unify.noise import Noise
 from unify.paradigm import Paradigm, Term
 from unify.tokenizer import TextTokenizer
+
+
+@dataclass
+class PixelSampler:
+    guidance: float = 1.0
+    steps: int = 8
 
 
 class PixelFlow(Paradigm):
     tasks = frozenset({"text_to_image"})
     terms = frozenset({"flow"})
+    image_sampler = PixelSampler
 
     def __init__(self, text: TextTokenizer, width: int = 64, size: int = 32):
         super().__init__()
@@ -59,18 +67,17 @@ class PixelFlow(Paradigm):
         weights = sum(p.numel() for p in self.net.parameters())
         return 2.0 * weights * batch.segments[1].images.numel()
 
-    def generate_image(self, prompts, sources=None, negative=None, size=None, seed=0,
-                       guidance: float = 1.0, steps: int = 8):
-        h, w = size or (self.size, self.size)
-        x0 = Noise.for_prompts(seed, prompts).normal("x0", (3, h, w))
-        texts = [negative or [None] * len(prompts)] * (guidance != 1) + [prompts]
+    def sample_image(self, request, sampler):
+        x0 = request.noise("cpu").normal("x0", (3, *(request.size or (self.size, self.size))))
+        prompts, guidance = request.prompts, sampler.guidance
+        texts = [request.negative or [None] * len(prompts)] * (guidance != 1) + [prompts]
         words = [self.words(some) for some in texts]
 
         def velocity(x, t):
             parts = [self.velocity(x, t, some) for some in words]
             return guide(parts, [guidance] * (len(parts) - 1))
 
-        return integrate(velocity, x0, steps).clamp(-1, 1)
+        return integrate(velocity, x0, sampler.steps).clamp(-1, 1)
 '''
 
 YAML = """

@@ -1,6 +1,7 @@
 """`unify sample`: what reaches the model of prompts, pictures and settings, and what is refused."""
 
 import json
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -25,10 +26,18 @@ WORLD = Shapes()
 EDIT, COMPOSE = WORLD.record("edit", "test", 0), WORLD.record("compose", "test", 0)
 
 
+@dataclass
+class Settings:
+    guidance: float = 1.0
+    steps: int = 30
+    solver: Solver = "euler"
+
+
 class Recorder(Paradigm):
     """Draws nothing and remembers what it was asked for."""
 
     tasks = WORLD.tasks
+    image_sampler = Settings
 
     def __init__(self):
         super().__init__()
@@ -37,13 +46,9 @@ class Recorder(Paradigm):
     def loss(self, batch, noise):
         raise NotImplementedError
 
-    def generate_image(
-        self, prompts, sources=None, negative=None, size=None, seed=0, present=None,
-        guidance: float = 1.0, steps: int = 30, solver: Solver = "euler",
-    ):  # fmt: skip
-        self.asked = {"prompts": prompts, "sources": sources, "negative": negative, "seed": seed}
-        self.asked |= {"present": present, "guidance": guidance, "steps": steps, "solver": solver}
-        return torch.zeros(len(prompts or sources[0]), 3, 32, 32)
+    def sample_image(self, request, sampler):
+        self.asked = vars(request) | vars(sampler)
+        return torch.zeros(len(request), 3, 32, 32)
 
 
 @pytest.fixture
@@ -79,7 +84,8 @@ def test_settings_are_those_of_the_run_with_what_the_words_change(ask):
     assert (asked["guidance"], asked["steps"], asked["solver"]) == (3.0, 20, "euler")
     assert asked["prompts"] == asked["titles"] == ["a", "a", "b", "b"]
     assert asked["seed"] == 5
-    assert asked["sources"] is asked["negative"] is asked["present"] is None
+    assert asked["negative"] is asked["present"] is None
+    assert not asked["sources"]
     words = ["steps=5", "solver=rk4", "guidance=2"]
     asked = ask("text_to_image", prompt=["a"], settings=words, negative="blurred")
     assert (asked["guidance"], asked["steps"], asked["solver"]) == (2.0, 5, "rk4")

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 
 import pytest
@@ -47,9 +47,15 @@ def known(world):
     return scenes, pictures, answers
 
 
+@dataclass
+class Steps:
+    steps: int = 1
+
+
 class Oracle(Paradigm):
     """Knows the answers of what the metrics ask, by text and by the pixels it is shown."""
 
+    image_sampler = Steps
     tasks = frozenset(WORLD.tasks)
 
     def __init__(self, world):
@@ -61,13 +67,13 @@ class Oracle(Paradigm):
     def loss(self, batch, noise):
         raise NotImplementedError
 
-    def generate_image(self, prompts, sources=None, negative=None, size=None, seed=0, **sampling):
-        self.calls.append((len(prompts), tuple(seed), sampling))
-        assert size == (self.world.board.pixels,) * 2
-        if sources is not None:
-            keys = [(p, s.numpy().tobytes()) for p, s in zip(prompts, sources[0], strict=True)]
-            return torch.stack([self.images[key] for key in keys])
-        return torch.stack([to_tensor(self.world.render(self.scene(p))) for p in prompts])
+    def sample_image(self, request, sampler):
+        self.calls.append((len(request), tuple(request.seed), asdict(sampler)))
+        assert request.size == (self.world.board.pixels,) * 2
+        if request.sources:
+            pairs = zip(request.prompts, request.sources[0], strict=True)
+            return torch.stack([self.images[p, s.numpy().tobytes()] for p, s in pairs])
+        return torch.stack([to_tensor(self.world.render(self.scene(p))) for p in request.prompts])
 
     def scene(self, prompt):
         told = self.world.parse(prompt)
@@ -76,22 +82,24 @@ class Oracle(Paradigm):
             return self.scenes[prompt][self.given % len(self.scenes[prompt])]
         return told
 
-    def generate_text(self, images, prompts=None, seed=0, **sampling):
-        read = self.checker.read(images)
-        if prompts is None:
+    def sample_text(self, request, sampler):
+        read = self.checker.read(request.images)
+        if request.prompts is None:
             return [self.world.caption(scene) + " " for scene in read]
-        return [self.answers.get(key, "?") for key in zip(prompts, read, strict=True)]
+        return [self.answers.get(key, "?") for key in zip(request.prompts, read, strict=True)]
 
 
 class Composer(Oracle):
     """Reads the sources that a row has and puts what they show where the words say."""
 
-    def generate_image(self, prompts, sources=None, present=None, **others):
-        columns = [self.checker.read(column) for column in sources]
-        present = present or [torch.ones(len(prompts), dtype=torch.bool)] * len(columns)
+    def sample_image(self, request, sampler):
+        columns, present = (
+            [self.checker.read(column) for column in request.sources],
+            request.present,
+        )
         places = {at(self.world.board, cell): cell for cell in self.world.board.cells}
         drawn = []
-        for row, prompt in enumerate(prompts):
+        for row, prompt in enumerate(request.prompts):
             shown = [c[row] for c, there in zip(columns, present, strict=True) if there[row]]
             asked = re.split(", | and ", prompt.removeprefix("put "))
             goals = [places[words.partition(" at ")[2]] for words in asked]
@@ -104,11 +112,11 @@ class Composer(Oracle):
 class Broken(Oracle):
     """Gray images, one caption, one answer."""
 
-    def generate_image(self, prompts, sources=None, negative=None, size=None, seed=0, **sampling):
-        return torch.zeros(len(prompts), 3, *size)
+    def sample_image(self, request, sampler):
+        return torch.zeros(len(request), 3, *request.size)
 
-    def generate_text(self, images, prompts=None, seed=0, **sampling):
-        return ["a red circle"] * len(images)
+    def sample_text(self, request, sampler):
+        return ["a red circle"] * len(request)
 
 
 def subject(model, world=WORLD, **changes):
@@ -171,8 +179,8 @@ def test_the_scores_of_text_to_image_by_name_number_and_interval():
 
 def test_a_wrong_object_is_wrong_only_where_it_is_asked_about():
     class OneRed(Oracle):
-        def generate_image(self, prompts, sources=None, **others):
-            scenes = [self.scene(prompt) for prompt in prompts]
+        def sample_image(self, request, sampler):
+            scenes = [self.scene(prompt) for prompt in request.prompts]
             red = [s.changing(s.things[0], color="red", shape="circle") for s in scenes]
             return torch.stack([to_tensor(self.world.render(scene)) for scene in red])
 
@@ -240,12 +248,12 @@ def test_question_baselines_are_those_of_the_answers():
 
 def test_an_answer_must_be_exact_but_for_space_around_it():
     class Padded(Oracle):
-        def generate_text(self, images, prompts=None, seed=0, **sampling):
-            return [f" {text}\n" for text in super().generate_text(images, prompts)]
+        def sample_text(self, request, sampler):
+            return [f" {text}\n" for text in super().sample_text(request, sampler)]
 
     class Wordy(Oracle):
-        def generate_text(self, images, prompts=None, seed=0, **sampling):
-            return [f"{text}." for text in super().generate_text(images, prompts)]
+        def sample_text(self, request, sampler):
+            return [f"{text}." for text in super().sample_text(request, sampler)]
 
     metric = VisualQuestions(questions=20, heldout=0)
     assert measured(metric, Padded(WORLD))[0]["vqa/accuracy"].value == 1
@@ -254,9 +262,9 @@ def test_an_answer_must_be_exact_but_for_space_around_it():
 
 def test_captions_may_name_objects_in_any_order():
     class Backwards(Oracle):
-        def generate_text(self, images, prompts=None, seed=0, **sampling):
-            told = super().generate_text(images, prompts)
-            return [" and ".join(text.strip().split(" and ")[::-1]) for text in told]
+        def sample_text(self, request, sampler):
+            texts = super().sample_text(request, sampler)
+            return [" and ".join(text.strip().split(" and ")[::-1]) for text in texts]
 
     scores, _ = measured(Captions(images=20, heldout=0), Backwards(WORLD))
     assert scores["caption/exact"].value == 1
@@ -264,8 +272,8 @@ def test_captions_may_name_objects_in_any_order():
 
 def test_an_edit_that_does_nothing_keeps_everything_and_changes_nothing():
     class Lazy(Oracle):
-        def generate_image(self, prompts, sources=None, **others):
-            return sources[0]
+        def sample_image(self, request, sampler):
+            return request.sources[0]
 
     scores, grids = measured(Edits(40), Lazy(WORLD))
     assert scores["edit/kept"].value == 1
@@ -294,18 +302,20 @@ def test_who_puts_each_thing_where_the_words_say_composes_exactly(world):
 
 def test_a_composition_is_wrong_with_the_sources_swapped_or_one_left_out():
     class Swapped(Composer):
-        def generate_image(self, prompts, sources=None, present=None, **others):
-            both = present[0] & present[1]
+        def sample_image(self, request, sampler):
+            both = request.present[0] & request.present[1]
             order = [
                 torch.where(both[:, None, None, None], s, t)
-                for s, t in zip(sources[::-1], sources, strict=True)
+                for s, t in zip(request.sources[::-1], request.sources, strict=True)
             ]
-            return super().generate_image(prompts, order, present)
+            return super().sample_image(replace(request, sources=order), sampler)
 
     class First(Composer):
-        def generate_image(self, prompts, sources=None, present=None, **others):
-            alone = [prompt.partition(" and ")[0] for prompt in prompts]
-            return super().generate_image(alone, sources[:1])
+        def sample_image(self, request, sampler):
+            alone = [prompt.partition(" and ")[0] for prompt in request.prompts]
+            everyone = [torch.ones(len(request), dtype=torch.bool)]
+            first = replace(request, prompts=alone, sources=request.sources[:1], present=everyone)
+            return super().sample_image(first, sampler)
 
     for model in (Swapped(WORLD), First(WORLD)):
         scores, _ = measured(Compositions(60, heldout=0), model)
@@ -316,8 +326,8 @@ def test_a_composition_is_wrong_with_the_sources_swapped_or_one_left_out():
 
 def test_depth_error_is_zero_for_the_truth_and_the_mean_nearness_for_black():
     class Black(Oracle):
-        def generate_image(self, prompts, sources=None, size=None, **others):
-            return torch.full((len(prompts), 3, *size), -1.0)
+        def sample_image(self, request, sampler):
+            return torch.full((len(request), 3, *request.size), -1.0)
 
     assert measured(Depths(20), Oracle(WORLD))[0]["depth/abs_error"].value == 0
     truth = images(records_of(WORLD, "depth", "test", 20), "image")
@@ -328,8 +338,8 @@ def test_depth_error_is_zero_for_the_truth_and_the_mean_nearness_for_black():
 
 def test_super_resolution_psnr_is_that_of_the_error():
     class Off(Oracle):
-        def generate_image(self, prompts, sources=None, **others):
-            return super().generate_image(prompts, sources, **others) + 0.02
+        def sample_image(self, request, sampler):
+            return super().sample_image(request, sampler) + 0.02
 
     scores, _ = measured(SuperResolutions(20), Off(WORLD))
     assert scores["super_resolution/psnr"].value == pytest.approx(40, abs=1e-3)  # 4 / 0.02^2

@@ -20,7 +20,9 @@ from unify.nn.denoiser import SanaDenoiser
 from unify.nn.masks import Mask
 from unify.nn.pretrained import PretrainedTrunk
 from unify.nn.pretrained_vlm import PretrainedVLM
+from unify.paradigm import TextRequest
 from unify.paradigms.queries_dit import QueriesDiT
+from unify.sampling import TextSampler
 from unify.schema.experiment import Recipe
 from unify.tokenizers.pixels import Pixels
 
@@ -90,7 +92,7 @@ def test_greedy_answers_are_those_of_the_bare_model(pair):
     ids = bare.generate(**inputs, do_sample=False, max_new_tokens=6)
     wanted = ids[:, inputs["input_ids"].shape[1] :]
     said = llm.tokenizer.batch_decode(wanted, skip_special_tokens=True)
-    assert llm.generate_text(None, asked, max_length=6) == said
+    assert llm.sample_text(TextRequest(None, asked), TextSampler(max_length=6)) == said
 
 
 @torch.no_grad()

@@ -16,7 +16,9 @@ from unify.nn.init import initialise
 from unify.nn.pretrained_vlm import DESCRIBE, PretrainedVLM
 from unify.nn.trunk import Trunk
 from unify.nn.vision import PatchEncoder
+from unify.paradigm import TextRequest
 from unify.paradigms.vlm import VLM
+from unify.sampling import TextSampler
 from unify.tokenizers.text import Bytes
 
 DIM, N = 32, 5
@@ -267,12 +269,18 @@ def test_reading_nothing_is_named(llm):
 def test_answers_follow_their_seed_and_no_batch_mate(llm):
     images, asked = shown(llm) or [None], ["what is it", "red?", "how many squares are there"]
     settings = {"max_length": 6, "temperature": 1.0}
-    said = llm.generate_text(images[0], asked, seed=[4, 5, 6], **settings)
-    assert said == llm.generate_text(images[0], asked, seed=[4, 5, 6], **settings)
-    assert said != llm.generate_text(images[0], asked, seed=[7, 8, 9], **settings)
+    said = llm.sample_text(TextRequest(images[0], asked, seed=[4, 5, 6]), TextSampler(**settings))
+    assert said == llm.sample_text(
+        TextRequest(images[0], asked, seed=[4, 5, 6]), TextSampler(**settings)
+    )
+    assert said != llm.sample_text(
+        TextRequest(images[0], asked, seed=[7, 8, 9]), TextSampler(**settings)
+    )
     for row in range(3):
         mine = None if images[0] is None else images[0][row : row + 1]
-        alone = llm.generate_text(mine, asked[row : row + 1], seed=[4 + row], **settings)
+        alone = llm.sample_text(
+            TextRequest(mine, asked[row : row + 1], seed=[4 + row]), TextSampler(**settings)
+        )
         assert alone == said[row : row + 1]
 
 
@@ -338,7 +346,12 @@ def test_2_greedy_answers_are_those_of_the_bare_model(pair):
     wanted = llm.tokenizer.batch_decode(
         ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
     )
-    assert llm.generate_text(images[0] if images else None, asked, max_length=8) == wanted
+    assert (
+        llm.sample_text(
+            TextRequest(images[0] if images else None, asked), TextSampler(max_length=8)
+        )
+        == wanted
+    )
     assert len(set(wanted)) > 1
 
 
@@ -352,7 +365,7 @@ def test_an_answer_ends_at_any_of_the_models_ends(models):
     other = next(one for one in ids if one != ids[0])
     llm.model.generation_config.eos_token_id = [llm.tokenizer.eos_token_id, other]
     kept = llm.tokenizer.decode(ids[: ids.index(other)])
-    assert llm.generate_text(None, ["red?"], max_length=8) == [kept]
+    assert llm.sample_text(TextRequest(None, ["red?"]), TextSampler(max_length=8)) == [kept]
 
 
 @torch.no_grad()
@@ -393,8 +406,8 @@ def test_special_tokens_in_a_prompt_are_taken_out(models):
 @torch.no_grad()
 def test_without_questions_a_description_is_asked_for(models):
     llm = models["internvl"]
-    asked = llm.generate_text(picture(), [DESCRIBE] * 3, max_length=4)
-    assert llm.generate_text(picture(), max_length=4) == asked
+    asked = llm.sample_text(TextRequest(picture(), [DESCRIBE] * 3), TextSampler(max_length=4))
+    assert llm.sample_text(TextRequest(picture()), TextSampler(max_length=4)) == asked
 
 
 def test_what_it_cannot_read_is_named(folders, models, tmp_path):
@@ -402,8 +415,8 @@ def test_what_it_cannot_read_is_named(folders, models, tmp_path):
         models["qwen2"].read(PROMPTS, [picture()])
     with pytest.raises(ValueError, match=r"has no \{\}, where the prompt"):
         PretrainedVLM(folders["qwen2"], instruction="draw")
-    with pytest.raises(ValueError, match="generate_text needs images, prompts, or both"):
-        models["qwen2"].generate_text(None)
+    with pytest.raises(ValueError, match="needs images, prompts, or both"):
+        TextRequest()
     model, processor = make_model("internvl", make_tokenizer("internvl"))
     processor.chat_template = processor.tokenizer.chat_template = None
     model.save_pretrained(tmp_path)

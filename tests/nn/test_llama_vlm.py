@@ -17,6 +17,7 @@ from unify.nn.masks import Mask
 from unify.nn.patches import LinearPatches
 from unify.nn.vision import PatchEncoder
 from unify.noise import Noise
+from unify.paradigm import ImageRequest, TextRequest
 from unify.paradigms.dual_tower import DualTower
 from unify.paradigms.vlm import LlamaVLM
 from unify.tokenizers.pixels import Pixels
@@ -127,7 +128,7 @@ def test_a_frozen_text_tower_is_stored_by_its_source_alone(folder, tmp_path):
     save_export(model, {"class": "unify.x.Y"}, tmp_path)
     other = dual(folder, text_tower="frozen")
     load_export(other, tmp_path)
-    drawn = [one.generate_image(PROMPTS, steps=2) for one in (model, other)]
+    drawn = [one.generate_image(ImageRequest(PROMPTS), steps=2) for one in (model, other)]
     assert torch.equal(*drawn)
 
 
@@ -148,4 +149,4 @@ def test_the_shipped_experiment_starts_from_a_folder(tmp_path):
     towers = model.trunk.text.state_dict(), model.trunk.image.state_dict()
     assert all(torch.equal(value, towers[0][name]) for name, value in known.items())
     assert not all(torch.equal(value, towers[1][name]) for name, value in known.items())
-    assert len(model.generate_text(None, ["red?"], max_length=3)) == 1
+    assert len(model.generate_text(TextRequest(None, ["red?"]), max_length=3)) == 1

@@ -17,6 +17,7 @@ from unify.assembly.assemble import open_run
 from unify.batch import Batch
 from unify.config import load_recipe
 from unify.noise import Noise
+from unify.paradigm import ImageRequest, TextRequest
 from unify.paradigms.queries_dit import QueriesDiT
 from unify.training.train_run import train
 
@@ -112,10 +113,12 @@ def test_it_trains_is_stored_and_draws_from_text_and_from_images(trained):
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     assert model.llm.sees
     for prompts, sources in ((["a red circle"] * 2, None), (None, [images]), (["b"] * 2, [images])):
-        drawn = model.generate_image(prompts, sources, steps=2, guidance=2, image_guidance=1.5)
+        drawn = model.generate_image(
+            ImageRequest(prompts, sources=sources), steps=2, guidance=2, image_guidance=1.5
+        )
         assert drawn.shape == (2, 3, 32, 32)
         assert torch.isfinite(drawn).all()
-    assert len(model.generate_text(images, ["what?", "where?"], max_length=3)) == 2
+    assert len(model.generate_text(TextRequest(images, ["what?", "where?"]), max_length=3)) == 2
 
 
 def test_an_edit_reaches_the_queries_through_the_encoder_of_the_language_model(trained):

@@ -6,6 +6,7 @@ from small import PROMPTS, SIDE, awake, learn, make_ar
 
 from unify.flow import guide
 from unify.noise import Noise
+from unify.paradigm import ImageRequest, TextRequest
 
 
 def terms(model, batch, step=0):
@@ -83,7 +84,7 @@ def test_drawn_codes_are_codes_whatever_the_logits(images):
     model = awake(make_ar())
     with torch.no_grad():
         model.to_logits.weight[: model.codes] = 100.0  # text and grammar are far more likely
-    drawn = model.generate_image(PROMPTS, seed=1)
+    drawn = model.generate_image(ImageRequest(PROMPTS, seed=1))
     codes = model.image.encode(drawn)
     assert drawn.shape == (3, 3, SIDE, SIDE)
     assert torch.equal(model.image.decode(codes, (2, 2)), drawn)
@@ -98,16 +99,16 @@ def test_guidance_on_logits_and_on_log_probabilities_is_the_same_distribution():
 
 def test_drawing_with_the_cache_equals_drawing_without(monkeypatch):
     model = awake(make_ar())
-    cached = model.generate_image(PROMPTS, seed=2, guidance=2.0)
+    cached = model.generate_image(ImageRequest(PROMPTS, seed=2), guidance=2.0)
     monkeypatch.setattr(model.trunk, "cache", lambda *args: None)
-    assert torch.equal(model.generate_image(PROMPTS, seed=2, guidance=2.0), cached)
+    assert torch.equal(model.generate_image(ImageRequest(PROMPTS, seed=2), guidance=2.0), cached)
 
 
 def test_top_k_1_draws_the_most_likely_image_for_every_seed():
     model = awake(make_ar())
-    first = model.generate_image(PROMPTS, seed=1, top_k=1)
-    assert torch.equal(first, model.generate_image(PROMPTS, seed=2, top_k=1))
-    assert torch.equal(first, model.generate_image(PROMPTS, seed=3, temperature=0.0))
+    first = model.generate_image(ImageRequest(PROMPTS, seed=1), top_k=1)
+    assert torch.equal(first, model.generate_image(ImageRequest(PROMPTS, seed=2), top_k=1))
+    assert torch.equal(first, model.generate_image(ImageRequest(PROMPTS, seed=3), temperature=0.0))
 
 
 def test_likelihood_of_text_is_exact(reading):
@@ -131,5 +132,5 @@ def test_likelihood_of_text_is_exact(reading):
 def test_pairs_learned_by_heart_are_drawn_and_read(drawing, reading, images):
     model = learn(make_ar(dropout=0.0), [drawing, reading], 40, {"image_ce", "text_ce"})
     wanted = model.image.decode(model.image.encode(images), (2, 2))
-    assert torch.equal(model.generate_image(PROMPTS, temperature=0.0), wanted)
-    assert model.generate_text(images) == reading.segments[1].texts
+    assert torch.equal(model.generate_image(ImageRequest(PROMPTS), temperature=0.0), wanted)
+    assert model.generate_text(TextRequest(images)) == reading.segments[1].texts

@@ -10,7 +10,7 @@ from small import DIM, PROMPTS, SIDE, awake, confusion, learn
 
 from unify.batch import Batch
 from unify.commands.runs import sample
-from unify.flow import LogitNormalTime, SinCosPath, UniformTime
+from unify.flow import FlowSampler, LogitNormalTime, SinCosPath, UniformTime
 from unify.nn.flops import counted
 from unify.nn.init import initialise
 from unify.nn.patches import ConvPatches, LinearPatches
@@ -26,6 +26,7 @@ from unify.nn.text_latent import (
 from unify.nn.trunk import TimedTrunk, Trunk
 from unify.nn.vision import PatchEncoder
 from unify.noise import Noise
+from unify.paradigm import ImageRequest, TextRequest
 from unify.paradigms.crossflow import CrossFlow, parse, standardise, twins
 from unify.paradigms.crossflow_from_image import CrossFlowCaption, CrossFlowImages
 from unify.schema.experiment import Machine
@@ -226,15 +227,20 @@ def test_parts_can_be_changed(settings):
     found = terms(model, batch_of(4))
     assert found.keys() == model.terms
     assert all(torch.isfinite(term.value).all() for term in found.values())
-    assert model.generate_image(PROMPTS, steps=2, guidance=2.0).shape == (3, 3, SIDE, SIDE)
+    assert model.generate_image(ImageRequest(PROMPTS), steps=2, guidance=2.0).shape == (
+        3,
+        3,
+        SIDE,
+        SIDE,
+    )
 
 
 def test_temperature_scales_what_the_encoder_samples_from_none_to_all(monkeypatch):
     model, starts = awake(make()), []
     monkeypatch.setattr(model, "carry", lambda z, *settings: starts.append(z) or z)
     for temperature in (0.0, 0.5, 1.0):
-        model.generate_image(PROMPTS, seed=1, temperature=temperature)
-    model.generate_image(PROMPTS, seed=2, temperature=0.0)
+        model.generate_image(ImageRequest(PROMPTS, seed=1), temperature=temperature)
+    model.generate_image(ImageRequest(PROMPTS, seed=2), temperature=0.0)
     mean, half, whole, other = starts
     torch.testing.assert_close(half - mean, (whole - mean) / 2)
     assert (whole - mean).abs().max() > 0.1
@@ -245,7 +251,7 @@ def test_temperature_scales_what_the_encoder_samples_from_none_to_all(monkeypatc
 def test_a_drawn_text_follows_its_seed_only_if_the_encoder_samples():
     for posterior, same in ((Deterministic(), True), (Variational(), False)):
         model = awake(make(encoder=encoder(posterior)))
-        one, other = (model.generate_image(PROMPTS, seed=s, steps=2) for s in (0, 1))
+        one, other = (model.generate_image(ImageRequest(PROMPTS, seed=s), steps=2) for s in (0, 1))
         assert torch.equal(one, other) == same
 
 
@@ -255,7 +261,7 @@ def test_images_learned_by_heart_are_drawn():
     batch = Batch.text_to_image(PROMPTS, images, list("abc"), 16)
     learn(model, [batch], 60, {"image_flow"})
     assert terms(model, batch)["image_flow"].value.max() < 0.01
-    assert confusion(model.generate_image(PROMPTS, steps=10), images).max() < 0.1
+    assert confusion(model.generate_image(ImageRequest(PROMPTS), steps=10), images).max() < 0.1
 
 
 def unread(model):
@@ -312,7 +318,7 @@ def test_guidance_scales_and_both_passes_read_the_same_state(monkeypatch):
 
     monkeypatch.setattr(model, "velocity", velocity)
     for scale, slope in ((1.0, 3.0), (0.0, 1.0), (2.0, 5.0)):
-        torch.testing.assert_close(model.carry(z, scale, steps=3), z + slope)
+        torch.testing.assert_close(model.carry(z, FlowSampler(scale, steps=3)), z + slope)
     assert [len(x) for x, *_ in seen] == [2] * 3 + [4] * 6
     x, t, shown = seen[-1]
     assert torch.equal(x[:2], x[2:])
@@ -325,9 +331,10 @@ def test_guidance_scales_and_both_passes_read_the_same_state(monkeypatch):
 def test_a_perfect_velocity_lands_on_the_target(monkeypatch, steps, solver):
     model, z0, z1 = make(), pictures(2), pictures(2, 1)
     monkeypatch.setattr(model, "velocity", lambda x, t, shown: z1 - z0)
-    there = model.carry(z0, steps=steps, solver=solver)
+    sampler = FlowSampler(steps=steps, solver=solver)
+    there = model.carry(z0, sampler)
     torch.testing.assert_close(there, z1, atol=1e-5, rtol=0)
-    back = model.carry(there, steps=steps, solver=solver, reverse=True)
+    back = model.carry(there, sampler, reverse=True)
     torch.testing.assert_close(back, z0, atol=1e-5, rtol=0)
 
 
@@ -335,9 +342,10 @@ def test_inversion_finds_the_source_of_an_image():
     model, z0 = awake(make()), pictures(2)
     errors = []
     for steps in (10, 40):
-        z1 = model.carry(z0, steps=steps, solver="rk4")
+        sampler = FlowSampler(steps=steps, solver="rk4")
+        z1 = model.carry(z0, sampler)
         assert (z1 - z0).abs().max() > 0.1
-        back = model.carry(z1, steps=steps, solver="rk4", reverse=True)
+        back = model.carry(z1, sampler, reverse=True)
         errors.append((back - z0).abs().max().item())
     assert errors[1] < min(1e-3, errors[0] / 8)
 
@@ -352,7 +360,7 @@ def test_an_inverted_image_is_drawn_again(cls, solver, guidance):
     def missed_by(**settings):
         began = model.invert(images, guidance=guidance, **settings)
         assert (began - images).abs().max() > 0.5
-        again = model.image.decode(model.carry(began, guidance=guidance, **settings))
+        again = model.image.decode(model.carry(began, FlowSampler(guidance, **settings)))
         return (again - images).abs().max().item()
 
     few, many = (missed_by(steps=steps, solver=solver) for steps in (8, 32))
@@ -386,11 +394,11 @@ def test_standardised_latents_have_mean_0_and_deviation_1_in_each_row():
 
 def test_an_image_of_a_sum_starts_at_the_standardised_sum(monkeypatch):
     model, seen = awake(make()), []
-    monkeypatch.setattr(model, "carry", lambda z, **settings: seen.append((z, settings)) or z)
+    monkeypatch.setattr(model, "carry", lambda z, sampler: seen.append((z, sampler)) or z)
     drawn = model.generate_arithmetic("a dog + cat - a dog", count=2, seed=3, steps=5)
     assert drawn.shape == (2, 3, SIDE, SIDE)
-    (z, settings), other = seen[0], model.generate_arithmetic("cat", count=2, seed=4)
-    assert settings == {"steps": 5}
+    (z, sampler), other = seen[0], model.generate_arithmetic("cat", count=2, seed=4)
+    assert sampler.steps == 5
     torch.testing.assert_close(z, standardise(z))
     assert not torch.allclose(drawn[0], drawn[1])
     assert not torch.allclose(drawn, other)
@@ -455,9 +463,9 @@ def test_a_caption_goes_to_latent_and_back_through_a_perfect_flow(monkeypatch):
     z1 = model.encoder(ids, valid, (SIDE, SIDE))[:, :3]
     shown = batch.segments[0].images
     monkeypatch.setattr(model, "velocity", lambda x, t, i: z1 - shown)
-    assert model.generate_text(shown, steps=3) == texts
+    assert model.generate_text(TextRequest(shown), steps=3) == texts
     monkeypatch.setattr(model, "velocity", lambda x, t, i: z1.flip(0) - shown)
-    assert model.generate_text(shown, steps=3) == texts[::-1]
+    assert model.generate_text(TextRequest(shown), steps=3) == texts[::-1]
 
 
 def test_the_flow_does_not_move_the_latents_that_it_learns_to_reach():
@@ -475,7 +483,9 @@ def test_an_enlarged_source_is_where_super_resolution_starts():
     enlarged = F.interpolate(small, (SIDE, SIDE), mode="bicubic").clamp(-1, 1)
     assert torch.equal(z0, enlarged)
     assert torch.equal(z1, images)
-    still = make(CrossFlowImages).generate_image([None] * 2, [small], size=(SIDE, SIDE))
+    still = make(CrossFlowImages).generate_image(
+        ImageRequest([None] * 2, [small], size=(SIDE, SIDE))
+    )
     torch.testing.assert_close(still, enlarged)  # a flow that stands still at first
 
 
@@ -523,13 +533,13 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match=r"encoder.vocab_size is 9, but the tokenizer has 260"):
         make(encoder=TextEncoder(Trunk(DIM, 1, 2), Variational(), 9, 3))
     with pytest.raises(ValueError, match="no latent for a prompt of None"):
-        make().generate_image([None])
+        make().generate_image(ImageRequest([None]))
     with pytest.raises(ValueError, match="neither sources nor negative prompts"):
-        make().generate_image(["a"], [pictures(1)])
+        make().generate_image(ImageRequest(["a"], [pictures(1)]))
     with pytest.raises(ValueError, match="one source image for each and no prompts"):
-        make(CrossFlowImages).generate_image(["a"], [pictures(1)])
+        make(CrossFlowImages).generate_image(ImageRequest(["a"], [pictures(1)]))
     with pytest.raises(ValueError, match="answers no prompts"):
-        make(CrossFlowCaption).generate_text(pictures(1), ["what?"])
+        make(CrossFlowCaption).generate_text(TextRequest(pictures(1), ["what?"]))
 
 
 def test_rows_with_the_same_text_are_no_negatives_of_each_other():

@@ -20,6 +20,7 @@ from unify.nn.towers import IMAGE, TEXT
 from unify.nn.trunk import Trunk
 from unify.nn.vision import PatchEncoder, TimmEncoder
 from unify.noise import Noise
+from unify.paradigm import ImageRequest, TextRequest
 from unify.paradigms.dual_tower import DualTower
 from unify.paradigms.vlm import VLM
 from unify.schema.experiment import Optimizer
@@ -257,7 +258,7 @@ def test_22_understanding_is_the_language_models_bit_for_bit_after_training_too(
         for task in ("caption", "vqa", "text"):
             expected = terms(llm, batches[task])["text_ce"].value
             assert torch.equal(terms(dual, batches[task])["text_ce"].value, expected), task
-        said = [m.generate_text(images, PROMPTS, max_length=5) for m in (llm, dual)]
+        said = [m.generate_text(TextRequest(images, PROMPTS), max_length=5) for m in (llm, dual)]
         assert said[0] == said[1]
         optimizer.zero_grad()
         terms(dual, batches["draw"])["image_flow"].value.mean().backward()
@@ -351,15 +352,19 @@ def test_28_denoising_over_the_cached_prefix_equals_the_full_forward(model, imag
 
 
 def test_27_text_with_a_cache_is_text_without(model, images, monkeypatch):
-    cached = model.generate_text(images, PROMPTS, max_length=6)
+    cached = model.generate_text(TextRequest(images, PROMPTS), max_length=6)
     monkeypatch.setattr(model.trunk, "cache", lambda *args: None)
-    assert model.generate_text(images, PROMPTS, max_length=6) == cached
+    assert model.generate_text(TextRequest(images, PROMPTS), max_length=6) == cached
 
 
 def test_30_images_are_drawn_alone_as_together(model, images):
-    together = model.generate_image(PROMPTS, [images], seed=2, steps=2, guidance=2.0)
+    together = model.generate_image(
+        ImageRequest(PROMPTS, sources=[images], seed=2), steps=2, guidance=2.0
+    )
     for row, prompt in enumerate(PROMPTS):
-        alone = model.generate_image([prompt], [images[row : row + 1]], seed=2, steps=2, guidance=2)
+        alone = model.generate_image(
+            ImageRequest([prompt], sources=[images[row : row + 1]], seed=2), steps=2, guidance=2
+        )
         torch.testing.assert_close(alone[0], together[row], atol=1e-4, rtol=1e-4)
 
 

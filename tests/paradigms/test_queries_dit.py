@@ -19,6 +19,7 @@ from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Trunk
 from unify.nn.vision import PatchEncoder
 from unify.noise import Noise
+from unify.paradigm import ImageRequest, TextRequest
 from unify.paradigms.queries_dit import QueriesDiT
 from unify.paradigms.vlm import VLM
 from unify.schema.experiment import Optimizer
@@ -131,8 +132,10 @@ def test_training_leaves_the_frozen_language_model_as_it_was(drawing, images):
     assert fingerprint(model.llm) == before
     known = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert all(p.grad is None and id(p) not in known for p in model.llm.parameters())
-    assert model.generate_text(images, QUESTIONS) == plain.generate_text(images, QUESTIONS)
-    assert model.generate_text(images) == plain.generate_text(images)
+    assert model.generate_text(TextRequest(images, QUESTIONS)) == plain.generate_text(
+        TextRequest(images, QUESTIONS)
+    )
+    assert model.generate_text(TextRequest(images)) == plain.generate_text(TextRequest(images))
     reading = Batch.image_to_text(images, PROMPTS, list("abc"), QUESTIONS, task="vqa")
     noise = Noise.for_batch(0, 0, reading)
     ours, theirs = (llm.loss(reading, noise)["text_ce"].value for llm in (model.llm, plain))
@@ -243,8 +246,8 @@ def test_one_that_reads_no_images_answers_nothing_about_them(drawing):
     assert (blind.tasks, blind.answers) == ({"text_to_image"}, frozenset())
     assert (seeing.tasks, seeing.answers) == (QueriesDiT.tasks, {"caption", "vqa"})
     assert torch.isfinite(terms(blind, drawing).value).all()
-    assert blind.generate_image(PROMPTS, steps=1).shape == (3, 3, SIDE, SIDE)
-    assert len(blind.generate_text(None, QUESTIONS)) == 3
+    assert blind.generate_image(ImageRequest(PROMPTS), steps=1).shape == (3, 3, SIDE, SIDE)
+    assert len(blind.generate_text(TextRequest(None, QUESTIONS))) == 3
 
 
 # The layout of the sequence
@@ -291,7 +294,7 @@ def test_a_state_without_the_frozen_language_model_draws_the_same_images():
     state = kept_state(model)
     assert not any(name.startswith("llm.") for name in state)
     load_kept(twin, state)
-    drawn = (one.generate_image(PROMPTS, steps=2) for one in (model, twin))
+    drawn = (one.generate_image(ImageRequest(PROMPTS), steps=2) for one in (model, twin))
     assert torch.equal(*drawn)
 
 
@@ -326,7 +329,7 @@ def test_an_oracles_loss_is_zero_and_t_1_is_the_data(drawing, monkeypatch):
     assert terms(model, drawing).value.abs().max() < 1e-10
     for steps in (1, 5):
         monkeypatch.setattr(Noise, "normal", lambda self, name, shape: x0)
-        drawn = model.generate_image(PROMPTS, steps=steps)
+        drawn = model.generate_image(ImageRequest(PROMPTS), steps=steps)
         torch.testing.assert_close(drawn, x1, atol=1e-5, rtol=1e-5)
 
 
@@ -345,7 +348,7 @@ def test_the_shift_of_training_and_the_shift_of_sampling_are_two_settings(drawin
     u = Noise.for_batch(0, 0, drawing).uniform("image1/t")
     torch.testing.assert_close(terms(model, drawing).t, shift_time(u, 3.0))
     model.denoiser.calls.clear()
-    model.generate_image(PROMPTS, steps=4, shift=2.0)
+    model.generate_image(ImageRequest(PROMPTS), steps=4, shift=2.0)
     asked = torch.stack([t[0] for _, t, _ in model.denoiser.calls])
     torch.testing.assert_close(asked, shift_time(torch.arange(4) / 4, 2.0))
 
@@ -382,7 +385,7 @@ def guided(model, images, **settings):
     model.image.decode, decode = seen.append, model.image.decode
     x0 = Noise.for_prompts(0, PROMPTS).normal("x0", (3, SIDE, SIDE))
     try:
-        model.generate_image(PROMPTS, [images], steps=1, **settings)
+        model.generate_image(ImageRequest(PROMPTS, sources=[images]), steps=1, **settings)
     finally:
         model.image.decode = decode
     rows = {len(xt) for xt, _, _ in model.denoiser.calls}
@@ -426,9 +429,9 @@ def test_image_to_image_is_guided_by_the_image_alone(images):
     model = make(denoiser=Echo())
     for prompts in (None, [None] * 3):
         model.denoiser.calls.clear()
-        model.generate_image(prompts, [images], steps=1, guidance=5.0)
+        model.generate_image(ImageRequest(prompts, sources=[images]), steps=1, guidance=5.0)
         assert len(model.denoiser.calls[0][0]) == 3
-        model.generate_image(prompts, [images], steps=1, image_guidance=2.0)
+        model.generate_image(ImageRequest(prompts, sources=[images]), steps=1, image_guidance=2.0)
         assert len(model.denoiser.calls[1][0]) == 6
         shown = model.denoiser.calls[0][2]
         torch.testing.assert_close(shown, tokens(model, None, [images]), atol=1e-5, rtol=1e-5)
@@ -480,10 +483,15 @@ def test_several_images_of_a_prompt_equal_single_runs_with_their_seeds(images):
     prompts = [PROMPTS[0], PROMPTS[0], PROMPTS[1], PROMPTS[1]]
     sources = images[[0, 0, 1, 1]]
     settings = {"steps": 3, "guidance": 2.0, "image_guidance": 1.5}
-    together = model.generate_image(prompts, [sources], seed=seeds, **settings)
+    together = model.generate_image(
+        ImageRequest(prompts, sources=[sources], seed=seeds), **settings
+    )
     for row in range(4):
         alone = model.generate_image(
-            prompts[row : row + 1], [sources[row : row + 1]], seed=seeds[row : row + 1], **settings
+            ImageRequest(
+                prompts[row : row + 1], sources=[sources[row : row + 1]], seed=seeds[row : row + 1]
+            ),
+            **settings,
         )
         torch.testing.assert_close(together[row : row + 1], alone, atol=1e-3, rtol=1e-3)
     assert not torch.allclose(together[0], together[1], atol=1e-3)
@@ -491,14 +499,16 @@ def test_several_images_of_a_prompt_equal_single_runs_with_their_seeds(images):
 
 def test_the_seed_of_equal_prompts_counts_them():
     model = make()
-    first = model.generate_image([PROMPTS[0]] * 2, seed=3, steps=2)
-    other = model.generate_image([PROMPTS[1], PROMPTS[0], PROMPTS[0]], seed=3, steps=2)
+    first = model.generate_image(ImageRequest([PROMPTS[0]] * 2, seed=3), steps=2)
+    other = model.generate_image(
+        ImageRequest([PROMPTS[1], PROMPTS[0], PROMPTS[0]], seed=3), steps=2
+    )
     torch.testing.assert_close(first, other[1:], atol=1e-3, rtol=1e-3)
 
 
 def test_nothing_to_draw_from_is_named():
     with pytest.raises(ValueError, match="needs prompts, source images, or both"):
-        make().generate_image(None)
+        ImageRequest(None)
 
 
 # Learning and its baselines
@@ -520,7 +530,7 @@ def test_colours_learned_by_heart_are_drawn():
     flat = (2 * torch.eye(3) - 1)[..., None, None].expand(3, 3, SIDE, SIDE)
     batch = Batch.text_to_image(PROMPTS * 2, flat.repeat(2, 1, 1, 1), list("abcdef"), 16)
     learn(model, [batch], 40, {"image_flow"})
-    assert confusion(model.generate_image(PROMPTS, steps=10), flat).max() < 0.5
+    assert confusion(model.generate_image(ImageRequest(PROMPTS), steps=10), flat).max() < 0.5
 
 
 def test_swapped_captions_swap_conditions():
@@ -610,7 +620,9 @@ def test_source_latents_are_those_of_the_sources_and_zero_where_dropped(images):
 def test_source_latents_follow_the_image_through_guidance(images):
     """Zeros where v(0, .) is asked, the source's latents where v(I, .) is."""
     model = make(denoiser=Echo(source_channels=3))
-    model.generate_image(PROMPTS, [images], steps=1, guidance=3.0, image_guidance=2.0)
+    model.generate_image(
+        ImageRequest(PROMPTS, sources=[images]), steps=1, guidance=3.0, image_guidance=2.0
+    )
     without, shown, full = model.denoiser.sources[0].chunk(3)
     assert without.abs().max() == 0
     assert torch.equal(shown, images)
@@ -702,7 +714,7 @@ def test_a_ddpm_trains_at_its_own_times_and_is_given_no_law(images):
     assert torch.isin(found.t, model.denoiser.grid).all()
     u = Noise.for_batch(0, 0, batch).uniform("image1/t")
     assert torch.equal(found.t, model.denoiser.own_times(u))
-    assert torch.isfinite(model.generate_image(PROMPTS, steps=2)).all()
+    assert torch.isfinite(model.generate_image(ImageRequest(PROMPTS), steps=2)).all()
     with pytest.raises(ValueError, match="UNetDenoiser trains at its own times: set time to null"):
         make(denoiser=UNetDenoiser(**unet))
     with pytest.raises(ValueError, match="train_shift to 1"):

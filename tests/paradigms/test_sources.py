@@ -10,6 +10,7 @@ from test_queries_dit import sana
 from unify.batch import Batch
 from unify.nn.trunk import Trunk
 from unify.noise import Noise
+from unify.paradigm import ImageRequest
 from unify.paradigms.ar_vq import ArVQ
 
 SEEING = {"condition_on": "clean_copy", "understand": "vision", "text_tower": "detached"}
@@ -53,7 +54,8 @@ def drawn(model, second, rows=slice(None), present=PRESENT, **settings):
     masks = None if present is None else [mask[rows] for mask in present[: len(shown)]]
     seeds = [1, 2, 3][rows]
     return model.generate_image(
-        PROMPTS[rows], shown, seed=seeds, present=masks, **{**guidance, **settings}
+        ImageRequest(PROMPTS[rows], sources=shown, seed=seeds, present=masks),
+        **{**guidance, **settings},
     )
 
 

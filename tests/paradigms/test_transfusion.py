@@ -11,6 +11,7 @@ from unify.flow import UniformTime, XPrediction, shift_time
 from unify.nn.patches import ConvPatches, LinearPatches
 from unify.nn.trunk import TimedTrunk, Trunk
 from unify.noise import Noise
+from unify.paradigm import ImageRequest
 
 
 def terms(model, batch, step=0):
@@ -308,7 +309,7 @@ def test_sampling_asks_at_the_times_of_its_own_shifted_grid(monkeypatch):
     model, seen = make_transfusion(), []
     tokens = model.patches.tokens
     monkeypatch.setattr(model.patches, "tokens", lambda x, t: seen.append(t) or tokens(x, t))
-    model.generate_image(PROMPTS, steps=4, shift=2.0, guidance=3.0)
+    model.generate_image(ImageRequest(PROMPTS), steps=4, shift=2.0, guidance=3.0)
     wanted = shift_time(torch.arange(4) / 4, 2.0)
     torch.testing.assert_close(torch.stack(seen), wanted[:, None].expand(4, 6))
 
@@ -333,7 +334,7 @@ def test_wrong_channels_are_named():
 
 def test_a_size_that_does_not_divide_is_named():
     with pytest.raises(ValueError, match="does not divide into patches of 4"):
-        make_transfusion().generate_image(["a"], size=(10, 8))
+        make_transfusion().generate_image(ImageRequest(["a"], size=(10, 8)))
 
 
 def test_summed_text_loss_over_a_constant(reading):
@@ -350,4 +351,4 @@ def test_images_learned_by_heart_are_drawn(images):
     keys = [f"row {row}" for row in range(12)]
     batch = Batch.text_to_image(PROMPTS * 4, images.repeat(4, 1, 1, 1), keys, 16)
     learn(model, [batch], 60, {"image_flow"})
-    assert confusion(model.generate_image(PROMPTS, steps=10), images).max() < 0.5
+    assert confusion(model.generate_image(ImageRequest(PROMPTS), steps=10), images).max() < 0.5

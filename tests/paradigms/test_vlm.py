@@ -17,6 +17,7 @@ from unify.nn.init import initialise
 from unify.nn.trunk import Trunk
 from unify.nn.vision import PatchEncoder, TimmEncoder
 from unify.noise import Noise
+from unify.paradigm import ImageRequest, TextRequest
 from unify.paradigms.vlm import VLM
 from unify.tokenizers.text import Bytes
 from unify.training.train_run import train
@@ -103,10 +104,10 @@ def test_gradient_reaches_the_encoder_from_every_text_task(reading, asking):
 def test_answers_learned_by_heart_are_given(asking):
     model = learn(make_vlm(), [asking], 40, {"text_ce"})
     images, questions, answers = (column.data for column in asking.segments)
-    assert model.generate_text(images, questions) == answers
+    assert model.generate_text(TextRequest(images, questions)) == answers
     order = [1, 2, 0]
     asked = [questions[i] for i in order]
-    assert model.generate_text(images[order], asked) == [answers[i] for i in order]
+    assert model.generate_text(TextRequest(images[order], asked)) == [answers[i] for i in order]
 
 
 @torch.no_grad()
@@ -197,7 +198,7 @@ def test_it_trains_and_is_measured_by_the_ordinary_pipeline(tmp_path):
     assert {"vqa/accuracy", "vqa/blind", "caption/perplexity", "generate/texts_per_s"} <= found
     assert not any(name.startswith(("text_to_image", "tokenizer")) for name in found)
     with pytest.raises(ValueError, match="VLM does not generate images"):
-        recipe.model.generate_image(["a red circle"])
+        recipe.model.generate_image(ImageRequest(["a red circle"]))
 
 
 def test_a_trained_one_is_frozen_named_and_left_out_of_what_it_is_part_of(tmp_path):

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from unify.config.annotations import arguments_of
+from unify.config.annotations import parameters
 from unify.config.completion import Completion
 from unify.config.loading import override
 from unify.config.yaml_tree import COMMAND_LINE, ConfigError, Node, Problem, suggest
 from unify.data.source import TASKS
-from unify.paradigm import Fitted, Paradigm, Trainable
+from unify.paradigm import Fitted, NoSampler, Trainable
 from unify.schema.experiment import Recipe
 
 
@@ -123,10 +123,8 @@ def _sampling(root: Node, model: type, kind: str, completion: Completion) -> Nod
 
 
 def _settings(node: Node, model: type, kind: str, completion: Completion, key: str = "") -> Node:
-    """Sampling settings completed: parameters of the model's method that the contract lacks."""
-    contract = getattr(Paradigm, f"generate_{kind}")
-    method = getattr(model, f"generate_{kind}", contract)
-    known = {k: p for k, p in arguments_of(method).items() if k not in arguments_of(contract)}
+    """Settings of `generate_image` or `generate_text`: the fields of the model's sampler."""
+    known = parameters(getattr(model, f"{kind}_sampler", NoSampler))
     taker = f"{model.__name__}.generate_{kind}"
     return replace(node, value=completion.arguments(node, node.value, known, taker, key))
 

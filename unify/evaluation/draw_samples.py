@@ -19,7 +19,7 @@ from unify.data.adapters.images import BadImage, decode
 from unify.data.module import Data
 from unify.data.source import to_tensor
 from unify.metrics.metric import Grid
-from unify.paradigm import Paradigm
+from unify.paradigm import ImageRequest, Paradigm
 from unify.runs.folder import autocast
 from unify.schema.experiment import Recipe
 
@@ -65,11 +65,11 @@ def _draw(model: Paradigm, recipe: Recipe, ask: Ask, settings: dict[str, Any]) -
         if add is None:
             raise ValueError(f"a {type(model).__name__} has no text latents to add")
         return add(ask.arith, ask.count, seed=ask.seed, **settings)
-    if ask.sources:
-        settings = settings | _columns(recipe.data, ask, model.copies)
-    if ask.negative:
-        settings = settings | {"negative": [ask.negative] * len(ask.titles)}
-    return model.generate_image(ask.titles if ask.prompts else None, seed=ask.seed, **settings)
+    columns = _columns(recipe.data, ask, model.copies) if ask.sources else {}
+    negative = [ask.negative] * len(ask.titles) if ask.negative else None
+    prompts = ask.titles if ask.prompts else None
+    request = ImageRequest(prompts, negative=negative, seed=ask.seed, **columns)
+    return model.generate_image(request, **settings)
 
 
 def _columns(data: Data, ask: Ask, copies: bool) -> dict[str, Any]:

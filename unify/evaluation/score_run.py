@@ -23,7 +23,7 @@ from unify.evaluation.image_grids import save_grid
 from unify.evaluation.paradigm_card import card
 from unify.metrics.metric import Grid, Metric, Score, Subject
 from unify.metrics.reconstruction import reconstruct
-from unify.paradigm import Paradigm, Trainable
+from unify.paradigm import ImageRequest, Paradigm, TextRequest, Trainable
 from unify.runs.folder import Run, autocast, write_json
 from unify.schema.experiment import Recipe
 from unify.support.atomic_files import write_atomically
@@ -165,11 +165,12 @@ def _preview(subject: Subject, count: int) -> list[Grid]:
         records = _first(subject.source, "text_to_image", count)
         prompts = [record.fields["prompt"] for record in records]
         size = tuple(records[0].fields["image"].shape[:2])
-        drawn = model.generate_image(prompts, size=size, **subject.image_sampling)
+        request = ImageRequest(prompts, size=size)
+        drawn = model.generate_image(request, **subject.image_sampling)
         grids.append(Grid("text_to_image", drawn.cpu(), prompts, [None] * len(prompts)))
     if isinstance(model, Paradigm) and "caption" in subject.tasks:
         shown = images(_first(subject.source, "caption", count), "image")
-        captions = model.generate_text(shown, **subject.text_sampling)
+        captions = model.generate_text(TextRequest(shown), **subject.text_sampling)
         grids.append(Grid("caption", shown, captions, [None] * len(captions)))
     if isinstance(model, ImageTokenizer):
         shown = images(_first(subject.source, "image", count), "image")

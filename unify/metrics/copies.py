@@ -18,7 +18,7 @@ from unify.distributed.ranks import split_over_ranks
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
 from unify.metrics.shapes_images import passport, picture
 from unify.noise import stable_seed
-from unify.paradigm import Paradigm
+from unify.paradigm import ImageRequest, Paradigm
 
 SHOWN = 16  # images in the grid, each before its copy
 
@@ -36,14 +36,12 @@ class Copies(Metric):
 
         def draw(rows: range) -> Tensor:
             part = truth[rows.start : rows.stop]
-            drawn = model.generate_image(
-                None,
+            request = ImageRequest(
                 sources=[part.to(model.device)],
                 size=(part.shape[-2], part.shape[-1]),
                 seed=[stable_seed(subject.seed, f"image/{self.split}", row) for row in rows],
-                **subject.image_sampling,
             )
-            return drawn.cpu()
+            return model.generate_image(request, **subject.image_sampling).cpu()
 
         return torch.cat(split_over_ranks(subject.chunks(len(truth)), draw))
 

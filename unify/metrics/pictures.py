@@ -8,7 +8,7 @@ import torch
 
 from unify.data.source import Split, images
 from unify.metrics.metric import Grid, Metric, Score, Subject
-from unify.paradigm import Paradigm
+from unify.paradigm import ImageRequest, Paradigm
 
 
 class Pictures(Metric):
@@ -30,9 +30,8 @@ class Pictures(Metric):
         prompts = [record.fields["prompt"] for record in records]
         real = images(records, "image")  # [B 3 H W]
         height, width = real.shape[-2:]
-        drawn = subject.model.generate_image(
-            prompts, size=(height, width), seed=subject.seed, **subject.image_sampling
-        )
+        request = ImageRequest(prompts, size=(height, width), seed=subject.seed)
+        drawn = subject.model.generate_image(request, **subject.image_sampling)
         pairs = torch.stack([real, drawn.float().cpu()], dim=1).flatten(0, 1)
         titles = [text for prompt in prompts for text in (f"real: {prompt}", f"drawn: {prompt}")]
         verdicts: list[bool | None] = [None] * len(titles)

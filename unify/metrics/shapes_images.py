@@ -23,7 +23,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ from unify.data.world.scene import Pattern, Scene
 from unify.distributed.ranks import split_over_ranks
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest, proportion
 from unify.noise import stable_seed
-from unify.paradigm import Paradigm
+from unify.paradigm import ImageRequest, Paradigm
 
 SHOWN = 16  # pictures of a grid
 PROMPT_SEED = 0  # of the prompt streams; outside any run's seeds
@@ -75,17 +75,14 @@ def generate(
     def draw(rows: range) -> Tensor:
         some = slice(rows.start, rows.stop)
         given = [column.rows(some).to(model.device) for column in columns]
-        present: Any = [column.present for column in given]
-        ragged = not all(there.all() for there in present)
-        chunk = model.generate_image(
+        request = ImageRequest(
             list(prompts[some]),
-            sources=[column.images for column in given] or None,
+            sources=[column.images for column in given],
+            present=[column.present for column in given],
             size=(side, side),
             seed=[stable_seed(subject.seed, what, row) for row in rows],
-            **({"present": present} if ragged else {}),
-            **subject.image_sampling,
         )
-        return chunk.float().cpu()
+        return model.generate_image(request, **subject.image_sampling).float().cpu()
 
     return torch.cat(split_over_ranks(subject.chunks(len(prompts)), draw))
 

@@ -25,7 +25,7 @@ from unify.distributed.ranks import split_over_ranks
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
 from unify.metrics.shapes_images import passport, picture, records_of, shapes_of
 from unify.noise import stable_seed
-from unify.paradigm import Paradigm
+from unify.paradigm import Paradigm, TextRequest
 
 
 def answer(
@@ -36,12 +36,12 @@ def answer(
     assert isinstance(model, Paradigm)
 
     def say(rows: range) -> list[str]:
-        return model.generate_text(
+        request = TextRequest(
             shown[rows.start : rows.stop].to(model.device),
             None if questions is None else list(questions[rows.start : rows.stop]),
             seed=[stable_seed(subject.seed, what, row) for row in rows],
-            **subject.text_sampling,
         )
+        return model.generate_text(request, **subject.text_sampling)
 
     said = split_over_ranks(subject.chunks(len(shown)), say)
     return [text.strip() for texts in said for text in texts]

@@ -12,7 +12,7 @@ import torch
 
 from unify.distributed.ranks import ranks
 from unify.metrics.metric import Grid, Metric, Score, Subject
-from unify.paradigm import Paradigm
+from unify.paradigm import ImageRequest, Paradigm, TextRequest
 
 
 class Speed(Metric):
@@ -38,7 +38,7 @@ class Speed(Metric):
                 self._timed(
                     "generate/images_per_s",
                     lambda: model.generate_image(
-                        prompts, size=size, **subject.image_sampling
+                        ImageRequest(prompts, size=size), **subject.image_sampling
                     ).cpu(),  # waits for the device
                     {"sampler": subject.image_sampling},
                 )
@@ -49,7 +49,7 @@ class Speed(Metric):
             scores.append(
                 self._timed(
                     "generate/texts_per_s",
-                    lambda: model.generate_text(images, **subject.text_sampling),
+                    lambda: model.generate_text(TextRequest(images), **subject.text_sampling),
                     {"sampler": subject.text_sampling},
                 )
             )

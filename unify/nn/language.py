@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from unify.batch import Text
 from unify.nn.attention import Cache
+from unify.paradigm import TextRequest
+from unify.sampling import TextSampler
 
 
 @dataclass
@@ -64,14 +66,8 @@ class LanguageModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def generate_text(
-        self,
-        images: Tensor | None,
-        prompts: Sequence[Text] | None = None,
-        seed: int | Sequence[int] = 0,
-        **sampling: Any,
-    ) -> list[str]:
-        """Images [B 3 H W] and questions (None: caption) -> B texts."""
+    def sample_text(self, request: TextRequest, sampler: TextSampler) -> list[str]:
+        """B texts, without gradient."""
 
     @abstractmethod
     def context_tokens(self, length: int, sizes: Sequence[tuple[int, int]] = ()) -> int:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from unify.batch import Batch
-from unify.flow import LinearPath, Path, Solver, TimeLaw, expand, guide, integrate
+from unify.flow import FlowSampler, LinearPath, Path, TimeLaw, expand, guide
 from unify.nn.conv import row_mean
 from unify.nn.layers import Embedding
 from unify.nn.masks import Mask
@@ -101,17 +101,10 @@ class LatentFlow(Paradigm):
         return self.patches.latents(hidden[:, 1:], skip, (h, w)).float()
 
     @torch.no_grad()
-    def carry(
-        self,
-        z: Tensor,
-        guidance: float = 1.0,
-        steps: int = 30,
-        shift: float = 1.0,
-        solver: Solver = "euler",
-        reverse: bool = False,
-    ) -> Tensor:
+    def carry(self, z: Tensor, sampler: FlowSampler, reverse: bool = False) -> Tensor:
         """z [B C h w] from source to target, or back: both guided passes read the same state;
         guidance s = 1 skips the null one."""
+        guidance = sampler.guidance
         indicators = torch.tensor([1] if guidance == 1 else [0, 1], device=z.device)
         passes = len(indicators)
         shown = indicators.repeat_interleave(len(z))
@@ -120,7 +113,7 @@ class LatentFlow(Paradigm):
             parts = self.velocity(x.repeat(passes, 1, 1, 1), t.repeat(passes), shown)
             return guide(parts.chunk(passes), [guidance] * (passes - 1))
 
-        return integrate(velocity, z, steps, shift, solver, reverse)
+        return sampler.integrate(velocity, z, reverse)
 
     def flow_tokens(self, grid: tuple[int, int]) -> int:
         h, w = self.patches.grid(*grid)
@@ -136,17 +129,19 @@ class FlowToImage(LatentFlow):
     """A flow whose target is the latent of an image, and which can therefore be inverted."""
 
     entries = LatentFlow.entries | {"invert"}
+    image_sampler = FlowSampler
 
     @torch.no_grad()
-    def invert(self, images: Tensor, **sampling: Any) -> Tensor:
-        """Where the flow to images [B 3 H W] would have begun: [B C h w], by settings of `carry`,
-        which leads back to the images under the same ones.
+    def invert(self, images: Tensor, **settings: Any) -> Tensor:
+        """The latent [B C h w] at which the flow to images [B 3 H W] would have begun.
+
+        `settings` are fields of `image_sampler`; `carry` leads back to the images under the same.
 
         How near it comes to them depends on steps and solver: `heun` and `rk4` are far nearer
         than `euler`.
         """
         latents = self.image.encode(images.to(self.device))
-        return self.carry(latents, reverse=True, **sampling)
+        return self.carry(latents, self.image_sampler(**settings), reverse=True)
 
 
 def target_name(batch: Batch) -> str:

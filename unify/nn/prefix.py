@@ -20,8 +20,8 @@ from unify.nn.losses import likelihood, token_nll
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
 from unify.noise import Noise
-from unify.paradigm import Paradigm, Term
-from unify.sampling import decode_text
+from unify.paradigm import ImageRequest, Paradigm, Term, TextRequest
+from unify.sampling import TextSampler, decode_text
 from unify.tokenizer import TextTokenizer
 
 MAX_PROMPT = 512  # tokens; a longer prompt is cut, and counted by its tokenizer
@@ -34,6 +34,7 @@ Context = tuple[
 class PrefixParadigm(Paradigm):
     """A paradigm whose conditions are a prefix of one sequence."""
 
+    text_sampler = TextSampler
     trunk: Backbone
     text: TextTokenizer
     embed: nn.Embedding
@@ -114,25 +115,18 @@ class PrefixParadigm(Paradigm):
         ]
         return len(batch) * sum(lengths)
 
-    def contexts(
-        self,
-        prompts: Sequence[Text] | None,
-        sources: Sequence[Tensor] | None,
-        negative: Sequence[Text] | None,
-        guidance: float,
-    ) -> list[Context]:
-        """The conditions of guidance, from least to most; only the full one where s = 1.
+    def contexts(self, request: ImageRequest, guidance: float) -> list[Context]:
+        """The conditions of guidance, from least to most; only the full one at guidance 1.
 
         Without a prompt (image to image) there is nothing to be guided by.
         """
-        shown = list(sources or [])
-        if shown and (prompts is None or all(prompt is None for prompt in prompts)):
-            return [(None, shown)]
-        if prompts is None:
-            raise ValueError("generate_image needs prompts, source images, or both")
+        prompts, sources = request.prompts, request.sources
+        if sources and all(prompt is None for prompt in prompts or ()):
+            return [(None, sources)]
+        assert prompts is not None
         if guidance == 1:
-            return [(prompts, shown)]
-        return [(negative or [None] * len(prompts), shown), (prompts, shown)]
+            return [(prompts, sources)]
+        return [(request.negative or [None] * len(prompts), sources), (prompts, sources)]
 
     def prefix(
         self, contexts: list[Context], asked: bool = False, present: Sequence[Tensor] | None = None
@@ -156,23 +150,11 @@ class PrefixParadigm(Paradigm):
         """Append one and the same token to every row."""
         return sequence.add(self.embed(torch.full((rows, 1), token, device=self.device)))
 
-    @torch.no_grad()
-    def generate_text(  # type: ignore[override]  # names its own sampling settings
-        self,
-        images: Tensor | None,
-        prompts: Sequence[Text] | None = None,
-        seed: int | Sequence[int] = 0,
-        max_length: int = 32,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-    ) -> list[str]:
-        """Answer (or caption, without prompts) after reading the image; greedy by default."""
-        if images is None and prompts is None:
-            raise ValueError("generate_text needs images, prompts, or both")
-        rows = len(images) if images is not None else len(prompts or [])
-        sequence = self.prefix([(prompts, [] if images is None else [images])], asked=True)
-        self.token(sequence, self.text.bos, rows)
+    def sample_text(self, request: TextRequest, sampler: TextSampler) -> list[str]:
+        """Answer (or caption, without prompts) after reading the image."""
+        images = [] if request.images is None else [request.images]
+        sequence = self.prefix([(request.prompts, images)], asked=True)
+        self.token(sequence, self.text.bos, len(request))
         cache = self.trunk.cache()
 
         def logits() -> Tensor:
@@ -184,7 +166,6 @@ class PrefixParadigm(Paradigm):
             sequence.add(self.embed(ids)[:, None], alive[:, None])
             return logits()
 
-        noise = Noise.for_prompts(seed, prompts or [None] * rows, self.device)
-        uniforms = noise.uniform("text", (max_length,))
-        ids = decode_text(logits(), advance, uniforms, self.text.eos, temperature, top_k, top_p)
+        uniforms = request.noise(self.device).uniform("text", (sampler.max_length,))
+        ids = decode_text(logits(), advance, uniforms, self.text.eos, sampler)
         return self.text.decode(ids)

@@ -24,8 +24,8 @@ from unify.nn.flops import causal, counted
 from unify.nn.frozen import content_hash, freeze
 from unify.nn.language import Context, LanguageModel
 from unify.nn.pretrained import UNUSABLE, Past, check_cached, layers_of
-from unify.noise import Noise
-from unify.sampling import decode_text
+from unify.paradigm import TextRequest
+from unify.sampling import TextSampler, decode_text
 
 DESCRIBE = "Describe the image."  # asked where a caption is wanted
 
@@ -181,22 +181,11 @@ class PretrainedVLM(LanguageModel):
         return self.special.sub("", text or "")
 
     @torch.no_grad()
-    def generate_text(  # type: ignore[override]  # names its own sampling settings
-        self,
-        images: Tensor | None,
-        prompts: Sequence[Text] | None = None,
-        seed: int | Sequence[int] = 0,
-        max_length: int = 32,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-    ) -> list[str]:
+    def sample_text(self, request: TextRequest, sampler: TextSampler) -> list[str]:
         """Answers to the prompts as they are; penalties in the model's own settings do not act."""
-        if images is None and prompts is None:
-            raise ValueError("generate_text needs images, prompts, or both")
-        rows = len(images) if images is not None else len(prompts or [])
-        asked = [self._plain(text) for text in prompts or [DESCRIBE] * rows]
-        inputs, valid, positions = self._inputs(asked, [] if images is None else [images])
+        questions = [self._plain(text) for text in request.prompts or [DESCRIBE] * len(request)]
+        images = [] if request.images is None else [request.images]
+        inputs, valid, positions = self._inputs(questions, images)
         cache, place = Cache(self.depth), _next(positions, valid)
         inputs["logits_to_keep"] = 1
         first = self._run(self.model, inputs, valid, positions, cache).logits[:, -1]  # [B V]
@@ -209,11 +198,11 @@ class PretrainedVLM(LanguageModel):
             place = place + 1
             return logits.float()
 
-        noise = Noise.for_prompts(seed, prompts or [None] * rows, self.device)
-        uniforms, ends = noise.uniform("text", (max_length,)), self._ends()
-        ids = decode_text(first.float(), advance, uniforms, ends[0], temperature, top_k, top_p)
-        said = [_until(row, ends) for row in ids.tolist()]
-        return [self.tokenizer.decode(row, skip_special_tokens=True) for row in said]
+        uniforms = request.noise(self.device).uniform("text", (sampler.max_length,))
+        ends = self._ends()
+        ids = decode_text(first.float(), advance, uniforms, ends[0], sampler)
+        answers = [_until(row, ends) for row in ids.tolist()]
+        return [self.tokenizer.decode(row, skip_special_tokens=True) for row in answers]
 
     def _ends(self) -> list[int]:
         """Tokens that end an answer."""
