@@ -17,7 +17,6 @@ from unify.assembly.assemble import assemble
 from unify.batch import Batch
 from unify.config import load_recipe
 from unify.config.annotations import locate_class
-from unify.data.source import collate
 from unify.nn.init import initialise
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Paradigm, Term
@@ -59,7 +58,7 @@ class Tiny:
     def batch(self, task: str, rows: int = 3, lengths: dict | None = None) -> Batch:
         source = self.recipe.data.source
         records = [source.record(task, "train", index) for index in range(rows)]
-        return collate(task, records, lengths or self.recipe.data.lengths)
+        return source.task(task).batch(records, lengths or self.recipe.data.lengths)
 
     def terms(self, batch: Batch, step: int = 0) -> dict[str, Term]:
         return self.model.loss(batch, Noise.for_batch(0, step, batch))

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from unify.config.annotations import parameters
+from unify.config.annotations import locate_class, parameters
 from unify.config.completion import Completion
 from unify.config.loading import override
-from unify.config.yaml_tree import COMMAND_LINE, ConfigError, Node, Problem, suggest
-from unify.data.source import TASKS
+from unify.config.yaml_tree import COMMAND_LINE, ConfigError, Node, Problem, reference, suggest
+from unify.data.source import TASKS, Source, Task
 from unify.paradigm import Fitted, NoSampler, Trainable
 from unify.schema.experiment import Recipe
 
@@ -33,7 +33,7 @@ def cross_checks(root: Node, completion: Completion) -> Node:
     if issubclass(model, Trainable):
         _loss_weights(root, model, problems)
         _ranks(root, problems)
-    _tasks(root, model, problems)
+    _tasks(root, model, completion)
     sampling = {
         f"{kind}_sampling": _sampling(root, model, kind, completion) for kind in ("image", "text")
     }
@@ -58,23 +58,40 @@ def _loss_weights(root: Node, model: type, problems: list[Problem]) -> None:
         problems.append(node.problem(f"loss_weights.{name}", message))
 
 
-def _tasks(root: Node, model: type, problems: list[Problem]) -> None:
-    data = root.get("data")
+def _tasks(root: Node, model: type, completion: Completion) -> None:
+    data, problems = root.get("data"), completion.problems
     node = data.get("tasks") if data is not None else None
-    if node is None or not isinstance(node.value, dict):
+    if data is None or node is None or not isinstance(node.value, dict):
         return
-    learns = getattr(model, "tasks", TASKS.keys())
+    try:
+        known = _known_tasks(data.get("source"), completion.trusted)
+    except ValueError as error:
+        problems.append(data.value["source"].problem("data.source", str(error)))
+        return
+    learns = getattr(model, "tasks", known.keys())
     for task, child in node.value.items():
         key = f"data.tasks.{task}"
-        if task not in TASKS:
-            message = f"unknown task{suggest(task, TASKS)}; tasks are {', '.join(TASKS)}"
+        if task not in known:
+            message = f"unknown task{suggest(task, known)}; tasks are {', '.join(known)}"
             problems.append(child.problem(key, message))
-        elif task not in learns:
+        elif not known[task].learned_by(learns):
             message = (
                 f"{model.__name__} does not learn it; it learns {', '.join(sorted(learns))}: "
                 f"say `{task}: null` to leave it out"
             )
             problems.append(child.problem(key, message))
+
+
+def _known_tasks(source: Node | None, trusted: bool) -> dict[str, Task]:
+    """By name: the shipped tasks, and those that the class of the source brings."""
+    says = source.get("class") if source is not None else None
+    if says is None:
+        return TASKS
+    try:
+        cls = locate_class(reference(says), trusted)
+    except (ValueError, TypeError):  # completing the tree has said so
+        return TASKS
+    return cls.known_tasks() if issubclass(cls, Source) else TASKS
 
 
 def _ranks(root: Node, problems: list[Problem]) -> None:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unify.batch import Batch
 from unify.data.sampler import Draw, MicroSteps, permuted
-from unify.data.source import TASKS, TEXT_FIELDS, Source, Split, collate
+from unify.data.source import TASKS, Source, Split
 from unify.data.workers import Loader
 
 
@@ -33,7 +33,8 @@ class Data:
     def _check(self) -> None:
         if not self.tasks:
             raise ValueError("data.tasks is empty; name at least one, e.g. {text_to_image: 64}")
-        served = sorted(self.source.tasks & TASKS.keys())
+        known = self.source.known_tasks()
+        served = sorted(self.source.tasks & known.keys())
         for task, rows in self.tasks.items():
             if task not in served:
                 raise ValueError(
@@ -42,7 +43,7 @@ class Data:
                 )
             if rows < 1:
                 raise ValueError(f"data.tasks.{task} must be at least 1 row per step, not {rows}")
-        fields = {name for task in TASKS for name in TEXT_FIELDS.get(task, ())}
+        fields = {name for task in known.values() for name in task.text_fields}
         for name in self.lengths.keys() - fields:
             raise ValueError(f"data.lengths: no text field {name!r}; there are {sorted(fields)}")
 
@@ -84,7 +85,8 @@ class Data:
 
     def batch(self, task: str, split: Split, indices: Sequence[int]) -> Batch:
         """Records of one split, as evaluation reads them."""
-        return collate(task, [self.source.record(task, split, i) for i in indices], self.lengths)
+        records = [self.source.record(task, split, index) for index in indices]
+        return self.source.task(task).batch(records, self.lengths)
 
     def texts(self, n: int) -> list[str]:
         """Up to `n` texts of the training split, every text field of the tasks: to fit a BPE."""
@@ -103,7 +105,9 @@ class Data:
 
     def fingerprint(self) -> str:
         """12 hex digits: the source's records, the tasks and the text lengths."""
-        content = [self.source.fingerprint(), self.tasks, self.lengths]
+        content: list[Any] = [self.source.fingerprint(), self.tasks, self.lengths]
+        if own := [repr(self.source.task(task)) for task in self.tasks if task not in TASKS]:
+            content.append(own)  # what the columns of a task of the user's own are may change
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -118,7 +122,7 @@ class Draws(Dataset):
         for task in sorted({draw.task for draw in draws}):
             mine = [draw for draw in draws if draw.task == task]
             records = [self.source.record(task, "train", draw.index) for draw in mine]
-            out[task] = collate(task, records, self.lengths)
+            out[task] = self.source.task(task).batch(records, self.lengths)
             out[task].slots = [draw.slot for draw in mine]
         return out
 

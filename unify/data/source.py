@@ -1,7 +1,8 @@
 """Sources of records, and the tasks that they serve.
 
 A `Source` answers `record(task, split, index)` deterministically: the embedded world draws the
-record, tar shards read it. `TASKS` says how the records of a task become a `Batch`.
+record, tar shards read it. A `Task` says which fields of a record become the columns of a `Batch`.
+TASKS are the shipped ones; a source brings others as `own_tasks`.
 
 B rows, H x W pixels.
 """
@@ -9,22 +10,23 @@ B rows, H x W pixels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unify.batch import TEXT_LENGTH, Batch
+from unify.batch import TEXT_LENGTH, Batch, Role, Segment
 
 Split = Literal["train", "validation", "test", "heldout"]
+Lengths = Mapping[str, int]  # tokens per text field; TEXT_LENGTH where a field is not named
 
 
 @dataclass
 class Record:
-    """One sample of one task. `fields` by the task's names (see TASKS): texts and images.
+    """One sample of one task. `fields` by name (see TASKS): texts and images.
 
     Images are uint8 [H W 3]; `meta` holds what scoring needs and no paradigm ever sees. Several
     source images are a list `sources`. Its length is the source's choice and the same in every
@@ -35,27 +37,6 @@ class Record:
     key: str
     fields: dict[str, Any]
     meta: dict[str, Any] = field(default_factory=dict)
-
-
-class Source(ABC):
-    """Records of one or more tasks, addressed by (task, split, index)."""
-
-    @property
-    @abstractmethod
-    def tasks(self) -> frozenset[str]:
-        """Names out of TASKS that this source can serve."""
-
-    @abstractmethod
-    def size(self, task: str, split: Split) -> int:
-        """Number of records of a task in a split."""
-
-    @abstractmethod
-    def record(self, task: str, split: Split, index: int) -> Record:
-        """Record `index`, the same on every call, in every process."""
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """12 hex digits that change whenever a record could."""
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
@@ -69,90 +50,137 @@ def to_uint8(image: Tensor) -> np.ndarray:
     return pixels.permute(1, 2, 0).cpu().numpy()
 
 
-Lengths = Mapping[str, int]  # tokens per text field; TEXT_LENGTH where a field is not named
+@dataclass(frozen=True)
+class Column:
+    """A column of a task: the field of a record that fills it, and what that field holds.
+
+    `text`: a string. `image`: uint8 [H W 3]. `images`: a list of them with None for one that a
+    record lacks; each place of the list becomes a segment of the batch (see `sources`).
+    """
+
+    field: str
+    kind: Literal["text", "image", "images"]
+
+    def segments(self, records: Sequence[Record], role: Role, lengths: Lengths) -> list[Segment]:
+        """The column of B records: one segment, or one for each place of `images`."""
+        if self.kind == "text":
+            length = lengths.get(self.field, TEXT_LENGTH)
+            return [Segment.text(texts(records, self.field), role, length)]
+        if self.kind == "image":
+            return [Segment.image(images(records, self.field), role)]
+        pairs = zip(*sources(records, self.field), strict=True)
+        return [Segment.image(shown, role, present) for shown, present in pairs]
 
 
-def _text_to_image(records: Sequence[Record], lengths: Lengths, task: str) -> Batch:
-    length = lengths.get("prompt", TEXT_LENGTH)
-    return Batch.text_to_image(
-        texts(records, "prompt"), images(records, "image"), keys(records), length, task
+@dataclass(frozen=True)
+class Task:
+    """What a model is given and what it is to produce: the last column is the target.
+
+        Task("inpaint", (Column("source", "image"), Column("image", "image")))
+
+    The order of samples and all noise are keyed by the name. ValueError for a target of `images`.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+
+    def __post_init__(self) -> None:
+        if not self.columns or self.columns[-1].kind == "images":
+            raise ValueError(f"task {self.name}: the last column is its target, a text or an image")
+
+    @property
+    def layout(self) -> tuple[str, ...]:
+        """The kinds of the columns in order: the shape of the task, without its content."""
+        return tuple(column.kind for column in self.columns)
+
+    @property
+    def text_fields(self) -> tuple[str, ...]:
+        """The fields whose length in tokens `data.lengths` may set."""
+        return tuple(column.field for column in self.columns if column.kind == "text")
+
+    def batch(self, records: Sequence[Record], lengths: Lengths | None = None) -> Batch:
+        """Records -> B rows; `lengths` in tokens by text field. ValueError as of `sources`."""
+        *conditions, target = self.columns
+        segments = [s for c in conditions for s in c.segments(records, "condition", lengths or {})]
+        segments += target.segments(records, "target", lengths or {})
+        return Batch(self.name, segments, keys(records))
+
+    def learned_by(self, names: Collection[str]) -> bool:
+        """Whether a model that learns the tasks `names` learns this one.
+
+        A shipped task must be among them. A task of a user's own may also have the layout of one
+        that is: it differs from that in its data alone, of which a model knows nothing.
+        """
+        if self.name in names or self.name in TASKS:
+            return self.name in names
+        return any(TASKS[name].layout == self.layout for name in names if name in TASKS)
+
+
+_PROMPT, _INSTRUCTION = Column("prompt", "text"), Column("instruction", "text")
+_IMAGE, _SOURCE, _SOURCES = (
+    Column("image", "image"),
+    Column("source", "image"),
+    Column("sources", "images"),
+)
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("text_to_image", (_PROMPT, _IMAGE)),
+        Task("caption", (_IMAGE, Column("caption", "text"))),
+        # meta of a record of vqa: kind, the type of question
+        Task("vqa", (_IMAGE, Column("question", "text"), Column("answer", "text"))),
+        Task("edit", (_SOURCES, _INSTRUCTION, _IMAGE)),
+        # what each source shows goes where the instruction says
+        Task("compose", (_SOURCES, _INSTRUCTION, _IMAGE)),
+        Task("depth", (_SOURCE, _IMAGE)),
+        Task("super_resolution", (_SOURCE, _IMAGE)),  # from a smaller source
+        Task("text", (Column("text", "text"),)),
+        Task("image", (_IMAGE,)),
     )
-
-
-def _caption(records: Sequence[Record], lengths: Lengths, task: str) -> Batch:
-    length = lengths.get("caption", TEXT_LENGTH)
-    return Batch.image_to_text(
-        images(records, "image"),
-        texts(records, "caption"),
-        keys(records),
-        lengths=(length, length),
-        task=task,
-    )
-
-
-def _vqa(records: Sequence[Record], lengths: Lengths, task: str) -> Batch:
-    return Batch.image_to_text(
-        images(records, "image"),
-        texts(records, "answer"),
-        keys(records),
-        questions=texts(records, "question"),
-        lengths=(lengths.get("question", TEXT_LENGTH), lengths.get("answer", TEXT_LENGTH)),
-        task=task,
-    )
-
-
-def _edit(records: Sequence[Record], lengths: Lengths, task: str) -> Batch:
-    shown, present = sources(records)
-    return Batch.edit(
-        shown,
-        texts(records, "instruction"),
-        images(records, "image"),
-        keys(records),
-        lengths.get("instruction", TEXT_LENGTH),
-        present,
-        task,
-    )
-
-
-def _image_to_image(records: Sequence[Record], lengths: Lengths, task: str) -> Batch:
-    return Batch.image_to_image(
-        images(records, "source"), images(records, "image"), keys(records), task
-    )
-
-
-def _text(records: Sequence[Record], lengths: Lengths, task: str) -> Batch:
-    return Batch.text(texts(records, "text"), keys(records), lengths.get("text", TEXT_LENGTH), task)
-
-
-def _image(records: Sequence[Record], lengths: Lengths, task: str) -> Batch:
-    return Batch.image(images(records, "image"), keys(records), task)
-
-
-TASKS: dict[str, Callable[[Sequence[Record], Lengths, str], Batch]] = {
-    "text_to_image": _text_to_image,  # fields: prompt, image
-    "caption": _caption,  # image, caption
-    "vqa": _vqa,  # image, question, answer; meta: kind (the question type)
-    "edit": _edit,  # source (or sources), instruction, image
-    "compose": _edit,  # sources (what each shows goes where the instruction says), the rest as edit
-    "depth": _image_to_image,  # source, image
-    "super_resolution": _image_to_image,  # source (smaller), image
-    "text": _text,  # text
-    "image": _image,  # image
-}
-
-TEXT_FIELDS: dict[str, tuple[str, ...]] = {  # whose lengths in tokens `data.lengths` may set
-    "text_to_image": ("prompt",),
-    "caption": ("caption",),
-    "vqa": ("question", "answer"),
-    "edit": ("instruction",),
-    "compose": ("instruction",),
-    "text": ("text",),
 }
 
 
 def collate(task: str, records: Sequence[Record], lengths: Lengths | None = None) -> Batch:
-    """Records of one task -> a `Batch`."""
-    return TASKS[task](records, lengths or {}, task)
+    """Records of a shipped task -> a `Batch`. Of any task: `source.task(name).batch(records)`."""
+    return TASKS[task].batch(records, lengths)
+
+
+class Source(ABC):
+    """Records of one or more tasks, addressed by (task, split, index)."""
+
+    own_tasks: ClassVar[Sequence[Task]] = ()  # tasks that it brings, beside the shipped TASKS
+
+    @property
+    @abstractmethod
+    def tasks(self) -> frozenset[str]:
+        """Names of the tasks that it can serve: of TASKS, or of its own."""
+
+    @abstractmethod
+    def size(self, task: str, split: Split) -> int:
+        """Number of records of a task in a split."""
+
+    @abstractmethod
+    def record(self, task: str, split: Split, index: int) -> Record:
+        """Record `index`, the same on every call, in every process."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """12 hex digits that change whenever a record could."""
+
+    @classmethod
+    def known_tasks(cls) -> dict[str, Task]:
+        """TASKS and its own by name; ValueError for one of its own that takes a shipped name."""
+        for task in cls.own_tasks:
+            if task.name in TASKS:
+                raise ValueError(
+                    f"{cls.__name__}.own_tasks: {task.name!r} is a shipped task; take another name"
+                )
+        return TASKS | {task.name: task for task in cls.own_tasks}
+
+    def task(self, name: str) -> Task:
+        """One of them by name."""
+        return self.known_tasks()[name]
 
 
 def keys(records: Sequence[Record]) -> list[str]:
@@ -168,12 +196,15 @@ def images(records: Sequence[Record], name: str) -> Tensor:
     return torch.stack([to_tensor(record.fields[name]) for record in records])
 
 
-def sources(records: Sequence[Record]) -> tuple[list[Tensor], list[Tensor]]:
+def sources(records: Sequence[Record], name: str = "sources") -> tuple[list[Tensor], list[Tensor]]:
     """The source images by column, [B 3 H W] each, 0 (gray) where a row has none; who has one [B].
 
-    ValueError for a record without any, or with fewer or more columns than the others.
+    A record with a single one may have it as `source`, without a list. ValueError for a record
+    without any, or with fewer or more columns than the others.
     """
-    rows = [record.fields.get("sources") or [record.fields["source"]] for record in records]
+    rows = [
+        record.fields.get(name) or [record.fields[name.removesuffix("s")]] for record in records
+    ]
     shown = [[image for image in row if image is not None] for row in rows]
     for record, row, some in zip(records, rows, shown, strict=True):
         if not some or len(row) != len(rows[0]):

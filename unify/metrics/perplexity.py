@@ -9,7 +9,6 @@ import math
 
 import torch
 
-from unify.data.source import collate
 from unify.distributed.ranks import split_over_ranks
 from unify.metrics.metric import Grid, Metric, Score, Subject, digest
 from unify.noise import Noise
@@ -22,6 +21,7 @@ TEXT_TASKS = frozenset({"text", "caption", "vqa"})
 class Perplexity(Metric):
     """`<task>/perplexity` of every task with a text target that the run trained on.
 
+    A subclass may name other `tasks` whose target is a text.
     A bound, for paradigms whose text term is one, is named so in the passport; a paradigm without
     a likelihood has no row.
     """
@@ -36,7 +36,7 @@ class Perplexity(Metric):
         model = subject.model
         if not isinstance(model, Paradigm) or model.likelihood == "none":
             return [], []
-        scores = [self._task(subject, task) for task in sorted(subject.tasks & TEXT_TASKS)]
+        scores = [self._task(subject, task) for task in sorted(subject.tasks & self.tasks)]
         return scores, []
 
     def _task(self, subject: Subject, task: str) -> Score:
@@ -46,7 +46,7 @@ class Perplexity(Metric):
         def read(rows: range) -> tuple[list[float], list[int], list[str]]:
             records = [subject.source.record(task, "test", row) for row in rows]
             texts = [str(v) for r in records for v in r.fields.values() if isinstance(v, str)]
-            batch = collate(task, records, subject.lengths).to(model.device)
+            batch = subject.source.task(task).batch(records, subject.lengths).to(model.device)
             noise = Noise.for_batch(subject.seed, 0, batch, model.device)
             totals, counts = [], []
             for term in model.loss(batch, noise).values():

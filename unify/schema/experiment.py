@@ -98,7 +98,7 @@ class Recipe:
         if not isinstance(model, Trainable):
             return
         for task in self.data.tasks:
-            if task not in model.tasks:
+            if not self.data.source.task(task).learned_by(model.tasks):
                 raise ValueError(
                     f"data.tasks.{task}: {type(model).__name__} does not learn it"
                     f"{f', because {model.lacks}' if model.lacks else ''}; it learns "
