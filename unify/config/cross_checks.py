@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from unify.config.annotations import locate_class, parameters
+from unify.config.annotations import parameters
 from unify.config.completion import Completion
 from unify.config.loading import override
-from unify.config.yaml_tree import COMMAND_LINE, ConfigError, Node, Problem, reference, suggest
+from unify.config.yaml_tree import COMMAND_LINE, ConfigError, Node, Problem, suggest
 from unify.data.source import TASKS, Source, Task
 from unify.paradigm import Fitted, NoSampler, Trainable
 from unify.schema.experiment import Recipe
@@ -64,7 +64,7 @@ def _tasks(root: Node, model: type, completion: Completion) -> None:
     if data is None or node is None or not isinstance(node.value, dict):
         return
     try:
-        known = _known_tasks(data.get("source"), completion.trusted)
+        known = _known_tasks(completion.classes.get("data.source"))
     except ValueError as error:
         problems.append(data.value["source"].problem("data.source", str(error)))
         return
@@ -82,16 +82,9 @@ def _tasks(root: Node, model: type, completion: Completion) -> None:
             problems.append(child.problem(key, message))
 
 
-def _known_tasks(source: Node | None, trusted: bool) -> dict[str, Task]:
+def _known_tasks(source: type | None) -> dict[str, Task]:
     """By name: the shipped tasks, and those that the class of the source brings."""
-    says = source.get("class") if source is not None else None
-    if says is None:
-        return TASKS
-    try:
-        cls = locate_class(reference(says), trusted)
-    except (ValueError, TypeError):  # completing the tree has said so
-        return TASKS
-    return cls.known_tasks() if issubclass(cls, Source) else TASKS
+    return source.known_tasks() if source is not None and issubclass(source, Source) else TASKS
 
 
 def _ranks(root: Node, problems: list[Problem]) -> None:
