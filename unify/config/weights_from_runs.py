@@ -140,9 +140,8 @@ def _refuse_code(value: Any) -> None:
     if isinstance(value, dict) and "weights" in value:
         weights = value["weights"]
         run = weights["run"] if isinstance(weights, dict) else weights
-        if not os.path.isabs(
-            run
-        ):  # exports hold absolute paths; a relative one could name the folder's code
+        # exports hold absolute paths; a relative one could name code of the folder's own
+        if not os.path.isabs(run):
             raise ValueError(f"its weights come from {run!r}, which is no absolute path")
     for child in value.values() if isinstance(value, dict) else value:
         if isinstance(child, (dict, list)):

@@ -1,4 +1,4 @@
-"""What a cluster YAML may say: the top-level keys are the fields of `Cluster`."""
+"""The keys of a cluster YAML: its top-level keys are the fields of `Cluster`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 
 @dataclass
 class Cluster:
-    """What a job of a cluster asks for; what is empty is left to SLURM's own default."""
+    """Resources of one SLURM job. An empty string or 0 leaves SLURM's own default."""
 
     partition: str = ""
     account: str = ""
     qos: str = ""
     nodes: int = 1
-    ranks: int = 1  # processes on a node: one for each GPU
-    gpus: int = 0  # on a node
+    ranks: int = 1  # processes per node, one for each GPU
+    gpus: int = 0  # per node
     gres: str = ""  # instead of `gpus`, e.g. gpu:h100:4
-    cpus: int = 1  # of a rank: what it computes with, and its loader's workers
-    memory_gib: float = 0.0  # on a node
-    minutes: int = 60  # that a job may take before it is requeued
-    notice: int = 120  # seconds before that, in which a run saves
-    at_once: int = 64  # jobs of an array
-    requeues: int = 100  # of a job, before it is given up
-    setup: list[str] = field(default_factory=list)  # lines of the batch script, before all else
-    environment: dict[str, str] = field(default_factory=dict)
-    container: str = ""  # Python inside one, e.g. apptainer exec --nv image.sif python
+    cpus: int = 1  # per rank, its loader's workers included
+    memory_gib: float = 0.0  # per node
+    minutes: int = 60  # time limit of a job, after which it is requeued
+    notice: int = 120  # seconds before the limit at which a run is signalled to save
+    at_once: int = 64  # most jobs of an array that run at the same time
+    requeues: int = 100  # most requeues of a job, before it is given up
+    setup: list[str] = field(default_factory=list)  # first lines of the batch script
+    environment: dict[str, str] = field(default_factory=dict)  # variables that jobs export
+    container: str = ""  # the command for Python in one: apptainer exec --nv image.sif python
     sbatch: dict[str, str] = field(default_factory=dict)  # any other option of sbatch
-    machine: dict[str, Any] = field(default_factory=dict)  # of the runs' `machine` block
+    machine: dict[str, Any] = field(default_factory=dict)  # keys of the runs' `machine` block
 
     def __post_init__(self) -> None:
         for name in ("nodes", "ranks", "cpus", "minutes"):

@@ -1,4 +1,4 @@
-"""A completed configuration: plain data in which every node has all arguments of its class."""
+"""The type of a completed config: plain data in which each node has all arguments of its class."""
 
 from __future__ import annotations
 

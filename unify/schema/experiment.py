@@ -1,7 +1,6 @@
-"""What an experiment YAML may say: the top-level keys are the fields of `Recipe`.
+"""The keys of an experiment YAML: its top-level keys are the fields of `Recipe`.
 
 Defaults live here and in the constructors of the classes that the YAML names, nowhere else.
-`machine` is outside the run's hash: it says where and how fast, never what.
 """
 
 from __future__ import annotations
@@ -16,64 +15,64 @@ from unify.paradigm import Fitted, Trainable
 
 @dataclass
 class Seeds:
-    """Separate seeds, so that one source of chance can be varied at a time."""
+    """Seeds of three sources of randomness, each of which can be varied alone."""
 
-    init: int = 0
-    data: int = 0
-    noise: int = 0
+    init: int = 0  # initial weights
+    data: int = 0  # the order of samples
+    noise: int = 0  # all that is drawn in losses
 
 
 @dataclass
 class Optimizer:
-    """AdamW with linear warm-up and cosine decay (arXiv:1711.05101)."""
+    """AdamW (arXiv:1711.05101) with linear warm-up and cosine decay of the learning rate."""
 
-    lr: float = 1e-3
+    lr: float = 1e-3  # at the end of the warm-up, the highest
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     weight_decay: float = 0.01  # on matrices only; never on norms, biases and embeddings
     warmup: int = 50  # steps
-    final_lr: float = 0.0  # share of lr that the cosine ends at
-    clip: float = 1.0  # norm of the whole gradient
+    final_lr: float = 0.0  # share of lr at which the cosine ends
+    clip: float = 1.0  # largest norm of the whole gradient
     lr_ratio: dict[str, float] = field(default_factory=dict)  # parameter prefix -> share of lr
 
 
 @dataclass
 class Logging:
-    """How often things are written, in optimizer steps; 0 means never (checkpoints: at the end)."""
+    """Intervals in optimizer steps; 0 means never, and for checkpoints only at the end."""
 
     metrics_every: int = 20
     samples_every: int = 0
-    gradients_every: int = 0  # cosines between the losses' gradients, block by block
+    gradients_every: int = 0  # cosines between the gradients of the losses, block by block
     checkpoint_every: int = 0
-    keep_checkpoints: int = 2  # the newest
-    validation_rows: int = 0  # of each task, at every checkpoint; the best of all is kept as well
+    keep_checkpoints: int = 2  # this many of the newest
+    validation_rows: int = 0  # of each task, at every checkpoint; the best checkpoint is kept too
 
 
 @dataclass
 class Machine:
-    """Where and how fast, never what: outside the run's hash."""
+    """Where a run is computed and how fast: not what is trained, and so outside the run's hash."""
 
     devices: int = 1  # ranks on a node; under torchrun or srun, as many as they start
     nodes: int = 1
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto"  # of several ranks (training/strategies.py)
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"  # for several ranks: training/strategies.py
     accelerator: str = "auto"
     timeout: float = 1800.0  # seconds that a rank waits for the others before it gives up
     recompute: bool = False  # activations, in the backward pass: less memory, more time
-    save_beside: bool = True  # checkpoints, from a copy on the host, while training goes on
-    compile: bool = False  # every block, by torch.compile
+    save_beside: bool = True  # write checkpoints from a copy on the host while training goes on
+    compile: bool = False  # torch.compile every block
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     threads: int = 0  # CPU threads of torch; 0 leaves torch's own choice
     workers: int = 0  # loader processes
-    micro_batch: int = 0  # most rows of one micro-step on one device; 0: the whole share at once
+    micro_batch: int = 0  # most rows of a micro-step on a device; 0: the device's share at once
     attention: Literal["auto", "sdpa", "flex", "xformers"] = "auto"
     tracker: str = ""  # an MLflow URI; empty: sqlite in the runs folder; "none": journal only
     runs: str = "runs"  # folder of run folders
-    reuse: bool = True  # whether a run trained alike, of another study or arm, is trained no more
+    reuse: bool = True  # take an equal run of another study or arm instead of training again
 
 
 @dataclass
 class Recipe:
-    """One run: what is trained, on what, how long, and how it is scored."""
+    """One run: its model, data, length, and scoring."""
 
     model: Trainable | Fitted
     data: Data
@@ -85,15 +84,15 @@ class Recipe:
     ema: float = 0.999  # decay of the weights' average that is sampled and exported; 0: none
     seeds: Seeds = field(default_factory=Seeds)
     replicate: int | None = None  # the study's seed, by which arms are paired; None: seeds.init
-    image_sampling: dict[str, Any] = field(default_factory=dict)
-    text_sampling: dict[str, Any] = field(default_factory=dict)
+    image_sampling: dict[str, Any] = field(default_factory=dict)  # arguments of generate_image
+    text_sampling: dict[str, Any] = field(default_factory=dict)  # arguments of generate_text
     evaluation: list[Metric] = field(default_factory=list)
     logging: Logging = field(default_factory=Logging)
     machine: Machine = field(default_factory=Machine)
     tiny: dict[str, Any] = field(default_factory=dict)  # what `--tiny` and contract tests merge
 
     def __post_init__(self) -> None:
-        """ValueError for a task that the model's class learns, but not with the parts it has."""
+        """Raise ValueError for a task that the model's class learns, but not with its parts."""
         model = self.model
         if not isinstance(model, Trainable):
             return

@@ -1,4 +1,4 @@
-"""Micro-steps of an optimizer step: how the rows of a step are cut."""
+"""Micro-steps: an optimizer step's rows, cut into parts whose gradients are accumulated."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from unify.schema.experiment import Machine
 
 
 def accumulation(tasks: dict[str, int], machine: Machine, group: int = 1) -> int:
-    """Micro-steps per optimizer step so that one holds at most `micro_batch` rows per device.
+    """The least number of micro-steps that hold at most `micro_batch` rows per device each.
 
-    Groups of `group` rows whose losses depend on each other are never split (`Trainable.group`).
+    Every task's rows divide evenly over micro-steps and devices, so that the mean of the
+    micro-steps' gradients is the gradient of the step.
+
+    Args:
+        tasks: rows of each task in one optimizer step, over all devices.
+        group: rows whose losses depend on each other, never split (`Trainable.group`).
+
+    Raises ValueError if no number of micro-steps does.
     """
     devices = machine.devices * machine.nodes
     whole = devices * group

@@ -1,27 +1,27 @@
-"""What a study YAML may say: the top-level keys are the fields of `Study`."""
+"""The keys of a study YAML: its top-level keys are the fields of `Study`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-QUANTITIES = ("steps", "samples", "tokens", "flops")  # that a budget may be of
+QUANTITIES = ("steps", "samples", "tokens", "flops")  # in which a budget may be given
 
 
 @dataclass
 class Budget:
-    """What every arm may spend: one of these. Steps follow from it (unify/costs/step_cost.py).
-
-    `task`: what is spent on this task counts, and nothing else: equal samples of a task, or equal
-    FLOPs of generation, whatever else an arm learns. `charge`: what FLOPs are spent on besides
-    training the arm itself: `encoding` by its frozen tokenizers, and the runs `needed` before it.
-    """
+    """The amount that every arm may spend, in one quantity. An arm's steps are solved from it
+    (costs/step_cost.py)."""
 
     steps: int = 0
     samples: float = 0
     tokens: float = 0
     flops: float = 0
+    # only what is spent on this task counts: equal samples of a task, or equal FLOPs of
+    # generation, whatever else an arm learns
     task: str = ""
+    # FLOPs that count besides training the arm itself: encoding by its frozen tokenizers, and
+    # training the runs needed before it
     charge: list[Literal["encoding", "needed"]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -45,15 +45,13 @@ class Budget:
 
 @dataclass
 class Width:
-    """Solved so that an arm trains as many parameters as another arm, or as a number says.
+    """A width solved so that an arm trains as many parameters as another arm, or as a number
+    (study/width_matching.py)."""
 
-    How: study/width_matching.py.
-    """
-
-    like: str = ""  # arm
-    parameters: float = 0
-    key: str = "model.trunk.dim"
-    multiple: int = 16  # of which the width is one
+    like: str = ""  # the other arm
+    parameters: float = 0  # or the number
+    key: str = "model.trunk.dim"  # the width that is solved for
+    multiple: int = 16  # the width is a multiple of it
 
     def __post_init__(self) -> None:
         if bool(self.like) == bool(self.parameters):
@@ -62,48 +60,52 @@ class Width:
 
 @dataclass
 class Tune:
-    """Equal tuning (study/tuning.py): the same trials for every arm, scored on validation."""
+    """Equal tuning: the same number of trials for every arm, scored on validation data
+    (study/tuning.py)."""
 
     metric: str
     # dotted key -> a list to choose from, {low, high, log}, or {factor} around the arm's own
     space: dict[str, Any]
-    trials: int = 8  # of each arm; the first is the arm as it is
-    share: float = 1.0  # of the arm's steps, for each trial
+    trials: int = 8  # per arm; the first is the arm's own values
+    share: float = 1.0  # share of the arm's steps that each trial trains
     lower: bool = False  # whether a lower score is better
-    seed: int = 1000  # of every trial; none of the study's
-    defaults: bool = False  # whether each arm is trained as it is, too
-    set: dict[str, Any] = field(default_factory=dict)  # dotted key -> value, of every trial
+    seed: int = 1000  # of every trial; must not be one of the study's seeds
+    defaults: bool = False  # whether each arm is trained with its own values, too
+    set: dict[str, Any] = field(default_factory=dict)  # dotted key -> value, in every trial
 
     def __post_init__(self) -> None:
         if self.trials < 2 or not self.space:
             raise ValueError("tune: needs two trials at least, the first being the arm as it is")
         if not 0 < self.share <= 1:
             raise ValueError(f"tune.share is {self.share}: it must be above 0, and at most 1")
-        for key, said in self.space.items():
-            if not self._is_space(said):
+        for key, choices in self.space.items():
+            if not self._is_space(choices):
                 raise ValueError(
-                    f"tune.space.{key} is {said}: give a list to choose from, {{low, high}} with "
-                    "low < high (and 0 < low with `log: true`), or {factor} above 1"
+                    f"tune.space.{key} is {choices}: give a list to choose from, {{low, high}} "
+                    "with low < high (and 0 < low with `log: true`), or {factor} above 1"
                 )
 
     @staticmethod
-    def _is_space(said: Any) -> bool:
-        if not isinstance(said, dict):
-            return isinstance(said, list) and bool(said)
-        if not all(isinstance(value, (int, float)) for value in said.values()):
+    def _is_space(choices: Any) -> bool:
+        if not isinstance(choices, dict):
+            return isinstance(choices, list) and bool(choices)
+        if not all(isinstance(value, (int, float)) for value in choices.values()):
             return False
-        if set(said) == {"factor"}:
-            return said["factor"] > 1
-        ends = {"low", "high"} <= set(said) <= {"low", "high", "log"}
-        return ends and said["low"] < said["high"] and (said["low"] > 0 or not said.get("log"))
+        if set(choices) == {"factor"}:
+            return choices["factor"] > 1
+        if not {"low", "high"} <= set(choices) <= {"low", "high", "log"}:
+            return False
+        low, high = choices["low"], choices["high"]
+        return low < high and (low > 0 or not choices.get("log"))
 
 
 @dataclass
 class Claim:
-    """A finding to be tried, written down before the run: `higher` scores more than `lower`."""
+    """A published finding that the study tests, written down before the run: the arm `higher`
+    scores more than the arm `lower`."""
 
     paper: str  # with its identifier and table
-    says: str
+    says: str  # the finding in words
     metric: str
     higher: str  # arm
     lower: str  # arm
@@ -111,40 +113,39 @@ class Claim:
 
 @dataclass
 class Control:
-    """What must come out, or the study could not tell arms apart: `arm` is the `same` as `than`
-    (its experiment under other seeds), or known to be `worse`; in `metric`, or, if that is empty,
-    in every primary outcome."""
+    """A comparison whose outcome is known, by which a study shows that it can tell arms apart."""
 
     arm: str
+    # same: `arm` is the experiment of `than` under other seeds; worse: known to be worse than it
     expect: Literal["same", "worse"]
     than: str
-    metric: str = ""
+    metric: str = ""  # empty: every primary outcome
 
 
 @dataclass
 class Study:
     """Arms to be trained, evaluated and reported together.
 
-    A seed of the study is added to the three that an arm says for itself (0 if it says none).
+    Each seed of the study is added to the arm's own three (`Seeds`), which are 0 by default.
     """
 
     name: str
     arms: dict[str, Any]  # arm -> experiment file, or {base: file, key: value ...}
     seeds: list[int] = field(default_factory=lambda: [0])
     title: str = ""
-    question: str = ""  # what the study is to answer
+    question: str = ""  # the question that the study answers
     set: dict[str, Any] = field(default_factory=dict)  # merged into every arm
-    # dotted key -> values, all combinations; or a list of points: of each arm one for each
+    # dotted key -> values, all combinations; or a list of points. Each point makes an arm of each
     grid: dict[str, list[Any]] | list[dict[str, Any]] = field(default_factory=dict)
     primary: list[str] = field(default_factory=list)  # metric names fixed before the run
-    widths: dict[str, Width] = field(default_factory=dict)  # arm -> what its width follows from
-    budget: Budget | None = None  # of every arm; None: each has the steps that it says
+    widths: dict[str, Width] = field(default_factory=dict)  # by arm
+    budget: Budget | None = None  # of every arm; None: each trains its own `steps`
     # arm -> a budget of its own; a grid over `budget.flops` makes them
     budgets: dict[str, Budget] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)  # each gets a verdict in the report
-    tune: Tune | None = None  # of every arm before it is trained; None: as it is
-    controls: list[Control] = field(default_factory=list)  # arms that are compared with no other
-    baseline: str = ""  # the arm that all others are compared with; empty: every pair is
+    tune: Tune | None = None  # of every arm before it is trained; None: no tuning
+    controls: list[Control] = field(default_factory=list)  # their arms are in no other comparison
+    baseline: str = ""  # the arm that all others are compared with; empty: all pairs are compared
 
     def __post_init__(self) -> None:
         if not self.arms:
@@ -161,4 +162,5 @@ class Study:
                 raise ValueError(f"widths.{arm} is solved for {width.key}: it is not tuned as well")
 
     def budget_of(self, arm: str) -> Budget | None:
+        """The arm's own budget, else that of every arm."""
         return self.budgets.get(arm, self.budget)

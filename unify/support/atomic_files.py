@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: temporary file beside the target, fsync, rename."""
+"""Files written whole or not at all: a temporary file beside the target, fsync, rename."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ def flush_to_disk(path: Path) -> None:
 
 
 FULL = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
-FULL_TORCH = "inline_container"  # all that torch.save says of it
+FULL_TORCH = "inline_container"  # the source file that torch.save's message names, and no reason
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether it comes of a full disk: libraries pass on the words alone."""
+    """Whether a full disk caused an error. By its message: libraries drop the errno."""
     return any(words in str(error) for words in (*FULL, FULL_TORCH))
 
 
 def sha256(path: Path) -> str:
+    """Hex digits of a file's SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
-"""Where and with what a run was made: code, versions, hardware, command; never a secret.
+"""A record of what a run was made with: code, versions, hardware, command; never a secret.
 
-Environment variables are recorded by an allow-list, and everything recorded passes `redact`.
+Only the environment variables of a list are recorded, and everything recorded passes `redact`.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def environment() -> dict[str, Any]:
 
 
 def git_state(code: Path = PACKAGE) -> dict[str, Any] | None:
-    """Commit, whether anything differs from it, and files unknown to git; None outside git."""
+    """The commit, whether files differ from it, and untracked files; None outside git."""
     # An installed package may lie inside some other repository, whose commit says nothing about it.
     if _git(code, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
@@ -116,13 +116,13 @@ def git_diff(code: Path = PACKAGE) -> str:
 
 
 def is_secret(variable: str) -> bool:
-    """Whether it is named like what holds a secret."""
+    """Whether the name of an environment variable is one that secrets have."""
     directory = variable in ("PWD", "OLDPWD")
     return not directory and bool(_SECRET_NAME.search(variable))
 
 
 def redact(text: str) -> str:
-    """Without what looks like a secret, and without the value of any variable named like one."""
+    """The text with `***` for what looks like a secret and for the value of a secret variable."""
     secrets = (v for n, v in os.environ.items() if is_secret(n) and len(v) >= 6)
     for value in sorted(secrets, key=len, reverse=True):
         text = text.replace(value, "***")
@@ -148,8 +148,8 @@ def redact_command(arguments: Sequence[str]) -> list[str]:
 
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
+    name = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
+    return name[1] if name else platform.processor() or platform.machine()
 
 
 def _accelerators() -> list[dict[str, Any]]:
@@ -160,13 +160,13 @@ def _accelerators() -> list[dict[str, Any]]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -9,10 +9,15 @@ import os
 import sys
 from types import ModuleType
 
-FROM_FILE = "unify_file_"  # what modules of such files are called, and a hash of the path
+FROM_FILE = "unify_file_"  # begins the name of such a module; a hash of its path follows
 
 
 def module_of_file(path: str, trusted: bool) -> ModuleType:
+    """The module of a Python file, run at most once in a process.
+
+    Raises ValueError for a file that is missing, fails, or was not loaded before and is not
+    `trusted`.
+    """
     name = FROM_FILE + hashlib.sha256(path.encode()).hexdigest()[:12]
     if name in sys.modules:
         return sys.modules[name]
@@ -37,11 +42,11 @@ def module_of_file(path: str, trusted: bool) -> ModuleType:
 
 
 def loaded_files() -> list[str]:
-    """The Python files that classes have come from."""
+    """Paths of the Python files that were loaded in this process."""
     modules = [m for name, m in sys.modules.items() if name.startswith(FROM_FILE)]
     return [str(module.__file__) for module in modules]
 
 
 def load_file(path: str) -> None:
-    """One of them, in another process of ours."""
+    """Load a file that a parent process trusted and loaded (`loaded_files`)."""
     module_of_file(path, trusted=True)
