@@ -1,11 +1,12 @@
 """A newcomer's classes and YAML for the tests of the configuration; `BUILT` logs constructions."""
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from unify.config import ConfigError, load_recipe, locate_class
+from unify.config import ConfigError, check_file, load_recipe, locate_class
 
 PARTS = """
 from abc import ABC, abstractmethod
@@ -163,3 +164,33 @@ def message(path: Path, overrides: tuple[str, ...] = ()) -> str:
     with pytest.raises(ConfigError) as caught:
         load_recipe(path, overrides)
     return str(caught.value)
+
+
+CODEC = """\
+model: {class: ./parts.py:Codec, channels: "${data.source.size}"}
+data: {source: {class: ./parts.py:World, size: 6}, tasks: {image: 4}}
+loss_weights: {error: 1}
+tiny: {model: {channels: 2}}
+"""
+
+
+def needing(folder: Path, weights: str) -> Path:
+    write(folder, "codec.yaml", CODEC)
+    text = GOOD.replace("codec: {class: ./parts.py:Codec}", f"codec: {{weights: {weights}}}")
+    return write(folder, "needs.yaml", text)
+
+
+def refused(path, good, case, reader, record_property):
+    old, new, key, remedy = case
+    path.write_text(good)
+    reader(path)
+    assert check_file(path) == []
+    path.write_text(good.replace(old, new, 1))
+    start = time.monotonic()
+    with pytest.raises(ConfigError) as caught:
+        reader(path)
+    record_property("seconds", time.monotonic() - start)
+    assert [str(problem) for problem in check_file(path)] == str(caught.value).splitlines()
+    lines = [line for line in str(caught.value).splitlines() if f": {key}" in line]
+    assert any(remedy in line and line.startswith(str(path)) for line in lines), caught.value
+    assert built(path.parent) == []
