@@ -67,8 +67,8 @@ def _class_of_unify(name: str) -> type:
             module = importlib.import_module(full)
         except Exception as error:
             if isinstance(error, ModuleNotFoundError) and error.name == full:
-                known = [m.name for m in pkgutil.iter_modules(getattr(module, "__path__", []))]
-                hint = suggest(step, known) or f"; {module.__name__} has {', '.join(known)}"
+                modules = [m.name for m in pkgutil.iter_modules(getattr(module, "__path__", []))]
+                hint = suggest(step, modules) or f"; {module.__name__} has {', '.join(modules)}"
                 raise ValueError(f"there is no module {full!r}{hint}") from None
             reason = f"{type(error).__name__}: {error}"
             raise ValueError(
@@ -82,8 +82,8 @@ def _class_of(module: ModuleType, name: str) -> type:
     if isinstance(cls, type):
         return cls
     own = [k for k, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
-    known = [k for k in own if isinstance(vars(module)[k], type) and not k.startswith("_")]
-    hint = suggest(name, known) or f"; it has {', '.join(known) or 'none'}"
+    classes = [k for k in own if isinstance(vars(module)[k], type) and not k.startswith("_")]
+    hint = suggest(name, classes) or f"; it has {', '.join(classes) or 'none'}"
     raise ValueError(f"{Path(module.__file__ or module.__name__).name} has no class {name!r}{hint}")
 
 
@@ -193,8 +193,8 @@ def shape(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 def contracts(hint: Any) -> tuple[type, ...]:
     """The classes and dataclasses that a hint admits as built parts."""
-    known = (*PLAIN, *LISTS, *MAPPINGS, Any)
-    return tuple(o for o in options(hint) if inspect.isclass(o) and shape(o)[0] not in known)
+    plain = (*PLAIN, *LISTS, *MAPPINGS, Any)
+    return tuple(o for o in options(hint) if inspect.isclass(o) and shape(o)[0] not in plain)
 
 
 def describe(hint: Any) -> str:

@@ -64,13 +64,13 @@ class Completion:
 
     def top(self, root: Node, partial: bool = False) -> Node:
         """The top level; `partial`: keys without a default may be missing."""
-        known = parameters(self.schema)
-        overlays = {k: v for k, v in root.value.items() if k in OVERLAYS and k in known}
+        accepted = parameters(self.schema)
+        overlays = {k: v for k, v in root.value.items() if k in OVERLAYS and k in accepted}
         for key, node in overlays.items():
             if not isinstance(node.value, dict):
                 self.problems.append(node.problem(key, f"expected a mapping, not {node.plain()!r}"))
         rest = replace(root, value={k: v for k, v in root.value.items() if k not in overlays})
-        wanted = {k: p for k, p in known.items() if k not in overlays}
+        wanted = {k: p for k, p in accepted.items() if k not in overlays}
         if partial:
             optional = {k for k, p in wanted.items() if p.default is not REQUIRED}
             wanted = {k: p for k, p in wanted.items() if k in rest.value or k in optional}
@@ -89,8 +89,8 @@ class Completion:
 
         They reach what the files say, and the defaults of the top level.
         """
-        known = parameters(self.schema).items()
-        defaults = {k: p.default for k, p in known if p.default not in (REQUIRED, UNWRITTEN)}
+        accepted = parameters(self.schema).items()
+        defaults = {k: p.default for k, p in accepted if p.default not in (REQUIRED, UNWRITTEN)}
         context = with_defaults(root.map_leaves(with_absolute_paths).plain(), defaults)
         return resolve(root, context, self.problems, lambda leaf, v, _: leaf.like(v), chooses_part)
 
@@ -111,16 +111,21 @@ class Completion:
         return inner.top(needed, partial=True).get("model")
 
     def arguments(
-        self, node: Node, given: dict[str, Node], known: dict[str, Parameter], taker: str, key: str
+        self,
+        node: Node,
+        given: dict[str, Node],
+        accepted: dict[str, Parameter],
+        taker: str,
+        key: str,
     ) -> dict[str, Node]:
-        """`given` checked against `known`, and completed from its defaults."""
+        """`given` checked against `accepted`, and completed from its defaults."""
         for name, child in given.items():
-            if name not in known:
-                takes = ", ".join(known) or "nothing"
-                message = f"unknown key{suggest(name, known)}; {taker} takes {takes}"
+            if name not in accepted:
+                takes = ", ".join(accepted) or "nothing"
+                message = f"unknown key{suggest(name, accepted)}; {taker} takes {takes}"
                 self.problems.append(child.problem(join(key, name), message))
         done = {}
-        for name, (hint, default) in known.items():
+        for name, (hint, default) in accepted.items():
             where = join(key, name)
             if name in given and given[name].value is None and default is None:
                 done[name] = given[name]
@@ -215,11 +220,11 @@ class Completion:
             return node
         self.classes[key] = cls
         try:
-            known = parameters(cls)
+            accepted = parameters(cls)
         except ValueError as error:
             self.problems.append(node.problem(key, str(error)))
             return node
-        done = self.arguments(node, given, known, cls.__name__, key)
+        done = self.arguments(node, given, accepted, cls.__name__, key)
         if not (implied and dataclasses.is_dataclass(cls)):
             done = {"class": says.like(absolute_class(says)), **done}
         if weights is not None:
@@ -263,7 +268,7 @@ class Completion:
 def fits(node: Node, hint: Any) -> bool:
     """Whether a member of a union may be what a value is meant for.
 
-    Of a part, and of a reference, that is not known before it is completed: they fit.
+    Of a part, and of a reference, that is not accepted before it is completed: they fit.
     """
     value, (origin, inner) = node.value, shape(hint)
     if value is BROKEN or is_reference(node):

@@ -62,9 +62,9 @@ def _build_part(
     cls: Any = locate_class(node["class"], trusted=False) if "class" in node else expected[0]
     if not issubclass(cls, expected):
         raise ValueError(f"{node['class']} is not a {names(expected)}; complete the config first")
-    known = parameters(cls)
+    accepted = parameters(cls)
     arguments = {
-        key: build(child, load_weights, known[key].hint, construct)
+        key: build(child, load_weights, accepted[key].hint, construct)
         for key, child in node.items()
         if key not in ("class", "weights")
     }

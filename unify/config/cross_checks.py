@@ -134,9 +134,9 @@ def _sampling(root: Node, model: type, kind: str, completion: Completion) -> Nod
 
 def _settings(node: Node, model: type, kind: str, completion: Completion, key: str = "") -> Node:
     """Settings of `generate_image` or `generate_text`: the fields of the model's sampler."""
-    known = parameters(getattr(model, f"{kind}_sampler", NoSampler))
+    accepted = parameters(getattr(model, f"{kind}_sampler", NoSampler))
     taker = f"{model.__name__}.generate_{kind}"
-    return replace(node, value=completion.arguments(node, node.value, known, taker, key))
+    return replace(node, value=completion.arguments(node, node.value, accepted, taker, key))
 
 
 def sampling_words(words: Sequence[str], model: type, kind: str) -> dict[str, Any]:

@@ -113,14 +113,14 @@ def resolve(
     return root.map_leaves(visit)
 
 
-def with_defaults(said: Any, defaults: Any) -> Any:
-    """Plain data as said, and `defaults` for keys that are not said.
+def with_defaults(given: Any, defaults: Any) -> Any:
+    """Plain data as given, and `defaults` for keys that are not.
 
     Classes and weights are those of the defaults, whose paths are absolute.
     """
-    if not isinstance(said, dict) or not isinstance(defaults, dict):
-        return said
-    both = {key: with_defaults(value, defaults.get(key)) for key, value in said.items()}
+    if not isinstance(given, dict) or not isinstance(defaults, dict):
+        return given
+    both = {key: with_defaults(value, defaults.get(key)) for key, value in given.items()}
     placed = {key: defaults[key] for key in ("class", "weights") if key in defaults}
     return {**defaults, **both, **placed}
 
