@@ -32,7 +32,7 @@ def test_two_files_of_one_name_are_two_modules(tmp_path):
 def test_a_file_that_failed_may_be_corrected_and_loaded(tmp_path):
     path = tmp_path / "parts.py"
     path.write_text("1 / 0")
-    with pytest.raises(ValueError, match="failed with ZeroDivisionError.*correct the file"):
+    with pytest.raises(ValueError, match=r"failed with ZeroDivisionError.*correct the file"):
         module_of_file(str(path), trusted=True)
     assert str(path) not in loaded_files()
     path.write_text("DONE = True  # and longer than before")

@@ -118,7 +118,10 @@ class Completion:
         taker: str,
         key: str,
     ) -> dict[str, Node]:
-        """`given` checked against `accepted`, and completed from its defaults."""
+        """The arguments `given` at a node, checked against those `accepted` and completed from them.
+
+        `taker` is the name of what accepts them, for messages.
+        """
         for name, child in given.items():
             if name not in accepted:
                 takes = ", ".join(accepted) or "nothing"
@@ -145,13 +148,13 @@ class Completion:
             return node
         if is_reference(node):
             return Reference(node.value, node.file, node.line, hint)
-        choices, parts = options(hint), contracts(hint)
+        choices, parts = list(options(hint)), contracts(hint)
         if isinstance(node.value, dict) and parts:
             names_part = any(word in node.value for word in RESERVED)
             if names_part or len(parts) == len([c for c in choices if c is not NoneType]):
                 return self.part(node, parts, key)
         # the type itself before one that it converts to: 1 is an int where float | int is expected
-        choices = sorted(choices, key=lambda choice: type(node.value) is not choice)
+        choices.sort(key=lambda choice: type(node.value) is not choice)
         if len(choices) > 1:
             choices = [choice for choice in choices if fits(node, choice)]
         if choices:
@@ -266,9 +269,9 @@ class Completion:
 
 
 def fits(node: Node, hint: Any) -> bool:
-    """Whether a member of a union may be what a value is meant for.
+    """True if a value has the form of `hint`, a member of a union, down to the items of lists.
 
-    Of a part, and of a reference, that is not accepted before it is completed: they fit.
+    Parts and references are not looked into: they fit.
     """
     value, (origin, inner) = node.value, shape(hint)
     if value is BROKEN or is_reference(node):

@@ -41,7 +41,7 @@ class Tree:
 
 
 def _replaces(below: Node, above: Node) -> bool:
-    """Whether `above` has another class or other weights, so that nothing of `below` applies."""
+    """True if `above` has another class or other weights, so that nothing of `below` applies."""
     old, new = (
         (absolute_class(node.value["class"]) if "class" in node.value else None, _weights(node))
         for node in (below, above)

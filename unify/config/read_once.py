@@ -27,7 +27,7 @@ YOUNG = 100_000_000  # nanoseconds
 
 
 def stamp(path: str) -> tuple[int, ...] | None:
-    """What differs once a file has been written again; None where there is no file.
+    """A value that changes when a file is written again; None where there is no file.
 
     A file system's clock ticks in milliseconds: a file written twice within a tick may keep its
     time and size. So the stamp of a file that was written just now equals no other stamp.

@@ -50,7 +50,7 @@ class Logging:
 
 @dataclass
 class Machine:
-    """Where a run is computed and how fast: not what is trained, and so outside the run's hash."""
+    """Hardware and speed of a run: outside its hash, since they do not choose what is trained."""
 
     devices: int = 1  # ranks on a node; under torchrun or srun, as many as they start
     nodes: int = 1

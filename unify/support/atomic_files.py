@@ -37,7 +37,7 @@ FULL_TORCH = "inline_container"  # the source file that torch.save's message nam
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether a full disk caused an error. By its message: libraries drop the errno."""
+    """True if a full disk caused an error, by its message: libraries drop the errno."""
     return any(words in str(error) for words in (*FULL, FULL_TORCH))
 
 

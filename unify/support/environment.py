@@ -116,7 +116,7 @@ def git_diff(code: Path = PACKAGE) -> str:
 
 
 def is_secret(variable: str) -> bool:
-    """Whether the name of an environment variable is one that secrets have."""
+    """True for an environment variable whose name is one that secrets have."""
     directory = variable in ("PWD", "OLDPWD")
     return not directory and bool(_SECRET_NAME.search(variable))
 
