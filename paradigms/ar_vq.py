@@ -77,18 +77,20 @@ class ArVQ(PrefixParadigm):
         self.to_logits = Linear(trunk.dim, self.vocab_size, bias=False)
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
-        """Next-token loss on the target column; conditions are only read."""
+        """Next-token loss on the target, which is the last column; conditions are only read."""
         sequence = TokenSequence(self.trunk.axes)
         texts = iter(self.drop_conditions(batch, noise))
-        for segment in batch.segments:
-            if segment.kind == "text":
-                where, ids, valid = self.add_text(sequence, next(texts), segment.length)
-            else:
-                ids = self.image_ids(segment.images)  # [B n]
-                valid = segment.present[:, None].expand_as(ids)
-                where = sequence.add(self.embed(ids), valid)
-        hidden = sequence.run(self.trunk)[:, where]  # of the last column, which is the target
-        return self._terms(self.to_logits(hidden[:, :-1]), ids, valid, segment.kind)
+        columns = [
+            self.add_text(sequence, next(texts), segment.length)
+            if segment.kind == "text"
+            else self.add_image(sequence, segment.images, segment.present)
+            for segment in batch.segments
+        ]
+        where, ids, valid = columns[-1]
+        # the vocabulary is large beside the trunk's width: the head runs on the target alone
+        hidden = sequence.run(self.trunk)[:, where]  # [B n D]
+        kind = batch.segments[-1].kind
+        return self._terms(self.to_logits(hidden[:, :-1]), ids, valid, kind)
 
     def _terms(self, logits: Tensor, ids: Tensor, valid: Tensor, kind: str) -> Terms:
         """logits [B n-1 V] predict ids[:, 1:]; grammar tokens carry no loss."""
@@ -110,9 +112,13 @@ class ArVQ(PrefixParadigm):
 
     def add_image(
         self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
-    ) -> None:
+    ) -> tuple[slice, Tensor, Tensor]:
+        """Append images; returns where they lie, ids [B n] and valid [B n], as `add_text`."""
         ids = self.image_ids(images)
-        sequence.add(self.embed(ids), None if present is None else present[:, None].expand_as(ids))
+        valid = torch.ones_like(ids, dtype=torch.bool)
+        if present is not None:
+            valid = present[:, None].expand_as(ids)
+        return sequence.add(self.embed(ids), valid), ids, valid
 
     def text_logits(self, hidden: Tensor) -> Tensor:
         return self.to_logits(hidden)[..., : self.text.vocab_size]

@@ -97,16 +97,19 @@ class Transfusion(PrefixParadigm):
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Both losses from one pass over the row's columns."""
-        sequence, noised = TokenSequence(self.trunk.axes), []
+        sequence = TokenSequence(self.trunk.axes)
+        read: list[tuple[slice, Tensor, Tensor]] = []  # text columns: place, ids, valid
+        noised: list[_Noised] = []
         texts = iter(self.drop_conditions(batch, noise))
         for place, segment in enumerate(batch.segments):
             if segment.kind == "text":
-                where, ids, valid = self.add_text(sequence, next(texts), segment.length)
+                read.append(self.add_text(sequence, next(texts), segment.length))
             else:
                 noised += self._add_column(sequence, batch, place, noise)
-        hidden = sequence.run(self.trunk)
+        hidden = sequence.run(self.trunk)  # [B S D]
         terms: Terms = {}
-        if segment.kind == "text":  # the last column is the target
+        if batch.segments[-1].kind == "text":  # the last column is the target
+            where, ids, valid = read[-1]
             terms["text_ce"] = self.text_term(self.text_logits(hidden[:, where]), ids, valid)
         if noised:
             terms["image_flow"] = self._flow_term(hidden, noised)

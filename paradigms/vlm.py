@@ -66,12 +66,14 @@ class VLM(PrefixParadigm, LanguageModel):
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Next-token loss on the target, which is the last column; nothing is random."""
         sequence = TokenSequence(self.trunk.axes)
-        for segment in batch.segments:
-            if segment.kind == "text":
-                where, ids, valid = self.add_text(sequence, segment.texts, segment.length)
+        *conditions, answer = batch.segments
+        for column in conditions:
+            if column.kind == "text":
+                self.add_text(sequence, column.texts, column.length)
             else:
-                self.add_image(sequence, segment.images, segment.present)
-        hidden = sequence.run(self.trunk)[:, where]
+                self.add_image(sequence, column.images, column.present)
+        where, ids, valid = self.add_text(sequence, answer.texts, answer.length)
+        hidden = sequence.run(self.trunk)[:, where]  # [B L D]
         return {"text_ce": self.text_term(self.text_logits(hidden), ids, valid)}
 
     def add_image(

@@ -16,11 +16,10 @@ precision. Losses are computed here, one value per row (the library's are means 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -53,6 +52,9 @@ class Quantizer(nn.Module, ABC):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """The numbers outside the weights that change a code."""
+
+    def share_updates(self, add_up: Callable[[Tensor], object]) -> None:
+        """Sum the updates that no gradient carries with those of other processes; see VQ."""
 
 
 def full_precision(z: Tensor) -> torch.autocast:
@@ -91,12 +93,11 @@ class EMACodebook(Quantizer):
             threshold_ema_dead_code=revive_below,
             rotation_trick=self.rotation,
             commitment_weight=0.0,  # ours, per row, is below
-            sync_codebook=False,  # see _share_updates
+            sync_codebook=False,  # see share_updates
             accept_image_fmap=True,
         )
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        self._share_updates()
         with full_precision(z):
             z = z.float()
             learns = self.training and z.requires_grad
@@ -111,14 +112,11 @@ class EMACodebook(Quantizer):
     def settings(self) -> dict[str, Any]:
         return {"quantizer": type(self).__name__, "cosine": self.cosine}
 
-    def _share_updates(self) -> None:
-        """Sum updates over ranks. The library would decide this once, when it is constructed,
-        which may be before there is a process group."""
-        if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-            return
+    def share_updates(self, add_up: Callable[[Tensor], object]) -> None:
+        # the library would decide this when it is constructed, before there are several processes
         from vector_quantize_pytorch.vector_quantize_pytorch import sample_vectors_distributed
 
-        self.vq._codebook.all_reduce_fn = dist.all_reduce
+        self.vq._codebook.all_reduce_fn = add_up
         self.vq._codebook.replace_sample_fn = sample_vectors_distributed
 
 
@@ -233,6 +231,9 @@ class VQ(DiscreteTokenizer, Trainable):
 
     def settings(self) -> dict[str, Any]:
         return {"stride": self.stride, **self.quantizer.settings()}
+
+    def share_updates(self, add_up: Callable[[Tensor], object]) -> None:
+        self.quantizer.share_updates(add_up)
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         terms, _ = self.reconstruct(batch.segments[0].images)

@@ -73,6 +73,13 @@ class ImageTokenizer(nn.Module, Tokenizer):
     def settings(self) -> dict[str, Any]:
         """The numbers outside the weights that change an output (stride, scale, ...)."""
 
+    def share_updates(self, add_up: Callable[[Tensor], object]) -> None:
+        """Add up over processes, in place, the updates that no gradient carries between them.
+
+        Training calls it before the first step if there are several processes; a tokenizer that
+        learns by gradient alone has nothing to do.
+        """
+
     def calibrate(self, images: Tensor) -> None:
         """Called once, when training is over, with fixed images [N 3 H W]; most need nothing."""
 

@@ -1,5 +1,7 @@
 """What reads what: the dependency of hidden states on inputs, by gradient, against the mask."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,14 +12,15 @@ def probe(subject, task):
     """(depends [S S] of row 0, mask of the call): whether hidden q depends on input k."""
     seen = {}
 
-    def before(module, args, kwargs):
-        x = args[0].detach().clone().requires_grad_(True)
-        seen.update(x=x, mask=args[1])
-        return (x, *args[1:]), kwargs
+    def before(module, args):
+        tokens, *rest = args
+        x = tokens.x.detach().clone().requires_grad_(True)
+        seen.update(x=x, mask=tokens.mask)
+        return replace(tokens, x=x), *rest
 
     trunk = subject.model.trunk
     handles = [
-        trunk.register_forward_pre_hook(before, with_kwargs=True),
+        trunk.register_forward_pre_hook(before),
         trunk.register_forward_hook(lambda m, a, out: seen.update(hidden=out)),
     ]
     subject.terms(subject.batch(task, 2))

@@ -156,7 +156,7 @@ def test_cached_decoding_equals_the_full_forward(subject, monkeypatch):
     def run():
         seen = []
         handle = trunk.register_forward_hook(
-            lambda m, a, out: seen.append((a[0].shape[1], out[:, -1]))
+            lambda m, a, out: seen.append((a[0].x.shape[1], out[:, -1]))
         )
         texts = subject.model.generate_text(TextRequest(images, asked), max_length=6)
         handle.remove()

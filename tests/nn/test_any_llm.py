@@ -20,6 +20,7 @@ from unify.nn.denoiser import SanaDenoiser
 from unify.nn.masks import Mask
 from unify.nn.pretrained import PretrainedTrunk
 from unify.nn.pretrained_vlm import PretrainedVLM
+from unify.nn.trunk import Tokens
 from unify.paradigm import TextRequest
 from unify.paradigms.queries_dit import QueriesDiT
 from unify.sampling import TextSampler
@@ -116,8 +117,8 @@ def test_as_a_trunk_it_is_its_own_decoder_or_is_refused_by_name(pair, folder):
     trunk, x = PretrainedTrunk(folder), torch.randn(2, 9, DIM)
     valid, places = torch.ones(2, 9, dtype=torch.bool), torch.arange(9).expand(2, 9)
     wanted = bare.base_model(inputs_embeds=x).last_hidden_state
-    close(trunk(x, Mask.causal(valid), places), wanted)
-    hidden, chosen = trunk(x, Mask.full(valid), places, layers=[1])
+    close(trunk(Tokens(x, Mask.causal(valid), places)), wanted)
+    hidden, chosen = trunk(Tokens(x, Mask.full(valid), places), layers=[1])
     assert not torch.allclose(hidden[:, 0], wanted[:, 0], atol=1e-3)
     assert chosen[1].shape == x.shape
     assert trunk.flops(9, 45) > 0

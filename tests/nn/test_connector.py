@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from unify.nn.connector import Connector, HeadNorm, PlainEncoder, RotaryEncoder
 from unify.nn.init import initialise
 from unify.nn.masks import Mask
-from unify.nn.trunk import Trunk
+from unify.nn.trunk import Tokens, Trunk
 
 WIDTH, OUT = 32, 24
 
@@ -191,7 +191,7 @@ def test_the_rotary_encoder_is_a_trunk_that_reads_both_ways(hidden):
     state |= {name: state[name].expand(2, 1, -1) for name in shared}
     ours.trunk.load_state_dict(state)
     valid = torch.ones(3, 7, dtype=torch.bool)
-    _, wanted = trunk(hidden, Mask.full(valid), torch.arange(7).expand(3, 7), layers=[2])
+    _, wanted = trunk(Tokens(hidden, Mask.full(valid), torch.arange(7).expand(3, 7)), layers=[2])
     torch.testing.assert_close(ours(hidden, valid), wanted[2], atol=1e-5, rtol=1e-5)
 
 

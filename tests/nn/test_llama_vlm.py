@@ -15,6 +15,7 @@ from unify.nn.frozen import sources
 from unify.nn.init import initialise
 from unify.nn.masks import Mask
 from unify.nn.patches import LinearPatches
+from unify.nn.trunk import Tokens
 from unify.nn.vision import PatchEncoder
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, TextRequest
@@ -57,7 +58,9 @@ def ids(bare):
 
 def logits(trunk, embed, head, ids):
     valid = torch.ones_like(ids, dtype=torch.bool)
-    return head(trunk(embed(ids), Mask.causal(valid), torch.arange(ids.shape[1]).expand_as(ids)))
+    return head(
+        trunk(Tokens(embed(ids), Mask.causal(valid), torch.arange(ids.shape[1]).expand_as(ids)))
+    )
 
 
 def dual(folder, **settings):

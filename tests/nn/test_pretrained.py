@@ -5,7 +5,7 @@ import torch
 
 from unify.nn.masks import Mask
 from unify.nn.pretrained import PretrainedTrunk, llama_settings, load_llama
-from unify.nn.trunk import Trunk
+from unify.nn.trunk import Tokens, Trunk
 
 SIZES = {
     "vocab_size": 50,
@@ -71,7 +71,7 @@ def test_our_trunk_with_loaded_weights_gives_equal_logits(model):
     trunk, outside = loaded(model)
     ids = torch.randint(0, 50, (2, 11))
     _, mask, positions = sequence()
-    hidden = trunk(outside["embed_tokens.weight"][ids], mask, positions)
+    hidden = trunk(Tokens(outside["embed_tokens.weight"][ids], mask, positions))
     close(hidden, model.model(ids).last_hidden_state)
     close(hidden @ outside["lm_head.weight"].T, model(ids).logits)
 
@@ -82,15 +82,15 @@ def test_axes_that_agree_leave_a_loaded_model_as_it_is(model):
     trunk = Trunk(**settings)
     load_llama(trunk, model.state_dict())
     x, mask, positions = sequence()
-    close(trunk(x, mask, positions), loaded(model)[0](x, mask, positions))
+    close(trunk(Tokens(x, mask, positions)), loaded(model)[0](x, mask, positions))
 
 
 @torch.no_grad()
 def test_a_pretrained_trunk_equals_transformers_and_ours_under_any_mask(model, folder):
     trunk, (x, mask, positions) = PretrainedTrunk(folder), sequence()
-    close(trunk(x, mask, positions), model.model(inputs_embeds=x).last_hidden_state)
+    close(trunk(Tokens(x, mask, positions)), model.model(inputs_embeds=x).last_hidden_state)
     ours = loaded(model)[0]
-    close(trunk(x, with_image(), positions), ours(x, with_image(), positions))
+    close(trunk(Tokens(x, with_image(), positions)), ours(Tokens(x, with_image(), positions)))
     assert (trunk.dim, trunk.depth, trunk.axes) == (ours.dim, ours.depth, ours.axes)
     assert trunk.flops(22, 132) == ours.flops(22, 132)
     ids = torch.arange(5)
@@ -100,11 +100,11 @@ def test_a_pretrained_trunk_equals_transformers_and_ours_under_any_mask(model, f
 @torch.no_grad()
 def test_a_pretrained_trunk_with_a_cache_equals_its_full_forward(folder):
     trunk, (x, _, positions), mask = PretrainedTrunk(folder), sequence(), with_image()
-    full, cache, seen = trunk(x, mask, positions), trunk.cache(), []
+    full, cache, seen = trunk(Tokens(x, mask, positions)), trunk.cache(), []
     for part in (slice(0, 4), slice(4, 8), slice(8, 9), slice(9, 11)):
         known = Mask(*(ids[:, : part.stop] for ids in mask.ids)).queries(part.start)
-        frozen = trunk(x[:, part] + 1, known, positions[:, part], cache.view())
-        seen.append(trunk(x[:, part], known, positions[:, part], cache))
+        frozen = trunk(Tokens(x[:, part] + 1, known, positions[:, part]), cache.view())
+        seen.append(trunk(Tokens(x[:, part], known, positions[:, part]), cache))
         assert not torch.equal(frozen, seen[-1])
         assert cache.length == part.stop
     close(torch.cat(seen, 1), full)
@@ -127,7 +127,7 @@ def test_a_frozen_one_stays_in_eval_without_gradients_but_passes_them_on(folder)
     assert not any(part.training for part in trunk.modules())
     x, mask, positions = sequence()
     x.requires_grad_()
-    trunk(x, mask, positions).sum().backward()
+    trunk(Tokens(x, mask, positions)).sum().backward()
     assert x.grad.abs().sum() > 0
     assert all(p.grad is None for p in trunk.parameters())
 
@@ -136,7 +136,7 @@ def test_one_that_is_not_frozen_trains(folder):
     trunk, (x, mask, positions) = PretrainedTrunk(folder, frozen=False), sequence()
     assert trunk.train().training
     assert not trunk.eval().training
-    trunk(x, mask, positions).square().sum().backward()
+    trunk(Tokens(x, mask, positions)).square().sum().backward()
     assert all(p.grad is not None for p in trunk.model.parameters())
 
 

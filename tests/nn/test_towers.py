@@ -20,7 +20,7 @@ from unify.nn.layers import Linear
 from unify.nn.masks import Mask
 from unify.nn.pretrained import llama_settings, load_llama
 from unify.nn.towers import IMAGE, TEXT, DualTrunk, _Runs
-from unify.nn.trunk import TimedTrunk, Trunk
+from unify.nn.trunk import TimedTrunk, Tokens, Trunk
 
 # 4 tokens of text, 6 of an image in the image tower, 3 of text
 TOWERS = ((TEXT, 4), (IMAGE, 6), (TEXT, 3))
@@ -120,7 +120,7 @@ def test_20_copied_towers_equal_the_single_tower_for_any_routing(runs):
     left = 13 - sum(n for _, n in runs)
     towers = (*runs, (TEXT, left)) if left > 0 else ((IMAGE, 13),)
     trunk = base()
-    expected = trunk(inputs(), mask(), positions())
+    expected = trunk(Tokens(inputs(), mask(), positions()))
     for separation in ("ffn", "full"):
         routed = DualTrunk(trunk, separation)(inputs(), mask(), positions(), towers=towers)
         close(routed, expected)
@@ -143,7 +143,7 @@ def test_grouped_equals_a_naive_twin_per_token(separation, backend):
     trunk = dual(separation)
     before = set_backend(backend)
     try:
-        hidden = trunk(inputs(), mask(), positions(), towers=TOWERS)
+        hidden = trunk(Tokens(inputs(), mask(), positions(), towers=TOWERS))
     finally:
         set_backend(before)
     close(hidden, twin(trunk, inputs(), mask()).float())
@@ -152,7 +152,7 @@ def test_grouped_equals_a_naive_twin_per_token(separation, backend):
 @torch.no_grad()
 def test_22_text_alone_is_the_base_bit_for_bit_whatever_the_image_tower():
     trunk, text = base(), Mask.causal(torch.ones(2, 13, dtype=torch.bool))
-    expected = trunk(inputs(), text, positions())
+    expected = trunk(Tokens(inputs(), text, positions()))
     for separation in ("none", "ffn", "full"):
         both = DualTrunk(trunk, separation)
         if both.image is not None:
@@ -177,24 +177,29 @@ def test_22_text_alone_equals_the_loaded_language_model_after_training_of_the_im
     text = Trunk(**llama_settings(config)).eval()
     embedding = load_llama(text, model.state_dict())["embed_tokens.weight"]
     trunk = DualTrunk(text, text_tower="frozen")
-    close(trunk(inputs(), mask(), positions(), towers=TOWERS), text(inputs(), mask(), positions()))
+    close(
+        trunk(Tokens(inputs(), mask(), positions(), towers=TOWERS)),
+        text(Tokens(inputs(), mask(), positions())),
+    )
     optimizer = torch.optim.AdamW((p for p in trunk.parameters() if p.requires_grad), lr=1e-2)
     for _ in range(3):
         optimizer.zero_grad()
-        trunk(inputs(), mask(), positions(), towers=TOWERS)[:, IMAGES].square().mean().backward()
+        trunk(Tokens(inputs(), mask(), positions(), towers=TOWERS))[
+            :, IMAGES
+        ].square().mean().backward()
         optimizer.step()
     assert not torch.equal(trunk.image.norm.weight, text.norm.weight)
     ids = torch.randint(0, 50, (2, 13))
     causal = Mask.causal(torch.ones(2, 13, dtype=torch.bool))
     with torch.no_grad():
-        hidden = trunk(embedding[ids], causal, positions())
+        hidden = trunk(Tokens(embedding[ids], causal, positions()))
         close(hidden, model.model(ids).last_hidden_state)
 
 
 @torch.no_grad()
 def test_separation_none_is_the_trunk():
     trunk = base()
-    expected = trunk(inputs(), mask(), positions())
+    expected = trunk(Tokens(inputs(), mask(), positions()))
     assert torch.equal(
         DualTrunk(trunk, "none")(inputs(), mask(), positions(), towers=TOWERS), expected
     )
@@ -241,14 +246,14 @@ def test_24_what_each_loss_trains_by_text_tower(separation):
     }
     for text_tower, (of_text, of_image) in expected.items():
         trunk, x = dual(separation, text_tower), inputs().requires_grad_()
-        hidden = trunk(x, mask(), positions(), towers=TOWERS)
+        hidden = trunk(Tokens(x, mask(), positions(), towers=TOWERS))
         ways = {"text input"} if text_tower != "detached" else set()
         caption = {"image input"} if text_tower != "detached" else set()
         assert reached(trunk, hidden[:, 10:], x) == of_text | caption | ways
         assert reached(trunk, hidden[:, IMAGES], x) == of_image | {"image input"} | ways
         before = hidden[:, :4]  # text that reads no image never trains the image tower
         assert "image" not in reached(trunk, before, x)
-        alone = trunk(x, mask(), positions())  # the same without an image token
+        alone = trunk(Tokens(x, mask(), positions()))  # the same without an image token
         assert "image" not in reached(trunk, alone, x)
         assert (reached(trunk, alone, x) == set()) == (text_tower == "detached")
 
@@ -271,7 +276,7 @@ def test_23_frozen_weights_have_no_gradient_and_shared_ones_are_frozen_with_the_
 def test_1_to_3_what_a_token_depends_on_is_what_the_mask_says():
     for separation in ("ffn", "full"):
         trunk, x = dual(separation), inputs(1).requires_grad_()
-        hidden = trunk(x, mask(1), positions(1), towers=TOWERS)
+        hidden = trunk(Tokens(x, mask(1), positions(1), towers=TOWERS))
         depends = torch.stack(
             [
                 torch.autograd.grad(h.sum(), x, retain_graph=True)[0][0].abs().sum(-1)
@@ -288,14 +293,14 @@ def test_4_an_isolated_copy_in_the_image_tower_is_read_by_no_one():
     )
     towers, trunk = ((TEXT, 4), (IMAGE, 8), (TEXT, 4)), dual()
     x, at = torch.randn(1, 16, 32), torch.arange(16).expand(1, 16)
-    hidden = trunk(x, layout, at, towers=towers)
+    hidden = trunk(Tokens(x, layout, at, towers=towers))
     noised, clean = x.clone(), x.clone()
     noised[:, 4:8] += 1
     clean[:, 8:12] += 1
-    other = trunk(noised, layout, at, towers=towers)
+    other = trunk(Tokens(noised, layout, at, towers=towers))
     assert torch.equal(other[:, :4], hidden[:, :4])
     assert torch.equal(other[:, 8:], hidden[:, 8:])
-    other = trunk(clean, layout, at, towers=towers)
+    other = trunk(Tokens(clean, layout, at, towers=towers))
     assert torch.equal(other[:, :8], hidden[:, :8])
     assert ((other - hidden)[:, 12:].abs().amax(-1) > 1e-4).all()
 
@@ -305,13 +310,15 @@ def test_4_an_isolated_copy_in_the_image_tower_is_read_by_no_one():
 def test_27_decoding_with_a_cache_equals_the_full_forward(sections):
     trunk, x = dual(sections=sections), inputs()
     at = torch.randint(0, 9, (2, 13, trunk.axes))
-    full = trunk(x, mask(), at, towers=TOWERS)
+    full = trunk(Tokens(x, mask(), at, towers=TOWERS))
     for cuts in ([0, 4, 10, 11, 12, 13], [0, 2, 11, 13]):  # no image is cut
         cache, seen = trunk.cache(), []
         for start, stop in pairwise(cuts):
             known = Mask(*(ids[:, :stop] for ids in mask().ids)).queries(start)
             runs = tuple((tower, 1) for tower in PLACES[start:stop])
-            seen.append(trunk(x[:, start:stop], known, at[:, start:stop], cache, towers=runs))
+            seen.append(
+                trunk(Tokens(x[:, start:stop], known, at[:, start:stop], towers=runs), cache)
+            )
         close(torch.cat(seen, 1), full)
 
 
@@ -321,15 +328,16 @@ def test_28_denoising_over_a_frozen_prefix_leaves_it_bit_identical():
     cache = trunk.cache()
     prefix = Mask(*(ids[:, :4] for ids in mask().ids))
     known = Mask(*(ids[:, :10] for ids in mask().ids)).queries(4)
-    trunk(x[:, :4], prefix, positions()[:, :4], cache)
+    trunk(Tokens(x[:, :4], prefix, positions()[:, :4]), cache)
     kept = [t.clone() for t in (*cache.keys, *cache.values)]
     for step in range(3):
         noised = x.clone()
         noised[:, IMAGES] += step
         block = trunk(
-            noised[:, IMAGES], known, positions()[:, 4:10], cache.view(), towers=((IMAGE, 6),)
+            Tokens(noised[:, IMAGES], known, positions()[:, 4:10], towers=((IMAGE, 6),)),
+            cache.view(),
         )
-        full = trunk(noised, mask(), positions(), towers=TOWERS)
+        full = trunk(Tokens(noised, mask(), positions(), towers=TOWERS))
         close(block, full[:, IMAGES])
     assert all(torch.equal(a, b) for a, b in zip(kept, (*cache.keys, *cache.values), strict=True))
 
@@ -337,12 +345,12 @@ def test_28_denoising_over_a_frozen_prefix_leaves_it_bit_identical():
 @torch.no_grad()
 def test_9_padding_and_batch_mates_change_nothing():
     trunk, x = dual(), inputs(3)
-    full = trunk(x, mask(3), positions(3), towers=TOWERS)
-    close(trunk(x[1:2], mask(1), positions(1), towers=TOWERS), full[1:2])
+    full = trunk(Tokens(x, mask(3), positions(3), towers=TOWERS))
+    close(trunk(Tokens(x[1:2], mask(1), positions(1), towers=TOWERS)), full[1:2])
     filler = Mask.causal(torch.zeros(3, 5, dtype=torch.bool))
     padded = torch.cat([x, torch.randn(3, 5, 32)], 1)
     at = torch.nn.functional.pad(positions(3), (0, 5))
-    hidden = trunk(padded, Mask.cat([mask(3), filler]), at, towers=(*TOWERS, (IMAGE, 5)))
+    hidden = trunk(Tokens(padded, Mask.cat([mask(3), filler]), at, towers=(*TOWERS, (IMAGE, 5))))
     assert hidden.isfinite().all()
     close(hidden[:, :13], full)
 
@@ -352,7 +360,7 @@ def test_9_padding_and_batch_mates_change_nothing():
 def test_26_flops_equal_those_counted_by_torch_and_those_of_one_tower(separation, kv_heads):
     trunk, single = dual(separation, kv_heads=kv_heads), base(kv_heads=kv_heads)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        trunk(inputs(), mask(), positions(), towers=TOWERS)
+        trunk(Tokens(inputs(), mask(), positions(), towers=TOWERS))
     counted = counter.get_total_flops()
     assert counted == trunk.flops(26, 2 * 13 * 13) == single.flops(26, 2 * 13 * 13)
     size = sum(p.numel() for p in trunk.parameters())
@@ -384,19 +392,19 @@ def test_a_trained_text_tower_is_copied_and_kept_by_initialisation():
 
 def test_chosen_layers_are_in_the_order_of_the_sequence():
     trunk, x = dual(), inputs()
-    hidden, chosen = trunk(x, mask(), positions(), layers=[0, 2, 3], towers=TOWERS)
+    hidden, chosen = trunk(Tokens(x, mask(), positions(), towers=TOWERS), layers=[0, 2, 3])
     assert sorted(chosen) == [0, 2, 3]
     assert torch.equal(chosen[0], x)
     close(trunk.text.norm(chosen[3][:, TEXTS]), hidden[:, TEXTS])
     close(trunk.image.norm(chosen[3][:, IMAGES]), hidden[:, IMAGES])
-    close(hidden, trunk(x, mask(), positions(), towers=TOWERS))
+    close(hidden, trunk(Tokens(x, mask(), positions(), towers=TOWERS)))
 
 
 def test_34_recomputed_activations_give_the_same_gradients():
     gradients = []
     for checkpoint in (False, True):
         trunk = dual(checkpoint=checkpoint)
-        trunk(inputs(), mask(), positions(), towers=TOWERS).square().mean().backward()
+        trunk(Tokens(inputs(), mask(), positions(), towers=TOWERS)).square().mean().backward()
         gradients.append([p.grad for p in trunk.parameters()])
     for plain, recomputed in zip(*gradients, strict=True):
         close(plain, recomputed, 1e-6)
@@ -404,9 +412,9 @@ def test_34_recomputed_activations_give_the_same_gradients():
 
 def test_under_bfloat16_autocast_the_residual_stream_stays_in_full_precision():
     trunk = dual()
-    expected = trunk(inputs(), mask(), positions(), towers=TOWERS)
+    expected = trunk(Tokens(inputs(), mask(), positions(), towers=TOWERS))
     with torch.autocast("cpu", torch.bfloat16):
-        hidden = trunk(inputs(), mask(), positions(), towers=TOWERS)
+        hidden = trunk(Tokens(inputs(), mask(), positions(), towers=TOWERS))
     assert hidden.dtype == torch.float32
     close(hidden, expected, 0.15)
     hidden.sum().backward()

@@ -18,7 +18,7 @@ from unify.nn.layers import (
     unpatchify,
 )
 from unify.nn.masks import Mask
-from unify.nn.trunk import TimedTrunk, Trunk
+from unify.nn.trunk import TimedTrunk, Tokens, Trunk
 
 TEXT, IMAGE, LATER = slice(0, 4), slice(4, 10), slice(10, 13)
 
@@ -52,7 +52,7 @@ def test_what_a_token_depends_on_is_what_the_mask_says():
     # in one layer exactly the pairs of the mask; in three its closure, which is the same here
     for depth in (1, 3):
         trunk, x = build(depth=depth), inputs(1).requires_grad_()
-        hidden = trunk(x, mask(1), positions(1))
+        hidden = trunk(Tokens(x, mask(1), positions(1)))
         depends = torch.stack(
             [
                 torch.autograd.grad(h.sum(), x, retain_graph=True)[0][0].abs().sum(-1)
@@ -64,13 +64,13 @@ def test_what_a_token_depends_on_is_what_the_mask_says():
 
 def test_text_is_causal_and_an_image_is_bidirectional_inside():
     trunk, x = build(), inputs()
-    before = trunk(x, mask(), positions())
+    before = trunk(Tokens(x, mask(), positions()))
     later = x.clone()
     later[:, LATER] += 1
-    assert torch.equal(trunk(later, mask(), positions())[:, :10], before[:, :10])
+    assert torch.equal(trunk(Tokens(later, mask(), positions()))[:, :10], before[:, :10])
     patch = x.clone()
     patch[:, 9] += 1
-    after = trunk(patch, mask(), positions())
+    after = trunk(Tokens(patch, mask(), positions()))
     assert torch.equal(after[:, TEXT], before[:, TEXT])
     assert ((after - before)[:, 4:].abs().amax(-1) > 1e-4).all()
 
@@ -79,13 +79,15 @@ def test_text_is_causal_and_an_image_is_bidirectional_inside():
 def test_decoding_with_a_cache_equals_the_full_forward(sections):
     trunk, x = build(sections=sections), inputs()
     at = torch.randint(0, 9, (2, 13, trunk.axes))
-    full = trunk(x, mask(), at)
+    full = trunk(Tokens(x, mask(), at))
     for capacity in (0, 13):
         cache, seen = trunk.cache(capacity), []
         with torch.no_grad():
             for part in (TEXT, IMAGE, slice(10, 11), slice(11, 12), slice(12, 13)):
                 known = Mask(*(ids[:, : part.stop] for ids in mask().ids))
-                seen.append(trunk(x[:, part], known.queries(part.start), at[:, part], cache))
+                seen.append(
+                    trunk(Tokens(x[:, part], known.queries(part.start), at[:, part]), cache)
+                )
         close(torch.cat(seen, 1), full.detach())
         assert cache.length == 13
 
@@ -96,13 +98,13 @@ def test_denoising_over_a_frozen_prefix_leaves_it_bit_identical():
     prefix = Mask(*(ids[:, TEXT] for ids in mask().ids))
     known = Mask(*(ids[:, : IMAGE.stop] for ids in mask().ids)).queries(4)
     with torch.no_grad():
-        trunk(x[:, TEXT], prefix, positions()[:, TEXT], cache)
+        trunk(Tokens(x[:, TEXT], prefix, positions()[:, TEXT]), cache)
         kept = [t.clone() for t in (*cache.keys, *cache.values)]
         for step in range(3):
             noised = x.clone()
             noised[:, IMAGE] += step
-            block = trunk(noised[:, IMAGE], known, positions()[:, IMAGE], cache.view())
-            close(block, trunk(noised, mask(), positions())[:, IMAGE])
+            block = trunk(Tokens(noised[:, IMAGE], known, positions()[:, IMAGE]), cache.view())
+            close(block, trunk(Tokens(noised, mask(), positions()))[:, IMAGE])
     assert cache.length == 4
     assert all(torch.equal(a, b) for a, b in zip(kept, (*cache.keys, *cache.values), strict=True))
 
@@ -113,36 +115,36 @@ def test_guidance_rows_repeated_from_one_prefix_equal_their_own_forward():
     known = Mask(*(ids[:, : IMAGE.stop] for ids in mask().ids)).queries(4)
     index = torch.tensor([0, 0, 1, 1])
     with torch.no_grad():
-        trunk(x[:, TEXT], prefix, positions()[:, TEXT], cache)
+        trunk(Tokens(x[:, TEXT], prefix, positions()[:, TEXT]), cache)
         rows = x[index][:, IMAGE]
-        twice = trunk(rows, known.rows(index), positions(4)[:, IMAGE], cache.repeat(2))
-    close(twice, trunk(x, mask(), positions())[:, IMAGE][index].detach())
+        twice = trunk(Tokens(rows, known.rows(index), positions(4)[:, IMAGE]), cache.repeat(2))
+    close(twice, trunk(Tokens(x, mask(), positions()))[:, IMAGE][index].detach())
 
 
 @pytest.mark.parametrize("before", [0, 1, 5])
 @pytest.mark.parametrize("after", [0, 3])
 def test_padding_on_either_side_changes_nothing(before, after):
     trunk, x = build(), inputs()
-    full = trunk(x, mask(), positions())
+    full = trunk(Tokens(x, mask(), positions()))
 
     def filler(n: int) -> Mask:
         return Mask.causal(torch.zeros(2, n, dtype=torch.bool))
 
     padded = torch.cat([torch.randn(2, before, 32), x, torch.randn(2, after, 32)], 1)
     at = torch.nn.functional.pad(positions(), (before, after))
-    hidden = trunk(padded, Mask.cat([filler(before), mask(), filler(after)]), at)
+    hidden = trunk(Tokens(padded, Mask.cat([filler(before), mask(), filler(after)]), at))
     assert hidden.isfinite().all()
     close(hidden[:, before : before + 13], full)
 
 
 def test_batch_mates_and_packed_neighbours_change_nothing():
     trunk, x = build(), inputs(3)
-    full = trunk(x, mask(3), positions(3))
-    close(trunk(x[1:2], mask(1), positions(1)), full[1:2])
+    full = trunk(Tokens(x, mask(3), positions(3)))
+    close(trunk(Tokens(x[1:2], mask(1), positions(1))), full[1:2])
     packed = Mask.cat([mask(1), mask(1)])
     packed.document[:, 13:] = 1
     packed.segment[:, 13:] += 2 * (packed.segment[:, 13:] >= 0)
-    hidden = trunk(x[:2].reshape(1, 26, 32), packed, positions().reshape(1, 26))
+    hidden = trunk(Tokens(x[:2].reshape(1, 26, 32), packed, positions().reshape(1, 26)))
     close(hidden.reshape(2, 13, 32), full[:2])
 
 
@@ -157,7 +159,7 @@ def test_swapping_packed_documents_swaps_their_outputs():
         lengths = [tokens.shape[1] for tokens, _ in chosen]
         whole.document[:] = torch.repeat_interleave(torch.tensor(order), torch.tensor(lengths))
         at = torch.cat([torch.arange(n) for n in lengths])[None]
-        hidden = trunk(torch.cat([tokens for tokens, _ in chosen], 1), whole, at)
+        hidden = trunk(Tokens(torch.cat([tokens for tokens, _ in chosen], 1), whole, at))
         return list(hidden.split(lengths, 1))
 
     (first, second), (after, before) = packed([0, 1]), packed([1, 0])
@@ -168,14 +170,14 @@ def test_swapping_packed_documents_swaps_their_outputs():
 def test_attention_with_qk_norm_ignores_the_scale_of_queries_and_keys():
     trunk = build(norm_eps=1e-12)
     plain = build(norm_eps=1e-12, qk_norm=False)
-    before = trunk(inputs(), mask(), positions())
+    before = trunk(Tokens(inputs(), mask(), positions()))
     unnormed = plain(inputs(), mask(), positions())
     with torch.no_grad():
         for model in (trunk, plain):
             for block in model.blocks:
                 rows = (block.attention.heads + block.attention.kv_heads) * model.head_dim
                 block.attention.qkv.weight[:rows] *= 10
-    close(trunk(inputs(), mask(), positions()), before)
+    close(trunk(Tokens(inputs(), mask(), positions())), before)
     assert (plain(inputs(), mask(), positions()) - unnormed).abs().max() > 1e-2
 
 
@@ -196,23 +198,25 @@ def test_time_reaches_the_timed_tokens_only():
         torch.nn.init.normal_(block.adaln.bias, std=0.3)
     timed = torch.zeros(2, 13, dtype=torch.bool)
     timed[:, IMAGE] = True
-    before = trunk(inputs(), mask(), positions())
-    after = trunk(inputs(), mask(), positions(), time=torch.ones(2, 13, 32), timed=timed)
+    before = trunk(Tokens(inputs(), mask(), positions()))
+    after = trunk(Tokens(inputs(), mask(), positions(), time=torch.ones(2, 13, 32), timed=timed))
     assert torch.equal(after[:, TEXT], before[:, TEXT])
     changed = (after - before).abs().amax(-1) > 1e-3
     assert changed[:, IMAGE].all()
     assert changed[:, LATER].all()  # which read the image
-    none = trunk(inputs(), mask(), positions(), time=torch.ones(2, 13, 32), timed=timed & False)
+    none = trunk(
+        Tokens(inputs(), mask(), positions(), time=torch.ones(2, 13, 32), timed=timed & False)
+    )
     assert torch.equal(none, before)
 
 
 def test_chosen_layers_are_the_states_between_blocks():
     trunk, x = build(), inputs()
-    hidden, chosen = trunk(x, mask(), positions(), layers=[0, 2, 3])
+    hidden, chosen = trunk(Tokens(x, mask(), positions()), layers=[0, 2, 3])
     assert sorted(chosen) == [0, 2, 3]
     assert torch.equal(chosen[0], x)
     assert torch.equal(trunk.norm(chosen[3]), hidden)
-    close(hidden, trunk(x, mask(), positions()))
+    close(hidden, trunk(Tokens(x, mask(), positions())))
 
 
 def test_recomputed_activations_give_the_same_gradients():
@@ -221,7 +225,7 @@ def test_recomputed_activations_give_the_same_gradients():
         trunk = build(TimedTrunk, checkpoint=checkpoint)
         torch.nn.init.normal_(trunk.blocks[1].adaln.weight, std=0.3)
         time = torch.ones(2, 13, 32)
-        trunk(inputs(), mask(), positions(), time=time).square().mean().backward()
+        trunk(Tokens(inputs(), mask(), positions(), time=time)).square().mean().backward()
         gradients.append([p.grad for p in trunk.parameters()])
     for plain, recomputed in zip(*gradients, strict=True):
         close(plain, recomputed, 1e-6)
@@ -229,10 +233,10 @@ def test_recomputed_activations_give_the_same_gradients():
 
 def test_under_bfloat16_autocast_the_residual_stream_stays_in_full_precision():
     trunk = build(TimedTrunk)
-    expected = trunk(inputs(), mask(), positions())
+    expected = trunk(Tokens(inputs(), mask(), positions()))
     with torch.autocast("cpu", torch.bfloat16):
         hidden, chosen = trunk(
-            inputs(), mask(), positions(), time=torch.ones(2, 13, 32), layers=[1, 3]
+            Tokens(inputs(), mask(), positions(), time=torch.ones(2, 13, 32)), layers=[1, 3]
         )
     assert hidden.dtype == chosen[1].dtype == chosen[3].dtype == torch.float32
     close(hidden, expected, 0.1)
@@ -254,7 +258,7 @@ def test_flops_equal_those_counted_by_torch(kind, kv_heads):
     trunk = build(kind, kv_heads=kv_heads)
     side = {"time": torch.ones(2, 13, 32)} if trunk.time_conditioned else {}
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        trunk(inputs(), mask(), positions(), **side)
+        trunk(Tokens(inputs(), mask(), positions(), **side))
     # torch counts every pair, read or not
     assert trunk.flops(tokens=26, pairs=2 * 13 * 13) == counter.get_total_flops()
     saved = 2 * 13 * 13 - mask().pairs()
@@ -272,7 +276,7 @@ def test_wrong_settings_and_masks_are_refused_with_a_remedy():
             build(**settings)
     trunk = build()
     with pytest.raises(ValueError, match=r"13 tokens.*12 new tokens.*Mask.queries"):
-        trunk(inputs()[:, :12], mask(), positions()[:, :12])
+        trunk(Tokens(inputs()[:, :12], mask(), positions()[:, :12]))
 
 
 def test_rms_norm_and_its_gradients_equal_the_formula():
@@ -357,6 +361,6 @@ def test_a_growing_cache_is_not_recomputed_by_checkpointing():
     trunk = build(dim=16, depth=2, heads=2, checkpoint=True)
     x, valid = torch.randn(2, 3, 16, requires_grad=True), torch.ones(2, 3, dtype=torch.bool)
     cache = trunk.cache()
-    trunk(x, Mask.causal(valid), torch.arange(3).expand(2, 3), cache=cache).sum().backward()
+    trunk(Tokens(x, Mask.causal(valid), torch.arange(3).expand(2, 3)), cache=cache).sum().backward()
     assert cache.length == 3
     assert x.grad.abs().sum() > 0

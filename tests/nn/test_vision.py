@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unify.nn.init import initialise
 from unify.nn.layers import patchify, sincos_2d
+from unify.nn.trunk import Tokens
 from unify.nn.vision import PatchEncoder, TimmEncoder
 from unify.schema.experiment import Optimizer
 from unify.training.optimizer import parameter_groups
@@ -53,15 +54,15 @@ def test_every_patch_reads_every_other_of_its_own_image(patches):
 def test_positions_are_row_and_column(patches):
     """Rotations are relative: the same patches a few rows further give the same features."""
     called = []
-    patches.trunk.register_forward_pre_hook(lambda module, args: called.append(args))
+    patches.trunk.register_forward_pre_hook(lambda module, args: called.append(args[0]))
     wanted = patches(picture(1, 8, 12))
-    x, mask, positions = called[0]
+    x, mask, positions = called[0].x, called[0].mask, called[0].positions
     assert positions[0].tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
     plain = patches.inward(patchify(picture(1, 8, 12), 4))
     torch.testing.assert_close(x, plain + sincos_2d(2, 3, 32))
-    shifted = patches.trunk(x, mask, positions + torch.tensor([5, 0]))
+    shifted = patches.trunk(Tokens(x, mask, positions + torch.tensor([5, 0])))
     torch.testing.assert_close(shifted, wanted, atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(patches.trunk(x, mask, positions.flip(-1)), wanted, atol=1e-3)
+    assert not torch.allclose(patches.trunk(Tokens(x, mask, positions.flip(-1))), wanted, atol=1e-3)
 
 
 def test_an_image_that_does_not_divide_is_named(patches):

@@ -269,8 +269,8 @@ def unread(model):
     found = []
 
     def hook(trunk, args):
-        x, mask = args[:2]
-        hidden = len(x) * x.shape[1] ** 2 - mask.pairs()
+        rows, length = args[0].x.shape[:2]
+        hidden = rows * length**2 - args[0].mask.pairs()
         found.append(4.0 * hidden * trunk.head_dim * trunk.heads * trunk.depth)
 
     for part in model.modules():

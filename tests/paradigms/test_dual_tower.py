@@ -4,6 +4,8 @@ Numbers in names are those of the invariants of dual-tower transformers; those o
 are in tests/nn/test_towers.py.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small import DIM, PROMPTS, SIDE, awake, make_transfusion
@@ -17,7 +19,7 @@ from unify.nn.init import initialise
 from unify.nn.patches import LinearPatches
 from unify.nn.pretrained import PretrainedTrunk
 from unify.nn.towers import IMAGE, TEXT
-from unify.nn.trunk import Trunk
+from unify.nn.trunk import Tokens, Trunk
 from unify.nn.vision import PatchEncoder, TimmEncoder
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, TextRequest
@@ -83,9 +85,9 @@ def terms(model, batch, step=0):
 def story(images):
     """An image that is drawn, then read: text, image target, text target."""
     columns = [
-        Segment.text(PROMPTS, "condition", 16),
+        Segment.text(Tokens(PROMPTS, "condition", 16)),
         Segment.image(images, "target"),
-        Segment.text(PROMPTS, "target", 16),
+        Segment.text(Tokens(PROMPTS, "target", 16)),
     ]
     return Batch("story", columns, ["a", "b", "c"])
 
@@ -98,7 +100,7 @@ def layouts(images):
         "vqa": Batch.image_to_text(images, PROMPTS, keys, PROMPTS, (16, 16)),
         "edit": Batch.edit([images, images.flip(0)], PROMPTS, images, keys, 16),
         "depth": Batch.image_to_image(images, images.flip(1), keys),
-        "text": Batch.text(PROMPTS, keys, 16),
+        "text": Batch.text(Tokens(PROMPTS, keys, 16)),
         "story": story(images),
     }
 
@@ -107,15 +109,16 @@ def call(model, batch):
     """The trunk's input, mask, towers by place, and what each hidden state depends on [S S]."""
     seen = {}
 
-    def before(module, args, kwargs):
-        x = args[0].detach().clone().requires_grad_(True)
-        runs = kwargs.get("towers", ((TEXT, x.shape[1]),))
-        towers = [tower for tower, n in runs for _ in range(n)]
-        seen.update(x=x, mask=args[1], towers=torch.tensor(towers), positions=args[2])
-        return (x, *args[1:]), kwargs
+    def before(module, args):
+        tokens, *rest = args
+        x = tokens.x.detach().clone().requires_grad_(True)
+        runs = tokens.towers or ((TEXT, x.shape[1]),)
+        towers = torch.tensor([tower for tower, n in runs for _ in range(n)])
+        seen.update(x=x, mask=tokens.mask, towers=towers, positions=tokens.positions)
+        return replace(tokens, x=x), *rest
 
     handles = [
-        model.trunk.register_forward_pre_hook(before, with_kwargs=True),
+        model.trunk.register_forward_pre_hook(before),
         model.trunk.register_forward_hook(lambda m, a, out: seen.update(hidden=out)),
     ]
     terms(model, batch)
@@ -214,8 +217,7 @@ def test_the_encoder_sees_what_is_asked_about_alone_and_sources_beside_their_lat
     dual = awake(from_llm(condition_on="clean_copy", understand="vision"))
     features, batches, calls = 16, layouts(images), []
     dual.trunk.register_forward_pre_hook(
-        lambda m, args, kwargs: calls.append((args[0].shape[1], kwargs.get("towers", ()))),
-        with_kwargs=True,
+        lambda m, args: calls.append((args[0].x.shape[1], args[0].towers))
     )
     expected = {
         "draw": (1, 0),
@@ -239,7 +241,7 @@ def test_the_encoder_sees_what_is_asked_about_alone_and_sources_beside_their_lat
 def test_tokens_are_those_that_the_trunk_reads(model, images):
     lengths = []
     handle = model.trunk.register_forward_pre_hook(
-        lambda module, args: lengths.append(args[0].shape[:2].numel())
+        lambda module, args: lengths.append(args[0].x.shape[:2].numel())
     )
     for batch in layouts(images).values():
         terms(model, batch)

@@ -264,7 +264,9 @@ def test_padding_changes_nothing():
 def test_queries_stand_right_after_the_prompt(monkeypatch):
     """At positions n .. n + N - 1 after n real tokens, however much padding lies between."""
     model, seen = make(), []
-    handle = model.llm.trunk.register_forward_pre_hook(lambda m, args: seen.append(args[2]))
+    handle = model.llm.trunk.register_forward_pre_hook(
+        lambda m, args: seen.append(args[0].positions)
+    )
     tokens(model, PROMPTS, length=30)
     handle.remove()
     ends = model.llm.text.encode(PROMPTS, 30)[1].sum(1)

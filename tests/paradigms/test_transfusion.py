@@ -1,6 +1,7 @@
 """Invariants of Transfusion: who sees what, what the flow learns, the time bound, the cache."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from small import DIM, PROMPTS, SIDE, awake, confusion, learn, make_ar, make_tra
 from unify.batch import Batch, Segment
 from unify.flow import UniformTime, XPrediction, shift_time
 from unify.nn.patches import ConvPatches, LinearPatches
-from unify.nn.trunk import TimedTrunk, Trunk
+from unify.nn.trunk import TimedTrunk, Tokens, Trunk
 from unify.noise import Noise
 from unify.paradigm import ImageRequest
 
@@ -22,13 +23,14 @@ def call(model, batch, step=0):
     """(inputs, mask, hidden, depends [S S]) of the trunk in one loss of the batch."""
     seen = {}
 
-    def before(module, args, kwargs):
-        x = args[0].detach().clone().requires_grad_(True)
-        seen.update(x=x, mask=args[1])
-        return (x, *args[1:]), kwargs
+    def before(module, args):
+        tokens, *rest = args
+        x = tokens.x.detach().clone().requires_grad_(True)
+        seen.update(x=x, mask=tokens.mask)
+        return replace(tokens, x=x), *rest
 
     handles = [
-        model.trunk.register_forward_pre_hook(before, with_kwargs=True),
+        model.trunk.register_forward_pre_hook(before),
         model.trunk.register_forward_hook(lambda m, a, out: seen.update(hidden=out)),
     ]
     terms(model, batch, step)
@@ -87,9 +89,9 @@ def test_a_later_image_reads_an_earlier_one_and_never_the_other_way(images, cond
 def story(images):
     """An image that is drawn, then read: text, image target, text target."""
     columns = [
-        Segment.text(PROMPTS, "condition", 16),
+        Segment.text(Tokens(PROMPTS, "condition", 16)),
         Segment.image(images, "target"),
-        Segment.text(PROMPTS, "target", 16),
+        Segment.text(Tokens(PROMPTS, "target", 16)),
     ]
     return Batch("story", columns, ["a", "b", "c"])
 
@@ -115,7 +117,9 @@ def test_clean_copy_isolates_the_noised_image_and_later_text_reads_the_clean_one
 
 def test_both_copies_have_the_same_positions(images):
     model, positions = make_transfusion(condition_on="clean_copy"), []
-    model.trunk.register_forward_pre_hook(lambda m, a: positions.append((a[1], a[2])))
+    model.trunk.register_forward_pre_hook(
+        lambda m, a: positions.append((a[0].mask, a[0].positions))
+    )
     terms(model, story(images))
     mask, place = positions[0]
     noised = (mask.isolated[0] >= 0) & (mask.segment[0] >= 0)
@@ -227,13 +231,13 @@ def test_dropout_has_its_rate_in_training_and_is_none_in_eval_mode(images):
 def test_the_unconditional_prefix_is_the_one_that_dropout_trains_on(make, drawing):
     """Token for token and place for place; only the padding differs."""
     model, seen = make(dropout=1.0).train(), []
-    model.trunk.register_forward_pre_hook(lambda module, args: seen.append(args))
+    model.trunk.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     terms(model, drawing)
-    model.prefix(model.contexts(PROMPTS, None, None, guidance=2.0)).run(model.trunk)
+    model.prefix(model.contexts(ImageRequest(PROMPTS), guidance=2.0)).run(model.trunk)
     found = []
-    for x, mask, positions in seen:
-        text = mask.valid[:3, :16]  # of the training rows, of the unconditional rows
-        found.append((x[:3, :16][text], positions[:3, :16][text]))
+    for tokens in seen:
+        text = tokens.mask.valid[:3, :16]  # of the training rows, of the unconditional rows
+        found.append((tokens.x[:3, :16][text], tokens.positions[:3, :16][text]))
     (trained, places), (asked, at) = found
     assert torch.equal(trained, asked)
     assert torch.equal(places, at)

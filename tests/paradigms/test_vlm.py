@@ -14,7 +14,7 @@ from unify.config import load_recipe
 from unify.evaluation.score_run import evaluate
 from unify.nn.frozen import freeze, kept_state
 from unify.nn.init import initialise
-from unify.nn.trunk import Trunk
+from unify.nn.trunk import Tokens, Trunk
 from unify.nn.vision import PatchEncoder, TimmEncoder
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, TextRequest
@@ -49,9 +49,9 @@ def term(model, batch):
 
 
 def call(model, batch):
-    """What the trunk is given in one loss: x, mask, positions."""
+    """The tokens that the trunk reads in one loss."""
     seen = []
-    handle = model.trunk.register_forward_pre_hook(lambda module, args: seen.append(args))
+    handle = model.trunk.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     term(model, batch)
     handle.remove()
     return seen[0]
@@ -60,7 +60,8 @@ def call(model, batch):
 @torch.no_grad()
 def test_a_row_is_the_projected_image_in_its_delimiters_then_text(asking):
     model = make_vlm()
-    x, mask, positions = call(model, asking)
+    tokens = call(model, asking)
+    x, mask, positions = tokens.x, tokens.mask, tokens.positions
     features = model.project(model.vision(asking.segments[0].images))
     assert torch.equal(x[:, 0], model.embed.weight[-2].expand(3, -1))
     torch.testing.assert_close(x[:, 1:5], features)
@@ -113,7 +114,7 @@ def test_answers_learned_by_heart_are_given(asking):
 @torch.no_grad()
 def test_text_alone_is_a_language_model():
     model = make_vlm()
-    found = term(model, Batch.text(["red", "two"], ["a", "b"], 8))
+    found = term(model, Batch.text(Tokens(["red", "two"], ["a", "b"], 8)))
     assert found.count.tolist() == [4, 4]
     assert torch.isfinite(found.value).all()
 
@@ -123,7 +124,7 @@ def test_an_absent_image_changes_nothing(images):
     model, there = make_vlm(), torch.tensor([True, False, True])
 
     def batch(pictures):
-        answer = Segment.text(["red", "blue", "no"], "target", 8)
+        answer = Segment.text(Tokens(["red", "blue", "no"], "target", 8))
         return Batch("caption", [Segment.image(pictures, "condition", there), answer], list("abc"))
 
     first, second = (term(model, batch(pictures)).value for pictures in (images, images.flip(3)))
@@ -133,7 +134,7 @@ def test_an_absent_image_changes_nothing(images):
 @torch.no_grad()
 def test_an_image_keeps_one_position_with_several_axes(asking):
     model = make_vlm(Trunk(DIM, 2, 2, sections=[2, 1, 1]))
-    _, _, positions = call(model, asking)
+    positions = call(model, asking).positions
     patches = positions[0, 1:5]
     assert patches.tolist() == [[1, 1, 1], [1, 1, 2], [1, 2, 1], [1, 2, 2]]
     assert positions[0, 5].tolist() == [3, 3, 3]
@@ -161,22 +162,22 @@ def test_an_encoder_of_timm_fits_in():
 @torch.no_grad()
 def test_what_is_read_is_laid_out_as_in_training(asking):
     model, images = make_vlm(), asking.segments[0].images
-    x, _, positions = call(model, asking)
+    tokens = call(model, asking)
     seen = []
-    model.trunk.register_forward_pre_hook(lambda module, args: seen.append(args))
+    model.trunk.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     model.read(ASKED, [images], 12)
-    assert torch.equal(seen[0][0], x[:, :18])
-    assert torch.equal(seen[0][2], positions[:, :18])
+    assert torch.equal(seen[0].x, tokens.x[:, :18])
+    assert torch.equal(seen[0].positions, tokens.positions[:, :18])
 
 
 @torch.no_grad()
 def test_the_unconditional_prompt_is_the_tokenizers_null():
     model = make_vlm()
     seen = []
-    model.trunk.register_forward_pre_hook(lambda module, args: seen.append(args))
+    model.trunk.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     model.read([None])
     wanted = [model.text.bos, model.text.null, model.text.eos]
-    assert torch.equal(seen[0][0][0], model.embed.weight[wanted])
+    assert torch.equal(seen[0].x[0], model.embed.weight[wanted])
 
 
 def test_it_trains_and_is_measured_by_the_ordinary_pipeline(tmp_path):

@@ -33,7 +33,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from unify.batch import Batch, Segment
-from unify.nn import attention
+from unify.nn.attention import FLEX_FROM, set_backend
 from unify.nn.masks import Mask
 from unify.noise import Noise
 from unify.paradigm import Paradigm, Term, Trainable
@@ -260,15 +260,15 @@ def _fused(recipe: Recipe) -> Iterator[None]:
     dense = named in ("sdpa", "xformers")
 
     def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
-        if dense or (named == "auto" and mask.keys < attention.FLEX_FROM):
+        if dense or (named == "auto" and mask.keys < FLEX_FROM):
             mask.dense()
         return _Kernel.apply(q.to(v.dtype), k.to(v.dtype), v)
 
-    before, attention._sdpa = attention._sdpa, attend
+    before = set_backend(attend)
     try:
         yield
     finally:
-        attention._sdpa = before
+        set_backend(before)
 
 
 class _Kernel(torch.autograd.Function):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from unify.costs.step_cost import first_rows, tasks_of
 from unify.nn.masks import Mask
-from unify.nn.trunk import Backbone
+from unify.nn.trunk import Backbone, Tokens
 from unify.noise import Noise
 from unify.paradigm import Paradigm
 from unify.schema.experiment import Recipe
@@ -83,9 +83,9 @@ def _seen(model: nn.Module) -> Iterator[dict[str, Mask]]:
             if isinstance(module, Backbone):
 
                 def keep(_: Any, args: Any, kwargs: Any, name: str = name) -> None:
-                    mask = next((a for a in (*args, *kwargs.values()) if isinstance(a, Mask)), None)
-                    if mask is not None:
-                        masks.setdefault(name, mask)
+                    for tokens in (*args, *kwargs.values()):
+                        if isinstance(tokens, Tokens):
+                            masks.setdefault(name, tokens.mask)
 
                 handle = module.register_forward_pre_hook(keep, with_kwargs=True)
                 hooks.callback(handle.remove)

@@ -13,7 +13,7 @@ B rows, S keys, Sq queries, H heads, G key-value heads, d numbers of a head, A p
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -24,23 +24,29 @@ from torch.autograd.function import once_differentiable
 from unify.nn.masks import Mask
 
 Backend = Literal["auto", "sdpa", "flex", "xformers"]
+Kernel = Callable[[Tensor, Tensor, Tensor, Mask], Tensor]  # as `attend`
 
 FLEX_FROM = 256  # keys: below, and for the few queries of a decoding step, a dense mask is cheap
 
-_backend: Backend = "auto"
+_backend: Backend | Kernel = "auto"
 
 
-def set_backend(name: Backend) -> Backend:
-    """Choose for the whole process; returns what was chosen before. ValueError if unknown."""
+def set_backend(backend: Backend | Kernel) -> Backend | Kernel:
+    """Choose a backend by name, or a kernel, for the whole process; returns the one before.
+
+    ValueError for a name that is not a backend's.
+    """
     global _backend
-    if name not in get_args(Backend):
-        raise ValueError(f"attention: {name!r} is not one of {', '.join(get_args(Backend))}")
-    before, _backend = _backend, name
+    if isinstance(backend, str) and backend not in get_args(Backend):
+        raise ValueError(f"attention: {backend!r} is not one of {', '.join(get_args(Backend))}")
+    before, _backend = _backend, backend
     return before
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
     """q [B H Sq d], k and v [B G S d] -> [B H Sq d] in v's precision."""
+    if callable(_backend):
+        return _backend(q, k, v, mask)
     if _backend == "xformers":
         return _xformers(q.to(v.dtype), k.to(v.dtype), v, mask)
     if _backend == "flex" or (_backend == "auto" and _flex_pays(q, mask)):

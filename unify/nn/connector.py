@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from unify.nn.layers import Linear, RMSNorm
 from unify.nn.masks import Mask
-from unify.nn.trunk import Block, Trunk
+from unify.nn.trunk import Block, Tokens, Trunk
 
 
 class Encoder(nn.Module, ABC):
@@ -86,7 +86,7 @@ class RotaryEncoder(Encoder):
         places = (valid.cumsum(1) - 1).clamp(min=0)  # [B N]
         if self.positions == "none":
             places = torch.zeros_like(places)
-        hidden = self.trunk(x, Mask.full(valid), places)
+        hidden = self.trunk(Tokens(x, Mask.full(valid), places))
         assert isinstance(hidden, Tensor)
         return hidden
 

@@ -24,7 +24,7 @@ from unify.nn.conv import row_mean
 from unify.nn.layers import Embedding
 from unify.nn.masks import Mask
 from unify.nn.patches import Patches
-from unify.nn.trunk import Backbone
+from unify.nn.trunk import Backbone, Tokens
 from unify.noise import Noise
 from unify.paradigm import Paradigm, Term
 from unify.tokenizer import ContinuousTokenizer
@@ -96,7 +96,7 @@ class LatentFlow(Paradigm):
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         positions = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
         time = torch.cat([time[:, :1], time], 1)
-        hidden = self.trunk(x, Mask.full(valid), positions, time=time)
+        hidden = self.trunk(Tokens(x, Mask.full(valid), positions, time))
         h, w = z.shape[-2:]
         return self.patches.latents(hidden[:, 1:], skip, (h, w)).float()
 

@@ -44,13 +44,13 @@ class PrefixParadigm(Paradigm):
     @abstractmethod
     def add_image(
         self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
-    ) -> None:
-        """Append clean images [B 3 H W], delimiters included."""
+    ) -> object:
+        """Append clean images [B 3 H W] with their delimiters; `present` [B]: the rows with one."""
 
     def add_seen(
         self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
     ) -> None:
-        """Append images that a text will be about: as any others, unless a paradigm says more."""
+        """Append images that a text will be about: as any others, unless a subclass overrides."""
         self.add_image(sequence, images, present)
 
     @abstractmethod

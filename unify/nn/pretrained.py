@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from unify.nn.attention import Cache
 from unify.nn.frozen import content_hash, freeze
 from unify.nn.masks import Mask
-from unify.nn.trunk import Backbone, Hidden, Runs, Trunk, check_mask
+from unify.nn.trunk import Backbone, Hidden, Tokens, Trunk, check_mask
 
 UNUSABLE = (
     "cannot be read and then asked: not all that it has read is in a key-value cache of attention; "
@@ -66,27 +66,20 @@ class PretrainedTrunk(Backbone):
 
         def read(part: slice, cache: Cache) -> Any:
             mask = Mask.causal(valid[:, : part.stop]).queries(part.start)
-            return self(x[:, part], mask, places[:, part], cache)
+            return self(Tokens(x[:, part], mask, places[:, part]), cache)
 
         check_cached(name, read, self.depth)
-        plain = self(x, causal, places)
-        for other in (self(x, Mask.full(valid), places), self(x, causal, places**2)):
-            if torch.equal(plain, other):
+        plain = self(Tokens(x, causal, places))
+        for other in (Tokens(x, Mask.full(valid), places), Tokens(x, causal, places**2)):
+            if torch.equal(plain, self(other)):
                 raise ValueError(f"{name} goes by masks or positions of its own: use another model")
 
     def forward(
-        self,
-        x: Tensor,
-        mask: Mask,
-        positions: Tensor,
-        cache: Cache | None = None,
-        time: Tensor | None = None,
-        timed: Tensor | None = None,
-        layers: Sequence[int] = (),
-        towers: Runs = (),
+        self, tokens: Tokens, cache: Cache | None = None, layers: Sequence[int] = ()
     ) -> Hidden:
-        check_mask(x, mask, cache)
-        chosen, allowed = {0: x} if 0 in layers else {}, mask.dense()
+        check_mask(tokens, cache)
+        x, positions, allowed = tokens.x, tokens.positions, tokens.mask.dense()
+        chosen = {0: x} if 0 in layers else {}
         if self.model.config._attn_implementation == "eager":  # which adds it to the scores
             allowed = torch.where(allowed, 0.0, torch.finfo(x.dtype).min)
         hooks = [

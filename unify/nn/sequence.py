@@ -11,14 +11,13 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from unify.nn.attention import Cache
 from unify.nn.masks import CAUSAL, SHARED, Mask
-from unify.nn.trunk import Backbone
+from unify.nn.trunk import Backbone, Tokens
 
 
 @dataclass
@@ -104,14 +103,10 @@ class TokenSequence:
         first = self.done if cache is not None else 0
         columns = self.columns[first:]
         start = sum(column.x.shape[1] for column in self.columns[:first])
-        x = torch.cat([column.x for column in columns], dim=1)
-        positions = torch.cat([column.positions for column in columns], dim=1)
         if cache is not None and not cache.frozen:
             self.done = len(self.columns)
         mask = self.mask()
-        return trunk(
-            x, mask.queries(start) if start else mask, positions, cache=cache, **_side(columns)
-        )
+        return trunk(_tokens(columns, mask.queries(start) if start else mask), cache)
 
     def branch(self) -> TokenSequence:
         """A copy that can go on by itself; what is there already is shared."""
@@ -120,15 +115,20 @@ class TokenSequence:
         return other
 
 
-def _side(columns: list[_Column]) -> dict[str, Any]:
-    """Time embeddings of tokens that have a time, for trunks whose blocks are conditioned on it;
-    runs of towers, for trunks that have several."""
-    side: dict[str, Any] = {}
+def _tokens(columns: list[_Column], mask: Mask) -> Tokens:
+    """The columns one after another; time and towers only if some column says them."""
+    time = timed = None
     if any(column.time is not None for column in columns):
-        timed = [torch.full_like(c.mask.valid, c.time is not None) for c in columns]
-        time = [c.time if c.time is not None else torch.zeros_like(c.x) for c in columns]
-        side |= {"time": torch.cat(time, dim=1), "timed": torch.cat(timed, dim=1)}
-    if any(column.tower for column in columns):
-        runs = groupby(columns, key=lambda column: column.tower)
-        side["towers"] = tuple((tower, sum(c.x.shape[1] for c in run)) for tower, run in runs)
-    return side
+        times = [c.time if c.time is not None else torch.zeros_like(c.x) for c in columns]
+        time = torch.cat(times, dim=1)  # [B S D]
+        timed = torch.cat([torch.full_like(c.mask.valid, c.time is not None) for c in columns], 1)
+    runs = groupby(columns, key=lambda column: column.tower)
+    towers = tuple((tower, sum(c.x.shape[1] for c in run)) for tower, run in runs)
+    return Tokens(
+        x=torch.cat([column.x for column in columns], dim=1),
+        mask=mask,
+        positions=torch.cat([column.positions for column in columns], dim=1),
+        time=time,
+        timed=timed,
+        towers=towers if any(column.tower for column in columns) else (),
+    )

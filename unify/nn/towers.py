@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -24,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from unify.nn.attention import Cache
 from unify.nn.frozen import freeze
 from unify.nn.masks import Mask
-from unify.nn.trunk import Backbone, Hidden, Runs, Trunk, check_mask, grows
+from unify.nn.trunk import Backbone, Hidden, Runs, Tokens, Trunk, check_mask, grows
 
 Separation = Literal["none", "ffn", "full"]
 TextTower = Literal["trained", "frozen", "detached"]
@@ -98,25 +99,18 @@ class DualTrunk(Backbone):
         return saved
 
     def forward(
-        self,
-        x: Tensor,
-        mask: Mask,
-        positions: Tensor,
-        cache: Cache | None = None,
-        time: Tensor | None = None,
-        timed: Tensor | None = None,
-        layers: Sequence[int] = (),
-        towers: Runs = (),
+        self, tokens: Tokens, cache: Cache | None = None, layers: Sequence[int] = ()
     ) -> Hidden:
-        if self.image is None or not any(tower == IMAGE for tower, _ in towers):
-            x = x.detach() if self.text_tower == "detached" else x
-            return self.text(x, mask, positions, cache, layers=layers)
-        check_mask(x, mask, cache)
-        runs, tables = _Runs(towers), self.text.tables(positions)
-        chosen = {0: x} if 0 in layers else {}
-        parts = self._attached(runs.split(x))
+        if self.image is None or not any(tower == IMAGE for tower, _ in tokens.towers):
+            if self.text_tower == "detached":
+                tokens = replace(tokens, x=tokens.x.detach())
+            return self.text(tokens, cache, layers)
+        check_mask(tokens, cache)
+        runs, tables = _Runs(tokens.towers), self.text.tables(tokens.positions)
+        chosen = {0: tokens.x} if 0 in layers else {}
+        parts = self._attached(runs.split(tokens.x))  # [B n D] of text, [B m D] of images
         for index in range(self.depth):
-            inputs: Any = (index, runs, mask, tables, cache, *parts)
+            inputs: Any = (index, runs, tokens.mask, tables, cache, *parts)
             if self.text.checkpoint and torch.is_grad_enabled() and not grows(cache):
                 parts = checkpoint(self._layer, *inputs, use_reentrant=False)
             else:

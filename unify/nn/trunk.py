@@ -3,8 +3,9 @@
     x <- x + attention(norm(x))        rotary positions, grouped key-value heads
     x <- x + swiglu(norm(x))           then a final norm: Llama's block (arXiv:2302.13971)
 
-`Backbone` is the contract that a paradigm asks for; `Trunk` is ours, `TimedTrunk` conditions chosen
-tokens on the flow time, and a pretrained language model is in pretrained.py.
+`Tokens` is what a trunk reads and `Backbone` the contract that a paradigm asks for. `Trunk` is our
+implementation, `TimedTrunk` conditions chosen tokens on the flow time, two towers are in towers.py
+and pretrained language models in pretrained.py.
 
 B rows, S new tokens, D width, A position axes, H heads, G key-value heads, d numbers of a head.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -27,8 +29,29 @@ Hidden = Tensor | tuple[Tensor, dict[int, Tensor]]
 Runs = tuple[tuple[int, int], ...]  # (tower, number of tokens), one after another
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """S new tokens of B rows. A backbone ignores `time` and `towers` if it has no use for them.
+
+    Args:
+        x: embeddings [B S D].
+        mask: who reads whom, over the cached tokens and these; it starts where the cache ends.
+        positions: [B S A] by axis, or [B S], the same on every axis.
+        time: embeddings [B S D] of the flow time.
+        timed: the tokens [B S] (bool) that `time` conditions; None: all.
+        towers: which tower each of the S tokens goes through, the same in every row; (): the first.
+    """
+
+    x: Tensor
+    mask: Mask
+    positions: Tensor
+    time: Tensor | None = None
+    timed: Tensor | None = None
+    towers: Runs = ()
+
+
 class Backbone(nn.Module, ABC):
-    """What a paradigm needs of a transformer."""
+    """The transformer that a paradigm asks for."""
 
     dim: int
     depth: int
@@ -36,33 +59,25 @@ class Backbone(nn.Module, ABC):
     head_dim: int
     axes: int  # position axes
     blocks: nn.ModuleList  # every token is multiplied with every matrix in here
-    time_conditioned: ClassVar[bool] = False  # whether `time` is read
+    time_conditioned: ClassVar[bool] = False  # true if `time` is read
 
     @abstractmethod
     def forward(
-        self,
-        x: Tensor,
-        mask: Mask,
-        positions: Tensor,
-        cache: Cache | None = None,
-        time: Tensor | None = None,
-        timed: Tensor | None = None,
-        layers: Sequence[int] = (),
-        towers: Runs = (),
+        self, tokens: Tokens, cache: Cache | None = None, layers: Sequence[int] = ()
     ) -> Hidden:
-        """Embeddings x [B S D] at positions [B S A], or [B S] on all axes -> normed hidden [B S D].
+        """Hidden states [B S D] of the tokens, after the final norm.
 
-        With a `cache`, the S tokens come after those it holds: `mask` covers both and its `start`
-        is the cache's length. `time` [B S D] conditions the tokens `timed` [B S] (bool; None: all)
-        and is ignored by a backbone that is not `time_conditioned`. With `layers`, a pair: the
-        hidden states, and a dict of those after so many blocks (0: the input; not normed).
-        `towers` says which tower each of the S tokens goes through, in every row the same (none:
-        the first), and is ignored by a backbone that has only one.
+        Args:
+            tokens: the new tokens; they come after those that the cache holds.
+            cache: keys and values of earlier tokens; those of the new ones are appended to it.
+            layers: also return a dict of the hidden states, not normed, after so many blocks
+                (0: the input).
         """
 
     def flops(self, tokens: int, pairs: int) -> float:
-        """Of a forward pass: products with weights, and scores and sums over the mask's `pairs`."""
+        """FLOPs of a forward pass: 2 for each weight and token, 4 d for each pair and head."""
         weights = sum(p.numel() for p in self.blocks.parameters() if p.ndim == 2)
+        # a pair (query, key) that the mask allows: one product for its score, one for its sum
         return 2.0 * weights * tokens + 4.0 * pairs * self.head_dim * self.heads * self.depth
 
     def cache(self, capacity: int = 0) -> Cache:
@@ -70,29 +85,35 @@ class Backbone(nn.Module, ABC):
         return Cache(self.depth, capacity)
 
 
-def check_mask(x: Tensor, mask: Mask, cache: Cache | None) -> None:
-    """ValueError if the mask is not of the cached and the new tokens."""
-    past = cache.length if cache is not None else 0
-    if (mask.start, mask.keys) != (past, past + x.shape[1]):
+def check_mask(tokens: Tokens, cache: Cache | None) -> None:
+    """Raise ValueError unless the mask covers exactly the cached and the new tokens."""
+    past, new, mask = cache.length if cache is not None else 0, tokens.x.shape[1], tokens.mask
+    if (mask.start, mask.keys) != (past, past + new):
         raise ValueError(
             f"a mask of {mask.keys} tokens, read from {mask.start} on, does not fit {past} cached "
-            f"and {x.shape[1]} new tokens; see Mask.cat and Mask.queries"
+            f"and {new} new tokens; see Mask.cat and Mask.queries"
         )
 
 
 def grows(cache: Cache | None) -> bool:
-    """Whether a pass appends to the cache: recomputing it for checkpointing would do so again."""
+    """True if a pass appends to the cache: to recompute it would append a second time."""
     return cache is not None and not cache.frozen
 
 
 class Attention(nn.Module):
+    """Self-attention with grouped key-value heads (arXiv:2305.13245)."""
+
     def __init__(self, trunk: Trunk):
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = trunk.heads, trunk.kv_heads, trunk.head_dim
         self.qk_norm = trunk.qk_norm
         width, rows = trunk.heads * trunk.head_dim, trunk.heads + 2 * trunk.kv_heads
         self.qkv = Linear(trunk.dim, rows * trunk.head_dim, bias=trunk.qkv_bias)
+        # 2 depth branches add to the residual stream: so scaled, its variance at the start does not
+        # grow with depth (GPT-2)
         self.out = Linear(width, trunk.dim, scale=(2 * trunk.depth) ** -0.5)
+        # norms of queries and keys keep scores from growing until the softmax is one-hot
+        # (arXiv:2302.05442)
         self.q_norm = RMSNorm(trunk.head_dim, trunk.norm_eps) if trunk.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(trunk.head_dim, trunk.norm_eps) if trunk.qk_norm else nn.Identity()
 
@@ -104,6 +125,7 @@ class Attention(nn.Module):
         layer: int,
         cache: Cache | None,
     ) -> Tensor:
+        # In two halves, since two towers project apart and are mixed in one softmax (towers.py).
         return self.out(self.mix(*self.project(x), mask, tables, layer, cache))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,8 +133,8 @@ class Attention(nn.Module):
         heads = self.qkv(x).unflatten(-1, (-1, self.head_dim))  # [B S H+2G d]
         qk, v = heads.split([self.heads + self.kv_heads, self.kv_heads], 2)
         if self.qk_norm:
-            q, k = qk.transpose(1, 2).float().split([self.heads, self.kv_heads], 1)
-            qk = torch.cat([self.q_norm(q), self.k_norm(k)], 1).transpose(1, 2)
+            q, k = qk.transpose(1, 2).float().split([self.heads, self.kv_heads], 1)  # [B .. S d]
+            qk = torch.cat([self.q_norm(q), self.k_norm(k)], 1).transpose(1, 2)  # [B S H+G d]
         return qk, v
 
     def mix(
@@ -124,16 +146,18 @@ class Attention(nn.Module):
         layer: int,
         cache: Cache | None,
     ) -> Tensor:
-        """Projections of S tokens -> what each has read, [B S H*d]."""
+        """Projections of S tokens -> for each its weighted sum of values, [B S H*d]."""
+        # rotated in the tables' fp32: bfloat16 cannot tell neighbours at far positions apart
         qk, v = qk.transpose(1, 2).to(tables[0].dtype), v.transpose(1, 2)  # [B .. S d]
         q, k = rotate(qk, *tables).split([self.heads, self.kv_heads], 1)
         if cache is not None:
-            k, v = cache.extend(layer, k.to(v.dtype), v)
-        return attend(q, k, v, mask).transpose(1, 2).flatten(2)
+            # keys are kept rotated: their positions never change
+            k, v = cache.extend(layer, k.to(v.dtype), v)  # [B G past+S d]
+        return attend(q, k, v, mask).transpose(1, 2).flatten(2)  # [B H S d] -> [B S H*d]
 
 
 class Block(nn.Module):
-    """One layer; `index` is its place in the cache."""
+    """One layer, normed before each half; `index` is its place in the cache."""
 
     def __init__(self, trunk: Trunk, index: int):
         super().__init__()
@@ -152,15 +176,20 @@ class Block(nn.Module):
         time: Tensor | None,
         timed: Tensor | None,
     ) -> Tensor:
+        # The norms stand inside the branches: x itself is a plain sum, through which the gradient
+        # reaches every layer undiminished (arXiv:2002.04745).
         x = x + self.attention(self.norm1(x), mask, tables, self.index, cache)
         return x + self.mlp(self.norm2(x))
 
 
 class TimedBlock(Block):
-    """Shift, scale and gate of both halves from the token's time (adaLN-zero, arXiv:2212.09748).
+    """A block with shift, scale and gate from a token's time (adaLN-zero, arXiv:2212.09748).
 
-    A gate is 1 + its output, so that the zero-initialised layer leaves the plain block as it is,
-    and a token that is not `timed` always goes through the plain block.
+        x <- x + (1 + g1) attention((1 + s1) norm(x) + b1)      (b1, s1, g1, b2, s2, g2) = W silu(t)
+        x <- x + (1 + g2) swiglu((1 + s2) norm(x) + b2)
+
+    W starts at zero, and a gate is 1 + g instead of the paper's g: at first this is the plain block
+    for every token, which text tokens need, and for a token that is not `timed` it always is.
     """
 
     def __init__(self, trunk: Trunk, index: int):
@@ -180,6 +209,7 @@ class TimedBlock(Block):
             return super().forward(x, mask, tables, cache, time, timed)
         settings = self.adaln(nn.functional.silu(time))  # [B S 6D]
         if timed is not None:
+            # text has no time: zeros make its block the plain one, exactly
             settings = settings.masked_fill(~timed[..., None], 0)
         shift1, scale1, gate1, shift2, scale2, gate2 = settings.chunk(6, -1)
         attended = self.attention(
@@ -192,9 +222,16 @@ class TimedBlock(Block):
 class Trunk(Backbone):
     """A stack of Llama blocks and a final norm.
 
-    `sections` are the shares of a head's rotary pairs that follow each position axis (None: one
-    axis); `hidden` defaults to 8/3 of `dim`, rounded up to a multiple of 32; `head_dim` to
-    dim / heads; `checkpoint` recomputes activations in the backward pass to save memory.
+    Args:
+        dim: width D of the residual stream.
+        depth: number of blocks.
+        heads: query heads H; `kv_heads` (default: as many) must divide it.
+        hidden: width of the MLP; default 8/3 of `dim`, rounded up to a multiple of 32, which gives
+            SwiGLU's three matrices the weights of a plain MLP's two of width 4 `dim`.
+        head_dim: numbers of a head; default dim / heads.
+        qk_norm: RMSNorm of queries and keys (Qwen3); `qkv_bias`: biases of the three (Qwen2).
+        sections: shares of a head's rotary pairs that turn with each position axis; None: one axis.
+        checkpoint: recompute activations in the backward pass to save memory.
     """
 
     block: ClassVar[type[Block]] = Block
@@ -240,38 +277,32 @@ class Trunk(Backbone):
             )
 
     def forward(
-        self,
-        x: Tensor,
-        mask: Mask,
-        positions: Tensor,
-        cache: Cache | None = None,
-        time: Tensor | None = None,
-        timed: Tensor | None = None,
-        layers: Sequence[int] = (),
-        towers: Runs = (),
+        self, tokens: Tokens, cache: Cache | None = None, layers: Sequence[int] = ()
     ) -> Hidden:
-        check_mask(x, mask, cache)
-        tables = self.tables(positions)
+        check_mask(tokens, cache)
+        x, tables = tokens.x, self.tables(tokens.positions)
         chosen = {0: x} if 0 in layers else {}
         for count, block in enumerate(self.blocks, 1):
-            inputs = (x, mask, tables, cache, time, timed)
+            # plain tensors, since blocks are what is compiled, sharded and recomputed
+            inputs = (x, tokens.mask, tables, cache, tokens.time, tokens.timed)
             if self.checkpoint and torch.is_grad_enabled() and not grows(cache):
                 x = checkpoint(block, *inputs, use_reentrant=False)
             else:
                 x = block(*inputs)
             if count in layers:
                 chosen[count] = x
+        # the stream is a sum of all branches; the norm gives heads an input of one size
         return (self.norm(x), chosen) if layers else self.norm(x)
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Rotary tables of every layer for positions [B S A], or [B S] on all axes."""
+        """Rotary tables 2 x [B 1 S d], the same for every layer."""
         if positions.ndim == 2:
             positions = positions[..., None].expand(-1, -1, self.axes)
         return rope_tables(positions, self.head_dim, self.rope_theta, self.sections)
 
 
 class TimedTrunk(Trunk):
-    """A trunk whose blocks are conditioned on `time` where a token is `timed`."""
+    """A trunk whose blocks are conditioned on the flow time, for tokens that are `timed`."""
 
     block: ClassVar[type[Block]] = TimedBlock
     time_conditioned: ClassVar[bool] = True

@@ -20,7 +20,7 @@ from unify.nn.adopt import resettable
 from unify.nn.flops import counted
 from unify.nn.layers import Linear, patchify, sincos_2d
 from unify.nn.masks import Mask
-from unify.nn.trunk import Trunk
+from unify.nn.trunk import Tokens, Trunk
 
 
 class VisionEncoder(nn.Module, ABC):
@@ -66,7 +66,7 @@ class PatchEncoder(VisionEncoder):
         place = torch.arange(h * w, device=x.device)
         positions = torch.stack([place // w, place % w], -1).expand(len(x), -1, -1)  # [B h*w 2]
         everything = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        hidden = self.trunk(x, Mask.full(everything), positions)
+        hidden = self.trunk(Tokens(x, Mask.full(everything), positions))
         assert isinstance(hidden, Tensor)
         return hidden
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from unify.assembly.sharding import gather_again
@@ -25,6 +26,7 @@ from unify.nn.losses import weighted
 from unify.noise import Noise, stable_seed
 from unify.paradigm import Paradigm, Term, Trainable
 from unify.schema.experiment import Optimizer, Seeds
+from unify.tokenizer import ImageTokenizer
 from unify.training.finite_guard import NonFiniteError, check_gradient, check_terms
 from unify.training.optimizer import parameter_groups, swap_ema, update_ema, warmup_cosine
 from unify.training.step_record import StepRecord
@@ -61,6 +63,8 @@ class TrainingModule(L.LightningModule):
             place(self.model, self.device_mesh["data_parallel"])
 
     def setup(self, stage: str) -> None:
+        if isinstance(self.model, ImageTokenizer) and ranks() > 1:
+            self.model.share_updates(dist.all_reduce)  # a codebook of running means, say
         if isinstance(self.model, Paradigm):
             for tokenizer in self.model.tokenizers().values():
                 if isinstance(tokenizer, nn.Module):
