@@ -33,7 +33,7 @@ from unify.tokenizer import DiscreteTokenizer, TextTokenizer
 
 @dataclass(frozen=True)
 class CodeSampler:
-    """How codes are drawn: scale of guidance, and settings of `draw`."""
+    """Scale of guidance, and settings of `draw` for every code."""
 
     guidance: float = 1.0
     temperature: float = 1.0
@@ -47,9 +47,12 @@ class CodeSampler:
 class ArVQ(PrefixParadigm):
     """Autoregression over one vocabulary `[text | boi eol eoi | codes]`.
 
-    `size`: side in pixels of a generated image where none is asked for. `dropout`: how often a row
-    that generates an image trains without its text. `token_constant`: divide a row's summed text
-    loss by this number instead of its own token count.
+    Args:
+        size: side in pixels of a generated image if the request names none.
+        dropout: probability that a row that generates an image trains without its text, which is
+            what guidance moves away from.
+        token_constant: divide a row's summed text loss by this number instead of its own token
+            count: every token then weighs the same, long texts more than short ones.
     """
 
     tasks = frozenset(
@@ -70,6 +73,7 @@ class ArVQ(PrefixParadigm):
         super().__init__()
         self.trunk, self.text, self.image = trunk, text, image
         self.size, self.dropout, self.token_constant = size, dropout, token_constant
+        # one table, one head and one softmax for both kinds of token: that is the paradigm
         self.boi, self.eol, self.eoi = range(text.vocab_size, text.vocab_size + 3)
         self.codes = text.vocab_size + 3  # id of code 0
         self.vocab_size = self.codes + image.vocab_size
@@ -94,9 +98,11 @@ class ArVQ(PrefixParadigm):
 
     def _terms(self, logits: Tensor, ids: Tensor, valid: Tensor, kind: str) -> Terms:
         """logits [B n-1 V] predict ids[:, 1:]; grammar tokens carry no loss."""
-        ids, learned = ids[:, 1:], valid[:, 1:]
+        ids, learned = ids[:, 1:], valid[:, 1:]  # [B n-1]
         name, constant = "text_ce", self.token_constant
         if kind == "image":
+            # boi, eol and eoi follow from the grid: to predict them would be a free, easy gain that
+            # grows with the number of rows
             name, constant, learned = "image_ce", None, learned & (ids >= self.codes)
         return {
             name: likelihood(token_nll(logits, ids), learned, constant),
@@ -104,7 +110,10 @@ class ArVQ(PrefixParadigm):
         }
 
     def image_ids(self, images: Tensor) -> Tensor:
-        """images [B 3 H W] -> boi, h rows of w codes and an eol, eoi: [B h(w+1)+2]."""
+        """images [B 3 H W] -> boi, h rows of w codes and an eol, eoi: [B h(w+1)+2].
+
+        An eol after each row tells images of one area but other sides apart (Emu3).
+        """
         h, w = self.image.grid(*images.shape[-2:])
         codes = self.image.encode(images).view(-1, h, w) + self.codes
         rows = F.pad(codes, (0, 1), value=self.eol).flatten(1)  # [B h w] -> [B h(w+1)]

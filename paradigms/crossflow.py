@@ -41,6 +41,12 @@ class CrossFlow(FlowToImage):
     """Text to image. `loss_weights.kl` is per number of the latent (see `Variational`).
 
     `invert` gives the latent that a text for an image would have had.
+
+    Args:
+        encoder: texts to distributions of latents; its posterior is what is regularised.
+        regulariser: keeps the text in its latent. By the flow alone the encoder would make the
+            latents of all texts alike, since equal starts are the easiest to leave.
+        flow: settings of `LatentFlow`.
     """
 
     tasks = frozenset({"text_to_image"})
@@ -60,10 +66,11 @@ class CrossFlow(FlowToImage):
         prompts, target = batch.segments
         z1 = self.image.encode(target.images)  # [B C h w]
         encoded = self.text.encode(prompts.texts, prompts.length)
-        ids, valid = (part.to(self.device) for part in encoded)
+        ids, valid = (part.to(self.device) for part in encoded)  # [B L] each
         moments = self.encoder(ids, valid, self._grid(batch))
         eps = noise.normal(f"{target_name(batch)}/x0", z1.shape[1:])
         z0 = self.encoder.posterior.sample(moments, eps)
+        # two rows with one text have no right to be told apart
         compared = self.grouped(batch) & ~twins(prompts.texts).to(self.device)
         kept = self.regulariser(z0, ids, valid, target.images, compared)
         return {
@@ -80,7 +87,7 @@ class CrossFlow(FlowToImage):
                 "prompt with guidance 0"
             )
         encoded = self.text.encode(prompts, MAX_PROMPT)
-        used = int(encoded[1].sum(1).max())
+        used = int(encoded[1].sum(1).max())  # padding changes nothing, and costs
         ids, valid = (part[:, :used].to(self.device) for part in encoded)
         h, w = eps.shape[-2:]
         return self.encoder.posterior.sample(self.encoder(ids, valid, (h, w)), eps)
@@ -116,7 +123,7 @@ class CrossFlow(FlowToImage):
         return self.image.decode(self.carry(z0, sampler))
 
     def combine(self, terms: Sequence[tuple[int, str]], eps: Tensor) -> Tensor:
-        """Sum of signed latents, all sampled with one eps [B C h w]: equal prompts cancel."""
+        """Sum of signed latents [B C h w], all sampled with one eps: equal prompts cancel."""
         signed = [sign * self.source([prompt] * len(eps), eps) for sign, prompt in terms]
         return torch.stack(signed).sum(0)
 
@@ -124,7 +131,7 @@ class CrossFlow(FlowToImage):
         return (self.image.channels, *self.image.grid(*(size or (self.size, self.size))))
 
     def tokens(self, batch: Batch) -> int:
-        """Of the text and the flow's trunk."""
+        """Tokens of the text, and of the flow's trunk."""
         return len(batch) * (batch.segments[0].length + self.flow_tokens(self._grid(batch)))
 
     def flops(self, batch: Batch) -> float:
@@ -140,23 +147,26 @@ class CrossFlow(FlowToImage):
 
 def twins(texts: Sequence[Text]) -> Tensor:
     """[B B] bool: other rows with the same text, from which a row need not be told apart."""
-    known = {text: number for number, text in enumerate(texts)}
-    number = torch.tensor([known[text] for text in texts])
+    numbers = {text: number for number, text in enumerate(texts)}
+    number = torch.tensor([numbers[text] for text in texts])  # [B], equal for equal texts
     return (number[:, None] == number) & ~torch.eye(len(texts), dtype=torch.bool)
 
 
 def standardise(latents: Tensor) -> Tensor:
-    """[B C h w] to mean 0 and standard deviation 1 in each row: sums of latents leave the scale
-    that the flow has seen."""
+    """Latents [B C h w] with mean 0 and standard deviation 1 in each row.
+
+    A sum of latents leaves the scale that the flow was trained at; this brings it back.
+    """
     flat = latents.flatten(1)
     flat = (flat - flat.mean(1, keepdim=True)) / flat.std(1, correction=0, keepdim=True)
     return flat.view_as(latents)
 
 
 def parse(expression: str) -> list[tuple[int, str]]:
-    """Prompts with their signs: `a dog + "a black-and-white cat" - cat`, signs between spaces."""
+    """Prompts with their signs, which stand between spaces: `a dog + "a grey - white cat"`."""
     terms: list[tuple[int, str]] = []
     sign, words = 1, []
+    # a last sign ends the last prompt
     for quoted, bare in re.findall(r'"([^"]*)"|(\S+)', f"{expression} +"):
         if bare not in ("+", "-"):
             words.append(quoted or bare)

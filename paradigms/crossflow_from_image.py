@@ -37,10 +37,11 @@ class CrossFlowImages(FlowToImage):
     terms = frozenset({"image_flow"})
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
-        shown, target = batch.segments
-        z1 = self.image.encode(target.images)  # [B C h w]
+        condition, target = batch.segments
         h, w = target.images.shape[-2:]
-        return {"image_flow": self.flow_term(self.source(shown.images, (h, w)), z1, batch, noise)}
+        z0 = self.source(condition.images, (h, w))  # [B C h w]
+        z1 = self.image.encode(target.images)  # [B C h w]
+        return {"image_flow": self.flow_term(z0, z1, batch, noise)}
 
     def source(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         """Images [B 3 H' W'] -> latents [B C h w] of the images at `size`."""
@@ -79,8 +80,8 @@ class CaptionSampler(FlowSampler, AnswerLength):
 class CrossFlowCaption(LatentFlow):
     """Image to text. A variational encoder makes the texts' latents and a decoder reads them back.
 
-    The flow learns towards those latents without changing them: what is easiest to reach is a
-    latent that says nothing.
+    The flow learns towards those latents without changing them (`detach`): the latent that is
+    easiest to reach is one that says nothing.
     """
 
     tasks = frozenset({"caption"})
@@ -96,8 +97,8 @@ class CrossFlowCaption(LatentFlow):
         self.text, self.encoder, self.decoder = text, encoder, decoder
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
-        shown, target = batch.segments
-        z0 = self.image.encode(shown.images)  # [B C h w]
+        condition, target = batch.segments
+        z0 = self.image.encode(condition.images)  # [B C h w]
         encoded = self.text.encode(target.texts, target.length)
         ids, valid = (part.to(self.device) for part in encoded)
         moments = self.encoder(ids, valid, self._grid(batch))
@@ -116,6 +117,7 @@ class CrossFlowCaption(LatentFlow):
             raise ValueError("CrossFlowCaption describes images and answers no prompts")
         z1 = self.carry(self.image.encode(images.to(self.device)), sampler)
         logits = self.decoder(z1, sampler.max_length).float()  # [B L V]
+        # ids that say nothing inside a text
         logits[..., [self.text.bos, self.text.pad, self.text.null]] = -torch.inf
         noise = Noise.for_prompts(request.seed, [None] * len(images), self.device)
         u = noise.uniform("text", (sampler.max_length,))  # [B L]
@@ -123,7 +125,7 @@ class CrossFlowCaption(LatentFlow):
         return self.text.decode(ids.view(u.shape))
 
     def tokens(self, batch: Batch) -> int:
-        """Of the text and the flow's trunk."""
+        """Tokens of the text, and of the flow's trunk."""
         return len(batch) * (batch.segments[1].length + self.flow_tokens(self._grid(batch)))
 
     def flops(self, batch: Batch) -> float:

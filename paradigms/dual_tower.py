@@ -34,10 +34,10 @@ Understand = Literal["latents", "vision"]
 
 
 class _Copies(NamedTuple):
-    """How an image column enters a row."""
+    """The forms in which an image column enters a row."""
 
     column: Segment
-    latents: int  # how often as latents
+    latents: int  # number of copies as latents
     features: int  # tokens of its features; 0 if they are not read
 
 
@@ -45,12 +45,15 @@ class DualTower(Transfusion):
     """Transfusion in two towers; `settings` are those of `Transfusion`.
 
     The text side is that of an `llm` (trunk, embedding, head, encoder), or starts from nothing with
-    a `trunk` and a `text` tokenizer; the image tower starts as a copy of its trunk. `separation`
-    and `text_tower` as in `DualTrunk`: "frozen" and "detached" hold for all that the llm brings
-    that has weights; a projection of image features without any learns beside a frozen text tower.
-    Boi and eoi of latents are text tokens; beside a frozen text side they have a table of their
-    own, beside a detached one nothing could train it. A trained text side learns at the share
-    `optimizer.lr_ratio` of `trunk.text`, `embed` and `to_text`.
+    a `trunk` and a `text` tokenizer; the image tower starts as a copy of its trunk. A trained text
+    side learns at the share `optimizer.lr_ratio` of `trunk.text`, `embed` and `to_text`.
+
+    Args:
+        separation, text_tower: as in `DualTrunk`. "frozen" and "detached" hold for every part of
+            the llm that has weights; a projection of image features that has none learns beside a
+            frozen text tower.
+        understand: what is read of an image, its latents or the features of the llm's encoder.
+        settings: those of `Transfusion`.
     """
 
     tower: ClassVar[int] = IMAGE
@@ -74,6 +77,8 @@ class DualTower(Transfusion):
         if llm is not None:
             self._adopt(llm, understand)
         if text_tower == "frozen":
+            # Boi and eoi of latents are text tokens, and a frozen table cannot learn them: they get
+            # one of their own. Beside a detached text tower no gradient would reach it.
             self.delimiters = Embedding(2, trunk.dim)
 
     def _check(self, llm: VLM | None, understand: Understand) -> None:
@@ -90,7 +95,7 @@ class DualTower(Transfusion):
             )
 
     def _adopt(self, llm: VLM, understand: Understand) -> None:
-        """Take over the language model's parts, with what is known of them."""
+        """Take over the language model's parts, with the provenance of their weights."""
         self.embed, self.to_text = llm.embed, llm.to_text
         parts: list[nn.Module] = [llm.embed, llm.to_text]
         loaded = provenance(llm)
@@ -139,7 +144,7 @@ class DualTower(Transfusion):
         return len(batch) * row
 
     def flops(self, batch: Batch) -> float:
-        """Transfusion's and those of the encoder, less what an untrained text side saves."""
+        """FLOPs of Transfusion and of the encoder, less what an untrained text side saves."""
         copies, row = self._copies(batch), self.tokens(batch) // len(batch)
         image = sum(latents * (self.latent_tokens(column) - 2) for column, latents, _ in copies)
         saved = self.trunk.spared(row - image, image) + self.trunk.saved * self.head_flops(batch)
@@ -153,6 +158,8 @@ class DualTower(Transfusion):
         copies, last = [], batch.segments[-1]
         for column in batch.segments:
             if column.kind == "image":
+                # an image before text is understood (features); one before an image is drawn from,
+                # which needs its latents: features have lost the pixels
                 given, read, features = column.role == "condition", column is not last, 0
                 if self.vision is not None and read:
                     h, w = self.vision.grid(*column.images.shape[-2:])
@@ -163,9 +170,10 @@ class DualTower(Transfusion):
         return copies
 
     def _vision_flops(self, column: Segment, features: int) -> float:
-        """Forward, and backward to what is trained."""
+        """FLOPs of the encoder over one image: forward, and backward to the parts that train."""
         if self.vision is None or not features:
             return 0.0
+        # backward: once for the weights of a part that trains, once more for those before it
         learns = any(parameter.requires_grad for parameter in self.vision.parameters())
         passes = 1 + self.project.weight.requires_grad + learns
         projected = 2.0 * self.project.weight.numel() * features * passes

@@ -1,5 +1,5 @@
-"""Learnable queries read a frozen language model; what they find conditions an external diffusion
-backbone (MetaQuery arXiv:2504.06256, OpenUni arXiv:2505.23661).
+"""Learnable queries read a frozen language model, and their hidden states condition an external
+diffusion backbone (MetaQuery arXiv:2504.06256, OpenUni arXiv:2505.23661).
 
     h = llm([prefix, q_1 .. q_N]) at the queries,  c = connector(h)
     L = w(t) |v(x_t, t, c) - (x_1 - x_0)|^2                             nothing is learned on text
@@ -48,17 +48,25 @@ class QueriesSampler:
 class QueriesDiT(Paradigm):
     """Frozen language model, queries, connector, denoiser.
 
-    `query_std`: of queries at the start, None for D^-0.5 as in OpenUni; BLIP3-o (arXiv:2505.09568)
-    has 1. MetaQuery's are new rows of the model's own embedding, each nearly the mean of the old
-    ones. Best as large as that embedding: then a query is still itself after the first layers.
-    `conditioning`: learned queries, as many random ones that stay as they are, or the last layer's
-    hidden states of the prefix instead. `tune_llm`: the language model is trained too, on the flow
-    loss alone. `train_denoiser`: false in a first stage that trains queries and connector only; the
-    denoiser must have weights then. `train_shift` shifts the times of the `time` law; what sampling
-    shifts is its own setting. A denoiser that was trained on a grid of times has those instead.
-    `dropout`: how often a row trains without its only condition; `source_dropout`: a row with text
-    and images without its text, without both, without its images. The denoiser sees the latents of
-    the first source_channels / channels sources.
+    The denoiser sees the latents of the first source_channels / channels source images.
+
+    Args:
+        time: the law of training times; None for a denoiser that was trained on a grid of times of
+            its own.
+        queries: how many, N.
+        query_std: of the queries at the start; None: D^-0.5 as in OpenUni. BLIP3-o
+            (arXiv:2505.09568) has 1; MetaQuery's are new rows of the model's own embedding, each
+            nearly the mean of the old ones. Best as large as that embedding: then a query is still
+            itself after the first layers.
+        conditioning: learned queries, as many random ones that are never trained, or instead of
+            queries the last layer's hidden states of the prefix.
+        tune_llm: train the language model too, on the flow loss alone.
+        train_denoiser: false in a first stage that trains queries and connector only; the denoiser
+            must have weights then.
+        train_shift: shifts the times of the `time` law; sampling has a shift of its own.
+        dropout: probability that a row trains without its only condition.
+        source_dropout: probabilities that a row with text and images trains without its text,
+            without both, and without its images.
     """
 
     tasks = frozenset({"text_to_image", "edit", "compose", "depth", "super_resolution", "image"})
@@ -103,6 +111,7 @@ class QueriesDiT(Paradigm):
         self.query_std = llm.dim**-0.5 if query_std is None else query_std
         self.register_parameter("queries", None)
         if conditioning != "last_layer":
+            # random queries have no gradient: how much does learning them add?
             self.queries = nn.Parameter(torch.empty(queries, llm.dim), conditioning == "queries")
             self.reset_parameters()
 
@@ -119,14 +128,15 @@ class QueriesDiT(Paradigm):
         x1 = self.image.encode(target)  # [B C h w]
         x0 = noise.normal(f"{name}/x0", x1.shape[1:])
         t = self.times(noise.uniform(f"{name}/t"))  # [B]
-        xt, velocity = interpolate(x0, x1, t)
+        xt, velocity = interpolate(x0, x1, t)  # [B C h w] each
         source = self.source_latents(sources, target.shape[-2:])
         v = self.denoiser.velocity(xt, t, tokens, valid, source).float()
-        error = (v - velocity).square().flatten(1).mean(1)
+        error = (v - velocity).square().flatten(1).mean(1)  # [B]
+        # a denoiser that was trained on noise or on v keeps the weight that its own loss gives t
         return {"image_flow": Term(self.denoiser.weight(t) * error, t=t)}
 
     def times(self, u: Tensor) -> Tensor:
-        """Of training [B], from uniform numbers [B]."""
+        """Training times [B] from uniform numbers [B]."""
         if self.time is None:
             return self.denoiser.own_times(u)
         return shift_time(self.time.quantile(u), self.train_shift)
@@ -135,7 +145,10 @@ class QueriesDiT(Paradigm):
         self, prompts: Sequence[Text] | None, sources: Sequence[Shown], length: int | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Condition tokens [B N C], and which of them count [B N] (None: all)."""
-        images = [shown * present[:, None, None, None] for shown, present in sources]  # 0 is gray
+        # Gray, which is 0, where a source is absent: the prefix keeps its length, so that rows with
+        # and without sources share one batch.
+        images = [source * present[:, None, None, None] for source, present in sources]
+        # The prefix is causal and never reads the queries: no gradient of theirs passes through it.
         with torch.set_grad_enabled(self.tune_llm and torch.is_grad_enabled()):
             context = self.llm.read(prompts, images, length)
         if self.queries is None:
@@ -143,7 +156,10 @@ class QueriesDiT(Paradigm):
         return self.connector(self.llm.ask(context, self.queries)), None
 
     def source_latents(self, sources: Sequence[Shown], size: Sequence[int]) -> Tensor | None:
-        """What the denoiser sees of the sources, [B source_channels h w] for a target of `size`."""
+        """Latents of the sources for the denoiser, [B source_channels h w] for a target of `size`.
+
+        None if it takes none, or there are none.
+        """
         slots = self.denoiser.source_channels // self.image.channels
         if not (slots and sources):
             return None
@@ -153,7 +169,7 @@ class QueriesDiT(Paradigm):
                 images = F.interpolate(images, tuple(size), mode="bilinear", antialias=True)
             latents.append(self.image.encode(images) * present[:, None, None, None])
         latents += [torch.zeros_like(latents[0])] * (slots - len(latents))
-        return torch.cat(latents, dim=1)
+        return torch.cat(latents, dim=1)  # slots of [B C h w] along the channels
 
     def _conditions(
         self, batch: Batch, noise: Noise
@@ -173,38 +189,41 @@ class QueriesDiT(Paradigm):
         u = u if self.training else torch.ones_like(u)
         if not both:
             return u < self.dropout, u < self.dropout
+        # One number decides for both, so that the three shares are disjoint: guidance needs the
+        # model without text, without images and without both (`guidance_passes`).
         text, all_of_it, images = self.source_dropout
         return u < text + all_of_it, (u >= text) & (u < text + all_of_it + images)
 
     def tokenizers(self) -> dict[str, Tokenizer]:
-        """Those of the language model too, where it is a paradigm itself."""
+        """Its own tokenizers, and those of a language model that is a paradigm itself."""
         inner = self.llm.tokenizers() if isinstance(self.llm, Paradigm) else {}
         return super().tokenizers() | {f"llm.{name}": part for name, part in inner.items()}
 
     def tokens(self, batch: Batch) -> int:
         """Tokens of the prefix, queries, and tokens of the denoiser."""
-        context, asked, grid = self._lengths(batch)
-        return len(batch) * (context + asked + self.denoiser.tokens(grid))
+        context, queries, grid = self._lengths(batch)
+        return len(batch) * (context + queries + self.denoiser.tokens(grid))
 
     def flops(self, batch: Batch) -> float:
         """Forward, and backward to what is trained: once for activations, once for weights.
 
         The frozen prefix is only read; through the frozen model the gradient flows to the queries.
         """
-        context, asked, grid = self._lengths(batch)
+        context, queries, grid = self._lengths(batch)
         read = self.llm.flops_read(*_prefix(batch))
-        ask = self.llm.flops_ask(context, asked) if asked else 0.0
+        ask = self.llm.flops_ask(context, queries) if queries else 0.0
         learned = self.queries is not None and self.queries.requires_grad
         llm = 3 * (read + ask) if self.tune_llm else read + ask * (1 + learned)
-        given = asked or context
-        denoise = self.denoiser.flops(grid, given) * (2 + self.train_denoiser)
-        return len(batch) * (llm + 3 * self.connector.flops(given) + denoise)
+        conditions = queries or context  # tokens that the connector reads
+        # a frozen denoiser still passes the gradient on to its conditions
+        denoise = self.denoiser.flops(grid, conditions) * (2 + self.train_denoiser)
+        return len(batch) * (llm + 3 * self.connector.flops(conditions) + denoise)
 
     def _lengths(self, batch: Batch) -> tuple[int, int, tuple[int, int]]:
         """Tokens of the prefix and queries of a row, and the grid of its latents."""
-        asked = 0 if self.queries is None else len(self.queries)
+        queries = 0 if self.queries is None else len(self.queries)
         context = self.llm.context_tokens(*_prefix(batch))
-        return context, asked, self.image.grid(*batch.segments[-1].images.shape[-2:])
+        return context, queries, self.image.grid(*batch.segments[-1].images.shape[-2:])
 
     def sample_image(self, request: ImageRequest, sampler: QueriesSampler) -> Tensor:
         """Integrate v(0, 0) + g_I [v(I, 0) - v(0, 0)] + g_T [v(I, T) - v(I, 0)].
@@ -255,14 +274,14 @@ def _prefix(batch: Batch) -> tuple[int, list[tuple[int, int]]]:
 def _check(
     llm: LanguageModel, connector: Connector, denoiser: Denoiser, image: ContinuousTokenizer
 ) -> None:
-    """ValueError for parts that do not fit each other."""
-    for name, found, wanted in (
+    """Raise ValueError for parts that do not fit each other."""
+    for name, given, needed in (
         ("connector.dim", connector.dim, llm.dim),
         ("denoiser.condition_dim", denoiser.condition_dim, connector.out),
         ("denoiser.channels", denoiser.channels, image.channels),
     ):
-        if found != wanted:
-            raise ValueError(f"{name} is {found}, but what it takes has {wanted}: set it to that")
+        if given != needed:
+            raise ValueError(f"{name} is {given}, but what it takes has {needed}: set it to that")
     if denoiser.source_channels % image.channels:
         raise ValueError(
             f"denoiser.source_channels is {denoiser.source_channels}; use a multiple of the image "
@@ -271,7 +290,7 @@ def _check(
 
 
 def _check_times(denoiser: Denoiser, time: TimeLaw | None, shift: float) -> None:
-    """ValueError unless either a law or the denoiser itself says at which times it trains."""
+    """Raise ValueError unless the training times come from a law or from the denoiser, not both."""
     name = type(denoiser).__name__
     if denoiser.has_times and (time is not None or shift != 1):
         raise ValueError(f"{name} trains at its own times: set time to null and train_shift to 1")

@@ -41,22 +41,28 @@ from unify.tokenizer import ContinuousTokenizer, TextTokenizer
 
 @dataclass
 class _Noised:
-    """A noised image in the sequence, and what its velocity should be."""
+    """A noised image in the sequence, and the velocity that it should predict."""
 
-    where: slice
+    where: slice  # of its patches along S
     xt: Tensor  # [B C h w]
     velocity: Tensor  # [B C h w]
     t: Tensor  # [B]
-    skip: Tensor
+    skip: Tensor  # what `Patches.tokens` hands to `Patches.latents`
     present: Tensor  # [B]
 
 
 class Transfusion(PrefixParadigm):
     """Text tokens and latent patches in one trunk; lambda is `loss_weights.image_flow`.
 
-    `time` is the law of training times; `condition_time` bounds t from below for an image that is
-    noised and read; `size`, `dropout`, `token_constant` as in `ArVQ`. `image_attention`: among an
-    image's own tokens; causal is an ablation of the paper, and known to be worse.
+    Args:
+        time: the law of training times.
+        prediction: what the network's output stands for; default: the velocity.
+        condition_on: what is read of an image that a condition shows, see above.
+        condition_time: least t of an image that is noised and read: below it, too little of the
+            image is left for the text about it.
+        image_attention: among an image's own patches; causal is an ablation of the paper, and known
+            to be worse.
+        size, dropout, token_constant: as in `ArVQ`.
     """
 
     tasks = frozenset(
@@ -121,6 +127,7 @@ class Transfusion(PrefixParadigm):
         """Append an image column in training: noised, clean, or both, as `condition_on` says."""
         segment, last = batch.segments[place], batch.segments[-1]
         if segment.role == "condition" and self.condition_on == "clean_copy":
+            # given, never drawn: read as it is, and nothing is learned about it
             add = self.add_seen if last.kind == "text" else self.add_image
             add(sequence, segment.images, segment.present)
             return []
@@ -130,7 +137,9 @@ class Transfusion(PrefixParadigm):
         u = noise.uniform(f"image{place}/t")
         read = followed and self.condition_on == "noised"
         t = self.time.above(u, self.condition_time) if read else self.time.quantile(u)  # [B]
-        xt, velocity = interpolate(x0, x1, t)
+        xt, velocity = interpolate(x0, x1, t)  # [B C h w] each
+        # Drawn, then read: later tokens would otherwise learn to read noise, which they never meet
+        # in sampling. The noised copy is hidden from them, and a clean one follows it.
         isolated = followed and not read
         where, skip = self._add_latents(sequence, xt, t, segment.present, isolated)
         if isolated:
@@ -145,8 +154,12 @@ class Transfusion(PrefixParadigm):
         present: Tensor | None = None,
         isolated: bool = False,
     ) -> tuple[slice, Tensor]:
-        """Append boi, patches of latents [B C h w] at time t [B], eoi."""
-        tokens, time, skip = self.patches.tokens(latents, t)  # [B P D]
+        """Append boi, patches of latents [B C h w] at time t [B], eoi.
+
+        Bidirectional inside: a patch has no order among the others, and a flow predicts all of them
+        at once from all of them, so a causal mask would only hide half of the image.
+        """
+        tokens, time, skip = self.patches.tokens(latents, t)  # [B P D] each
         where = self.add_framed(
             sequence,
             tokens,
@@ -167,21 +180,24 @@ class Transfusion(PrefixParadigm):
 
     def _flow_term(self, hidden: Tensor, noised: list[_Noised]) -> Term:
         """Mean squared error of the velocity, per row: the mean over its noised images."""
-        errors, shown = [], []
+        errors, present = [], []
         for image in noised:
             output = self.patches.latents(
                 hidden[:, image.where], image.skip, _size(image.xt)
             ).float()
             v = self.prediction.velocity(output, image.xt, image.t)
-            errors.append((v - image.velocity).square().flatten(1).mean(1) * image.present)
-            shown.append(image.present)
-        mean = torch.stack(errors).sum(0) / torch.stack(shown).sum(0).clamp(min=1)
+            # an x prediction is compared as a velocity too: one loss for all, its own weight in t
+            errors.append((v - image.velocity).square().flatten(1).mean(1) * image.present)  # [B]
+            present.append(image.present)
+        # over the images that the row has, never over the batch: a row's loss is its own
+        mean = torch.stack(errors).sum(0) / torch.stack(present).sum(0).clamp(min=1)
         return Term(mean, t=noised[-1].t)
 
     def add_image(
         self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
     ) -> None:
         latents = self.image.encode(images)
+        # a clean latent is a noised one at t = 1: the same patches and time embedding serve both
         self._add_latents(sequence, latents, latents.new_ones(len(latents)), present)
 
     def text_logits(self, hidden: Tensor) -> Tensor:
@@ -192,7 +208,7 @@ class Transfusion(PrefixParadigm):
         return self.latent_tokens(segment) * (2 if twice else 1)
 
     def latent_tokens(self, segment: Segment) -> int:
-        """Of one copy of the image, delimiters included."""
+        """Number of tokens of one copy of the image, delimiters included."""
         h, w = self.patches.grid(*self.image.grid(*segment.images.shape[-2:]))
         return h * w + 2
 
@@ -200,12 +216,13 @@ class Transfusion(PrefixParadigm):
         """Forward and backward (three forwards) of trunk and text head; patches are negligible."""
         length = self.tokens(batch) // len(batch)
         sizes = [self.latent_tokens(c) - 2 for c in self.latent_columns(batch)]  # between its ends
+        # beyond the causal pairs, those that a bidirectional image reads ahead
         ahead = self.bidirectional * sum(n * (n - 1) // 2 for n in sizes)
         pairs = scored(length * (length + 1) // 2 + ahead, length, length)
         return 3.0 * len(batch) * (self.trunk.flops(length, pairs) + self.head_flops(batch))
 
     def head_flops(self, batch: Batch) -> int:
-        """Of the text head over one row's target column."""
+        """FLOPs of the text head over one row's target column; 0 if that is an image."""
         target = batch.segments[-1]
         return 2 * self.to_text.weight.numel() * target.length if target.kind == "text" else 0
 
@@ -234,7 +251,7 @@ class Transfusion(PrefixParadigm):
         return self.image.decode(sampler.integrate(velocity, x0))
 
     def _denoise(self, sequence: TokenSequence, cache: Cache, latents: Tensor, t: Tensor) -> Tensor:
-        """The network's output [B C h w] for latents after a cached prefix."""
+        """The network's output [B C h w] for noised latents after a cached prefix."""
         start = sequence.length
         where, skip = self._add_latents(sequence, latents, t)
         hidden = sequence.run(self.trunk, cache)[:, where.start - start : where.stop - start]

@@ -8,7 +8,7 @@
     row = boi patches eoi | bos question eos | bos answer eos        or: bos text eos
 
 The encoder's features are projected to the trunk's width. They are causal tokens like all others:
-the encoder has let each patch see the whole image already, and one kind of mask does for decoding.
+in the encoder each patch has seen the whole image already, and one kind of mask serves decoding.
 
 It is the understanding-only baseline, and the small language model that `queries_dit` conditions
 on: frozen, read once and asked by learned queries (unify/nn/language.py).
@@ -58,6 +58,7 @@ class VLM(PrefixParadigm, LanguageModel):
         self.trunk, self.text, self.vision, self.dim = trunk, text, vision, trunk.dim
         self.token_constant = token_constant
         self.embed = Embedding(text.vocab_size + 2, trunk.dim)  # text, boi, eoi
+        # boi and eoi are read and never predicted, so the head has the text's rows alone
         self.project = Linear(vision.dim, trunk.dim) if vision is not None else None
         self.to_text = Linear(trunk.dim, text.vocab_size, bias=False)
         if vision is None:
@@ -84,7 +85,7 @@ class VLM(PrefixParadigm, LanguageModel):
         self.add_framed(sequence, features, self.embed, present, grid=grid)
 
     def eyes(self) -> tuple[VisionEncoder, Linear]:
-        """Encoder and projection; ValueError without one."""
+        """The encoder and its projection; ValueError if it was built without."""
         if self.vision is None or self.project is None:
             raise ValueError(f"{type(self).__name__} reads no images: give it a vision encoder")
         return self.vision, self.project
@@ -104,8 +105,8 @@ class VLM(PrefixParadigm, LanguageModel):
         """Forward and backward (three forwards); the head runs on the target column alone."""
         length = self.tokens(batch) // len(batch)
         head = 2 * self.trunk.dim * self.text.vocab_size * batch.segments[-1].length
-        shown = [column.images.shape[-2:] for column in batch.segments if column.kind == "image"]
-        vision = sum(self._flops_image(height, width) for height, width in shown)
+        sizes = [column.images.shape[-2:] for column in batch.segments if column.kind == "image"]
+        vision = sum(self._flops_image(height, width) for height, width in sizes)
         return 3.0 * len(batch) * (self.flops_ask(0, length) + head + vision)
 
     def _flops_image(self, height: int, width: int) -> float:
@@ -124,8 +125,8 @@ class VLM(PrefixParadigm, LanguageModel):
         if prompts is None and not images:
             raise ValueError("read needs prompts, images, or both")
         sequence = TokenSequence(self.trunk.axes)
-        for shown in images:
-            self.add_image(sequence, shown.to(self.device))
+        for column in images:
+            self.add_image(sequence, column.to(self.device))
         if prompts is not None:
             longest = length or int(self.text.encode(prompts, MAX_PROMPT)[1].sum(1).max())
             self.add_text(sequence, prompts, longest)
@@ -134,6 +135,7 @@ class VLM(PrefixParadigm, LanguageModel):
         return Context(cache, hidden, sequence.mask().valid, sequence)
 
     def ask(self, context: Context, queries: Tensor) -> Tensor:
+        # a branch and a view: the context can be asked again, and by several sets of queries
         sequence = context.state.branch()
         sequence.add(queries.expand(len(context.hidden), -1, -1))  # [N D] -> [B N D]
         return sequence.run(self.trunk, context.cache.view())
@@ -153,8 +155,8 @@ class LlamaVLM(VLM):
     """A VLM whose trunk, embedding, head and tokenizer are a pretrained language model's.
 
     `source` is a folder or a name on the Hugging Face hub, of a model of Llama, Qwen2 or Qwen3
-    type; `sections` and `checkpoint` as in `Trunk`. Tokens that its tokenizer lacks (bos and pad
-    perhaps, null, boi, eoi) have rows like an average token's.
+    type; `sections` and `checkpoint` as in `Trunk`. Tokens that its tokenizer lacks (null, boi,
+    eoi, perhaps bos and pad) get rows drawn like an average token's (`fill_rows`).
     """
 
     def __init__(

@@ -3,9 +3,9 @@
     attend(q, k, v, mask) = softmax(q k^T / sqrt(d) + mask) v     k and v shared by groups of heads
     rope: a pair (x_i, x_{i + d/2}) is turned by position * theta^(-2i/d)       (arXiv:2104.09864)
 
-`attend` alone chooses the backend. SDPA with a dense mask is the reference and runs everywhere;
-FlexAttention skips the blocks that nobody reads, on GPUs (it has no backward on CPUs); xformers
-takes the dense mask as a bias.
+`attend` alone chooses the backend, so that no model knows of kernels. SDPA with a dense mask is the
+reference and runs everywhere; FlexAttention skips the blocks that nobody reads, on GPUs (it has no
+backward on CPUs); xformers takes the dense mask as a bias.
 
 B rows, S keys, Sq queries, H heads, G key-value heads, d numbers of a head, A position axes.
 """
@@ -44,7 +44,10 @@ def set_backend(backend: Backend | Kernel) -> Backend | Kernel:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
-    """q [B H Sq d], k and v [B G S d] -> [B H Sq d] in v's precision."""
+    """Attention of queries q [B H Sq d] to k and v [B G S d] -> [B H Sq d] in v's precision.
+
+    q and k may be in fp32 beside a v in half precision: rotations leave them so.
+    """
     if callable(_backend):
         return _backend(q, k, v, mask)
     if _backend == "xformers":
@@ -56,6 +59,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
     # On CPUs the backward in half precision takes three times as long as in full precision.
+    # Autocast is off, since it would cast the inputs back.
     on_cpu = q.device.type == "cpu"
     dtype = torch.promote_types(v.dtype, torch.float32) if on_cpu else v.dtype
     with torch.autocast(q.device.type, enabled=False):
@@ -66,6 +70,7 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
 
 
 def _flex_pays(q: Tensor, mask: Mask) -> bool:
+    # with a cache (start > 0) the mask changes at every step, and so would the block mask
     return q.is_cuda and mask.start == 0 and mask.keys >= FLEX_FROM
 
 
@@ -96,6 +101,7 @@ def _xformers(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
             "or set machine.attention to sdpa"
         ) from error
     heads = q.shape[1]
+    # its kernels know no grouped heads
     k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))  # [B H S d]
     bias = mask.bias(q.dtype).expand(-1, heads, -1, -1)
     try:
@@ -109,7 +115,7 @@ def _xformers(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
 
 
 def axis_of_pairs(pairs: int, sections: Sequence[int]) -> list[int]:
-    """Which position axis turns each of a head's `pairs`, in shares as `sections`.
+    """The position axis that turns each of a head's `pairs`, in shares as `sections`.
 
     Every axis gets frequencies from the whole range, fast and slow alternating, so that text, whose
     positions agree on all axes, is turned as by 1-D rotary positions.
@@ -124,17 +130,21 @@ def axis_of_pairs(pairs: int, sections: Sequence[int]) -> list[int]:
 def rope_tables(
     positions: Tensor, head_dim: int, theta: float, sections: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """positions [B S A] -> tables [B 1 S d] in fp32, built once for every layer of a trunk."""
+    """Cosines and signed sines 2 x [B 1 S d] of positions [B S A], once for all layers of a trunk.
+
+    In fp32: in bfloat16 the positions above 256 would not all be different numbers.
+    """
     pairs = head_dim // 2
     steps = torch.arange(pairs, dtype=torch.float32, device=positions.device)
     axes = torch.tensor(axis_of_pairs(pairs, sections), device=positions.device)
     angles = positions.float()[:, None, :, axes] * theta ** (-steps / pairs)  # [B 1 S d/2]
     cos, sin = angles.cos(), angles.sin()
+    # both halves of d at once: x cos + roll(x, d/2) (-sin, sin) turns every pair (x_i, x_{i+d/2})
     return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x [B H S d], turned by the two tables in their precision; a pair is (x_i, x_{i + d/2})."""
+    """Turn x [B H S d] by the two tables, in their precision; a pair is (x_i, x_{i + d/2})."""
     if x.is_cuda:  # compilers fuse this one
         return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
     return _FewPassRotation.apply(x, cos, sin)
@@ -164,7 +174,7 @@ def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def rope(x: Tensor, positions: Tensor, theta: float, sections: Sequence[int]) -> Tensor:
-    """x [B H S d] at positions [B S A]; `sections` are the shares of the A axes."""
+    """Rotate x [B H S d] to positions [B S A]; `sections` are the shares of the A axes."""
     return rotate(x, *rope_tables(positions, x.shape[-1], theta, sections)).to(x.dtype)
 
 
@@ -176,6 +186,9 @@ class Cache:
     buffers in place, `capacity` tokens long, which grow when they are full.
     """
 
+    # A buffer is doubled when it is full: decoding n tokens then copies O(n) numbers and not
+    # O(n^2), as it would by a concatenation for every token.
+
     def __init__(self, layers: int, capacity: int = 0):
         self.keys: list[Tensor | None] = [None] * layers
         self.values: list[Tensor | None] = [None] * layers
@@ -184,7 +197,7 @@ class Cache:
 
     @property
     def length(self) -> int:
-        """Tokens that every layer holds."""
+        """Number of tokens that every layer holds (within a pass, layers differ)."""
         return min(self.lengths)
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What paradigms share whose flow starts at a latent instead of at noise (arXiv:2412.15213).
+"""Flows that start at a latent instead of at noise (CrossFlow, arXiv:2412.15213).
 
     L = |v(z_t, t, i) - dz_t/dt|^2      z_t on a path from the source z0 to the target z1
 
@@ -33,12 +33,15 @@ from unify.tokenizer import ContinuousTokenizer
 class LatentFlow(Paradigm):
     """A flow between two latents of one shape, guided by an indicator.
 
-    `group`: rows of a step that are never parted, because a null row takes a group mate's target
-    (and a contrastive regulariser compares them). `dropout`: how often a row is null. `size`: side
-    in pixels of an image where none is asked for.
+    Args:
+        time, path: the law of training times, and the way from source to target (None: straight).
+        group: rows of a step that are never parted, because a null row takes a group mate's target
+            (and a contrastive regulariser compares them).
+        size: side in pixels of an image if the request names none.
+        dropout: probability that a row is null.
     """
 
-    causal_text = False
+    causal_text = False  # a text is read, or drawn, as a whole
     cached = False
     likelihood: ClassVar[Literal["exact", "bound", "none"]] = "none"
     guided_by: ClassVar[Literal["text", "indicator"]] = "indicator"
@@ -72,14 +75,19 @@ class LatentFlow(Paradigm):
 
     def flow_term(self, z0: Tensor, z1: Tensor, batch: Batch, noise: Noise) -> Term:
         """Mean squared error of the velocity from z0 to z1 [B C h w], per row."""
-        target, shown = self.targets(z1, batch, noise)
+        target, indicators = self.targets(z1, batch, noise)
         t = self.time.quantile(noise.uniform(f"{target_name(batch)}/t"))  # [B]
         zt, velocity = self.path.at(z0, target, t)
-        return Term(row_mean((self.velocity(zt, t, shown) - velocity).square()), t=t)
+        return Term(row_mean((self.velocity(zt, t, indicators) - velocity).square()), t=t)
 
     def targets(self, z1: Tensor, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
-        """What each row's source goes to [B C h w], and its indicator [B]: 0 in null rows, whose
-        target is another row's. A row without a mate is never null, and none is in eval mode."""
+        """Targets [B C h w] of the rows' sources, and their indicators [B].
+
+        The indicator is 0 in a null row, whose target is another row's. A row without a mate is
+        never null, and none is in eval mode.
+        """
+        # Other flows drop the condition for guidance. Here the condition is the state itself and
+        # cannot be dropped: a null row keeps its source and loses the target that belongs to it.
         other = mate(self.grouped(batch), noise.uniform("mate"))
         null = noise.uniform("drop") < (self.dropout if self.training else 0.0)
         null = null & (other != torch.arange(len(batch), device=other.device))
@@ -89,13 +97,14 @@ class LatentFlow(Paradigm):
         """[B B] bool: which rows are in one group."""
         return same_group(batch.slots, self.group, self.device)
 
-    def velocity(self, z: Tensor, t: Tensor, shown: Tensor) -> Tensor:
-        """dz/dt [B C h w] of z [B C h w] at t [B] with indicators `shown` [B]."""
+    def velocity(self, z: Tensor, t: Tensor, indicators: Tensor) -> Tensor:
+        """dz/dt [B C h w] of z [B C h w] at t [B] with indicators [B] of 0 or 1."""
         tokens, time, skip = self.patches.tokens(z, t)  # [B P D]
-        x = torch.cat([self.indicator(shown)[:, None], tokens], 1)  # [B 1+P D]
+        x = torch.cat([self.indicator(indicators)[:, None], tokens], 1)  # [B 1+P D]
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         positions = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
-        time = torch.cat([time[:, :1], time], 1)
+        time = torch.cat([time[:, :1], time], 1)  # [B 1+P D]: the indicator's is that of a patch
+        # full attention: nothing here is text, and all patches are predicted at once
         hidden = self.trunk(Tokens(x, Mask.full(valid), positions, time))
         h, w = z.shape[-2:]
         return self.patches.latents(hidden[:, 1:], skip, (h, w)).float()
@@ -107,10 +116,10 @@ class LatentFlow(Paradigm):
         guidance = sampler.guidance
         indicators = torch.tensor([1] if guidance == 1 else [0, 1], device=z.device)
         passes = len(indicators)
-        shown = indicators.repeat_interleave(len(z))
+        indicators = indicators.repeat_interleave(len(z))  # [passes*B]
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            parts = self.velocity(x.repeat(passes, 1, 1, 1), t.repeat(passes), shown)
+            parts = self.velocity(x.repeat(passes, 1, 1, 1), t.repeat(passes), indicators)
             return guide(parts.chunk(passes), [guidance] * (passes - 1))
 
         return sampler.integrate(velocity, z, reverse)
@@ -120,7 +129,7 @@ class LatentFlow(Paradigm):
         return h * w + 1
 
     def flow_flops(self, grid: tuple[int, int]) -> float:
-        """Of a forward pass of patches and trunk over one row."""
+        """FLOPs of a forward pass of patches and trunk over one row."""
         tokens = self.flow_tokens(grid)
         return self.trunk.flops(tokens, tokens**2) + self.patches.flops(grid)
 
@@ -145,23 +154,24 @@ class FlowToImage(LatentFlow):
 
 
 def target_name(batch: Batch) -> str:
-    """What the target's noise is called, as other paradigms call it: arms share their uniforms."""
+    """Name of the target's noise streams, the same in all paradigms: arms share their uniforms."""
     return f"image{len(batch.segments) - 1}"
 
 
 def same_group(slots: Sequence[int], size: int, device: torch.device | str = "cpu") -> Tensor:
-    """Which rows of a batch are in one group of `size` consecutive draws: [B B] bool."""
+    """[B B] bool: true for two rows in one group of `size` consecutive draws."""
     group = torch.tensor(slots, device=device) // size
     return group[:, None] == group
 
 
 def mate(same: Tensor, u: Tensor) -> Tensor:
-    """Another row of each row's group, by a roll of its own from uniforms u [B]; itself if alone.
+    """Index [B] of another row of each row's group, drawn by uniforms u [B]; its own if alone.
 
-    same [B B] -> indices [B].
+    `same` [B B] as `same_group` gives it.
     """
-    place = (same & torch.ones_like(same).tril(-1)).sum(1)  # among the rows of its group
+    place = (same & torch.ones_like(same).tril(-1)).sum(1)  # [B] among the rows of its group
     count = same.sum(1)
+    # a roll by 1 .. count - 1 places never comes back to the row itself
     roll = 1 + (u.double() * (count - 1)).long()
-    wanted = (place + roll) % count
-    return (same & (place == wanted[:, None])).int().argmax(1)
+    chosen = (place + roll) % count
+    return (same & (place == chosen[:, None])).int().argmax(1)

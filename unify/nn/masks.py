@@ -9,6 +9,9 @@ With one segment per image this is Transfusion's mask (arXiv:2408.11039), with n
 with one over everything it is full attention. A noised image with a clean copy after it is
 an *isolated* copy, delimiters included: nothing outside it reads it (BAGEL, arXiv:2505.14683).
 
+Ids and not a matrix: they grow with S instead of S^2, and one rule gives the dense mask, the block
+mask of FlexAttention, the bias of xformers and the pairs that FLOPs are counted by.
+
 B rows, S tokens (keys), Sq tokens from `start` on (queries), H heads.
 """
 
@@ -75,12 +78,16 @@ class Mask:
         return Mask(document, segment, isolated, valid, self.start)
 
     def mod(self, b: Tensor, h: Tensor | int, q: Tensor, k: Tensor) -> Tensor:
-        """The rule, as FlexAttention calls it; the indices may be of any shapes that broadcast."""
+        """True where query q of row b reads key k: the rule, in FlexAttention's signature.
+
+        The indices may have any shapes that broadcast; `h` is a head, and all heads read alike.
+        """
         q = q + self.start
         in_block = (self.segment[b, q] == self.segment[b, k]) & (self.segment[b, k] >= 0)
         readable = self.valid[b, k] & (self.document[b, q] == self.document[b, k])
         copy = self.isolated[b, k]
         hidden = (copy >= 0) & (self.isolated[b, q] != copy)
+        # a softmax over no key at all would be NaN, and spread from padding to every gradient
         return (q == k) | (readable & ((k <= q) | in_block) & ~hidden)
 
     def dense(self) -> Tensor:
@@ -94,7 +101,7 @@ class Mask:
         return self.built["dense"]
 
     def block(self) -> Any:
-        """FlexAttention's `BlockMask` of the same rule."""
+        """FlexAttention's `BlockMask` of the same rule, which skips whole blocks of 128 x 128."""
         if "block" not in self.built:
             from torch.nn.attention.flex_attention import create_block_mask
 
@@ -121,5 +128,5 @@ class Mask:
         return self.built[name]
 
     def pairs(self) -> int:
-        """Number of (query, key) pairs that are read, over the whole batch: for FLOPs."""
+        """Number of (query, key) pairs that are read, over the whole batch, to count FLOPs."""
         return int(self.dense().sum())

@@ -1,8 +1,8 @@
-"""What paradigms share that read a prefix of text and clean images and go on from there.
+"""Paradigms whose conditions are a prefix of text and clean images in one token sequence.
 
 B rows, D width, V text vocabulary.
 
-A subclass says how a clean image enters the sequence (`add_image`) and how hidden states become
+A subclass defines how a clean image enters the sequence (`add_image`) and how hidden states become
 text logits (`text_logits`); this class lays out conditions as training does and answers in text.
 """
 
@@ -59,7 +59,7 @@ class PrefixParadigm(Paradigm):
 
     @abstractmethod
     def image_tokens(self, segment: Segment, followed: bool) -> int:
-        """How many tokens an image column takes in training; `followed` by another column."""
+        """Number of tokens of an image column in training; `followed`: another column follows."""
 
     def add_text(
         self, sequence: TokenSequence, texts: Sequence[Text], length: int
@@ -89,7 +89,11 @@ class PrefixParadigm(Paradigm):
         return where
 
     def drop_conditions(self, batch: Batch, noise: Noise) -> list[list[Text]]:
-        """Text columns of the batch; in training, some rows lose the conditions of an image."""
+        """The texts of all text columns; in training, some rows lose the conditions of an image.
+
+        They get None, the unconditional text, and not a shorter row: the tokenizer's null token
+        tells "no text given" from a text, and the same row is what guidance samples from.
+        """
         generates = self.training and batch.segments[-1].kind == "image"
         dropped = (noise.uniform("drop") < self.dropout).tolist()
         return [
@@ -102,7 +106,7 @@ class PrefixParadigm(Paradigm):
 
     def text_term(self, logits: Tensor, ids: Tensor, valid: Tensor) -> Term:
         """Next-token loss inside one text column: logits [B L V], ids and valid [B L]."""
-        learned = valid[:, 1:]
+        learned = valid[:, 1:]  # bos is given; eos is learned, or no answer would ever end
         nll = token_nll(logits[:, :-1], ids[:, 1:])
         return likelihood(nll, learned, self.token_constant)
 
@@ -129,19 +133,23 @@ class PrefixParadigm(Paradigm):
         return [(request.negative or [None] * len(prompts), sources), (prompts, sources)]
 
     def prefix(
-        self, contexts: list[Context], asked: bool = False, present: Sequence[Tensor] | None = None
+        self,
+        contexts: list[Context],
+        answers: bool = False,
+        present: Sequence[Tensor] | None = None,
     ) -> TokenSequence:
-        """Sources, then text, as training lays them out; contexts are stacked along B.
+        """Source images, then text, as training lays them out; contexts are stacked along B.
 
-        `asked`: a text is to follow, not an image. `present`: the rows [B] that have each source.
+        `answers`: a text is to follow, not an image. `present`: the rows [B] that have each source.
         """
-        sequence, add = TokenSequence(self.trunk.axes), self.add_seen if asked else self.add_image
+        sequence, add = TokenSequence(self.trunk.axes), self.add_seen if answers else self.add_image
         for column in range(len(contexts[0][1])):
-            stacked = torch.cat([shown[column] for _, shown in contexts])
+            stacked = torch.cat([sources[column] for _, sources in contexts])
             rows = None if present is None else present[column].repeat(len(contexts))
             add(sequence, stacked.to(self.device), None if rows is None else rows.to(self.device))
         if contexts[0][0] is not None:
-            prompts = [text for asked, _ in contexts for text in asked or []]
+            prompts = [text for texts, _ in contexts for text in texts or []]
+            # padding changes nothing, so the longest prompt decides and not training's length
             used = int(self.text.encode(prompts, MAX_PROMPT)[1].sum(1).max())
             self.add_text(sequence, prompts, used)
         return sequence
@@ -153,17 +161,18 @@ class PrefixParadigm(Paradigm):
     def sample_text(self, request: TextRequest, sampler: TextSampler) -> list[str]:
         """Answer (or caption, without prompts) after reading the image."""
         images = [] if request.images is None else [request.images]
-        sequence = self.prefix([(request.prompts, images)], asked=True)
+        sequence = self.prefix([(request.prompts, images)], answers=True)
         self.token(sequence, self.text.bos, len(request))
         cache = self.trunk.cache()
 
         def logits() -> Tensor:
             scores = self.text_logits(sequence.run(self.trunk, cache)[:, -1]).float()  # [B V]
+            # specials that never stand inside an answer
             scores[:, [self.text.bos, self.text.pad, self.text.null]] = -torch.inf
             return scores
 
         def advance(ids: Tensor, alive: Tensor) -> Tensor:
-            sequence.add(self.embed(ids)[:, None], alive[:, None])
+            sequence.add(self.embed(ids)[:, None], alive[:, None])  # a row that is done: padding
             return logits()
 
         uniforms = request.noise(self.device).uniform("text", (sampler.max_length,))

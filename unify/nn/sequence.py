@@ -1,9 +1,12 @@
-"""A sequence under construction: columns of tokens with what the mask and RoPE need to know.
+"""A token sequence under construction: columns of tokens with their mask ids and positions.
 
 B rows, n tokens of one column, S tokens so far, D width, A position axes.
 
+    positions    prompt 0 1 2 -   boi 3   patches 4 + (0, row, column)   eoi 4 + max(h, w)
+
 Columns are padded on their own (a short prompt is followed by invalid tokens, then by the image):
-invalid tokens are never read and take no position, so the amount of padding changes nothing.
+invalid tokens are never read and take no position, so the amount of padding changes nothing, and
+no row has to be packed to the left.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from unify.nn.trunk import Backbone, Tokens
 
 @dataclass
 class _Column:
+    """n tokens of every row, added together."""
+
     x: Tensor  # [B n D]
     positions: Tensor  # [B n A]
     mask: Mask
@@ -30,10 +35,12 @@ class _Column:
 
 
 class TokenSequence:
-    """Tokens in the order in which a trunk reads them."""
+    """Tokens in the order in which a trunk reads them; `axes` are its position axes."""
 
     def __init__(self, axes: int):
-        self.axes, self.length, self.blocks, self.copies, self.done = axes, 0, 0, 0, 0
+        self.axes, self.length = axes, 0  # tokens so far, S
+        self.blocks = self.copies = 0  # ids that the next bidirectional block, and copy, will have
+        self.done = 0  # columns that a cache holds
         self.columns: list[_Column] = []
         self.next: Tensor | None = None  # [B] position of the next token
         self.apart: Tensor | None = None  # [B] the same among the isolated columns being added
@@ -48,19 +55,27 @@ class TokenSequence:
         time: Tensor | None = None,
         tower: int = 0,
     ) -> slice:
-        """Append x [B n D]; returns where it lies along S.
+        """Append a column of tokens.
 
-        `grid` (h, w) of image tokens in raster order; `block` makes the column bidirectional
-        inside; `isolated` columns next to each other are a copy (a noised image) that all others
-        cannot read. They count up among themselves and take no position from what follows, so that
-        the clean copy after them has the same ones. `tower`: whose weights they go through, where a
-        trunk has several.
+        Args:
+            x: embeddings [B n D].
+            valid: [B n] bool, false for padding; None: all valid.
+            grid: (h, w) of image tokens in raster order; None: they count up as text does.
+            block: make the column bidirectional inside.
+            isolated: hide the column from all others. Isolated columns next to each other are one
+                copy (a noised image). They take no position from what follows, so that the clean
+                copy after them has the same ones.
+            time: embeddings [B n D] of the flow time; None: not timed.
+            tower: the tower that the tokens go through, in a trunk that has several.
+
+        Returns:
+            The place of the column along S.
         """
         rows, n = x.shape[:2]
         if valid is None:
             valid = torch.ones(rows, n, dtype=torch.bool, device=x.device)
         segment = torch.full((rows, n), self.blocks if block else CAUSAL, device=x.device)
-        self.copies += isolated and self.apart is None
+        self.copies += isolated and self.apart is None  # the first column of a copy
         mask = Mask(
             document=torch.zeros_like(segment),
             segment=segment,
@@ -74,7 +89,12 @@ class TokenSequence:
         return slice(self.length - n, self.length)
 
     def _positions(self, valid: Tensor, grid: tuple[int, int] | None, isolated: bool) -> Tensor:
-        """Text counts up on every axis; an image keeps the first and spreads over (row, column)."""
+        """Positions [B n A] of the next column; what follows starts after the largest of them.
+
+        Text counts up on every axis; an image keeps the first axis and spreads over the other two
+        by row and column (M-RoPE, arXiv:2409.12191), so that neighbours in the picture are
+        neighbours in position however wide it is.
+        """
         settled = self.next
         if settled is None:
             settled = torch.zeros(len(valid), dtype=torch.long, device=valid.device)
@@ -82,23 +102,24 @@ class TokenSequence:
         if grid is None or self.axes == 1:
             steps = (valid.cumsum(1) - 1).clamp(min=0)
             positions = (start[:, None] + steps)[..., None].expand(-1, -1, self.axes)
-            used = valid.sum(1)
+            used = valid.sum(1)  # padding takes no position
         else:
             index = torch.arange(valid.shape[1], device=valid.device)
             offsets = torch.stack([0 * index, index // grid[1], index % grid[1]], dim=-1)  # [n 3]
             positions = start[:, None, None] + offsets
-            used = valid.any(1) * max(grid)
+            used = valid.any(1) * max(grid)  # an absent image takes none
         self.next, self.apart = (settled, start + used) if isolated else (start + used, None)
         return positions
 
     def mask(self) -> Mask:
+        """The mask of all tokens so far."""
         return Mask.cat([column.mask for column in self.columns])
 
     def run(self, trunk: Backbone, cache: Cache | None = None) -> Tensor:
-        """Hidden states [B S' D] of the tokens added since the last run (all without a cache).
+        """Run the trunk over the tokens added since the last run; over all without a cache.
 
         With a cache the earlier tokens are read from it, and the new ones are kept in it unless it
-        is frozen.
+        is frozen. Returns their hidden states [B S' D].
         """
         first = self.done if cache is not None else 0
         columns = self.columns[first:]
@@ -109,14 +130,14 @@ class TokenSequence:
         return trunk(_tokens(columns, mask.queries(start) if start else mask), cache)
 
     def branch(self) -> TokenSequence:
-        """A copy that can go on by itself; what is there already is shared."""
+        """A copy that can be continued by itself; the columns so far are shared."""
         other = copy.copy(self)
         other.columns = list(self.columns)
         return other
 
 
 def _tokens(columns: list[_Column], mask: Mask) -> Tokens:
-    """The columns one after another; time and towers only if some column says them."""
+    """The columns one after another, with time and towers if any column has them."""
     time = timed = None
     if any(column.time is not None for column in columns):
         times = [c.time if c.time is not None else torch.zeros_like(c.x) for c in columns]

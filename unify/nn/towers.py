@@ -31,19 +31,21 @@ Separation = Literal["none", "ffn", "full"]
 TextTower = Literal["trained", "frozen", "detached"]
 
 TEXT, IMAGE = 0, 1  # towers
-SAVED = {"trained": 0, "frozen": 1, "detached": 2}  # of a weight's two products in a backward pass
+# products that are not computed, of the two that a weight has in a backward pass
+SAVED = {"trained": 0, "frozen": 1, "detached": 2}
 
 
 class DualTrunk(Backbone):
     """`text` and a copy of it for image tokens; both start alike.
 
-    `separation`: what each has of its own. "full": all weights (Mixture-of-Transformers); "ffn":
-    feed-forward layers, their norms and the final one (BAGEL's mixture of experts), while attention
-    and its norms are those of `text`; "none": nothing, which is `text` alone.
-
-    `text_tower`: "frozen" leaves its weights as they are, and losses of text tokens train the image
-    tower through what they read of it (LMFusion); "detached" cuts that path as well, so that losses
-    of text tokens train nothing (BAGEL's frozen understanding).
+    Args:
+        text: the trunk of the text tower, with weights or without.
+        separation: what each tower has of its own. "full": all weights (Mixture-of-Transformers);
+            "ffn": feed-forward layers, their norms and the final one (BAGEL's mixture of experts),
+            while attention and its norms are those of `text`; "none": nothing, `text` alone.
+        text_tower: "frozen" leaves its weights as they are, and losses of text tokens train the
+            image tower through what they read of it (LMFusion); "detached" cuts that path as well,
+            so that losses of text tokens train nothing (BAGEL's frozen understanding).
     """
 
     drawn_alike: ClassVar[tuple[str, ...]] = ("text", "image")
@@ -58,9 +60,10 @@ class DualTrunk(Backbone):
         self.dim, self.depth, self.axes = text.dim, text.depth, text.axes
         self.heads, self.head_dim = text.heads, text.head_dim
         self.text = text
+        # starting alike, the image tower brings along what the language model has learned
         self.image = copy.deepcopy(text) if separation != "none" else None
         if self.image is not None and separation == "ffn":
-            for block in self.image.blocks:
+            for block in self.image.blocks:  # those of the text tower serve both
                 del block.norm1, block.attention
         if text_tower != "trained":
             freeze(text)
@@ -76,21 +79,24 @@ class DualTrunk(Backbone):
 
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]
-        """Those of one tower: what a token is multiplied with."""
+        """The blocks of one tower: a token goes through one, so FLOPs are those of a trunk."""
         return self.text.blocks
 
     @property
     def units(self) -> list[nn.Module]:
-        """A block of one tower is left and entered again: what computes in one go (sharding.py)."""
+        """The modules that compute in one go: attention leaves a tower's block and comes back.
+
+        They are what is sharded and compiled (assembly/sharding.py).
+        """
         towers = [self.text] if self.image is None else [self.text, self.image]
         blocks: list[Any] = [block for tower in towers for block in tower.blocks]
         readers = [b.attention for b in blocks if hasattr(b, "attention")]
         return [*(part for r in readers for part in (r.qkv, r.out)), *(b.mlp for b in blocks)]
 
     def spared(self, text: int, image: int) -> float:
-        """What the backward pass saves over so many tokens of each tower by what is not trained.
+        """FLOPs that the backward pass saves over so many tokens of each tower, by frozen weights.
 
-        Gradients of the weights, and of what enters them too where the text is detached.
+        Gradients of the weights, and of their inputs as well if the text is detached.
         """
         saved = self.saved * self.flops(text, 0)
         if self.saved and self.separation == "ffn":  # images go through the text tower's attention
@@ -129,12 +135,13 @@ class DualTrunk(Backbone):
         cache: Cache | None,
         *parts: Tensor,
     ) -> list[Tensor]:
-        """Block `index` of both towers on their tokens [B n D]."""
+        """Block `index` of both towers: tokens [B n D] and [B m D] to the same."""
         assert self.image is not None
         blocks: tuple[Any, Any] = self.text.blocks[index], self.image.blocks[index]
         readers = blocks if self.separation == "full" else (blocks[TEXT], blocks[TEXT])
         projected = [r.attention.project(r.norm1(x)) for r, x in zip(readers, parts, strict=True)]
         qk, v = (runs.join(pair) for pair in zip(*projected, strict=True))  # [B S .. d]
+        # one softmax over the joint sequence: this is all that the towers have in common
         read = readers[TEXT].attention.mix(qk, v, mask, tables, index, cache)  # [B S H*d]
         out = []
         for block, reader, x, mixed in zip(
@@ -145,20 +152,27 @@ class DualTrunk(Backbone):
         return out
 
     def _attached(self, parts: list[Tensor]) -> list[Tensor]:
-        """The parts through which gradient flows."""
+        """The parts, that of a detached text tower cut off from the gradient.
+
+        Cut at every layer: else the gradient of a later text token would pass through the
+        attention of an earlier layer into the image tower.
+        """
         if self.text_tower != "detached":
             return parts
         return [parts[TEXT].detach(), parts[IMAGE]]
 
 
 class _Runs:
-    """The sequence taken apart into the tokens of each tower, and put together again."""
+    """Takes a sequence apart into the tokens of each tower, and puts it together again.
+
+    By runs of neighbours, which are the same in every row: slices, and no gather by index.
+    """
 
     def __init__(self, towers: Runs):
         self.towers, self.lengths = [t for t, _ in towers], [n for _, n in towers]
 
     def split(self, x: Tensor) -> list[Tensor]:
-        """[B S ...] -> those of the text tower [B n ...], those of the image tower [B m ...]."""
+        """[B S ...] -> tokens of the text tower [B n ...] and of the image tower [B m ...]."""
         pieces = list(zip(self.towers, x.split(self.lengths, 1), strict=True))
         chosen = ([piece for t, piece in pieces if t == tower] for tower in (TEXT, IMAGE))
         return [torch.cat(own or [x[:, :0]], 1) for own in chosen]

@@ -3,9 +3,8 @@
     x <- x + attention(norm(x))        rotary positions, grouped key-value heads
     x <- x + swiglu(norm(x))           then a final norm: Llama's block (arXiv:2302.13971)
 
-`Tokens` is what a trunk reads and `Backbone` the contract that a paradigm asks for. `Trunk` is our
-implementation, `TimedTrunk` conditions chosen tokens on the flow time, two towers are in towers.py
-and pretrained language models in pretrained.py.
+`Tokens` is what a trunk reads and `Backbone` the contract. `Trunk` is ours, `TimedTrunk` conditions
+chosen tokens on the flow time; two towers are in towers.py, language models in pretrained.py.
 
 B rows, S new tokens, D width, A position axes, H heads, G key-value heads, d numbers of a head.
 """
@@ -96,7 +95,7 @@ def check_mask(tokens: Tokens, cache: Cache | None) -> None:
 
 
 def grows(cache: Cache | None) -> bool:
-    """True if a pass appends to the cache: to recompute it would append a second time."""
+    """True if a pass appends to the cache: recomputing it would append a second time."""
     return cache is not None and not cache.frozen
 
 
@@ -109,11 +108,9 @@ class Attention(nn.Module):
         self.qk_norm = trunk.qk_norm
         width, rows = trunk.heads * trunk.head_dim, trunk.heads + 2 * trunk.kv_heads
         self.qkv = Linear(trunk.dim, rows * trunk.head_dim, bias=trunk.qkv_bias)
-        # 2 depth branches add to the residual stream: so scaled, its variance at the start does not
-        # grow with depth (GPT-2)
+        # scaled for the 2 depth branches that the residual stream sums at the start (GPT-2)
         self.out = Linear(width, trunk.dim, scale=(2 * trunk.depth) ** -0.5)
-        # norms of queries and keys keep scores from growing until the softmax is one-hot
-        # (arXiv:2302.05442)
+        # keep scores from growing until the softmax is one-hot (arXiv:2302.05442)
         self.q_norm = RMSNorm(trunk.head_dim, trunk.norm_eps) if trunk.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(trunk.head_dim, trunk.norm_eps) if trunk.qk_norm else nn.Identity()
 
@@ -125,7 +122,7 @@ class Attention(nn.Module):
         layer: int,
         cache: Cache | None,
     ) -> Tensor:
-        # In two halves, since two towers project apart and are mixed in one softmax (towers.py).
+        # in two halves, since two towers project apart and meet in one softmax (towers.py)
         return self.out(self.mix(*self.project(x), mask, tables, layer, cache))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,8 +185,8 @@ class TimedBlock(Block):
         x <- x + (1 + g1) attention((1 + s1) norm(x) + b1)      (b1, s1, g1, b2, s2, g2) = W silu(t)
         x <- x + (1 + g2) swiglu((1 + s2) norm(x) + b2)
 
-    W starts at zero, and a gate is 1 + g instead of the paper's g: at first this is the plain block
-    for every token, which text tokens need, and for a token that is not `timed` it always is.
+    W starts at zero, and a gate is 1 + g instead of the paper's g: at first this is the plain
+    block, and for a token that is not `timed`, as text is, it always is.
     """
 
     def __init__(self, trunk: Trunk, index: int):
@@ -209,7 +206,6 @@ class TimedBlock(Block):
             return super().forward(x, mask, tables, cache, time, timed)
         settings = self.adaln(nn.functional.silu(time))  # [B S 6D]
         if timed is not None:
-            # text has no time: zeros make its block the plain one, exactly
             settings = settings.masked_fill(~timed[..., None], 0)
         shift1, scale1, gate1, shift2, scale2, gate2 = settings.chunk(6, -1)
         attended = self.attention(
@@ -223,11 +219,10 @@ class Trunk(Backbone):
     """A stack of Llama blocks and a final norm.
 
     Args:
-        dim: width D of the residual stream.
-        depth: number of blocks.
+        dim, depth: width D of the residual stream, and number of blocks.
         heads: query heads H; `kv_heads` (default: as many) must divide it.
-        hidden: width of the MLP; default 8/3 of `dim`, rounded up to a multiple of 32, which gives
-            SwiGLU's three matrices the weights of a plain MLP's two of width 4 `dim`.
+        hidden: width of the MLP; default 8/3 `dim`, rounded up to a multiple of 32: SwiGLU's three
+            matrices then have the weights of a plain MLP's two of width 4 `dim`.
         head_dim: numbers of a head; default dim / heads.
         qk_norm: RMSNorm of queries and keys (Qwen3); `qkv_bias`: biases of the three (Qwen2).
         sections: shares of a head's rotary pairs that turn with each position axis; None: one axis.
@@ -283,7 +278,7 @@ class Trunk(Backbone):
         x, tables = tokens.x, self.tables(tokens.positions)
         chosen = {0: x} if 0 in layers else {}
         for count, block in enumerate(self.blocks, 1):
-            # plain tensors, since blocks are what is compiled, sharded and recomputed
+            # plain tensors: blocks are compiled, sharded and recomputed
             inputs = (x, tokens.mask, tables, cache, tokens.time, tokens.timed)
             if self.checkpoint and torch.is_grad_enabled() and not grows(cache):
                 x = checkpoint(block, *inputs, use_reentrant=False)
@@ -291,7 +286,7 @@ class Trunk(Backbone):
                 x = block(*inputs)
             if count in layers:
                 chosen[count] = x
-        # the stream is a sum of all branches; the norm gives heads an input of one size
+        # the stream grows with every branch; heads and flows want inputs of one size
         return (self.norm(x), chosen) if layers else self.norm(x)
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
