@@ -1,4 +1,4 @@
-"""One training under two names is done once, and each is scored as it asks."""
+"""Equal trainings under two names are done once, and each is scored as it asks."""
 
 import json
 

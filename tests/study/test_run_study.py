@@ -1,15 +1,20 @@
 """From YAML to a compared result, with real parts: a tiny study, its scores, MLflow and report."""
 
+import html
 import json
+import shlex
 
 import pytest
-from places import ROOT
+from places import EXPERIMENTS, ROOT
 
 from unify import __version__
 from unify.report.page import write_report
+from unify.report.study_records import load_study as load_report
 from unify.runs.folder import Run
+from unify.study import run_study as study_module
 from unify.study.jobs import StudyRequest
 from unify.study.run_study import run_study
+from unify.support.stop_protocol import Stopped
 
 STUDY = f"""
 name: tiny
@@ -189,3 +194,69 @@ def test_runs_at_once_are_those_of_one_after_another(outcome, tmp_path):
         again = Run(folder / "runs/tiny" / run.folder.name)
         assert run.info["weights"] == again.info["weights"]
     assert any(line.startswith("transfusion seed 0 | ") for line in said)
+
+
+def test_only_some_arms_are_trained_and_the_scores_of_others_stay(study, tmp_path):
+    said = [f"machine.runs={tmp_path / 'runs'}", "machine.tracker=none"]
+    said.append("evaluation=[{class: unify.metrics.speed.Speed, rows: 1, repeats: 1}]")
+    path = study()
+    first = run_study(StudyRequest(path, said, tiny=True, only="trans*"), lambda text: None)
+    assert {row["arm"] for row in first.rows} == {"transfusion"}
+    second = run_study(StudyRequest(path, said, tiny=True, only="ar_vq"), lambda text: None)
+    assert {row["arm"] for row in second.rows} == {"ar_vq", "transfusion"}
+    stored = json.loads((second.folder / "results.json").read_text())
+    assert [r for r in stored if r["arm"] == "transfusion"] == first.rows
+    with pytest.raises(ValueError, match="no arm like 'x'; it has ar_vq, transfusion"):
+        run_study(StudyRequest(path, said, tiny=True, only="x"), lambda text: None)
+
+
+def test_an_arm_of_other_seeds_is_paired_by_the_seed_of_the_study(study, tmp_path):
+    said = [f"machine.runs={tmp_path / 'runs'}", "machine.tracker=none", "evaluation=[]"]
+    file = str(EXPERIMENTS / "transfusion.yaml")
+    arms = {"one": file, "again": {"base": file, "seeds": {"init": 10, "data": 20, "noise": 30}}}
+    made = run_study(
+        StudyRequest(study(arms=arms, seeds=[0, 1]), said, tiny=True), lambda text: None
+    )
+    runs = sorted((run.arm, run.seed) for run in load_report(made.folder).runs)
+    assert runs == [("again", 0), ("again", 1), ("one", 0), ("one", 1)]
+    assert sorted(path.name[:9] for path in made.folder.glob("again-s*")) == [
+        "again-s10", "again-s11",
+    ]  # fmt: skip
+
+
+def test_an_arm_without_its_data_costs_no_report(study, tmp_path):
+    """And what a study that was stopped left is what its runs have, not an older table."""
+    arms = {
+        "one": str(EXPERIMENTS / "transfusion.yaml"),
+        "lost": {
+            "base": str(EXPERIMENTS / "transfusion.yaml"),
+            "data": {"source": {"class": "unify.data.shards.Shards", "path": str(tmp_path / "no")}},
+        },
+    }
+    speed = "evaluation=[{class: unify.metrics.speed.Speed, rows: 1, repeats: 1}]"
+    said = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", speed]
+    made = run_study(StudyRequest(study(arms=arms), said, tiny=True), lambda text: None)
+    assert list(made.failed) == ["lost seed 0"]
+    assert "lost" in (made.folder / "report.html").read_text()
+    rows = load_report(made.folder).rows
+    assert {row["arm"] for row in rows} == {"one"}
+    stale = [{**row, "value": 12345.0} for row in rows]
+    (made.folder / "results.json").write_text(json.dumps(stale))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_module, "finish_job", stopped)
+        with pytest.raises(Stopped):
+            run_study(StudyRequest(study(arms=arms), said, tiny=True), lambda text: None)
+    assert load_report(made.folder).rows == rows
+
+
+def stopped(job, say):
+    raise Stopped("by a signal")
+
+
+def test_the_page_names_the_command_that_was_given(study, tmp_path):
+    said = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", "machine.precision=32-true"]
+    said += ["steps=1", "evaluation=[{class: unify.metrics.speed.Speed, rows: 1, repeats: 1}]"]
+    path = study(arms={"one": str(EXPERIMENTS / "transfusion.yaml")})
+    made = run_study(StudyRequest(path, said, tiny=True), lambda text: None)
+    words = shlex.join([path, *said[2:], "--tiny"])
+    assert f"unify study {words}" in html.unescape((made.folder / "report.html").read_text())
