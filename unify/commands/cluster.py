@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from unify.commands.arguments import Tiny
 from unify.support.fast_imports import fast_imports
 
 StudyFolder = Annotated[Path, typer.Argument(help="Study folder, e.g. runs/quickstart.")]
@@ -18,7 +19,7 @@ def submit(
     cluster: Annotated[
         str, typer.Option(help="A file, or a name in experiments/clusters.")
     ] = "example",
-    tiny: Annotated[bool, typer.Option("--tiny", help="Merge the file's `tiny:` block.")] = False,
+    tiny: Tiny = False,
     print_sbatch: Annotated[
         bool, typer.Option("--print-sbatch", help="Show the batch scripts and send nothing.")
     ] = False,

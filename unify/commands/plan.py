@@ -8,16 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from unify.commands.arguments import Json, Overrides, Tiny, emit
 from unify.costs.gpu_specs import CPU, GPUS, MFU, WRITTEN, gpu_of
 from unify.support.fast_imports import fast_imports
 
 
 def plan(
     file: Annotated[Path, typer.Argument(help="Study or experiment YAML.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value, e.g. model.trunk.depth=6 steps=200")
-    ] = None,
-    tiny: Annotated[bool, typer.Option("--tiny", help="Merge the file's `tiny:` block.")] = False,
+    overrides: Overrides = None,
+    tiny: Tiny = False,
     measure: Annotated[bool, typer.Option(help="Time a few steps of every arm.")] = False,
     gpus: Annotated[
         int, typer.Option(min=0, help="Ranks: does it fit, how long does it take?")
@@ -33,35 +32,37 @@ def plan(
         str,
         typer.Option(help="Its `machine` and `notice`: a file, or one in experiments/clusters."),
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> int:
     """Show what would be trained, its cost and what exists; train nothing."""
     if bool(gpus) != bool(gpu):
         raise ValueError("--gpus says how many and --gpu which: give both, or neither")
     if gpu:
-        gpu_of(gpu)  # a wrong name is told before anything is counted
+        gpu_of(gpu)  # a wrong name is refused before anything is counted
     with fast_imports():
+        from unify.costs.gpu_forecast import Hardware
         from unify.study.jobs import StudyRequest
         from unify.study.plan import plan as make_plan
-        from unify.study.plan_table import as_data, lines
 
     words, notice = _on_cluster(cluster, overrides or [])
     planned = make_plan(StudyRequest(str(file), words, tiny), measure)
-    if not gpus:
-        typer.echo(_json(as_data(planned)) if as_json else "\n".join(lines(planned)))
-        return 0
-    from unify.costs.gpu_forecast import Hardware, forecasts
-    from unify.costs.gpu_forecast_text import lines as forecast_lines
-
-    asked = Hardware(gpus, gpu, mfu, write_gbps * 1e9, notice)
-    found = forecasts(planned.arms, planned.costs, asked)
-    if as_json:
-        typer.echo(
-            _json({**as_data(planned), "forecast": {a: f.plain() for a, f in found.items()}})
-        )
-    else:
-        typer.echo("\n".join([*lines(planned), "", *forecast_lines(found, asked)]))
+    hardware = Hardware(gpus, gpu, mfu, write_gbps * 1e9, notice) if gpus else None
+    _print(planned, hardware, as_json)
     return 0
+
+
+def _print(planned: Any, hardware: Any, as_json: bool) -> None:
+    """Print a plan, and its forecast where there is hardware to forecast for."""
+    from unify.costs.gpu_forecast import forecasts
+    from unify.costs.gpu_forecast_text import lines as forecast_lines
+    from unify.study.plan_table import as_data, lines
+
+    content, text = as_data(planned), lines(planned)
+    if hardware:
+        found = forecasts(planned.arms, planned.costs, hardware)
+        content["forecast"] = {arm: forecast.plain() for arm, forecast in found.items()}
+        text += ["", *forecast_lines(found, hardware)]
+    emit(content) if as_json else typer.echo("\n".join(text))
 
 
 def _on_cluster(name: str, words: list[str]) -> tuple[list[str], float]:
@@ -75,7 +76,3 @@ def _on_cluster(name: str, words: list[str]) -> tuple[list[str], float]:
     cluster = load_cluster(name)
     own = [f"machine.{key}={json.dumps(value)}" for key, value in cluster.machine.items()]
     return [*own, *words], cluster.notice
-
-
-def _json(content: Any) -> str:
-    return json.dumps(content, indent=1, default=str)

@@ -50,24 +50,26 @@ def study(
         planned = study_jobs(*resolve_arms(request))
         emit([{"arm": j.arm, "seed": j.seed, "steps": j.config["steps"]} for j in planned])
         return 0
+    return _run(request, as_json)
+
+
+def _run(request: Any, as_json: bool) -> int:
+    """Run a study and print its outcome; the exit status."""
     with fast_imports():
+        from unify.report.console import print_results
         from unify.study.run_study import run_study
 
     outcome = run_study(request, lambda text: typer.echo(text, err=as_json))
-    emit(outcome.rows) if as_json else _say_outcome(outcome)
+    if as_json:
+        emit(outcome.rows)
+    else:
+        print_results(outcome.rows)
+        typer.echo(f"report:  {outcome.folder / 'report.html'}")
+        typer.echo(f"results: {outcome.folder / 'results.json'}")
+        typer.echo(f"MLflow:  {outcome.mlflow}")
     for name, message in outcome.failed.items():
         typer.echo(f"failed: {name}: {message}", err=True)
     return 1 if outcome.failed else 0
-
-
-def _say_outcome(outcome: Any) -> None:
-    """Print the scores of a study, and where its report, table and MLflow runs are."""
-    from unify.report.console import print_results
-
-    print_results(outcome.rows)
-    typer.echo(f"report:  {outcome.folder / 'report.html'}")
-    typer.echo(f"results: {outcome.folder / 'results.json'}")
-    typer.echo(f"MLflow:  {outcome.mlflow}")
 
 
 def report(
