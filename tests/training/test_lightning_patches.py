@@ -1,12 +1,15 @@
 """What is replaced inside Lightning, and that a version without it is refused by its name."""
 
+import ast
 import signal
 import warnings
 
 import lightning
 import pytest
+from places import ROOT
 from tiny_experiment import make_trainer
 
+from unify.support.stop_protocol import PlainError
 from unify.training import lightning_patches
 from unify.training.lightning_patches import (
     keep_signals_ours,
@@ -36,9 +39,7 @@ def test_a_lightning_without_a_member_is_refused_by_version(monkeypatch, member)
         (owner,) = (type(one) for one in owners if hasattr(one, member))
         monkeypatch.delattr(owner, member)
     monkeypatch.setattr(lightning, "__version__", "9.8.7")
-    with pytest.raises(
-        RuntimeError, match=rf"Lightning 9\.8\.7 has no Trainer\..*{member}"
-    ) as error:
+    with pytest.raises(PlainError, match=rf"Lightning 9\.8\.7 has no Trainer\..*{member}") as error:
         keep_signals_ours(trainer)
     assert " to ".join(lightning_patches.TRIED) in str(error.value)
 
@@ -59,6 +60,17 @@ def test_micro_steps_are_counted_anew_from_the_optimizer_steps(accumulation, ste
     assert trainer.global_step == steps
     assert (done.ready, done.started, done.processed) == (steps * accumulation,) * 3
     assert done.completed == steps * accumulation - 1  # a step that a crash cut short stays so
+
+
+def test_no_other_file_touches_a_private_member_of_a_trainer():
+    found = {
+        path.name
+        for path in (ROOT / "unify").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and any("._" in f".{name}" for name in ast.unparse(node).split("trainer.")[1:])
+    }
+    assert not found
 
 
 def test_warnings_that_do_not_apply_are_hidden_and_others_are_not():

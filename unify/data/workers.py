@@ -26,16 +26,16 @@ class Loader(DataLoader):
     """A DataLoader whose workers start with SCHEDULER_SIGNALS blocked.
 
     A signal may come before a worker has run `_outlive_signals`.
+
+    Args:
+        dataset: its `__getitems__` makes a batch.
+        workers: processes that load; 0 loads in this one.
+        ranks: how many train together; with several, workers do not fork from this process.
+        timeout: seconds that a worker has for a batch.
+        options: further arguments of DataLoader.
     """
 
     def __init__(self, dataset: Dataset, workers: int, ranks: int, timeout: float, **options: Any):
-        """Args:
-        dataset: its batches are drawn by `__getitems__`.
-        workers: processes; 0 loads in this one.
-        ranks: how many train together; with several, workers do not fork from this process.
-        timeout: seconds in which a worker must have a batch.
-        options: further arguments of DataLoader.
-        """
         super().__init__(
             Picklable(dataset) if ranks > 1 and workers else dataset,
             num_workers=workers,

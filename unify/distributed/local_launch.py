@@ -1,8 +1,7 @@
-"""Several ranks of one command on this machine: what torchrun does, and signals reach the ranks.
+"""Start one command as several ranks on this machine, as torchrun does, but pass signals on.
 
-A scheduler's SIGTERM and SIGUSR1 are passed on, and ranks get the time they need to save: it is the
-scheduler that ends the job. When a rank fails, the others cannot go on; they have `GRACE` seconds
-to say why.
+STOP_SIGNALS are passed on, and ranks get the time they need to save: it is the scheduler that ends
+the job. When a rank fails the others cannot go on; they have GRACE seconds to say why.
 """
 
 from __future__ import annotations
@@ -25,7 +24,10 @@ GRACE = 20.0  # seconds
 
 
 def spawns(machine: dict[str, Any]) -> bool:
-    """Whether this process is to start the ranks that `machine` asks for, and be none of them."""
+    """True if this process must start the ranks that `machine` asks for, and be none of them.
+
+    ValueError if several nodes are asked for without a launcher.
+    """
     from_slurm()
     if "RANK" in os.environ or machine["devices"] * machine["nodes"] == 1:
         return False
@@ -38,7 +40,11 @@ def spawns(machine: dict[str, Any]) -> bool:
 
 
 def spawn(devices: int, say: Callable[[str], None]) -> int:
-    """Run this process's command as so many ranks; the exit status of the first that failed."""
+    """Run the command line of this process as `devices` ranks and wait for them.
+
+    Returns:
+        0, or the exit status of the first that failed: 128 + number if a signal ended it.
+    """
     command = [sys.executable, "-m", "unify.cli", *sys.argv[1:]]
     processes = [
         subprocess.Popen(command, env=os.environ | seat, preexec_fn=_end_with_parent)
@@ -52,7 +58,7 @@ def spawn(devices: int, say: Callable[[str], None]) -> int:
     with stop_signals_to(stop):
         try:
             return _watch(processes, say)
-        except KeyboardInterrupt:  # the ranks have it too: they end by themselves
+        except KeyboardInterrupt:  # a terminal sends it to the ranks, too: they end
             for process in processes:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(GRACE)
@@ -60,7 +66,7 @@ def spawn(devices: int, say: Callable[[str], None]) -> int:
 
 
 def _seats(devices: int) -> list[dict[str, str]]:
-    """What each rank finds in its environment, as torchrun has it."""
+    """Environment of each rank, as torchrun sets it."""
     share = threads_of(devices)
     threads = min(share, int(os.environ.get("OMP_NUM_THREADS", share)))
     common = {
@@ -77,7 +83,7 @@ def _seats(devices: int) -> list[dict[str, str]]:
 
 
 def _watch(processes: list[subprocess.Popen], say: Callable[[str], None]) -> int:
-    """Wait for all; end the others some time after one has failed."""
+    """Wait for all and return as `spawn`; GRACE seconds after one has failed kill the others."""
     status, deadline = 0, None
     while None in [process.poll() for process in processes]:
         failed = [r for r, p in enumerate(processes) if p.returncode]
@@ -97,6 +103,6 @@ def _watch(processes: list[subprocess.Popen], say: Callable[[str], None]) -> int
 
 
 def _end_with_parent() -> None:
-    """In the child: a rank never outlives who started it, however that ended."""
+    """Ask the kernel to kill this child when its parent ends, however that ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -1,8 +1,8 @@
-"""Several commands at once on one machine, each in a process of its own.
+"""Run several commands at once on one machine, each in a process of its own.
 
-For the runs of a study: `unify study FILE --arm ARM --seed SEED` trains and scores one of them.
-What they share is trained by the first that needs it while the others wait. Their speed is not
-measured here, where others run beside.
+`unify study --jobs N` runs its arms so: `unify study FILE --arm ARM --seed SEED` trains and scores
+one. A run that several need is trained by the first while the others wait for its lock. Speed is
+measured later and alone, as processes that run beside each other slow each other down.
 """
 
 from __future__ import annotations
@@ -23,23 +23,31 @@ from unify.support.stop_protocol import EX_TEMPFAIL, stop_signals_to
 def run_at_once(
     commands: dict[str, list[str]], jobs: int, say: Callable[[str], None]
 ) -> dict[str, tuple[int, str]]:
-    """Run commands, `jobs` at a time, their lines said under their names as they come.
+    """Run commands, `jobs` at a time.
 
-    Returns exit status and last words of each that failed. SIGTERM and SIGUSR1 are passed on; what
-    has not started then never does, and what has not ended well has status EX_TEMPFAIL.
+    STOP_SIGNALS are passed on. Commands that have not started by then never do.
+
+    Args:
+        commands: command lines by name.
+        jobs: how many run at a time; each gets its share of cores and accelerators.
+        say: takes each line of output as it comes, as `<name> | <line>`.
+
+    Returns:
+        exit status and last line of each command that failed, by name; the status is EX_TEMPFAIL
+        if a signal stopped it, or kept it from starting.
     """
     crew = Crew(commands, jobs, say)
     with ThreadPoolExecutor(jobs) as pool, stop_signals_to(crew.stop):
         try:
-            ended = dict(zip(commands, pool.map(crew.run, commands), strict=True))
+            results = dict(zip(commands, pool.map(crew.run, commands), strict=True))
         except KeyboardInterrupt:
             crew.stopped.append(signal.SIGINT)
             raise
-    return {name: (status, last) for name, (status, last) in ended.items() if status}
+    return {name: (status, last) for name, (status, last) in results.items() if status}
 
 
 class Crew:
-    """Workers with a seat each: a share of the machine's cores and accelerators."""
+    """Running commands, each on one of `jobs` seats: a share of the cores and accelerators."""
 
     def __init__(self, commands: dict[str, list[str]], jobs: int, say: Callable[[str], None]):
         self.commands, self.jobs, self.say = commands, jobs, say
@@ -50,7 +58,7 @@ class Crew:
         self.stopped: list[int] = []
 
     def run(self, name: str) -> tuple[int, str]:
-        """Exit status and last line of one command."""
+        """Wait for a seat, run a command; its exit status and last line."""
         if self.stopped:
             return EX_TEMPFAIL, "stopped before it started"
         seat = self.seats.get()
@@ -75,22 +83,26 @@ class Crew:
         return (EX_TEMPFAIL if status and self.stopped else status), last
 
     def stop(self, number: int, _: Any) -> None:
+        """Pass a signal on to what runs, and start nothing more."""
         self.stopped.append(number)
         for process in list(self.running):
             process.send_signal(number)
 
 
 def share(seat: int, jobs: int) -> dict[str, str]:
-    """The environment of one job of so many: its CPU threads, and its GPUs if there are several."""
+    """Environment of seat `seat` of `jobs`: CPU threads, and GPUs if this machine has several.
+
+    With more jobs than GPUs, jobs share them in turn.
+    """
     threads = {"OMP_NUM_THREADS": str(threads_of(jobs))}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    known = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
-    if jobs == 1 or len(known) < 2:
+    gpus = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+    if jobs == 1 or len(gpus) < 2:
         return threads
-    mine = known[seat::jobs] if seat < len(known) else [known[seat % len(known)]]
+    mine = gpus[seat::jobs] if seat < len(gpus) else [gpus[seat % len(gpus)]]
     return threads | {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
 
 
 def threads_of(jobs: int) -> int:
-    """Each job's share of the CPU cores that this process may use."""
+    """Number of CPU threads for each of `jobs`: their share of the cores this process may use."""
     return max(1, len(os.sched_getaffinity(0)) // jobs)

@@ -1,10 +1,12 @@
-"""Ranks: the processes that train one model together. Code for one device asks here, and only here.
+"""Ranks: the processes that train one model together, what they exchange and where they meet.
 
-    srun         makes one process of SLURM_* per task; `join` makes RANK .. of them
-    torchrun     has set RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT
-    bare         `unify train` with `machine.devices: 4` starts four ranks (launch.py)
+    srun         starts one process per task with SLURM_*; `join` makes RANK and the like of them
+    torchrun     sets RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT
+    bare         `unify train` with `machine.devices: 4` starts four ranks (local_launch.py)
 
-A launcher decides how many ranks there are; `machine.devices` and `machine.nodes` follow it.
+A launcher decides how many ranks there are; `machine.devices` and `machine.nodes` follow it. Every
+exchange here is the identity in a process that is alone, so callers need not ask. Models never
+import this file: what they need of other ranks is handed to them.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ Environment = MutableMapping[str, str]
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that were launched together."""
+    """Place of this process among those that were launched together."""
 
     rank: int = 0
     local_rank: int = 0
@@ -46,26 +48,32 @@ class World:
 
 
 def world(environment: Environment = os.environ) -> World:
-    """What the launcher says; of one process where there is none."""
+    """The World that launcher variables describe; one process without a launcher.
+
+    ValueError if the nodes have different numbers of ranks.
+    """
     if "RANK" not in environment or "WORLD_SIZE" not in environment:
         return World()
     size = int(environment["WORLD_SIZE"])
-    found = World(
+    launched = World(
         rank=int(environment["RANK"]),
         local_rank=int(environment.get("LOCAL_RANK", 0)),
         size=size,
         local_size=int(environment.get("LOCAL_WORLD_SIZE", size)),
     )
-    if found.size % found.local_size:
+    if launched.size % launched.local_size:
         raise ValueError(
-            f"{found.size} ranks do not lie evenly on nodes of {found.local_size}; start as many "
-            "on every node"
+            f"{launched.size} ranks do not lie evenly on nodes of {launched.local_size}; start as "
+            "many on every node"
         )
-    return found
+    return launched
 
 
 def from_slurm(environment: Environment = os.environ) -> None:
-    """What torchrun would set, for a task of a SLURM step of several; nothing elsewhere."""
+    """Set torchrun's variables in a task of a SLURM step of several tasks; do nothing elsewhere.
+
+    ValueError if the nodes have different numbers of tasks.
+    """
     # not SLURM_NTASKS, which the batch script itself has as well
     tasks = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
     if "SLURM_PROCID" not in environment or "RANK" in environment or tasks == 1:
@@ -91,15 +99,20 @@ def from_slurm(environment: Environment = os.environ) -> None:
 
 
 def first_host(hosts: str) -> str:
-    """`rack[1-2]n[07-09,12],other` -> rack1n07."""
-    first = re.split(r",(?![^\[]*\])", hosts)[0]  # the comma in brackets is of one name
+    """First host of a SLURM node list: `rack[1-2]n[07-09,12],other` -> rack1n07."""
+    first = re.split(r",(?![^\[]*\])", hosts)[0]  # commas in brackets separate no hosts
     return re.sub(r"\[([^\],-]+)[^\]]*\]", r"\1", first) or "127.0.0.1"
 
 
 def join(timeout_s: float = 1800.0, accelerator: str = "auto") -> World:
-    """Enter the group of all ranks, if there are several; at once where that was done before.
+    """Enter the group of all ranks; a process that is alone, or has entered, goes on at once.
 
-    An exchange between ranks that takes longer than `timeout_s` is an error on all of them.
+    Args:
+        timeout_s: seconds after which an exchange that some rank does not take part in is an error.
+        accelerator: as `machine.accelerator`; decides between NCCL and gloo.
+
+    Returns:
+        the place of this process.
     """
     from_slurm()
     here = world()
@@ -123,12 +136,15 @@ def join(timeout_s: float = 1800.0, accelerator: str = "auto") -> World:
 
 
 _heartbeat: Heartbeat | None = None
-_timeout = timedelta(minutes=30)  # of an exchange
+_timeout = timedelta(minutes=30)  # how long an exchange may take
 
 
 def free_port() -> int:
-    """One of this machine's, for ranks to meet at: below those that the kernel gives away itself,
-    as it is free again until they do. OSError if there is none."""
+    """A free port of this machine, for ranks to meet at; OSError if there is none.
+
+    It lies below the ports that the kernel assigns by itself (Linux: from 32768), as it is free
+    again until the first rank listens.
+    """
     for port in random.SystemRandom().sample(range(20000, 32000), 200):
         with suppress(OSError), socket.socket() as free:
             free.bind(("127.0.0.1", port))
@@ -137,20 +153,20 @@ def free_port() -> int:
 
 
 def end(status: int) -> NoReturn:
-    """Leave the group, and end this process once what it has begun is written."""
+    """Leave the group and end this process, with output and exit functions (see `end_process`)."""
     together = dist.is_initialized()
-    if together and status in (0, EX_TEMPFAIL):  # else others may be gone, and would be waited for
+    if together and status in (0, EX_TEMPFAIL):  # on an error others may be gone: do not wait
         dist.destroy_process_group()
     end_process(status, join_threads=not together)
 
 
 def silent_ranks() -> str:
-    """The ranks that no longer count in the store, in words."""
-    return _heartbeat.silent() or "all still answer" if _heartbeat else "they have not met"
+    """A phrase that names the ranks whose heartbeat has stopped."""
+    return _heartbeat.silent_ranks() or "all still answer" if _heartbeat else "they have not met"
 
 
 def device_of(accelerator: str = "auto") -> torch.device:
-    """This rank's device: `auto` is a GPU where there is one."""
+    """Device of this rank; `auto` takes CUDA, else MPS, else the CPU."""
     if accelerator == "auto":
         mps = torch.backends.mps.is_available()
         accelerator = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
@@ -159,26 +175,26 @@ def device_of(accelerator: str = "auto") -> torch.device:
 
 
 def ranks() -> int:
-    """How many ranks exchange."""
+    """Number of ranks in the group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_first() -> bool:
-    """Whether this rank speaks and writes for all."""
+    """True on the rank that speaks and writes for all."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether the flag is set on any rank; the same answer on all."""
+    """True on all ranks if the flag is set on any."""
     if ranks() == 1:
         return flag
-    sum_of = torch.tensor(float(flag))
-    dist.all_reduce(sum_of)
-    return bool(sum_of > 0)
+    count = torch.tensor(float(flag))
+    dist.all_reduce(count)
+    return bool(count > 0)
 
 
 def broadcast_first(value: T) -> T:
-    """The first rank's value, on all."""
+    """Value of the first rank, on all; it is pickled."""
     if ranks() == 1:
         return value
     box = [value]
@@ -187,7 +203,7 @@ def broadcast_first(value: T) -> T:
 
 
 def all_gather(value: T, group: Any = None) -> list[T]:
-    """Every rank's value, on all."""
+    """Values of all ranks in their order, on all; they are pickled."""
     if ranks() == 1:
         return [value]
     values: list[Any] = [None] * ranks()
@@ -196,7 +212,10 @@ def all_gather(value: T, group: Any = None) -> list[T]:
 
 
 def all_or_error(work: Callable[[], T], group: Any = None) -> list[T]:
-    """What `work` returns on every rank. A file that one cannot write is an OSError on all."""
+    """Results of `work` on every rank; a file that one cannot write is an OSError on all.
+
+    Without it the others would wait for the one that failed until their exchange times out.
+    """
     mine, problem = None, ""
     try:
         mine = work()
@@ -209,13 +228,19 @@ def all_or_error(work: Callable[[], T], group: Any = None) -> list[T]:
 
 
 def thread_group() -> Any:
-    """A group of the same ranks for a thread that exchanges while they train; None of one rank."""
+    """Make a group of the same ranks for a thread that exchanges while they train; None if alone.
+
+    Two threads must not share a group: exchanges match by their order alone.
+    """
     return dist.new_group(backend="gloo", timeout=_timeout) if ranks() > 1 else None
 
 
 @contextmanager
 def in_step() -> Iterator[None]:
-    """All ranks do the same in here, as what is in shards needs them to; see `any_rank_in_step`."""
+    """Declare that all ranks run this block with the same calls, as a model in shards needs.
+
+    `split_over_ranks` and `any_rank_in_step` exchange in here, and only in here.
+    """
     global _in_step
     before, _in_step = _in_step, True
     try:
@@ -228,15 +253,15 @@ _in_step = False
 
 
 def any_rank_in_step(flag: bool) -> bool:
-    """`any_rank` where all ranks are in step: whether a loop goes on is for all of them to say."""
+    """`any_rank` inside `in_step`, else the flag: tests a loop that all must leave at once."""
     return any_rank(flag) if _in_step else flag
 
 
 def split_over_ranks(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
-    """What `work` makes of every chunk, in their order, on all ranks.
+    """Results of `work` for every chunk, in the order of the chunks, on all ranks.
 
-    Where the ranks are in step each does its share, and all call `work` equally often, as what is
-    in shards needs them to: some do the last chunk once more. Results travel: keep them on the CPU.
+    Inside `in_step` each rank works on its share. All call `work` equally often, as a model in
+    shards needs them to, so some repeat the last chunk. Results are pickled: keep them on the CPU.
     """
     if not _in_step or ranks() == 1:
         return [work(chunk) for chunk in chunks]
@@ -255,14 +280,14 @@ def barrier() -> None:
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """A tensor that may be in shards, whole on all ranks, which all must ask."""
+    """Whole tensor of one that may be in shards; all ranks must call."""
     from torch.distributed.tensor import DTensor
 
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def local_shard(tensor: Tensor) -> Tensor:
-    """This rank's shard of a tensor that may be in shards; it shares memory with it."""
+    """Part of this rank of a tensor that may be in shards; it shares the tensor's memory."""
     from torch.distributed.tensor import DTensor
 
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -1,10 +1,11 @@
 """Imports without garbage collection.
 
-    with quick_imports():
+    with fast_imports():
         from unify.training.train_run import train
 
-torch, Lightning and transformers are a million objects, none of them garbage; to look at them again
-and again while they come in takes a sixth of the time that `unify train` takes to start.
+torch, Lightning and transformers are a million objects, none of them garbage. The collector would
+visit them again and again while they are created: a sixth of the time that `unify train` takes to
+start.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-atexit.register(gc.unfreeze)  # where the interpreter is torn down, it collects what is left
+# a full teardown must be able to free them, or extension modules report leaks
+atexit.register(gc.unfreeze)
 
 
 @contextmanager
 def fast_imports() -> Iterator[None]:
-    """No collection inside; what is there at the end is not looked at by later ones either."""
+    """Collect nothing inside, and exempt what exists at the end from later collections."""
     gc.disable()
     try:
         yield

@@ -1,16 +1,13 @@
-"""What happens beside a training step: records, health line, sample grids, non-finite guard.
+"""Callbacks that record a run after each optimizer step: journal, health line, sample grids.
 
-B rows of a batch.
+    EachStep       the base: called once per optimizer step, however many micro-batches that took
+    Health         writes `health` records and the line or bar that a user watches
+    Recorder       writes `train` records
+    SampleGrids    saves pictures drawn with the averaged weights
 
-    EachStep            the base: once per optimizer step, however many micro-batches that took
-    Health, Recorder    write the journal's `health` and `train` records
-    SampleGrids         pictures from the weights in training
-    check_terms, check_gradient    stop before an update that would spoil the weights
-
-The order in a Trainer is Health, Recorder, SampleGrids, Checkpoints: a health record carries the
-time of the train record after it, and Checkpoints saves the state of the others. They read from
-the experiment, before its own `on_train_batch_end`: `last` (numbers or tensors by name),
-`sample_ids` (the samples of the optimizer step by task), `rows_per_step` and `tokens_per_step`.
+The order in a Trainer is Health, Recorder, SampleGrids, Checkpoints: a train record takes its time
+from the health record before it, and Checkpoints saves the state of the others. They read
+`TrainingModule.record` (step_record.py), and none changes a weight or draws a random number.
 """
 
 from __future__ import annotations
@@ -37,7 +34,7 @@ from unify.training.step_record import StepRecord
 
 
 class EachStep(Callback, ABC):
-    """Calls `each_step` right after every optimizer step."""
+    """Base of callbacks that act right after every optimizer step."""
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._step = trainer.global_step
@@ -51,11 +48,11 @@ class EachStep(Callback, ABC):
 
     @abstractmethod
     def each_step(self, trainer: Trainer, module: TrainingModule, step: int) -> None:
-        """`step` optimizer steps are done."""
+        """Act after optimizer step number `step`, counted from 1 at the start of the run."""
 
 
 class Recorder(EachStep):
-    """Writes what the seeds determine: losses, rate, gradient norm, samples seen and their hash.
+    """Writes `train` records of what the seeds determine: losses, rate, gradient norm, data hash.
 
     Every `every` steps and at the last one (0: never). A resumed run first cuts from the journal
     what was written after its checkpoint.
@@ -64,7 +61,7 @@ class Recorder(EachStep):
     def __init__(self, journal: Journal, every: int):
         self.journal, self.every = journal, every
         self.data = Consumed()  # by all ranks since step 0; saved with checkpoints
-        self._mine = Consumed()  # by this rank, since they were last put together
+        self._mine = Consumed()  # by this rank, since `data` was last joined
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         super().on_train_start(trainer, pl_module)
@@ -74,30 +71,27 @@ class Recorder(EachStep):
     def each_step(self, trainer: Trainer, module: TrainingModule, step: int) -> None:
         for task, keys in module.record.sample_ids.items():
             self._mine.add(task, keys)
-        due = _due(step, self.every, trainer.max_steps)
-        if due:
-            self._put_together()
-            mean = module.record.metrics_of_all_ranks()
-        if trainer.is_global_zero and due:
-            seen = {
-                "samples": step * module.record.rows,
-                "tokens": step * module.record.tokens,
-            }
-            self.journal.write(step, "train", {**mean, **seen, "data": self.data.state()})
+        if not _due(step, self.every, trainer.max_steps):
+            return
+        self._join_ranks()
+        means = module.record.metrics_of_all_ranks()
+        if trainer.is_global_zero:
+            seen = {"samples": step * module.record.rows, "tokens": step * module.record.tokens}
+            self.journal.write(step, "train", {**means, **seen, "data": self.data.state()})
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]
     ) -> None:
         self.journal.flush()  # a checkpoint never knows more than the journal on the disk
 
-    def _put_together(self) -> None:
-        """On all ranks at the same step."""
+    def _join_ranks(self) -> None:
+        """Add what each rank consumed to `data`; all ranks call it at the same step."""
         for share in all_gather(self._mine.state()):
             self.data.join(share)
         self._mine = Consumed()
 
     def state_dict(self) -> dict[str, Any]:
-        self._put_together()
+        self._join_ranks()
         return {"data": self.data.state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -111,9 +105,10 @@ class Recorder(EachStep):
 
 
 class Health(EachStep):
-    """Says how it goes, every `every` steps: to the journal and to the reader.
+    """Reports losses, rates and remaining time every `every` steps, to the journal and the user.
 
-    On a terminal that is a progress bar, elsewhere a line given to `say`.
+    On a terminal the user sees a progress bar, elsewhere a line given to `say`. Records of times
+    stay apart from `train` records, which a resumed run must repeat exactly.
     """
 
     def __init__(
@@ -151,7 +146,7 @@ class Health(EachStep):
             self.say(f"step {step}/{trainer.max_steps}  {text}")
 
     def _measure(self, trainer: Trainer, record: StepRecord, step: int) -> dict[str, float]:
-        """Rates since the last measurement, and the time left at that rate."""
+        """Rates since the last measurement, and the seconds left at that rate."""
         (last_step, last_time), now = self._mark, time.perf_counter()
         self._mark = (step, now)
         seconds = (now - last_time) / (step - last_step)
@@ -174,22 +169,27 @@ class Health(EachStep):
         self.on_train_end(trainer, pl_module)
 
 
-def health_line(last: Mapping[str, Any], rates: Mapping[str, float]) -> str:
-    """`loss 1.25  text 0.5  image 0.75  lr 1.0e-03  grad 0.83  512 samples/s ...  left 0:01:10`."""
-    parts = [f"loss {float(last['loss']):.4g}"]
-    terms = [name for name in last if name.startswith("loss/") and name.count("/") == 1]
-    parts += [f"{name.removeprefix('loss/')} {float(last[name]):.4g}" for name in terms]
-    parts += [f"lr {float(last['lr']):.1e}", f"grad {float(last['grad_norm']):.3g}"]
+def health_line(metrics: Mapping[str, Any], rates: Mapping[str, float]) -> str:
+    """Format as `loss 1.25  text 0.5  lr 1.0e-03  grad 0.83  512 samples/s ...  left 0:01:10`."""
+    parts = [f"loss {float(metrics['loss']):.4g}"]
+    terms = [name for name in metrics if name.startswith("loss/") and name.count("/") == 1]
+    parts += [f"{name.removeprefix('loss/')} {float(metrics[name]):.4g}" for name in terms]
+    parts += [f"lr {float(metrics['lr']):.1e}", f"grad {float(metrics['grad_norm']):.3g}"]
     parts += [f"{rates['samples_per_s']:,.0f} samples/s", f"{rates['tokens_per_s']:,.0f} tokens/s"]
     return "  ".join([*parts, f"left {timedelta(seconds=round(rates['eta_s']))}"])
 
 
 class SampleGrids(EachStep):
-    """Every `every` steps (0: never), and at the last, saves the grids of `make(step)`.
+    """Saves grids of pictures every `every` steps (0: never) and at the last.
 
-    `weights()` is a context in which the model is in eval mode with the weights to sample from,
-    their average; it leaves the model as it was. All ranks sample, as sharded weights need them
-    to; the first one saves.
+    All ranks sample, as weights in shards need them to; the first one saves.
+
+    Args:
+        folder: gets `step-<step>-<grid>.png`.
+        every: steps between grids.
+        make: draws the grids at a step.
+        weights: a context in which the model is in eval mode with averaged weights, and after
+            which it is as it was.
     """
 
     def __init__(
@@ -212,4 +212,5 @@ class SampleGrids(EachStep):
 
 
 def _due(step: int, every: int, last: int) -> bool:
+    """True every `every` steps (0: never) and at the last."""
     return every > 0 and (step % every == 0 or step == last)

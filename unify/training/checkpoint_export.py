@@ -1,6 +1,6 @@
-"""`unify export RUN`: a checkpoint's weights in a safetensors file, as finished runs leave them.
+"""`unify export RUN`: write the weights of a checkpoint as finished runs export theirs.
 
-It works on a run that was stopped or has failed, too. Nothing in a checkpoint is executed.
+It also works on a run that was stopped or has failed. Nothing in a checkpoint is executed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,21 @@ from unify.training.strategies import OPTIMIZER, files, read_rest
 from unify.training.trainer import calibrate
 from unify.training.validation import best_step
 
-MODEL = "model."  # what names of the experiment's state start with
-AVERAGE = "ema"  # the optimizer's state of a parameter that is its average
+MODEL = "model."  # prefix of the names of the module's state
+AVERAGE = "ema"  # name of the averaged weights in the optimizer's state
 
 
 def export(run: Run, which: str = "last", out: Path | None = None, raw: bool = False) -> Path:
-    """Write `which` checkpoint, `last`, `best` or the number of its step; the folder written.
+    """Write the weights of a checkpoint.
 
-    The averaged weights, or with `raw` those in training.
+    Args:
+        run: whose checkpoint.
+        which: `last`, `best` (lowest validation loss) or the number of a step.
+        out: folder to write; None: `export-<checkpoint>` in the run's folder.
+        raw: the weights in training instead of their average.
+
+    Returns:
+        the folder written.
     """
     folder = checkpoint_of(run, which)
     config = read(run.folder / "config.yaml")
@@ -40,8 +47,8 @@ def export(run: Run, which: str = "last", out: Path | None = None, raw: bool = F
     state = tensors(folder / STATE)
     weights = {k.removeprefix(MODEL): v for k, v in state.items() if k.startswith(MODEL)}
     if not raw:
-        start = f"{OPTIMIZER}{AVERAGE}.{MODEL}"
-        weights |= {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+        prefix = f"{OPTIMIZER}{AVERAGE}.{MODEL}"
+        weights |= {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     for name, first in names_of_one(recipe.model).items():
         if first in weights:
             weights[name] = weights[first]
@@ -55,33 +62,33 @@ def export(run: Run, which: str = "last", out: Path | None = None, raw: bool = F
 
 
 def checkpoint_of(run: Run, which: str) -> Path:
-    """A checkpoint that verifies; ValueError says which there are."""
+    """Folder of a checkpoint, verified; ValueError lists those that exist."""
     folder = run.folder / "checkpoints"
-    there = {step_of(path): path for path in steps(folder)}
+    saved = {step_of(path): path for path in steps(folder)}
     best = best_step(run.folder)
-    said = f"{run.folder} has checkpoints of steps {', '.join(map(str, there)) or 'none'}"
+    listed = f"{run.folder} has checkpoints of steps {', '.join(map(str, saved)) or 'none'}"
     if which == "last":
-        found = latest_valid(folder)
+        chosen = latest_valid(folder)
     elif which == "best":
         if best is None:
-            raise ValueError(f"{said}; no validation loss was measured (logging.validation_rows)")
-        found = there[best]
+            raise ValueError(f"{listed}; no validation loss was measured (logging.validation_rows)")
+        chosen = saved[best]
     else:
-        found = there.get(int(which)) if which.isdigit() else None
-    if found is None:
-        raise ValueError(f"{said}; --checkpoint takes last, best or one of them, not {which}")
-    if reason := damage(found):
-        raise ValueError(f"{found} is damaged: {reason}")
-    return found
+        chosen = saved.get(int(which)) if which.isdigit() else None
+    if chosen is None:
+        raise ValueError(f"{listed}; --checkpoint takes last, best or one of them, not {which}")
+    if reason := damage(chosen):
+        raise ValueError(f"{chosen} is damaged: {reason}")
+    return chosen
 
 
 def tensors(folder: Path) -> dict[str, Tensor]:
-    """All that the shards of a checkpoint hold, whole."""
+    """Whole tensors of a checkpoint by name, from its shards."""
     reader = HuggingFaceStorageReader(str(folder))
-    known = reader.read_metadata().state_dict_metadata
+    entries = reader.read_metadata().state_dict_metadata
     state = {
         name: torch.empty(entry.size, dtype=entry.properties.dtype)  # type: ignore[union-attr]
-        for name, entry in known.items()
+        for name, entry in entries.items()
     }
     with files():
         read_tensors(state, storage_reader=reader, no_dist=True)

@@ -32,18 +32,23 @@ from unify.training.finite_guard import NonFiniteError
 from unify.training.lightning_patches import keep_signals_ours
 from unify.training.strategies import own_files
 
-PATIENCE = 3.0  # seconds that ranks which have failed wait for their last save
+PATIENCE = 3.0  # seconds that a rank which fails waits for the save under way
 
 
 class Checkpoints(EachStep):
     """Saves every `every` optimizer steps (0: never), at the last step, and on request.
 
-    With `beside`, bytes are written and hashed by a thread while training goes on; at most one save
-    is under way, and what has gone wrong with it stops all ranks after the step that finds out.
+    STOP_SIGNALS only set `requested`; at the end of the optimizer step all ranks agree, save and
+    stop. It must be the last callback, because it saves the state of the others. The Trainer needs
+    `enable_checkpointing=False` and a strategy of strategies.py.
 
-    SIGTERM and SIGUSR1 only set a flag; at the end of the optimizer step all ranks agree, save and
-    stop, and `requested` tells the caller why. It must be the last callback, because it saves the
-    state of the others. The Trainer has `enable_checkpointing=False` and one of our strategies.
+    Args:
+        folder: gets `step-<step>` folders.
+        every: steps between saves.
+        keep: how many of the newest are kept.
+        beside: write and hash in a thread while training goes on. One save at most is under way;
+            an error of it stops all ranks after the step at which it is noticed.
+        best: `best(step)`, the step up to this one whose checkpoint is kept besides the newest.
     """
 
     def __init__(
@@ -54,7 +59,6 @@ class Checkpoints(EachStep):
         beside: bool = False,
         best: Callable[[int], int | None] = lambda _: None,
     ):
-        """`best(step)`: the step, up to this one, whose checkpoint is kept beside the newest."""
         super().__init__()
         if keep < 1:
             raise ValueError(f"keep_checkpoints must be at least 1, not {keep}")
@@ -62,8 +66,8 @@ class Checkpoints(EachStep):
         self.best = best
         self.requested: signal.Signals | None = None
         self._thread = ThreadPoolExecutor(1, "checkpoints")
-        self._save: Future[None] | None = None  # that is under way
-        self._group: Any = None  # of the ranks' threads
+        self._save: Future[None] | None = None  # the save under way
+        self._group: Any = None  # in which the threads of the ranks exchange
         self._signals = ExitStack()  # gives the signals back to their former handlers
 
     def request(self, signum: int = signal.SIGUSR1, frame: Any = None) -> None:
@@ -79,8 +83,8 @@ class Checkpoints(EachStep):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clear()
         keep_signals_ours(trainer)
-        # Before the loader's workers are forked: a scheduler signals every process of a job, and
-        # a worker without a handler would die of it.
+        # Before the loader forks its workers: a scheduler signals every process of a job, and a
+        # worker without a handler would die of it.
         self._signals.enter_context(stop_signals_to(self.request))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -88,9 +92,9 @@ class Checkpoints(EachStep):
         self._signals.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: Any) -> None:
-        """What is under way is finished, unless it may wait for ranks that have gone."""
-        together = isinstance(exception, NonFiniteError)  # all ranks stop by it, and are there
-        wait([self._save] if self._save else [], None if together else PATIENCE)
+        """Finish the save under way, but do not wait long for ranks that may be gone."""
+        all_alive = isinstance(exception, NonFiniteError)  # all ranks raise it at the same step
+        wait([self._save] if self._save else [], None if all_alive else PATIENCE)
         self._thread.shutdown(wait=False)
         self._signals.close()
 
@@ -109,7 +113,7 @@ class Checkpoints(EachStep):
     def save(self, trainer: Trainer, step: int) -> None:
         """Write `step-<step>` and prune; on any error the older checkpoints are untouched.
 
-        Raises what has gone wrong with the save before.
+        Raises the error of the save before, if that one ran beside training and failed.
         """
         self.finish()
         staging = self.folder / f".tmp-{step:08d}"
@@ -126,13 +130,13 @@ class Checkpoints(EachStep):
             self._complete(trainer, staging, step)
 
     def finish(self) -> None:
-        """Wait for the save under way, if there is one."""
+        """Wait for the save under way, if there is one, and raise its error."""
         save, self._save = self._save, None
         if save is not None:
             save.result()
 
     def _complete(self, trainer: Trainer, staging: Path, step: int) -> None:
-        """All bytes on the disk, then the name; every rank hashes what it has written."""
+        """Flush and hash all bytes, then give the folder its name; each rank has its own files."""
         rank, first = trainer.global_rank, trainer.is_global_zero
         try:
             if self.beside:
@@ -148,9 +152,10 @@ class Checkpoints(EachStep):
                 self._clear()
 
     def _place(self, staging: Path, step: int, written: list[dict[str, Any]]) -> None:
+        """Seal the folder, rename it into place, and only then remove what is old."""
         _seal(staging, step, {name: entry for own in written for name, entry in own.items()})
         target = self.folder / f"step-{step:08d}"
-        if target.exists():  # one that was damaged, or it would have been resumed from
+        if target.exists():  # it is damaged, or the run would have been resumed from it
             shutil.rmtree(target)
         os.rename(staging, target)
         flush_to_disk(self.folder)
@@ -160,13 +165,13 @@ class Checkpoints(EachStep):
                 shutil.rmtree(path)
 
     def _clear(self) -> None:
-        """Remove what a crash or a full disk left behind."""
+        """Remove the unfinished folders that a crash or a full disk left behind."""
         for path in self.folder.glob(".tmp-*"):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _hashed(folder: Path, files: list[Path]) -> dict[str, Any]:
-    """Manifest entries of files whose bytes are on the disk."""
+    """Manifest entries of files, flushed to the disk first."""
     for path in files:
         flush_to_disk(path)
     return {
@@ -176,7 +181,7 @@ def _hashed(folder: Path, files: list[Path]) -> dict[str, Any]:
 
 
 def _seal(folder: Path, step: int, entries: dict[str, Any]) -> None:
-    """Write the manifest; put it and the folders on the disk."""
+    """Write the manifest; flush it and all folders to the disk."""
     (folder / MANIFEST).write_text(json.dumps({"step": step, "files": entries}, indent=1))
     for path in [folder / MANIFEST, *(p for p in folder.rglob("*") if p.is_dir()), folder]:
         flush_to_disk(path)

@@ -1,4 +1,7 @@
-"""Losses and gradients that are not finite stop a run before the update."""
+"""Guards that stop a run before an update by losses or gradients that are not finite.
+
+B rows of a batch.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,12 @@ class NonFiniteError(PlainError, RuntimeError):
 
 
 def check_terms(terms: Terms, keys: Sequence[str]) -> None:
-    """Raise NonFiniteError naming the term and the samples unless all values [B] are finite."""
+    """Raise NonFiniteError, naming term and samples, unless all values [B] are finite.
+
+    `keys`: of the B rows, in their order.
+    """
     finite = {name: torch.isfinite(term.value.detach()) for name, term in terms.items()}
-    if torch.stack([good.all() for good in finite.values()]).all():  # one look at the device
+    if torch.stack([good.all() for good in finite.values()]).all():  # one transfer from the device
         return
     for name, good in finite.items():
         bad = [row for row, fine in enumerate(good.tolist()) if not fine]
@@ -35,7 +41,7 @@ def check_terms(terms: Terms, keys: Sequence[str]) -> None:
 
 
 def check_gradient(norm: Tensor | float, keys: Sequence[str] = ()) -> None:
-    """Raise NonFiniteError naming the step's samples unless the gradient's norm is finite."""
+    """Raise NonFiniteError, naming samples of the step, unless the gradient's norm is finite."""
     value = float(norm)
     if value - value != 0:  # NaN or infinite
         more = ", ..." if len(keys) > NAMED else ""

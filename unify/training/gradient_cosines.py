@@ -1,4 +1,4 @@
-"""How the gradients of two losses meet, block by block, while a run trains.
+"""Cosines between the gradients of two losses, block by block, while a run trains.
 
     cos(a, b) = <g_a, g_b> / (|g_a| |g_b|)      g: gradient of a term, weighted as it is trained
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from unify.runs.journal import Journal
 
-BLOCK = re.compile(r"(.*?\.\d+)\.")  # trunk.blocks.3.attention.q.weight: trunk.blocks.3
+BLOCK = re.compile(r"(.*?\.\d+)\.")  # trunk.blocks.3.attention.q.weight -> trunk.blocks.3
 
 
 class Gradients(Callback):
@@ -49,21 +49,21 @@ class Gradients(Callback):
 
 
 def cosines(model: nn.Module, losses: Mapping[str, Tensor]) -> dict[str, float]:
-    """Of every two losses, in every block that both reach."""
+    """Cosine of every two losses in every block that both reach, as `cosine/<a>|<b>/<block>`."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     parts = [block_of(name) for name, _ in named]
-    found: dict[str, dict[str, Tensor]] = {}
+    gradients: dict[str, dict[str, Tensor]] = {}
     for term, loss in losses.items():
         if not loss.requires_grad:
             continue
         each = torch.autograd.grad(
             loss, [p for _, p in named], retain_graph=True, allow_unused=True
         )
-        found[term] = _flat(parts, [p for _, p in named], each)
+        gradients[term] = _flat(parts, [p for _, p in named], each)
     values: dict[str, float] = {}
-    for a, b in combinations(sorted(found), 2):
+    for a, b in combinations(sorted(gradients), 2):
         for block in dict.fromkeys(parts):
-            one, other = found[a][block], found[b][block]
+            one, other = gradients[a][block], gradients[b][block]
             size = float(one.norm() * other.norm())
             if size:
                 values[f"cosine/{a}|{b}/{block}"] = float(one @ other) / size
@@ -71,7 +71,7 @@ def cosines(model: nn.Module, losses: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def block_of(parameter: str) -> str:
-    """The block that a parameter belongs to; outside of blocks, the part of the model."""
+    """Block that a parameter belongs to; outside of blocks, the first part of its name."""
     match = BLOCK.match(parameter)
     return match[1] if match else parameter.partition(".")[0]
 
@@ -79,7 +79,7 @@ def block_of(parameter: str) -> str:
 def _flat(
     parts: list[str], parameters: list[nn.Parameter], gradients: tuple[Tensor | None, ...]
 ) -> dict[str, Tensor]:
-    """One vector by block; zeros where a loss does not reach."""
+    """One vector for each block, in float64; zeros where a loss does not reach."""
     pieces: dict[str, list[Tensor]] = {}
     for part, parameter, gradient in zip(parts, parameters, gradients, strict=True):
         shown = torch.zeros_like(parameter) if gradient is None else gradient

@@ -33,7 +33,17 @@ from unify.training.step_record import StepRecord
 
 
 class TrainingModule(L.LightningModule):
-    """Steps a `Trainable`; `record` holds what the last optimizer step did."""
+    """Steps a `Trainable`; `record` holds what the last optimizer step did.
+
+    Args:
+        model: has the loss.
+        loss_weights: weight of each term by name; a term of weight 0 is not trained on.
+        optimizer: settings of AdamW and its schedule.
+        steps: optimizer steps of the whole run, which the schedule needs.
+        ema: decay of the average of the weights; 0 keeps none.
+        seeds: key the noise.
+        place: `place(model, mesh)` cuts the model into shards; None leaves it whole.
+    """
 
     def __init__(
         self,
@@ -45,7 +55,6 @@ class TrainingModule(L.LightningModule):
         seeds: Seeds | None = None,
         place: Callable[..., None] | None = None,
     ):
-        """`place(model, mesh)` cuts the model into shards, where there are several ranks."""
         super().__init__()
         self.model, self.loss_weights, self.settings = model, loss_weights, optimizer
         self.steps, self.ema, self.seeds = steps, ema, seeds or Seeds()
@@ -53,8 +62,10 @@ class TrainingModule(L.LightningModule):
         self._micro: list[dict[str, Tensor]] = []  # metrics of the micro-steps of this step
         self._ids: dict[str, list[str]] = {}
         self._norm: Tensor | None = None
-        self._gone: dict[str, str] = {}  # what the checkpoint being loaded had left out
-        self._place, self._refused = place, ""  # why this rank's losses of a step are refused
+        self._left_out: dict[
+            str, str
+        ] = {}  # frozen parts that the checkpoint left out: their sources
+        self._place, self._refused = place, ""  # why this rank refuses the step, if it does
 
     def configure_model(self) -> None:
         if self._place is not None:
@@ -71,18 +82,18 @@ class TrainingModule(L.LightningModule):
                     tokenizer.to(self.device)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """The model's, without its frozen parts that have a source of their own."""
+        """State of the model, without frozen parts that can be read again from their source."""
         return {f"model.{key}": value for key, value in kept_state(self.model).items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
         state = {key.removeprefix("model."): value for key, value in state_dict.items()}
-        load_kept(self.model, state, self._gone)
+        load_kept(self.model, state, self._left_out)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["left_out"] = sources(self.model)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._gone = checkpoint.get("left_out", {})
+        self._left_out = checkpoint.get("left_out", {})
 
     def training_step(self, batch: dict[str, Batch], index: int) -> Tensor:
         accumulation = self.trainer.accumulate_grad_batches
@@ -97,7 +108,7 @@ class TrainingModule(L.LightningModule):
         return total
 
     def losses(self, batch: dict[str, Batch]) -> dict[str, Tensor]:
-        """Each term as it is weighted in training; those of weight 0 left out."""
+        """Weighted mean of each term with a weight, as training adds them up."""
         return {
             name: self.loss_weights[name] * torch.cat([term.value for term in terms]).mean()
             for name, terms in self._terms(batch).items()
@@ -105,7 +116,7 @@ class TrainingModule(L.LightningModule):
         }
 
     def _terms(self, batch: dict[str, Batch]) -> dict[str, list[Term]]:
-        """Of all tasks, by name."""
+        """Terms by name, one for each task that has it. Noise is keyed by seed, step and sample."""
         rows: dict[str, list[Term]] = {}
         for task in sorted(batch):
             noise = Noise.for_batch(self.seeds.noise, self.global_step, batch[task], self.device)
@@ -118,7 +129,11 @@ class TrainingModule(L.LightningModule):
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
-        """What is not finite stops one process at once, and several together, before the update."""
+        """Stop a single process by a NonFiniteError at once; let a rank only note it.
+
+        A rank that left now would leave the others waiting in the backward pass; all stop before
+        the update, in `configure_gradient_clipping`.
+        """
         try:
             yield
         except NonFiniteError as error:
@@ -127,7 +142,7 @@ class TrainingModule(L.LightningModule):
             self._refused = self._refused or str(error)
 
     def _reseed(self, micro: int) -> None:
-        """What cannot be keyed (a library's dropout, a codebook's k-means) draws from here."""
+        """Seed the global generator for what takes no key: a library's dropout, k-means of codes."""
         seed = stable_seed(self.seeds.noise, self.global_step, micro, self.global_rank)
         torch.manual_seed(seed % 2**63)
 
@@ -141,7 +156,7 @@ class TrainingModule(L.LightningModule):
         )
 
     def configure_gradient_clipping(self, optimizer, *_args, **_kwargs) -> None:
-        """Clip the norm of the whole gradient; a non-finite one stops the run before the update."""
+        """Clip the norm of the whole gradient; stop all ranks if one refuses the step."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip or math.inf)
         self._norm = full_tensor(norm)

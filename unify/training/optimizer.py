@@ -1,4 +1,4 @@
-"""AdamW groups, the learning-rate schedule, and the average of the weights."""
+"""Parameter groups of AdamW, the learning-rate schedule, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from torch import nn
 from unify.distributed.ranks import local_shard
 from unify.schema.experiment import Optimizer
 
-MATRICES = (  # kinds of layers, and the parameter that decay acts on
+MATRICES = (  # kinds of layers, and their parameter that weight decay acts on
     ((nn.Linear, nn.modules.conv._ConvNd), "weight"),
     (nn.MultiheadAttention, "in_proj_weight"),
 )
 
 
 def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
-    """Trainable parameters by learning-rate ratio and weight decay.
+    """Group trainable parameters by learning-rate ratio and weight decay.
 
-    Decay acts on the MATRICES of layers only. The longest matching prefix in
-    `lr_ratio` decides a parameter's ratio; a prefix that matches nothing is an error, one of frozen
-    parameters alone has no effect.
+    Decay acts on the MATRICES of layers only: biases, norms and embedding tables have no scale to
+    be kept small. The longest prefix of a parameter's name in `settings.lr_ratio` decides its
+    ratio. ValueError names a prefix that matches no parameter; one that matches frozen parameters
+    alone has no effect.
     """
     matrices = {
         id(getattr(part, name))
@@ -50,7 +51,10 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
 
 
 def warmup_cosine(step: int, steps: int, settings: Optimizer) -> float:
-    """Share of the learning rate at optimizer step `step` (0-based) of `steps`."""
+    """Factor of the learning rate at optimizer step `step` (0-based) of `steps`.
+
+    Linear over `warmup` steps, then half a cosine from 1 to `final_lr` (arXiv:1608.03983).
+    """
     if step < settings.warmup:
         return (step + 1) / settings.warmup
     done = min(1.0, (step - settings.warmup) / max(1, steps - settings.warmup))
@@ -59,9 +63,11 @@ def warmup_cosine(step: int, steps: int, settings: Optimizer) -> float:
 
 @torch.no_grad()
 def update_ema(optimizer: torch.optim.Optimizer, decay: float) -> None:
-    """state[p]["ema"] <- decay * ema + (1 - decay) * p, warmed up as (1 + step) / (10 + step).
+    """state[p]["ema"] <- d * ema + (1 - d) * p, with d = min(decay, (1 + step) / (10 + step)).
 
-    In the optimizer's state the average is sharded, saved and resumed with it.
+    The warm-up keeps the first steps from weighing on the average. It lives in the optimizer's
+    state, where it is sharded, saved and resumed with the moments. Parameters without a gradient
+    are left out, as the optimizer leaves them out.
     """
     parameters = [
         p for group in optimizer.param_groups for p in group["params"] if p.grad is not None
@@ -80,7 +86,7 @@ def update_ema(optimizer: torch.optim.Optimizer, decay: float) -> None:
 
 @torch.no_grad()
 def swap_ema(optimizer: torch.optim.Optimizer) -> None:
-    """Exchange parameters and their averages in place."""
+    """Exchange parameters and their averages, in place; a second call undoes it."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             average = optimizer.state.get(parameter, {}).get("ema")

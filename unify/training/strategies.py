@@ -1,17 +1,18 @@
-"""How a run is spread over devices, and what it writes to resume from.
+"""Strategies: how a run is spread over devices, and the checkpoints that it resumes from.
 
     auto    one process; `ddp` where there are several ranks
     ddp     every rank has the whole model, and they average their gradients
     fsdp    parameters, gradients, optimizer state and average in shards (FSDP2, arXiv:2304.11277);
-            on one rank there is nothing to cut
+            one rank is `auto`: there is nothing to cut
 
-A checkpoint is the same of all three: a folder of
+All three write the same kind of checkpoint, a folder of
 
     shard-*.safetensors    weights, and optimizer state by the names of the weights, as
                            torch.distributed.checkpoint cuts them over the ranks
     rest.pt                loops, schedule, callbacks: plain values
 
-so that any number of ranks resumes what any other has saved, in shards or not, and none holds code.
+so that any number of ranks resumes what any other number has saved, in shards or not. Neither holds
+code that loading would run.
 """
 
 from __future__ import annotations
@@ -43,11 +44,21 @@ from unify.nn.frozen import names_of_one
 from unify.schema.experiment import Machine
 
 REST = "rest.pt"
-warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # of one process
+# one process saves without a process group on purpose
+warnings.filterwarnings("ignore", message="torch.distributed is disabled")
 
 
 def strategy_of(machine: Machine, world: World, sharded: bool) -> Strategy:
-    """The strategy that `machine.strategy` names; `sharded`: whether the model may be in shards."""
+    """Lightning's strategy for `machine.strategy` in this process.
+
+    Args:
+        machine: the settings.
+        world: place of this process.
+        sharded: true if the model may be cut into shards, as paradigms may.
+
+    Raises:
+        ValueError: shards on a device that cannot exchange them.
+    """
     device = device_of(machine.accelerator)
     timeout = timedelta(seconds=machine.timeout)
     if machine.strategy == "fsdp" and sharded and world.size > 1:
@@ -55,18 +66,18 @@ def strategy_of(machine: Machine, world: World, sharded: bool) -> Strategy:
             raise ValueError("machine.strategy fsdp runs on cuda and cpu; not on mps")
         return Sharded(data_parallel_size=world.size, tensor_parallel_size=1, timeout=timeout)
     if world.size > 1:
-        # what no loss of a run reaches has no gradient, as in one process
+        # a parameter that no loss of a run reaches has no gradient; DDP would wait for one
         return Replicated(timeout=timeout, find_unused_parameters=True)
     return Single(device)
 
 
 def environment_of(world: World) -> Any:
-    """Lightning's view of the launcher: never its own guess, which in SLURM requeues jobs."""
+    """Tell Lightning what launched us: its own guess would, in SLURM, requeue the job itself."""
     return TorchElasticEnvironment() if world.size > 1 else _Alone()
 
 
 class _Alone(LightningEnvironment):
-    """One process, whatever LOCAL_RANK and the like a scheduler has set."""
+    """A single process, whatever LOCAL_RANK and the like a scheduler has set."""
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -80,18 +91,21 @@ class _Alone(LightningEnvironment):
 
 
 class ByName(Strategy):
-    """Saves and loads by the names of parameters; all ranks call it, as it is one of theirs."""
+    """Saves and loads tensors by the names of parameters; all ranks must call together.
 
-    deferred = False  # whether `save_checkpoint` leaves the tensors to `write`
-    _kept: Any = {}  # what `write` writes
-    restore_checkpoint_after_setup = True  # where optimizers and shards are there
+    Names make a checkpoint independent of how parameters are grouped, cut or numbered.
+    """
+
+    deferred = False  # true if `save_checkpoint` leaves the tensors to `write`
+    _kept: Any = {}  # tensors for `write`, by name
+    restore_checkpoint_after_setup = True  # when optimizers and shards exist
     lightning_restore_optimizer = True
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        return {}  # `save_checkpoint` takes it from where it is
+        return {}  # `save_checkpoint` writes the tensors itself
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """What is no tensor of a parameter's shape; numbers by name of the parameter."""
+        """Scalars and names of tensors, keyed by parameter name; the groups' settings."""
         numbers = {
             name: {key: _plain(value) for key, value in state.items() if not _shaped(value, p)}
             for name, p, state in self._states(optimizer)
@@ -108,7 +122,7 @@ class ByName(Strategy):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None
     ) -> None:
-        """With `deferred`, tensors are copied into host memory, and `write` writes them later."""
+        """Write plain values, then the tensors; `deferred` copies these to the host for `write`."""
         self._folder = Path(filepath)
         all_or_error(lambda: _save_rest(checkpoint, self._folder) if is_first() else None)
         self._kept = self._tensors()
@@ -118,7 +132,7 @@ class ByName(Strategy):
             self.write()
 
     def write(self, group: Any = None) -> None:
-        """Write the tensors of the last `save_checkpoint`, with all ranks of the group."""
+        """Write the tensors of the last `save_checkpoint`; all ranks of `group` must call."""
         writer = HuggingFaceStorageWriter(str(self._folder), save_distributed=True)
         kept, self._kept = self._kept, {}
         with files():
@@ -132,20 +146,20 @@ class ByName(Strategy):
 
     def load_model_state_dict(self, checkpoint: Any, strict: bool = True) -> None:
         own, saved = self._weights(), shapes(self._folder)
-        found = {k: shape for k, shape in saved.items() if not k.startswith(OPTIMIZER)}
+        weights = {k: shape for k, shape in saved.items() if not k.startswith(OPTIMIZER)}
         module = self.lightning_module
         assert module is not None
-        if {k: v.shape for k, v in own.items()} != found:  # its own error says what is wrong
-            empty = {k: torch.empty(shape, device="meta") for k, shape in found.items()}
-            module.load_state_dict(empty)
+        if {k: v.shape for k, v in own.items()} != weights:
+            empty = {k: torch.empty(shape, device="meta") for k, shape in weights.items()}
+            module.load_state_dict(empty)  # torch's error names each key that differs
             raise ValueError(f"{self._folder} is of another model")
         self._read(own)
         module.load_state_dict({k: own[first] for k, first in self._twins().items()})
 
     def load_optimizer_state_dict(self, checkpoint: Any) -> None:
-        for optimizer, said in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+        for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             names = dict(self._parameters(optimizer))
-            if lacking := names.keys() ^ (said["numbers"].keys() & said["tensors"].keys()):
+            if lacking := names.keys() ^ (saved["numbers"].keys() & saved["tensors"].keys()):
                 some = ", ".join(sorted(lacking)[:4])
                 raise ValueError(
                     f"{self._folder} has optimizer state of other parameters than are trained "
@@ -154,23 +168,23 @@ class ByName(Strategy):
             tensors = {}
             for name, parameter in names.items():
                 optimizer.state[parameter] = state = {
-                    key: _like(value, parameter) for key, value in said["numbers"][name].items()
+                    key: _like(value, parameter) for key, value in saved["numbers"][name].items()
                 }
-                for kind in said["tensors"][name]:
+                for kind in saved["tensors"][name]:
                     state[kind] = torch.empty_like(parameter, requires_grad=False)
                     tensors[f"{OPTIMIZER}{kind}.{name}"] = state[kind]
             self._read(tensors)
-            for group, known in zip(optimizer.param_groups, said["groups"], strict=True):
-                group.update(known)
+            for group, settings in zip(optimizer.param_groups, saved["groups"], strict=True):
+                group.update(settings)
 
     def _read(self, tensors: dict[str, Tensor]) -> None:
-        """Fill tensors, in place."""
+        """Fill tensors from the checkpoint, in place."""
         reader = HuggingFaceStorageReader(str(self._folder))
         with files():
             dcp.load(tensors, storage_reader=reader, no_dist=ranks() == 1)
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint holds in shards."""
+        """Weights and optimizer state by the names that they have in the checkpoint."""
         kept = self._weights()
         for optimizer in self.optimizers:
             for name, parameter, state in self._states(optimizer):
@@ -180,13 +194,13 @@ class ByName(Strategy):
         return kept
 
     def _weights(self) -> dict[str, Tensor]:
-        """The module's state: what has several names (tied weights) under its first."""
+        """State of the module; a tied weight under its first name only."""
         assert self.lightning_module is not None
         state = self.lightning_module.state_dict()
         return {key: state[key] for key in dict.fromkeys(self._twins().values())}
 
     def _twins(self) -> dict[str, str]:
-        """Names in the module's state -> the first name of the same parameter."""
+        """First name of the same parameter, for each name in the module's state."""
         module = self.lightning_module
         assert module is not None
         named = names_of_one(module)
@@ -209,7 +223,7 @@ def _save_rest(checkpoint: dict[str, Any], folder: Path) -> None:
 
 
 def read_rest(folder: Path) -> dict[str, Any]:
-    """The plain values of a checkpoint; ValueError for anything else."""
+    """Plain values of a checkpoint; ValueError if the file holds code."""
     try:
         return torch.load(folder / REST, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -217,12 +231,12 @@ def read_rest(folder: Path) -> dict[str, Any]:
 
 
 def own_files(state: Path, rank: int) -> list[Path]:
-    """Those of a checkpoint that a rank has written."""
+    """Files of a checkpoint that a rank has written."""
     own = sorted(state.glob(f"shard-{rank + 1:05d}-*"))
     return [state / REST, *own] if rank == 0 else own
 
 
-OPTIMIZER = "optimizer."  # what names of optimizer state start with
+OPTIMIZER = "optimizer."  # prefix of the names of optimizer state
 
 
 class Single(ByName, SingleDeviceStrategy):
@@ -234,12 +248,12 @@ class Replicated(ByName, DDPStrategy):
 
 
 class Sharded(ByName, ModelParallelStrategy):
-    """Shards of the model on every rank: `Experiment.configure_model` cuts it (sharding.py)."""
+    """Shards of the model on every rank: `TrainingModule.configure_model` cuts it."""
 
 
 @contextmanager
 def files() -> Iterator[None]:
-    """An error of torch.distributed.checkpoint is no Exception; here it is an OSError."""
+    """Turn an error of torch.distributed.checkpoint, a BaseException, into an OSError."""
     try:
         yield
     except CheckpointException as error:
@@ -248,6 +262,7 @@ def files() -> Iterator[None]:
 
 
 def _shaped(value: Any, parameter: Tensor) -> bool:
+    """True for a tensor with a value for each number of the parameter."""
     return isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim > 0
 
 
@@ -256,13 +271,13 @@ def _plain(value: Any) -> Any:
 
 
 def _like(value: Any, parameter: Tensor) -> Any:
-    """Optimizers keep their count of steps in a tensor."""
+    """A float as the tensor that optimizers keep their step count in; other values as they are."""
     if not isinstance(value, float):
         return value
     return torch.tensor(value, dtype=torch.float32, device=parameter.device)
 
 
 def shapes(folder: Path) -> dict[str, torch.Size]:
-    """Of every tensor that a checkpoint holds."""
-    found = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
-    return {name: entry.size for name, entry in found.items()}  # type: ignore[union-attr]
+    """Shape of every tensor in a checkpoint, by name."""
+    entries = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    return {name: entry.size for name, entry in entries.items()}  # type: ignore[union-attr]

@@ -1,7 +1,8 @@
-"""One run: configuration -> parts -> `Trainer.fit` -> run folder. The whole wiring, read downward.
+"""Train one run: configuration -> parts -> `Trainer.fit` -> run folder.
 
-A run is found again by its hash: what is finished is not trained twice, what was interrupted
-resumes from its newest valid checkpoint, and a tokenizer that several runs need is trained once.
+A run is found again by the hash of its configuration: a finished one is not trained twice, an
+interrupted one resumes from its newest valid checkpoint, and a tokenizer that several runs need is
+trained once.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ Say = Callable[[str], None]
 
 
 def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
-    """The run folder of a configuration, and those of the runs it needs (trained if missing).
+    """Run folder of a configuration, and the runs that it needs by their path in it.
 
-    One that another process is training is waited for.
+    Needed runs are trained if they are missing, and waited for if another process trains them.
     """
     parts = needed_configs(config)
     needed = {
@@ -58,10 +59,20 @@ def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
 def train(
     config: Config, say: Say = print, watchers: Sequence[L.Callback] = (), wait: bool = False
 ) -> Run:
-    """Train what is missing; returns the run: finished, or stopped by a signal and to be resumed.
+    """Train a run and the runs it needs, or resume what was stopped. All ranks call.
 
-    `wait` for another process that writes the run. ValueError for what the user can mend; the run
-    folder then says `failed`.
+    Args:
+        config: a completed configuration.
+        say: takes lines for the user; the first rank speaks.
+        watchers: callbacks that are called before those of the run.
+        wait: wait for another process that writes the run, instead of an error.
+
+    Returns:
+        the run: finished, or stopped by a signal and to be resumed.
+
+    Raises:
+        ValueError: what the user can mend; run.json then says `failed`.
+        LostRanks: other ranks have gone.
     """
     with lost_ranks_as_error():
         return _train(config, say, watchers, wait)
@@ -72,15 +83,15 @@ def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool)
     _agree(dict(flatten(config)), "was started with")
     run, needed = locate(config, say)
     _agree({"data": run.folder.name}, "reads other data:")
-    with nullcontext() if is_finished(run) else run.writing(wait), _in_words(run):
-        if is_finished(run):  # perhaps only now, by the process that was waited for
+    with nullcontext() if is_finished(run) else run.writing(wait), _errors_in_words(run):
+        if is_finished(run):  # the process that was waited for has finished it
             say(f"{run.folder}: trained already")
             return run
         other = broadcast_first(find_equal_training(run, config) if is_first() else None)
         if other:
             _adopt(run, other, config, needed, say)
             return run
-        _settle(config["machine"])
+        _set_ranks(config["machine"])
         recipe = assemble(config, needed, meta=in_shards(config))
         facts = _begin(run, recipe, config, needed)
         say(f"{run.folder}: {facts['paradigm']}, {facts['parameters']['trainable']:,} parameters")
@@ -91,25 +102,28 @@ def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool)
 
 
 def _start(machine: Config, say: Say) -> Say:
-    """Meet the other ranks, if there are any; the first speaks for all."""
+    """Meet the other ranks; returns `say` on the first, and silence on the others."""
     join(machine["timeout"], machine["accelerator"])
     return say if is_first() else (lambda _: None)
 
 
-def _agree(mine: dict[str, Any], says: str) -> None:
-    """ValueError, on all ranks, naming the first thing in which one differs from the first rank."""
+def _agree(mine: dict[str, Any], verb: str) -> None:
+    """Raise ValueError on all ranks if one differs from the first, naming the first key.
+
+    `verb` completes the message: rank 1 `was started with` steps=5, and rank 0 steps=4.
+    """
     first, *others = all_gather(mine)
     for rank, other in enumerate(others, 1):
         for key in sorted(first.keys() | other.keys()):
             if first.get(key) != other.get(key):
                 raise ValueError(
-                    f"rank {rank} {says} {key}={other.get(key)}, and rank 0 {key}={first.get(key)}"
+                    f"rank {rank} {verb} {key}={other.get(key)}, and rank 0 {key}={first.get(key)}"
                     ": start all ranks by the same command, on the same files"
                 )
 
 
-def _settle(machine: Config) -> None:
-    """As many ranks as there are are asked for; ValueError if one is to do the work of several."""
+def _set_ranks(machine: Config) -> None:
+    """Set machine.devices and nodes from the launcher; ValueError if it started too few ranks."""
     here, asked = world(), machine["devices"] * machine["nodes"]
     if here.size == 1 and asked > 1:
         raise ValueError(
@@ -120,8 +134,8 @@ def _settle(machine: Config) -> None:
 
 
 @contextmanager
-def _in_words(run: Run) -> Iterator[None]:
-    """What a disk that is full, or a folder that is gone, does to a run, in words."""
+def _errors_in_words(run: Run) -> Iterator[None]:
+    """Turn errors of a full disk, a lost folder and of libraries into ValueErrors with a remedy."""
     try:
         yield
     except Exception as error:
@@ -139,7 +153,7 @@ def _in_words(run: Run) -> Iterator[None]:
         raise
 
 
-REMEDIES = {  # of what libraries say
+REMEDIES = {  # words of a library's error -> what to do
     "DataLoader worker": "a loader process was killed (by lack of memory, perhaps); see why",
     "DataLoader timed out": "see what the records are read from, or raise machine.timeout",
     "can't allocate memory": "lower machine.micro_batch, or free memory",
@@ -148,6 +162,7 @@ REMEDIES = {  # of what libraries say
 
 
 def _adopt(run: Run, other: Run, config: Config, needed: dict[str, Run], say: Say) -> None:
+    """Take over the result of `other`, a run with an equal training, and track it."""
     if is_first():
         say(adopt(run, other, config, needed))
         ship(run.folder, config["machine"]["tracker"], config["machine"]["runs"])
@@ -157,7 +172,7 @@ def _adopt(run: Run, other: Run, config: Config, needed: dict[str, Run], say: Sa
 def _finish(
     run: Run, recipe: Recipe, config: Config, say: Say, watchers: Sequence[L.Callback]
 ) -> None:
-    """Train, export, and write down how it ended."""
+    """Train, export, and record in run.json how and when it ended."""
     start = time.monotonic()
 
     def spent() -> dict[str, Any]:
@@ -177,7 +192,7 @@ def _finish(
         else:
             run.update(state="stopped", **spent())
     except BaseException:
-        with suppress(OSError, ValueError):  # of a disk that is full, or a folder that is gone
+        with suppress(OSError, ValueError):  # the disk is full, or the folder gone
             run.update(state="failed", **spent())
         raise
 
@@ -186,7 +201,7 @@ FIT_TEXTS = 20_000  # texts that a vocabulary is fitted on
 
 
 def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> dict[str, Any]:
-    """Write down what this run is before it starts."""
+    """Write config.yaml, git.diff and the facts of run.json before the first step; the facts."""
     if is_first():
         save(config, run.folder / "config.yaml")
         (run.folder / "git.diff").write_text(git_diff())

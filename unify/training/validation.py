@@ -1,4 +1,4 @@
-"""Loss of held-back records, and which checkpoint had the lowest."""
+"""Loss on held-back records at every checkpoint, and the checkpoint with the lowest."""
 
 from __future__ import annotations
 
@@ -21,10 +21,17 @@ from unify.training.lightning_module import TrainingModule
 
 
 class Validation(EachStep):
-    """Writes `validation` records at every checkpoint: each term, and their weighted sum as `loss`.
+    """Writes `validation` records: the mean of each term, and their weighted sum as `loss`.
 
-    Of the first `rows` validation records of every task (0: never), with the weights that
-    `weights()` swaps in, and the same noise each time whatever the number of ranks.
+    The noise is the same each time and for any number of ranks, so that losses can be compared.
+
+    Args:
+        journal: gets the records.
+        every: steps between checkpoints; the last step is one, too.
+        rows: validation records of every task, from the first on; 0 measures nothing.
+        data: has the records.
+        seed: keys the noise.
+        weights: a context in which the model has the weights to measure, its average.
     """
 
     def __init__(
@@ -52,7 +59,7 @@ class Validation(EachStep):
             self.journal.write(step, "validation", {"loss": total, **named})
 
     def _terms(self, module: TrainingModule) -> dict[str, float]:
-        """Means over the rows of all ranks."""
+        """Mean of each term over the rows of all ranks."""
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for task in sorted(self.data.tasks):
             for indices in self._shares(task, module.model.group):
@@ -68,12 +75,12 @@ class Validation(EachStep):
         }
 
     def _shares(self, task: str, group: int) -> Iterator[range]:
-        """This rank's records, as many at once as in training; groups stay together."""
-        there = min(self.rows, self.data.source.size(task, "validation"))
-        each = there // (group * ranks()) * group
+        """Ranges of this rank's records, as many at once as in training; groups stay together."""
+        available = min(self.rows, self.data.source.size(task, "validation"))
+        each = available // (group * ranks()) * group
         if not each:
             raise ValueError(
-                f"logging.validation_rows: {there} validation records of {task} do not make a "
+                f"logging.validation_rows: {available} validation records of {task} do not make a "
                 f"group of {group} for each of {ranks()} ranks; raise it or set it to 0"
             )
         first = world().rank * each if ranks() > 1 else 0
@@ -83,13 +90,18 @@ class Validation(EachStep):
 
 
 def best_step(folder: Path, until: int | None = None) -> int | None:
-    """The checkpoint of a run with the lowest validation loss; None where none was measured."""
-    there = {step_of(path) for path in steps(folder / "checkpoints")}
+    """Step of the checkpoint with the lowest validation loss; None if none was measured.
+
+    Args:
+        folder: of the run.
+        until: ignore later steps, and count this one, whose checkpoint is being written.
+    """
+    saved = {step_of(path) for path in steps(folder / "checkpoints")}
     losses = {
         record["step"]: record["loss"]
         for record in Journal(folder).records("validation")
         if record["loss"] is not None
-        and (record["step"] in there or record["step"] == until)
+        and (record["step"] in saved or record["step"] == until)
         and (until is None or record["step"] <= until)
     }
     return min(losses, key=lambda step: losses[step]) if losses else None
