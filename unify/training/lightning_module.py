@@ -64,7 +64,7 @@ class TrainingModule(L.LightningModule):
         self._norm: Tensor | None = None
         self._left_out: dict[
             str, str
-        ] = {}  # frozen parts that the checkpoint left out: their sources
+        ] = {}  # frozen part -> its source
         self._place, self._refused = place, ""  # why this rank refuses the step, if it does
 
     def configure_model(self) -> None:
@@ -142,7 +142,7 @@ class TrainingModule(L.LightningModule):
             self._refused = self._refused or str(error)
 
     def _reseed(self, micro: int) -> None:
-        """Seed the global generator for what takes no key: a library's dropout, k-means of codes."""
+        """Seed the global generator for what takes no key: a library's dropout, a k-means."""
         seed = stable_seed(self.seeds.noise, self.global_step, micro, self.global_rank)
         torch.manual_seed(seed % 2**63)
 

@@ -84,7 +84,7 @@ def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool)
     run, needed = locate(config, say)
     _agree({"data": run.folder.name}, "reads other data:")
     with nullcontext() if is_finished(run) else run.writing(wait), _errors_in_words(run):
-        if is_finished(run):  # the process that was waited for has finished it
+        if is_finished(run):  # perhaps by the process that was waited for
             say(f"{run.folder}: trained already")
             return run
         other = broadcast_first(find_equal_training(run, config) if is_first() else None)
