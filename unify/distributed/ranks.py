@@ -186,11 +186,15 @@ def is_first() -> bool:
 
 def any_rank(flag: bool) -> bool:
     """True on all ranks if the flag is set on any."""
-    if ranks() == 1:
-        return flag
     count = torch.tensor(float(flag))
-    dist.all_reduce(count)
+    sum_over_ranks(count)
     return bool(count > 0)
+
+
+def sum_over_ranks(tensor: Tensor) -> None:
+    """Replace a tensor by its sum over all ranks, in place."""
+    if ranks() > 1:
+        dist.all_reduce(tensor)
 
 
 def broadcast_first(value: T) -> T:
