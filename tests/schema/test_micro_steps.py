@@ -43,3 +43,22 @@ def test_without_a_limit_a_device_takes_its_share_at_once():
 def test_a_group_stays_on_one_device():
     with pytest.raises(ValueError, match=r"data.tasks.a is 6 rows.*make it a multiple of 8"):
         accumulation({"a": 6}, Machine(devices=2), group=4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "micro", "devices", "parts"),
+    [
+        ({"a": 80}, 0, 1, 1),
+        ({"a": 80}, 8, 1, 10),
+        ({"a": 80}, 8, 2, 5),
+        ({"a": 32, "b": 16}, 24, 1, 2),
+        ({"a": 6, "b": 4}, 5, 1, 2),
+    ],
+)
+def test_micro_steps_divide_the_global_batch(rows, micro, devices, parts):
+    assert accumulation(rows, Machine(micro_batch=micro, devices=devices)) == parts
+
+
+def test_a_global_batch_that_cannot_be_divided_is_named():
+    with pytest.raises(ValueError, match=r"micro_batch is 3.*larger divisor"):
+        accumulation({"a": 7, "b": 5}, Machine(micro_batch=3))

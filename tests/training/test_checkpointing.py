@@ -300,7 +300,7 @@ def test_a_save_beside_training_that_fails_stops_it_soon(tmp_path, monkeypatch):
     written = Single.write
 
     def full(self, group):
-        if "00000002" in str(self._folder):
+        if "00000002" in str(self.folder):
             raise OSError(28, "No space left on device")
         written(self, group)
 
@@ -367,7 +367,7 @@ def test_a_signal_during_a_save_spoils_nothing(tmp_path, monkeypatch, signum, be
     written = Single.write
 
     def interrupted(self, group=None):
-        if "00000002" in str(self._folder):
+        if "00000002" in str(self.folder):
             os.kill(os.getpid(), signum)
         written(self, group)
 

@@ -123,8 +123,8 @@ class ByName(Strategy):
         self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None
     ) -> None:
         """Write plain values, then the tensors; `deferred` copies these to the host for `write`."""
-        self._folder = Path(filepath)
-        all_or_error(lambda: _save_rest(checkpoint, self._folder) if is_first() else None)
+        self.folder = Path(filepath)
+        all_or_error(lambda: _save_rest(checkpoint, self.folder) if is_first() else None)
         self._kept = self._tensors()
         if self.deferred:
             self._kept = DefaultStager(StagingOptions(False, False, False, False)).stage(self._kept)
@@ -133,7 +133,7 @@ class ByName(Strategy):
 
     def write(self, group: Any = None) -> None:
         """Write the tensors of the last `save_checkpoint`; all ranks of `group` must call."""
-        writer = HuggingFaceStorageWriter(str(self._folder), save_distributed=True)
+        writer = HuggingFaceStorageWriter(str(self.folder), save_distributed=True)
         kept, self._kept = self._kept, {}
         with files():
             dcp.save(kept, storage_writer=writer, process_group=group, no_dist=ranks() == 1)
@@ -141,18 +141,18 @@ class ByName(Strategy):
     def load_checkpoint(
         self, checkpoint_path: Any, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        self._folder = Path(checkpoint_path)
-        return read_rest(self._folder)
+        self.folder = Path(checkpoint_path)
+        return read_rest(self.folder)
 
     def load_model_state_dict(self, checkpoint: Any, strict: bool = True) -> None:
-        own, saved = self._weights(), shapes(self._folder)
+        own, saved = self._weights(), shapes(self.folder)
         weights = {k: shape for k, shape in saved.items() if not k.startswith(OPTIMIZER)}
         module = self.lightning_module
         assert module is not None
         if {k: v.shape for k, v in own.items()} != weights:
             empty = {k: torch.empty(shape, device="meta") for k, shape in weights.items()}
             module.load_state_dict(empty)  # torch's error names each key that differs
-            raise ValueError(f"{self._folder} is of another model")
+            raise ValueError(f"{self.folder} is of another model")
         self._read(own)
         module.load_state_dict({k: own[first] for k, first in self._twins().items()})
 
@@ -162,7 +162,7 @@ class ByName(Strategy):
             if lacking := names.keys() ^ (saved["numbers"].keys() & saved["tensors"].keys()):
                 some = ", ".join(sorted(lacking)[:4])
                 raise ValueError(
-                    f"{self._folder} has optimizer state of other parameters than are trained "
+                    f"{self.folder} has optimizer state of other parameters than are trained "
                     f"here ({some}); resume with the settings it was saved under"
                 )
             tensors = {}
@@ -179,7 +179,7 @@ class ByName(Strategy):
 
     def _read(self, tensors: dict[str, Tensor]) -> None:
         """Fill tensors from the checkpoint, in place."""
-        reader = HuggingFaceStorageReader(str(self._folder))
+        reader = HuggingFaceStorageReader(str(self.folder))
         with files():
             dcp.load(tensors, storage_reader=reader, no_dist=ranks() == 1)
 

@@ -1,4 +1,4 @@
-"""The optimizer's side: groups, schedule, average, losses by time, accumulation, guards."""
+"""Parameter groups, the learning-rate schedule, and the average of the weights."""
 
 import copy
 import math
@@ -10,8 +10,7 @@ from torch import nn
 
 from unify.nn.losses import weighted
 from unify.paradigm import Term
-from unify.schema.experiment import Machine, Optimizer
-from unify.schema.micro_steps import accumulation
+from unify.schema.experiment import Optimizer
 from unify.training.optimizer import parameter_groups, swap_ema, update_ema, warmup_cosine
 
 
@@ -119,22 +118,3 @@ def test_loss_by_time_is_the_mean_of_its_bin():
     assert bins[:2] == [2, 5]
     assert math.isnan(bins[2])
     assert bins[3] == 7
-
-
-@pytest.mark.parametrize(
-    ("rows", "micro", "devices", "parts"),
-    [
-        ({"a": 80}, 0, 1, 1),
-        ({"a": 80}, 8, 1, 10),
-        ({"a": 80}, 8, 2, 5),
-        ({"a": 32, "b": 16}, 24, 1, 2),
-        ({"a": 6, "b": 4}, 5, 1, 2),
-    ],
-)
-def test_micro_steps_divide_the_global_batch(rows, micro, devices, parts):
-    assert accumulation(rows, Machine(micro_batch=micro, devices=devices)) == parts
-
-
-def test_a_global_batch_that_cannot_be_divided_is_named():
-    with pytest.raises(ValueError, match=r"micro_batch is 3.*larger divisor"):
-        accumulation({"a": 7, "b": 5}, Machine(micro_batch=3))
