@@ -11,19 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_goes_on: Callable[[bool], bool] = bool
-
-
-def decode_while(test: Callable[[bool], bool]) -> None:
-    """Let `test(any row here is unfinished)` decide for all of `decode_text` whether to go on.
-
-    Without a call decoding goes on while a row is unfinished. Where several processes compute each
-    step together none may stop alone: what cuts the model into shards hands in a test that asks
-    them all (assembly/sharding.py), and models stay free of ranks.
-    """
-    global _goes_on
-    _goes_on = test
-
 
 @dataclass(frozen=True)
 class AnswerLength:
@@ -95,6 +82,20 @@ def draw(
     # rounding can place the point past the last possible token
     last = logits.shape[-1] - 1 - torch.isfinite(kept).flip(-1).int().argmax(-1)
     return torch.minimum(ids, last)
+
+
+_goes_on: Callable[[bool], bool] = bool
+
+
+def decode_while(test: Callable[[bool], bool]) -> None:
+    """Let `test(any row here is unfinished)` decide for all of `decode_text` whether to go on.
+
+    Without a call decoding goes on while a row is unfinished. Where several processes compute each
+    step together none may stop alone: what cuts the model into shards hands in a test that asks
+    them all (assembly/sharding.py), and models stay free of ranks.
+    """
+    global _goes_on
+    _goes_on = test
 
 
 def decode_text(
