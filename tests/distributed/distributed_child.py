@@ -41,9 +41,9 @@ class Steps(L.Callback):
     def __init__(self):
         self.losses, self.ids, self.gradient = [], [], {}
 
-    def on_before_optimizer_step(self, trainer, experiment, optimizer):
+    def on_before_optimizer_step(self, trainer, module, optimizer):
         if not self.gradient:
-            grads = [(n, p.grad) for n, p in experiment.model.named_parameters()]
+            grads = [(n, p.grad) for n, p in module.model.named_parameters()]
             self.gradient = {n: full_tensor(g).clone() for n, g in grads if g is not None}
 
     def on_train_batch_end(self, trainer, module, *_):
@@ -58,14 +58,14 @@ def in_double(module, arguments):
 class Spoil(L.Callback):
     """On one rank, in its third step: `<place>:<value>:<rank>`."""
 
-    def __init__(self, said: str):
-        self.place, value, rank = said.split(":")
+    def __init__(self, fault: str):
+        self.place, value, rank = fault.split(":")
         self.value, self.rank = float(value), int(rank)
 
     def _now(self, trainer):
         return trainer.global_step == 2 and trainer.global_rank == self.rank
 
-    def on_train_batch_start(self, trainer, experiment, batch, _):
+    def on_train_batch_start(self, trainer, module, batch, _):
         if not self._now(trainer):
             return
         if self.place == "pixel":
@@ -74,55 +74,57 @@ class Spoil(L.Callback):
                     segment.data[-1, 0, 0, 0] = self.value
         if self.place == "weight":
             with torch.no_grad():
-                local_shard(next(experiment.model.parameters())).view(-1)[0] = self.value
+                local_shard(next(module.model.parameters())).view(-1)[0] = self.value
         if self.place == "loss":
-            whole_loss = experiment.model.loss
-            experiment.model.loss = lambda *words: self._spoilt(whole_loss(*words))
+            whole_loss = module.model.loss
+            module.model.loss = lambda *words: self._spoilt(whole_loss(*words))
 
     def _spoilt(self, terms):
         next(iter(terms.values())).value[0] += self.value
         return terms
 
-    def on_before_optimizer_step(self, trainer, experiment, _):
+    def on_before_optimizer_step(self, trainer, module, _):
         if self.place == "gradient" and self._now(trainer):
-            gradients = (p.grad for p in experiment.model.parameters() if p.grad is not None)
+            gradients = (p.grad for p in module.model.parameters() if p.grad is not None)
             local_shard(next(gradients)).view(-1)[0] = self.value
 
 
 def main(out: str, *words: str) -> None:
     torch.set_num_threads(1)
     here = join(timeout_s=60, accelerator="cpu")
-    said = dict(word.split("=") for word in words if "=" in word)
-    each = said.get("workers", "0").split(",")
+    settings = dict(word.split("=") for word in words if "=" in word)
+    each = settings.get("workers", "0").split(",")
     for path in (Path(word) for word in words if word.endswith(".yaml")):
         for workers in each:
             place = f"{out}{workers if len(each) > 1 else ''}-{path.stem}"
-            facts = train(path, Path(place), {**said, "workers": workers}, here)
+            facts = train(path, Path(place), {**settings, "workers": workers}, here)
             torch.save(facts, f"{place}.{here.rank}")
-        for number, fault in enumerate(filter(None, said.get("faults", "").split(","))):
+        for number, fault in enumerate(filter(None, settings.get("faults", "").split(","))):
             place = Path(f"{out}-{number}")
             try:
-                train(path, place, said, here, Spoil(fault))
+                train(path, place, settings, here, Spoil(fault))
             except NonFiniteError as error:
                 Path(f"{place}.{here.rank}").write_text(str(error))
 
 
-def train(path: Path, folder: Path, said: dict[str, str], here: World, *extra: L.Callback) -> dict:
-    """Train as said; what came out."""
-    machine = Machine(accelerator="cpu", strategy=said.get("strategy", "auto"), timeout=60)
-    steps, every = int(said["steps"]), int(said.get("every", 0))
+def train(
+    path: Path, folder: Path, settings: dict[str, str], here: World, *extra: L.Callback
+) -> dict:
+    """Train in `folder` by `key=value` words; losses, samples, gradient, weights and averages."""
+    machine = Machine(accelerator="cpu", strategy=settings.get("strategy", "auto"), timeout=60)
+    steps, every = int(settings["steps"]), int(settings.get("every", 0))
     config = load_recipe(str(path), ["ema=0.5", "optimizer.warmup=1"], tiny=True)
     config["data"]["tasks"] = dict.fromkeys(config["data"]["tasks"], ROWS)
     sharded = machine.strategy == "fsdp" and here.size > 1
     recipe = assemble(config, {}, meta=sharded)
-    if said.get("dtype") == "float64":
+    if settings.get("dtype") == "float64":
         recipe.model.double()
         for part in recipe.model.modules():
             if isinstance(part, (torch.nn.Linear, torch.nn.modules.conv._ConvNd)):
                 part.register_forward_pre_hook(in_double)
     if not sharded:
         initialise(recipe.model, 0)
-    experiment = TrainingModule(
+    module = TrainingModule(
         recipe.model,
         recipe.loss_weights,
         recipe.optimizer,
@@ -131,7 +133,7 @@ def train(path: Path, folder: Path, said: dict[str, str], here: World, *extra: L
         recipe.seeds,
         partial(shard, seed=0) if sharded else None,
     )
-    recipe.data.prepare(0, int(said.get("workers", 0)))
+    recipe.data.prepare(0, int(settings.get("workers", 0)))
     recorded, recorder = Steps(), Recorder(Journal(folder), 2)
     saving = [Checkpoints(folder / "checkpoints", every, keep=100, beside=True)] if every else []
     trainer = L.Trainer(
@@ -150,14 +152,14 @@ def train(path: Path, folder: Path, said: dict[str, str], here: World, *extra: L
     )
     resume = latest_valid(folder / "checkpoints")
     trainer.fit(
-        experiment,
+        module,
         TrainingData(recipe.data),
         ckpt_path=resume and resume / STATE,
         weights_only=True,
     )
     assert trainer.world_size == here.size
     raw = {name: full_tensor(p).clone() for name, p in recipe.model.state_dict().items()}
-    experiment.finish()
+    module.finish()
     return {
         "losses": recorded.losses,
         "ids": recorded.ids,

@@ -32,10 +32,10 @@ def main(runs: str, out: str, *words: str) -> None:
     torch.set_num_threads(1)
     whole_batch = scoring.subject_of
     scoring.subject_of = lambda *words: replace(whole_batch(*words), batch=CHUNK)
-    said = [word for word in words if "=" in word]
+    overrides = [word for word in words if "=" in word]
     for path in (Path(word) for word in words if word.endswith(".yaml")):
         place = [f"machine.runs={runs}", "machine.tracker=none", "machine.accelerator=cpu"]
-        config = load_recipe(path, [*SMALL, *place, "steps=2", *said], tiny=True)
+        config = load_recipe(path, [*SMALL, *place, "steps=2", *overrides], tiny=True)
         run = train(config, lambda _: None)
         _, opened, recipe = open_run(run.folder, machine=config["machine"])
         held = sum(local_shard(p).numel() for p in recipe.model.parameters())

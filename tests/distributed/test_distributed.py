@@ -70,10 +70,10 @@ def in_order(ranks):
 def ways(tmp_path_factory):
     """Three steps of all paradigms, in fp32, by each way; and where the runs are."""
     folder = tmp_path_factory.mktemp("ways")
-    said = {"alone": (1,), "ddp": (2, "strategy=ddp"), "fsdp": (2, "strategy=fsdp")}
+    launches = {"alone": (1,), "ddp": (2, "strategy=ddp"), "fsdp": (2, "strategy=fsdp")}
     return folder, {
         way: run(folder / way, *words, "steps=3", paradigms=PARADIGMS)
-        for way, words in said.items()
+        for way, words in launches.items()
     }
 
 
@@ -104,9 +104,9 @@ def test_two_ranks_make_the_steps_of_one(ways, paradigm, way):
 
 
 def test_twenty_steps_in_float64_end_alike(tmp_path):
-    said = ("steps=20", "dtype=float64")
-    alone = run(tmp_path / "alone", 1, *said, paradigms=PARADIGMS)
-    sharded = run(tmp_path / "fsdp", 2, *said, "strategy=fsdp", paradigms=PARADIGMS)
+    words = ("steps=20", "dtype=float64")
+    alone = run(tmp_path / "alone", 1, *words, paradigms=PARADIGMS)
+    sharded = run(tmp_path / "fsdp", 2, *words, "strategy=fsdp", paradigms=PARADIGMS)
     for paradigm in PARADIGMS:
         one, first = alone[paradigm][0], sharded[paradigm][0]
         assert {v.dtype for v in one["gradient"].values()} == {torch.float64}
@@ -249,14 +249,14 @@ def unify(*words):
 def test_the_command_line_starts_the_ranks_it_is_asked_for(tmp_path):
     file = str(ROOT / "experiments" / "transfusion.yaml")
     place = [f"machine.runs={tmp_path}", "machine.tracker=none"]
-    said = ["train", "-c", file, "--tiny", "steps=4", "logging.samples_every=2", *place]
-    done = unify(*said, *TWO)
+    words = ["train", "-c", file, "--tiny", "steps=4", "logging.samples_every=2", *place]
+    done = unify(*words, *TWO)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("run: ") == 1, "one of them speaks"
     (run_folder,) = tmp_path.glob("default/transfusion-*")
     assert json.loads((run_folder / "run.json").read_text())["state"] == "finished"
     assert len(list((run_folder / "samples").glob("*.png"))) == 4
-    assert "trained already" in unify(*said, *TWO).stdout
+    assert "trained already" in unify(*words, *TWO).stdout
 
     study = tmp_path / "study.yaml"
     study.write_text(f"name: pair\narms: {{transfusion: {file}}}\nseeds: [0]\n{SCORES}")
@@ -279,9 +279,9 @@ def test_the_command_line_starts_the_ranks_it_is_asked_for(tmp_path):
 @pytest.mark.fault(11)
 def test_ranks_that_are_asked_to_stop_save_and_go_on(tmp_path):
     file = str(ROOT / "experiments" / "transfusion.yaml")
-    said = [sys.executable, "-m", "unify.cli", "train", "-c", file, "--tiny", "steps=100000"]
-    said += [f"machine.runs={tmp_path}", "machine.tracker=none", *TWO]
-    ranks = subprocess.Popen(said, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    words = [sys.executable, "-m", "unify.cli", "train", "-c", file, "--tiny", "steps=100000"]
+    words += [f"machine.runs={tmp_path}", "machine.tracker=none", *TWO]
+    ranks = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert ranks.stdout is not None
     for line in ranks.stdout:
         if line.startswith("step 20/"):
@@ -292,7 +292,7 @@ def test_ranks_that_are_asked_to_stop_save_and_go_on(tmp_path):
     (saved,) = tmp_path.glob("default/transfusion-*/checkpoints/step-*")
     reached = int(saved.name[5:])
     assert reached >= 20
-    ranks = subprocess.Popen(said, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    ranks = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert ranks.stdout is not None
     lines = iter(ranks.stdout.readline, "")
     assert any(f"resuming from {saved}" in line for line in lines)

@@ -1,25 +1,14 @@
-"""Commands at once: what is said, what failed, and that a signal reaches every one of them."""
+"""Commands at once: their lines, what failed, and that a signal reaches every one of them."""
 
 import os
 import signal
-import subprocess
 import sys
 
 import pytest
 
 from unify.distributed.process_pool import run_at_once, share, threads_of
-from unify.runs.folder import Run
 
 WAITS = "import time; print('started', flush=True); time.sleep(60)"
-HOLDS = """
-import sys, time
-from pathlib import Path
-from unify.runs.folder import Run
-with Run(Path(sys.argv[1])).writing():
-    print("held", flush=True)
-    sys.stdin.readline()
-    (Path(sys.argv[1]) / "done").write_text("")
-"""
 
 
 def python(code: str) -> list[str]:
@@ -27,13 +16,13 @@ def python(code: str) -> list[str]:
 
 
 def test_lines_come_under_their_names_and_failures_have_status_and_last_words():
-    said: list[str] = []
+    lines: list[str] = []
     commands = {
         "good": python("print('one'); print('two')"),
         "bad": python("import sys; print('oh'); print('no', file=sys.stderr); sys.exit(3)"),
     }
-    assert run_at_once(commands, 2, said.append) == {"bad": (3, "no")}
-    assert [line for line in said if line.startswith("good")] == ["good | one", "good | two"]
+    assert run_at_once(commands, 2, lines.append) == {"bad": (3, "no")}
+    assert [line for line in lines if line.startswith("good")] == ["good | one", "good | two"]
 
 
 @pytest.mark.parametrize(
@@ -43,9 +32,9 @@ def test_lines_come_under_their_names_and_failures_have_status_and_last_words():
 def test_jobs_share_the_visible_accelerators(monkeypatch, jobs, shares):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
     code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
-    said: list[str] = []
-    assert run_at_once({"one": python(code)}, jobs, said.append) == {}
-    assert said == [f"one | {shares[0]}"]
+    lines: list[str] = []
+    assert run_at_once({"one": python(code)}, jobs, lines.append) == {}
+    assert lines == [f"one | {shares[0]}"]
     given = [share(seat, jobs).get("CUDA_VISIBLE_DEVICES", "4,5,6,7") for seat in range(jobs)]
     assert given == shares
 
@@ -57,9 +46,9 @@ def test_at_most_so_many_run_at_a_time(tmp_path):
         "(p / str(os.getpid())).unlink()"
     )
     commands = {str(i): python(code.format(folder=str(tmp_path))) for i in range(4)}
-    said: list[str] = []
-    assert run_at_once(commands, 2, said.append) == {}
-    assert max(int(line.split("| ")[1]) for line in said) <= 2
+    lines: list[str] = []
+    assert run_at_once(commands, 2, lines.append) == {}
+    assert max(int(line.split("| ")[1]) for line in lines) <= 2
 
 
 def test_cores_are_shared_and_a_job_has_one_at_least():
@@ -70,30 +59,13 @@ def test_cores_are_shared_and_a_job_has_one_at_least():
 
 @pytest.mark.fault(11)
 def test_a_signal_is_passed_on_and_what_waits_never_starts():
-    said: list[str] = []
+    lines: list[str] = []
 
     def say(line: str) -> None:
-        said.append(line)
+        lines.append(line)
         os.kill(os.getpid(), signal.SIGTERM)
 
     failed = run_at_once({"first": python(WAITS), "second": python(WAITS)}, 1, say)
     assert failed["first"] == (os.EX_TEMPFAIL, "started")
     assert failed["second"] == (os.EX_TEMPFAIL, "stopped before it started")
-    assert said == ["first | started"]
-
-
-@pytest.mark.fault(27)
-def test_a_run_that_another_process_writes_can_be_waited_for(tmp_path):
-    holder = subprocess.Popen(
-        [*python(HOLDS), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdin is not None
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    with pytest.raises(ValueError, match="another process"), Run(tmp_path).writing():
-        pass
-    holder.stdin.write("\n")
-    holder.stdin.flush()
-    with Run(tmp_path).writing(wait=True):
-        assert (tmp_path / "done").exists()
-    assert holder.wait() == 0
+    assert lines == ["first | started"]

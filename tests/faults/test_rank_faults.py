@@ -136,7 +136,7 @@ LOST = {
 @pytest.mark.parametrize("victim", [0, 1])
 @pytest.mark.parametrize("how", LOST)
 def test_a_rank_that_is_lost_is_named_by_the_other(unify, tmp_path, how, victim, record_property):
-    number, said = LOST[how]
+    number, message = LOST[how]
     ranks = start(unify, tmp_path, "steps=100000", "machine.timeout=15")
     until(tmp_path, 2, ranks)
     begin = time.monotonic()
@@ -148,7 +148,7 @@ def test_a_rank_that_is_lost_is_named_by_the_other(unify, tmp_path, how, victim,
     (line,) = [line for line in ended.err.splitlines() if line.startswith("unify: ")]
     assert f"unify: rank {1 - victim} has lost other ranks" in line
     assert f"rank {victim}" in line
-    assert said in line if victim else ("does not answer" in line or "is gone" in line)
+    assert message in line if victim else ("does not answer" in line or "is gone" in line)
     found = latest_valid(next(tmp_path.glob("*/*/checkpoints")))
     assert found is not None
     assert step_of(found) >= 1
@@ -158,17 +158,17 @@ UNEVEN = [("steps=60", "steps=20"), ("data.tasks.caption=4", "data.tasks.caption
 
 
 @pytest.mark.fault(31)
-@pytest.mark.parametrize("said", UNEVEN)
+@pytest.mark.parametrize("words", UNEVEN)
 def test_ranks_that_were_started_differently_are_refused_by_name(
-    unify, tmp_path, said, record_property
+    unify, tmp_path, words, record_property
 ):
     begin = time.monotonic()
-    ranks = start(unify, tmp_path, own=[(word,) for word in said])
+    ranks = start(unify, tmp_path, own=[(word,) for word in words])
     ended = [unify.ended(process, 120) for process in ranks]
     record_property("seconds", time.monotonic() - begin)
     for one in ended:
         assert one.status == 1, ended
-        assert f"rank 1 was started with {said[1]}, and rank 0 {said[0]}: start all" in one.err
+        assert f"rank 1 was started with {words[1]}, and rank 0 {words[0]}: start all" in one.err
     assert not list(tmp_path.glob("default/*/journal.jsonl")), "before anything was trained"
 
 
@@ -231,8 +231,11 @@ def test_a_loader_process_that_dies(unify, tmp_path, which, record_property):
     record_property("seconds", time.monotonic() - begin)
     assert ended.status == 1, ended
     # by its SIGCHLD, or by a batch of its own that can no longer be fetched
-    said = (f"(pid {workers[which]}) is killed", f"(pid(s) {workers[which]}) exited unexpectedly")
-    assert any(one in ended.err for one in said), ended.err
+    messages = (
+        f"(pid {workers[which]}) is killed",
+        f"(pid(s) {workers[which]}) exited unexpectedly",
+    )
+    assert any(one in ended.err for one in messages), ended.err
     assert "the same command goes on" in ended.err
     assert not any(Path(f"/proc/{one}").exists() for one in workers), "none is left"
 

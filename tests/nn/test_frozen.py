@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from tiny_experiment import make_trainer
+from tiny_module import make_trainer
 from torch import nn
 
 from unify.assembly.exported_weights import load_export, save_export

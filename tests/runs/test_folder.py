@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -53,3 +55,34 @@ def test_update_merges(tmp_path):
 
 def test_counts_of_a_part_without_parameters():
     assert parameter_counts(BPE(300)) == {"total": 0, "trainable": 0, "frozen_tokenizers": 0}
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from unify.runs.folder import Run
+with Run(Path(sys.argv[1])).writing():
+    print("held", flush=True)
+    sys.stdin.readline()
+    (Path(sys.argv[1]) / "done").write_text("")
+"""
+
+
+@pytest.mark.fault(27)
+def test_a_run_that_another_process_writes_can_be_waited_for(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(ValueError, match="another process"), Run(tmp_path).writing():
+        pass
+    holder.stdin.write("\n")
+    holder.stdin.flush()
+    with Run(tmp_path).writing(wait=True):
+        assert (tmp_path / "done").exists()
+    assert holder.wait() == 0

@@ -6,17 +6,17 @@ from contextlib import contextmanager
 import pytest
 import torch
 from rich.console import Console
-from tiny_experiment import ROWS, TinyExperiment, make_trainer, run
+from tiny_module import ROWS, TinyModule, make_trainer, run
 
 from unify.metrics.metric import Grid
 from unify.runs.journal import Consumed, Journal
 from unify.training.callbacks import EachStep, Health, Recorder, SampleGrids
 
 
-def fit(steps: int, *callbacks, accumulation: int = 1, poison: int = -1) -> TinyExperiment:
-    experiment = TinyExperiment(steps, poison)
-    make_trainer(steps, list(callbacks), accumulation).fit(experiment)
-    return experiment
+def fit(steps: int, *callbacks, accumulation: int = 1, poison: int = -1) -> TinyModule:
+    module = TinyModule(steps, poison)
+    make_trainer(steps, list(callbacks), accumulation).fit(module)
+    return module
 
 
 @pytest.mark.parametrize("accumulation", [1, 2, 4])
@@ -24,7 +24,7 @@ def test_each_step_is_called_once_per_optimizer_step(accumulation):
     class Counter(EachStep):
         seen: list[int] = []
 
-        def each_step(self, trainer, experiment, step):
+        def each_step(self, trainer, module, step):
             self.seen.append(step)
 
     counter = Counter()

@@ -1,3 +1,5 @@
+"""Checkpoints: resuming is bit-equal, and no crash, signal or full disk costs a valid one."""
+
 import itertools
 import json
 import os
@@ -13,12 +15,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_experiment import TinyExperiment, make_trainer, run
+from tiny_module import TinyModule, make_trainer, run
 
 from unify.runs.checkpoint_folder import MANIFEST, STATE, damage, latest_valid, step_of, steps
 from unify.runs.journal import Journal
 from unify.support.atomic_files import sha256
-from unify.training import checkpointing as checkpoint
 from unify.training.callbacks import EachStep, Recorder
 from unify.training.checkpoint_export import tensors
 from unify.training.checkpointing import Checkpoints
@@ -79,14 +80,14 @@ def test_journal_written_after_the_checkpoint_is_written_anew(tmp_path):
 
 def test_checkpoints_load_without_unpickling_code(tmp_path):
     run(tmp_path, 3)
-    found = latest_valid(tmp_path / "checkpoints")
-    assert found is not None
-    rest = torch.load(found / STATE / REST, weights_only=True)
+    newest = latest_valid(tmp_path / "checkpoints")
+    assert newest is not None
+    rest = torch.load(newest / STATE / REST, weights_only=True)
     assert rest["global_step"] == 3
     assert rest["callbacks"]["Recorder"]["data"]
     assert not {"rng_state", "rng"} & rest.keys()
     assert {"layer.weight", "optimizer.ema.layer.weight", "optimizer.exp_avg.layer.bias"} <= set(
-        shapes(found / STATE)
+        shapes(newest / STATE)
     )
 
 
@@ -150,9 +151,9 @@ def test_death_at_every_system_call_leaves_a_valid_checkpoint(tmp_path):
             status = in_a_child(lambda f=folder, n=at, a=after: save_and_die(f, n, a))
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # nothing is ever half there under its own name
-                found = latest_valid(folder)
-            assert found is not None
-            assert torch.load(found / STATE / REST, weights_only=True)["step"] in (2, 3)
+                newest = latest_valid(folder)
+            assert newest is not None
+            assert torch.load(newest / STATE / REST, weights_only=True)["step"] in (2, 3)
             save(folder, 4)
             assert names(folder)[-1] == "step-00000004"
             assert len(names(folder)) == 2
@@ -181,12 +182,12 @@ def test_kill_at_random_moments_loses_at_most_the_save_under_way(tmp_path):
         time.sleep(draw.uniform(0.005, 0.1) * (1 if reached else 5))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        found = latest_valid(tmp_path)
+        newest = latest_valid(tmp_path)
         done = (tmp_path / "done").read_text() if (tmp_path / "done").exists() else ""
         if done:
-            assert found is not None
-            assert step_of(found) >= int(done)
-        reached = step_of(found) if found else 0
+            assert newest is not None
+            assert step_of(newest) >= int(done)
+        reached = step_of(newest) if newest else 0
     assert reached > 0
 
 
@@ -221,8 +222,8 @@ def test_a_damaged_newest_checkpoint_is_named_and_passed_over(tmp_path, kind):
     spoil, reason = DAMAGE[kind]
     spoil(tmp_path / "step-00000002")
     with pytest.warns(UserWarning, match=f"step-00000002: .*{reason}"):
-        found = latest_valid(tmp_path)
-    assert found == tmp_path / "step-00000001"
+        newest = latest_valid(tmp_path)
+    assert newest == tmp_path / "step-00000001"
     save(tmp_path, 2)  # the resumed run comes past the damaged one and replaces it
     assert latest_valid(tmp_path) == tmp_path / "step-00000002"
 
@@ -234,8 +235,8 @@ def test_a_damaged_later_checkpoint_never_costs_a_valid_one(tmp_path):
     (tmp_path / "step-00000009" / MANIFEST).unlink()
     save(tmp_path, 2, keep=1)
     with pytest.warns(UserWarning, match="step-00000009"):
-        found = latest_valid(tmp_path)
-    assert found == tmp_path / "step-00000002"
+        newest = latest_valid(tmp_path)
+    assert newest == tmp_path / "step-00000002"
 
 
 @pytest.mark.fault(10, times=150)
@@ -280,7 +281,7 @@ def test_a_save_beside_training_holds_what_was_there_when_it_began(tmp_path, mon
         written(self, group)
 
     class Slow(EachStep):  # two steps are made before a byte of the first save is written
-        def each_step(self, trainer, experiment, step):
+        def each_step(self, trainer, module, step):
             if step == 4:
                 assert not steps(tmp_path / "checkpoints")
                 go.set()
@@ -325,7 +326,7 @@ def test_a_save_beside_training_that_fails_stops_it_soon(tmp_path, monkeypatch):
 def test_a_signal_saves_at_the_end_of_the_optimizer_step_and_stops(tmp_path, signum):
     before = signal.getsignal(signal.SIGTERM)
 
-    class Interrupted(TinyExperiment):
+    class Interrupted(TinyModule):
         def training_step(self, index, _):
             if index == 4:  # the first of the two micro-batches of step 3
                 os.kill(os.getpid(), signum)
@@ -347,9 +348,7 @@ def test_a_signal_saves_at_the_end_of_the_optimizer_step_and_stops(tmp_path, sig
 
 def test_callbacks_with_state_must_come_before_it(tmp_path):
     with pytest.raises(AssertionError, match="last"):
-        make_trainer(1, [Checkpoints(tmp_path), Recorder(Journal(tmp_path), 1)]).fit(
-            TinyExperiment(1)
-        )
+        make_trainer(1, [Checkpoints(tmp_path), Recorder(Journal(tmp_path), 1)]).fit(TinyModule(1))
 
 
 def test_what_a_crash_left_is_cleared_when_a_run_starts(tmp_path):
@@ -357,7 +356,7 @@ def test_what_a_crash_left_is_cleared_when_a_run_starts(tmp_path):
     (tmp_path / "checkpoints" / ".tmp-00000099" / "half").write_bytes(b"half")
     run(tmp_path, 1, every=0)
     assert names(tmp_path / "checkpoints") == ["step-00000001"]
-    assert checkpoint.steps(tmp_path / "checkpoints")
+    assert steps(tmp_path / "checkpoints")
 
 
 @pytest.mark.fault(15)
@@ -399,7 +398,7 @@ def test_optimizer_state_that_lacks_a_parameter_is_refused_by_name(tmp_path, los
 
 @pytest.mark.fault(22)
 def test_a_spike_of_the_loss_is_recorded_and_trained_through(tmp_path):
-    class Spiked(TinyExperiment):
+    class Spiked(TinyModule):
         def training_step(self, index, _):
             self._loss = super().training_step(index, _) * (1000 if index == 3 else 1)
             return self._loss

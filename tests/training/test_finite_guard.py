@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from tiny_experiment import TinyExperiment, make_trainer
+from tiny_module import TinyModule, make_trainer
 
 from unify.paradigm import Term
 from unify.runs.journal import Journal
@@ -40,11 +40,11 @@ def test_a_non_finite_gradient_names_the_samples_of_its_step():
 
 @pytest.mark.fault(21)
 def test_training_stops_before_the_update_that_would_spoil_the_weights(tmp_path):
-    good = TinyExperiment(3)
+    good = TinyModule(3)
     make_trainer(3, []).fit(
         good
     )  # 3 of 3 steps; the other run has its NaN in the fourth, at another rate plan
-    bad = TinyExperiment(3, poison=2)
+    bad = TinyModule(3, poison=2)
     with pytest.raises(NonFiniteError, match="sample11"):
         make_trainer(3, [Recorder(Journal(tmp_path), 1)]).fit(bad)
     assert torch.isfinite(bad.layer.weight).all()

@@ -7,7 +7,7 @@ import warnings
 import lightning
 import pytest
 from places import ROOT
-from tiny_experiment import make_trainer
+from tiny_module import make_trainer
 
 from unify.support.stop_protocol import PlainError
 from unify.training import lightning_patches

@@ -22,13 +22,13 @@ class LostRanks(PlainError, RuntimeError):
 
 def lost_ranks(error: Exception) -> LostRanks | None:
     """The LostRanks behind a failed exchange, naming who is silent; None for any other error."""
-    here = world()
+    place = world()
     # OSError: an exchange that fails inside a save is one (training/strategies.py)
     exchange = isinstance(error, dist.DistError) or any(w in str(error) for w in EXCHANGE_WORDS)
-    if here.size == 1 or not isinstance(error, (RuntimeError, OSError)) or not exchange:
+    if place.size == 1 or not isinstance(error, (RuntimeError, OSError)) or not exchange:
         return None
     return LostRanks(
-        f"rank {here.rank} has lost other ranks: {silent_ranks()} ({str(error).splitlines()[0]}). "
+        f"rank {place.rank} has lost other ranks: {silent_ranks()} ({str(error).splitlines()[0]}). "
         "What they said tells why; the same command goes on from the last checkpoint"
     )
 

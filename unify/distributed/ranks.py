@@ -115,24 +115,24 @@ def join(timeout_s: float = 1800.0, accelerator: str = "auto") -> World:
         the place of this process.
     """
     from_slurm()
-    here = world()
-    if here.size == 1 or dist.is_initialized():
-        return here
+    place = world()
+    if place.size == 1 or dist.is_initialized():
+        return place
     device = device_of(accelerator)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    store, *_ = next(dist.rendezvous("env://", here.rank, here.size))
+    store, *_ = next(dist.rendezvous("env://", place.rank, place.size))
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
         store=dist.PrefixStore("group", store),
-        rank=here.rank,
-        world_size=here.size,
+        rank=place.rank,
+        world_size=place.size,
         timeout=timedelta(seconds=timeout_s),
     )
     global _heartbeat, _timeout
     _timeout = timedelta(seconds=timeout_s)
-    _heartbeat = Heartbeat(dist.PrefixStore("heartbeat", store), here.rank, here.size)
-    return here
+    _heartbeat = Heartbeat(dist.PrefixStore("heartbeat", store), place.rank, place.size)
+    return place
 
 
 _heartbeat: Heartbeat | None = None

@@ -1,4 +1,4 @@
-"""What Lightning takes of `Data`, which does without it: a config is read sooner."""
+"""Lightning's view of `Data`, which itself does not import it, so that configs are read fast."""
 
 from __future__ import annotations
 

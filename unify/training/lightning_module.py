@@ -62,9 +62,7 @@ class TrainingModule(L.LightningModule):
         self._micro: list[dict[str, Tensor]] = []  # metrics of the micro-steps of this step
         self._ids: dict[str, list[str]] = {}
         self._norm: Tensor | None = None
-        self._left_out: dict[
-            str, str
-        ] = {}  # frozen part -> its source
+        self._left_out: dict[str, str] = {}  # frozen part of a checkpoint -> its source
         self._place, self._refused = place, ""  # why this rank refuses the step, if it does
 
     def configure_model(self) -> None:

@@ -1,4 +1,4 @@
-"""What an optimizer step leaves for the callbacks to read."""
+"""Record of an optimizer step, which the callbacks read."""
 
 from __future__ import annotations
 

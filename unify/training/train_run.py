@@ -124,13 +124,13 @@ def _agree(mine: dict[str, Any], verb: str) -> None:
 
 def _set_ranks(machine: Config) -> None:
     """Set machine.devices and nodes from the launcher; ValueError if it started too few ranks."""
-    here, asked = world(), machine["devices"] * machine["nodes"]
-    if here.size == 1 and asked > 1:
+    launched, asked = world(), machine["devices"] * machine["nodes"]
+    if launched.size == 1 and asked > 1:
         raise ValueError(
             f"machine asks for {asked} ranks, and this is one process: start it by `unify train`, "
             "torchrun or srun"
         )
-    machine.update(devices=here.local_size, nodes=here.nodes)
+    machine.update(devices=launched.local_size, nodes=launched.nodes)
 
 
 @contextmanager

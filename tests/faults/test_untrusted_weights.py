@@ -14,7 +14,7 @@ import torch
 from payloads import each_call, evil, payload
 from safetensors import SafetensorError
 from test_pretrained import random_model
-from tiny_experiment import run
+from tiny_module import run
 
 from unify.assembly.exported_weights import hash_files, load_export, save_export
 from unify.config import ConfigError, load_recipe
@@ -140,9 +140,9 @@ def test_what_a_link_in_a_checkpoint_points_to_is_read_and_never_removed(copied,
 @pytest.mark.parametrize("name", ["/dev/zero", "../../../../../../../etc/passwd", "\0"])
 def test_a_manifest_of_odd_paths_is_a_damaged_one(copied, name):
     for path in steps(copied / "checkpoints"):
-        said = json.loads((path / MANIFEST).read_text())
-        said["files"][name] = {"bytes": 1, "sha256": "0" * 64}
-        (path / MANIFEST).write_text(json.dumps(said))
+        manifest = json.loads((path / MANIFEST).read_text())
+        manifest["files"][name] = {"bytes": 1, "sha256": "0" * 64}
+        (path / MANIFEST).write_text(json.dumps(manifest))
     with pytest.warns(UserWarning, match="skipping the damaged checkpoint"):
         assert latest_valid(copied / "checkpoints") is None
 
@@ -162,13 +162,15 @@ def make():
     return model.eval()
 
 
-def exported(folder, **said):
+def exported(folder, **description):
     """An export whose description agrees with its files."""
     saved = json.loads((folder / "config.json").read_text()) if folder.exists() else {}
     if not saved:
         save_export(make(), NODE, folder)
         saved = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(saved | {"hash": hash_files(folder)} | said))
+    (folder / "config.json").write_text(
+        json.dumps(saved | {"hash": hash_files(folder)} | description)
+    )
     return folder
 
 

@@ -1,6 +1,6 @@
-"""An experiment of five parameters with the interface that the callbacks read.
+"""A LightningModule of five parameters with the `record` that callbacks read.
 
-Its data, noise and learning rate depend on the step alone, as those of the real one do.
+Its data, noise and learning rate depend on the step alone, as those of TrainingModule do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from unify.training.strategies import Single
 ROWS = 4
 
 
-class TinyExperiment(LightningModule):
+class TinyModule(LightningModule):
     """Fits a line; `poison` makes one sample of that micro-batch NaN."""
 
     def __init__(self, steps: int, poison: int = -1):
@@ -117,23 +117,23 @@ def run(
     accumulation: int = 1,
     extra: tuple = (),
     beside: bool = False,
-) -> tuple[TinyExperiment, Trainer]:
+) -> tuple[TinyModule, Trainer]:
     """Train in `folder`, from the newest valid checkpoint; `until` stops as a signal would."""
-    experiment = TinyExperiment(steps)
+    module = TinyModule(steps)
     checkpoints = Checkpoints(folder / "checkpoints", every, keep, beside)
     callbacks = [*extra, Recorder(Journal(folder), 2)]
     if until is not None:
         callbacks.append(_Stop(checkpoints, until))
     trainer = make_trainer(steps, [*callbacks, checkpoints], accumulation)
     resume = latest_valid(folder / "checkpoints")
-    trainer.fit(experiment, ckpt_path=resume and resume / STATE, weights_only=True)
-    return experiment, trainer
+    trainer.fit(module, ckpt_path=resume and resume / STATE, weights_only=True)
+    return module, trainer
 
 
 class _Stop(EachStep):
     def __init__(self, checkpoints: Checkpoints, step: int):
         self.checkpoints, self.step = checkpoints, step
 
-    def each_step(self, trainer, experiment, step) -> None:
+    def each_step(self, trainer, module, step) -> None:
         if step == self.step:
             self.checkpoints.request()

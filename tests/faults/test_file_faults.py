@@ -47,7 +47,7 @@ def mount(tmp_path):
 
 
 def only_message(ended):
-    """What a command has said that failed for a reason that its user can mend."""
+    """Error message of a command that failed for a reason that its user can mend."""
     assert ended.status == 1, ended
     (line,) = ended.err.splitlines()
     assert line.startswith("unify: ")
@@ -78,10 +78,10 @@ def test_a_full_disk_costs_no_checkpoint_and_is_named(unify, mount, tmp_path, un
     disk.mkdir()
     mount(disk, f"size={4096 + fixed + int(share * (size - fixed))}")
     command = [*SAVING, f"machine.runs={disk}"]
-    said = only_message(unify(*command))
-    assert f"{disk}/default/transfusion-s0-" in said
-    assert "the disk is full" in said
-    assert "MiB are free" in said
+    message = only_message(unify(*command))
+    assert f"{disk}/default/transfusion-s0-" in message
+    assert "the disk is full" in message
+    assert "MiB are free" in message
     (run,) = disk.glob("default/*")
     saved = steps(run / "checkpoints")
     assert [damage(path) for path in saved] == [None] * len(saved)
@@ -118,10 +118,10 @@ def test_a_place_that_cannot_be_written_is_named_before_anything(
 ):
     make(tmp_path / "place", mount)
     before = sorted(tmp_path.rglob("*"))
-    said = only_message(unify(*TRAIN, QUIET, f"machine.runs={tmp_path}/place{below}"))
-    assert f"{tmp_path}/place{below}/default/transfusion-s0-" in said
-    assert "cannot be written (" in said
-    assert "machine.runs=" in said
+    message = only_message(unify(*TRAIN, QUIET, f"machine.runs={tmp_path}/place{below}"))
+    assert f"{tmp_path}/place{below}/default/transfusion-s0-" in message
+    assert "cannot be written (" in message
+    assert "machine.runs=" in message
     left = [path for path in sorted(tmp_path.rglob("*")) if not path.name.startswith("command")]
     assert left == before
 
@@ -129,9 +129,9 @@ def test_a_place_that_cannot_be_written_is_named_before_anything(
 @pytest.mark.fault(24)
 @pytest.mark.parametrize("place", ["/proc/runs", "/sys/runs", "/dev/null"])
 def test_a_place_of_the_kernel_is_named(unify, place):
-    said = only_message(unify(*TRAIN, QUIET, f"machine.runs={place}"))
-    assert f"{place}/default/transfusion-s0-" in said
-    assert "cannot be written (" in said
+    message = only_message(unify(*TRAIN, QUIET, f"machine.runs={place}"))
+    assert f"{place}/default/transfusion-s0-" in message
+    assert "cannot be written (" in message
 
 
 def moved(place):
@@ -153,9 +153,9 @@ def test_a_folder_that_goes_away_stops_its_run(unify, tmp_path, goes):
         assert process.is_alive()
         time.sleep(0.01)
     goes(place)
-    said = only_message(unify.ended(process, 60))
-    assert f"{place}/default/transfusion-s0-" in said
-    assert "is gone: it was moved or removed" in said
+    message = only_message(unify.ended(process, 60))
+    assert f"{place}/default/transfusion-s0-" in message
+    assert "is gone: it was moved or removed" in message
     assert not place.exists(), "nothing is begun anew in its place"
 
 
@@ -177,10 +177,10 @@ def test_a_broken_file_is_one_message_and_leaves_nothing(unify, tmp_path, case, 
     old, new, key = BROKEN[case]
     path = write(fill(tmp_path), "good.yaml", GOOD.replace(old, new))
     ended = unify(*command, path, cwd=tmp_path)
-    said = ended.err if command[0] == "train" else ended.out
+    message = ended.err if command[0] == "train" else ended.out
     assert ended.status == 1
-    assert f"{path}:" in said
-    assert f": {key}" in said
+    assert f"{path}:" in message
+    assert f": {key}" in message
     assert "Traceback" not in ended.out + ended.err
     assert not (tmp_path / "runs").exists()
 
@@ -233,7 +233,7 @@ def test_an_import_of_nothing_but_bad_records_stops_and_says_why(unify, pictures
     for file in pictures.iterdir():
         if int(file.stem) >= 40:
             file.unlink()
-    said = only_message(unify("data", "import", pictures, tmp_path / "out"))
+    message = only_message(unify("data", "import", pictures, tmp_path / "out"))
     for reason in REASONS:
-        assert f"{reason}: 8" in said
+        assert f"{reason}: 8" in message
     assert not (tmp_path / "out").exists()
