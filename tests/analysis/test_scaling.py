@@ -10,11 +10,11 @@ import yaml
 from places import EXPERIMENTS
 
 from unify.analysis.scaling_laws import crossing, fit_polynomial, logit, optimum
+from unify.answers.scaling import final_loss, growth, series
+from unify.answers.study_records import load_study as load_report
 from unify.config import ConfigError, load_study
 from unify.report.figures import figures
 from unify.report.page import render
-from unify.report.sizes_and_budgets import final_loss, growth, series
-from unify.report.study_records import load_study as load_report
 from unify.study.arms import resolve_arms
 from unify.study.jobs import StudyRequest
 from unify.study.plan import plan

@@ -5,8 +5,8 @@ import json
 import pytest
 from report_study import write_results
 
+from unify.answers.study_records import load_study
 from unify.report.page import render
-from unify.report.study_records import load_study
 
 MEANS = {"a": (0.9, 0.5), "b": (0.8, 0.4), "c": (0.3, 0.6)}  # c changes places with both
 POINTS = ("", "caption_noise=0.3")

@@ -7,15 +7,15 @@ import pytest
 from report_study import scores, write_results, write_study
 
 from unify.analysis.paired_differences import crossed, holm, paired
+from unify.answers import claims, controls
+from unify.answers.differences import Comparison, comparisons, uncorrected_note
+from unify.answers.score_lines import Cell, Line, score_lines
+from unify.answers.study_records import load_study
 from unify.evaluation.score_run import _packed
 from unify.metrics.metric import average, proportion
-from unify.report import claims, differences
-from unify.report.differences import Comparison
 from unify.report.findings import findings
 from unify.report.page import render
-from unify.report.study_records import load_study
 from unify.report.table_files import markdown
-from unify.report.tables import Cell, Line, lines
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def eight(tmp_path_factory):
 
 def found(folder):
     study = load_study(folder)
-    return study, *differences.comparisons(study, lines(study.rows))
+    return study, *comparisons(study, score_lines(study.rows))
 
 
 def test_outcomes_are_kept_trial_by_trial(tmp_path):
@@ -111,8 +111,8 @@ def test_intervals_that_leave_out_zero_without_a_verdict_are_counted(eight):
     clear = primary[0]
     assert clear.words == "higher"
     clear.adjusted = 1.0  # as in a table with many rows
-    assert differences._alone(primary) == " (the uncorrected interval of 1 of them leaves out 0)"
-    assert differences._alone(primary[1:]) == ""
+    assert uncorrected_note(primary) == " (the uncorrected interval of 1 of them leaves out 0)"
+    assert uncorrected_note(primary[1:]) == ""
 
 
 def test_one_seed_gets_no_table(tmp_path):
@@ -156,8 +156,8 @@ def test_claims_get_a_verdict_each(eight):
     ]
     (eight / "study.json").write_text(json.dumps(info))
     study = load_study(eight)
-    found = claims.claims(study, lines(study.rows))
-    assert [claims.judgement(one) for _, one in found] == [
+    found = claims.claims(study, score_lines(study.rows))
+    assert [claim.judgement for claim in found] == [
         "agrees", "disagrees", "not distinguishable at this budget", "not measured",
     ]  # fmt: skip
     page = render(study)
@@ -179,7 +179,7 @@ def test_arms_at_the_floor_or_the_ceiling_cannot_test_a_claim(value, n, edge):
     rows = {s: {"value": value, "seed": s, "n": n} for s in range(3)}
     line = Line("x/exact", {arm: Cell(rows) for arm in ("a", "b")})
     one = Comparison(line, "a", "b", paired([value] * 3, [value] * 3), adjusted=1.0)
-    said = claims.judgement(one)
+    said = claims.TriedClaim("paper", "says", "x/exact", "a", "b", one).judgement
     if edge:
         assert said == f"not testable here: both at the {edge}"
     else:
@@ -220,7 +220,7 @@ def test_a_control_is_tried_on_the_metric_that_it_names(eight):
     assert (held.came_out, held.outcome) == (None, "not measured"), "of one of the two"
     study, (held,) = with_controls(eight, {**apart, "metric": "caption/exakt"})
     assert said(study) == ["A control has no score (caption/exakt, transfusion: worse than ar_vq)."]
-    assert "not measured" in markdown(study, lines(study.rows), "")
+    assert "not measured" in markdown(study, score_lines(study.rows), "")
     assert "not measured" in render(study)
 
 
@@ -230,7 +230,7 @@ def test_more_is_worse_where_lower_is_better(metric, found):
     line = Line(metric, {arm: Cell(its) for arm, its in zip("ab", rows, strict=True)})
     one = Comparison(line, "a", "b", paired([5.0, 6.1, 7.0], [1.0, 2.0, 3.0]))
     one.adjusted = one.p
-    held = claims.Held({"arm": "a", "expect": "worse", "than": "b"}, metric, one)
+    held = controls.TriedControl({"arm": "a", "expect": "worse", "than": "b"}, metric, one)
     assert held.outcome.startswith(found)
     assert held.came_out == (found == "worse")
 
@@ -239,11 +239,11 @@ def with_controls(folder, *asked):
     path = folder / "study.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"controls": asked}))
     study = load_study(folder)
-    return study, claims.controls(study, lines(study.rows))
+    return study, controls.controls(study, score_lines(study.rows))
 
 
 def said(study):
-    return claims.failed_controls(study, lines(study.rows))
+    return controls.control_sentences(study, score_lines(study.rows))
 
 
 def test_one_seed_says_nothing_of_a_control(tmp_path):

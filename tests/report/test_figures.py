@@ -6,9 +6,10 @@ import pytest
 from matplotlib.figure import Figure
 from report_study import write_study
 
-from unify.report.figures import drawn, figures, pareto, write_figures
-from unify.report.plots import log_axis
-from unify.report.study_records import load_study
+from unify.answers.costs import pareto
+from unify.answers.study_records import load_study
+from unify.report.figure_style import file_bytes, log_axis
+from unify.report.figures import figures, write_figures
 
 
 @pytest.fixture(scope="module")
@@ -72,4 +73,4 @@ def test_files_are_readable_and_equal_again(study):
     for path in paths:
         if path.suffix == ".svg":
             assert xml.parse(path).getroot().tag.endswith("svg")
-        assert drawn(figures(study)[path.stem], path.suffix[1:]) == path.read_bytes()
+        assert file_bytes(figures(study)[path.stem], path.suffix[1:]) == path.read_bytes()

@@ -16,16 +16,18 @@ import torch
 from PIL import Image
 from report_study import ARMS, PROMPTS, scores, write_results, write_study
 
+from unify.answers.curves import mean_curve, smooth
+from unify.answers.not_matched import not_matched
+from unify.answers.same_data import data_relation, noise_relation
+from unify.answers.score_lines import Cell, score_lines
+from unify.answers.study_records import RunRecord, load_study
+from unify.answers.words import number, seeds_text
 from unify.evaluation.image_grids import save_grid
 from unify.metrics.metric import Grid
-from unify.report import budget_and_data
 from unify.report.console import print_results
 from unify.report.html import join, tag
 from unify.report.page import write_report
-from unify.report.plots import Curve, mean_curve, panel, smooth, thin, ticks
-from unify.report.study_records import RunRecord, load_study
-from unify.report.tables import Cell, lines
-from unify.report.words import number, seeds_text
+from unify.report.svg_plots import Curve, panel, thin, ticks
 
 VOID = {"meta", "img", "br", "input", "line", "path", "circle"}
 EVIL = '<script>alert("x")</script>"\'><img src=x onerror=alert(1)>'
@@ -297,10 +299,10 @@ def test_embedded_pictures_are_the_originals_not_their_enlargements(study):
 
 def test_unlike_passports_never_share_a_row_and_unlike_samplers_of_two_arms_do():
     rows = scores("ar_vq", 0)[:1] + scores("transfusion", 0)[:1]
-    (line,) = lines(rows)
+    (line,) = score_lines(rows)
     assert set(line.cells) == set(ARMS)
     rows[1]["passport"] = rows[1]["passport"] | {"prompts": "another set"}
-    first, second = lines(rows)
+    first, second = score_lines(rows)
     assert (set(first.cells), set(second.cells)) == ({"ar_vq"}, {"transfusion"})
     assert "another set" in second.note
     assert "5f1c0d9e22aa" in first.note
@@ -310,7 +312,7 @@ def test_unlike_passports_never_share_a_row_and_unlike_samplers_of_two_arms_do()
 def test_one_arm_under_two_samplers_is_two_rows():
     row = scores("ar_vq", 0)[0]
     other = {**row, "passport": row["passport"] | {"sampler": {"guidance": 3.0}}}
-    first, second = lines([row, other])
+    first, second = score_lines([row, other])
     assert "3.0" in second.note
     assert first.note != second.note
 
@@ -323,7 +325,7 @@ def test_split_rows_are_noted_on_the_page(study):
 
 
 def test_references_follow_the_accuracy_they_belong_to():
-    order = [line.metric for line in lines(scores("ar_vq", 0)) if line.task == "vqa"]
+    order = [line.metric for line in score_lines(scores("ar_vq", 0)) if line.task == "vqa"]
     assert order == [
         "vqa/accuracy", "vqa/chance", "vqa/majority", "vqa/blind",
         "vqa/accuracy/count", "vqa/chance/count", "vqa/accuracy/color", "vqa/chance/color",
@@ -364,41 +366,39 @@ def reading(config=None, **tasks):
 
 def test_data_relation_is_by_task_and_after_equally_many_samples():
     both = reading(draw=(100, 100), answer=(60, 60))
-    kind, text = budget_and_data.data_relation(both, both)
+    kind, text = data_relation(both, both)
     assert (kind, text) == ("identical", "draw: the same 100 samples; answer: the same 60 samples")
-    kind, text = budget_and_data.data_relation(both, reading(draw=(40, 40)))
+    kind, text = data_relation(both, reading(draw=(40, 40)))
     assert kind == "prefix"
     assert text == "draw: the same 40 samples first, of 100 and 40; only one learns answer"
-    kind, text = budget_and_data.data_relation(both, reading(draw=(100, 50), answer=(60, 60)))
+    kind, text = data_relation(both, reading(draw=(100, 50), answer=(60, 60)))
     assert kind == "differs"
     assert "draw: differ within the first 60 samples; answer: the same 60" in text
-    assert budget_and_data.data_relation(both, reading(edit=(10, 10)))[0] == "not applicable"
-    assert budget_and_data.data_relation(both, reading())[0] == "not known"
-    assert budget_and_data.data_relation(both, reading(draw=(5, 5)))[0] == "not known"
+    assert data_relation(both, reading(edit=(10, 10)))[0] == "not applicable"
+    assert data_relation(both, reading())[0] == "not known"
+    assert data_relation(both, reading(draw=(5, 5)))[0] == "not known"
 
 
 def test_the_same_places_of_other_sources_are_not_the_same_data():
     one, other = (
         reading({"data": {"source": {"caption_noise": share}}}, draw=(20, 20)) for share in (0, 1)
     )
-    assert budget_and_data.data_relation(one, one)[0] == "identical"
-    assert budget_and_data.data_relation(one, other)[0] == "differs"
+    assert data_relation(one, one)[0] == "identical"
+    assert data_relation(one, other)[0] == "differs"
 
 
 def test_noise_is_the_same_under_one_seed_where_rows_have_the_same_places():
     def run(seed, **tasks):
         return reading({"seeds": {"noise": seed}, "data": {"tasks": tasks}})
 
-    assert (
-        budget_and_data.noise_relation(run(0, draw=8), run(0, draw=8, answer=4)) == "same uniforms"
-    )
-    assert budget_and_data.noise_relation(run(0, draw=8), run(1, draw=8)) == "other seeds"
-    assert budget_and_data.noise_relation(run(0, draw=8), run(0, draw=16)) == "other rows in a step"
-    assert budget_and_data.noise_relation(run(0, draw=8), run(0, answer=8)) == "n/a"
+    assert noise_relation(run(0, draw=8), run(0, draw=8, answer=4)) == "same uniforms"
+    assert noise_relation(run(0, draw=8), run(1, draw=8)) == "other seeds"
+    assert noise_relation(run(0, draw=8), run(0, draw=16)) == "other rows in a step"
+    assert noise_relation(run(0, draw=8), run(0, answer=8)) == "n/a"
 
 
 def test_everything_that_differs_is_listed_and_nothing_that_is_equal(finished):
-    listed = " ".join(budget_and_data.not_matched(load_study(finished)))
+    listed = " ".join(not_matched(load_study(finished)))
     unequal = ["FLOPs of training", "a factor of 1.26", "Trainable parameters", "Training time"]
     for said in [*unequal, "vae", "optimizer.lr", "Ceiling set by the tokenizer"]:
         assert said in listed
@@ -458,7 +458,7 @@ def test_console_prints_one_plain_line_per_metric_where_nobody_looks():
     printed = file.getvalue()
     assert "\x1b" not in printed
     assert "[bold]" in printed
-    assert len(printed.rstrip().splitlines()) == 1 + len(lines(rows))
+    assert len(printed.rstrip().splitlines()) == 1 + len(score_lines(rows))
     (accuracy,) = [x for x in printed.splitlines() if x.startswith("vqa/accuracy ")]
     figures = " ".join(accuracy.split()[1:])
     assert figures == "0.936 (0.911 to 0.954) 0.922 (0.895 to 0.942)"

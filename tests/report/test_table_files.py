@@ -7,10 +7,10 @@ import json
 import pytest
 from report_study import write_study
 
+from unify.answers.score_lines import score_lines
+from unify.answers.study_records import load_study
 from unify.report.page import write_report
-from unify.report.study_records import load_study
 from unify.report.table_files import as_csv, latex, markdown
-from unify.report.tables import lines
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_every_row_is_in_the_csv(study):
 
 
 def test_the_markdown_has_every_metric_arm_and_difference(study):
-    text = markdown(study, lines(study.rows), "A summary.")
+    text = markdown(study, score_lines(study.rows), "A summary.")
     table = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert table[0] == ["| metric", "n", "ar_vq", "transfusion |"]
     assert {row[0].removeprefix("| ") for row in table} >= {r["metric"] for r in study.rows}
@@ -41,7 +41,7 @@ def test_the_markdown_has_every_metric_arm_and_difference(study):
 
 
 def test_the_latex_table_has_the_primary_outcomes_with_balanced_columns(study):
-    text = latex(study, lines(study.rows))
+    text = latex(study, score_lines(study.rows))
     body = text.split("\\midrule")[1].split("\\bottomrule")[0].strip().splitlines()
     assert len(body) == len(study.primary)
     assert all(row.count(" & ") == 2 and row.endswith(r"\\") for row in body)

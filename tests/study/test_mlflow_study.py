@@ -2,8 +2,8 @@
 
 import pytest
 
+from unify.answers.study_records import load_study as load_report
 from unify.report.page import render
-from unify.report.study_records import load_study as load_report
 from unify.study.jobs import StudyRequest
 from unify.study.mlflow_study import fetch_study, send_study
 from unify.study.run_study import run_study

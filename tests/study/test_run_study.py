@@ -8,8 +8,8 @@ import pytest
 from places import EXPERIMENTS, ROOT
 
 from unify import __version__
+from unify.answers.study_records import load_study as load_report
 from unify.report.page import write_report
-from unify.report.study_records import load_study as load_report
 from unify.runs.folder import Run
 from unify.study import run_study as study_module
 from unify.study.jobs import StudyRequest

@@ -5,8 +5,8 @@ import json
 import pytest
 from places import EXPERIMENTS
 
+from unify.answers.study_records import load_study
 from unify.report.page import render
-from unify.report.study_records import load_study
 from unify.study.arms import resolve_arms
 from unify.study.jobs import StudyRequest
 from unify.study.plan import plan

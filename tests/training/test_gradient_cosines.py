@@ -8,9 +8,9 @@ from places import ROOT
 from report_study import write_study
 from torch import nn
 
+from unify.answers.study_records import load_study
 from unify.config import load_recipe
 from unify.report.page import render
-from unify.report.study_records import load_study
 from unify.runs.journal import Journal
 from unify.training.gradient_cosines import block_of, cosines
 from unify.training.train_run import train

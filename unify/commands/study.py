@@ -86,7 +86,7 @@ def report(
         from unify.study.mlflow_study import fetch_study
 
         fetch_study(mlflow, study.name, study.parent)
-    typer.echo(str(write_report(study)))
+    typer.echo(str(write_report(study, trusted_files=not mlflow)))
     return 0
 
 

@@ -1,19 +1,22 @@
-"""The results of a study in the terminal: a rich table, plain columns where nobody looks."""
+"""The results of a study in the terminal: a rich table, or plain columns in a file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TextIO
 
-from unify.report.study_records import Row
-from unify.report.tables import cell_text, lines
+from unify.answers.score_lines import cell_text, score_lines
+from unify.runs.study_files import Row
 
 FORM = "{} ({} to {})"
 PLAIN_WIDTH = 10_000  # no wrapping in a file: one line per metric
 
 
 def print_results(rows: Sequence[Row], file: TextIO | None = None) -> None:
-    """Metrics down, arms across: value with its 95% interval, or mean and range over seeds."""
+    """Print metrics down, arms across: value with its 95% interval, or mean and range over seeds.
+
+    `file`: standard output by default.
+    """
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -28,12 +31,11 @@ def print_results(rows: Sequence[Row], file: TextIO | None = None) -> None:
     for arm in arms:
         table.add_column(escape(arm), justify="right")
     task = None
-    for line in lines(rows):
+    for line in score_lines(rows):
         if task not in (None, line.task) and console.is_terminal:
             table.add_section()
         task = line.task
-        name = f"{line.metric} ({line.note})" if line.note else line.metric
         style = "dim" if line.reference else None
         cells = [cell_text(line.cells.get(arm), FORM) for arm in arms]
-        table.add_row(escape(name), *cells, style=style)
+        table.add_row(escape(line.full_name), *cells, style=style)
     console.print(table)

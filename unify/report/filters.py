@@ -1,4 +1,4 @@
-"""What of the gallery is shown: by category and by verdict. Radio buttons and styles, no script."""
+"""Filters of the gallery, by category and by verdict: radio buttons and styles, no script."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VERDICTS = {  # id -> (label, class that a card must have; empty: any)
 
 
 def verdict_classes(verdicts: Sequence[bool | None]) -> list[str]:
-    """Classes of a card, by what its arms' pictures were judged to be."""
+    """CSS classes of a card, from the verdicts on its arms' pictures."""
     judged = [v for v in verdicts if v is not None]
     if not judged:
         return []

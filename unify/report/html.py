@@ -21,17 +21,19 @@ Node = Html | str | float | int | None
 
 
 def escape(node: Node) -> Html:
+    """The node as markup; None is nothing."""
     if isinstance(node, Html):
         return node
     return Html("" if node is None else escape_text(str(node)))
 
 
 def join(nodes: Iterable[Node], separator: Node = "") -> Html:
+    """Nodes one after another, with `separator` between."""
     return Html(escape(separator).join(escape(node) for node in nodes))
 
 
 def tag(name: str, /, *children: Node, **attributes: str | float | int | bool | None) -> Html:
-    """`class_` is class, `stroke_width` stroke-width; None and False leave an attribute out."""
+    """An element: `class_` is class, `stroke_width` stroke-width; None and False are left out."""
     written = ""
     for key, value in attributes.items():
         if value is None or value is False:
@@ -44,5 +46,5 @@ def tag(name: str, /, *children: Node, **attributes: str | float | int | bool | 
 
 
 def fold(title: str, content: Html) -> Html:
-    """Shut until the reader opens it."""
+    """Content under a title, shut until the reader opens it."""
     return tag("details", tag("summary", title), content)

@@ -1,4 +1,4 @@
-"""Paradigm cards: what an arm is, drawn from what its built objects said."""
+"""Paradigm cards: parts, costs and masks of an arm (evaluation/paradigm_card.py), as HTML."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
+from unify.answers.study_records import RunRecord
+from unify.answers.words import si
 from unify.report.html import Html, Node, fold, join, tag
-from unify.report.study_records import RunRecord
-from unify.report.words import si
 
 INK = {"t": (29, 95, 194), "b": (196, 84, 10), "i": (156, 53, 135), "-": (200, 200, 196)}
 PAPER = (243, 243, 239)
@@ -19,18 +19,18 @@ SIDE = 132  # pixels of a mask on the page
 
 
 def card(run: RunRecord | None) -> Html | None:
-    """Parts, FLOPs by task, and one mask for each backbone and task."""
-    said = run.card if run is not None else {}
-    if not said:
+    """Parts, FLOPs by task, and one mask for each backbone and task; None without a card."""
+    facts = run.card if run is not None else {}
+    if not facts:
         return None
-    weights = ", ".join(f"{value:g} {name}" for name, value in said["loss_weights"].items())
+    weights = ", ".join(f"{value:g} {name}" for name, value in facts["loss_weights"].items())
     parts: list[Node] = [
         tag("p", "Loss: ", weights or "not stated", class_="quiet"),
-        _bars("Parameters", {k: (v["trainable"], v["total"]) for k, v in said["parts"].items()}),
-        _bars("FLOPs of a step", _flops(said["tasks"])),
-        tag("p", _computed(said["tasks"]), class_="quiet") if _is_known(said["tasks"]) else None,
+        _bars("Parameters", {k: (v["trainable"], v["total"]) for k, v in facts["parts"].items()}),
+        _bars("FLOPs of a step", _flops(facts["tasks"])),
+        tag("p", _computed(facts["tasks"]), class_="quiet") if _is_known(facts["tasks"]) else None,
     ]
-    for task, each in said["tasks"].items():
+    for task, each in facts["tasks"].items():
         columns = " → ".join(f"{kind}" for kind, _ in each["columns"])
         parts.append(tag("p", tag("b", task.replace("_", " ")), f": {columns}", class_="quiet"))
         masks = [_mask(name, mask) for name, mask in each["masks"].items()]
@@ -39,27 +39,29 @@ def card(run: RunRecord | None) -> Html | None:
 
 
 def _flops(tasks: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    found = {task: (each["flops"], each["flops"]) for task, each in tasks.items()}
-    return {**found, "frozen tokenizers": (0.0, sum(each["encoding"] for each in tasks.values()))}
+    """(trained, all) FLOPs of a step by task, and those of encoding."""
+    by_task = {task: (each["flops"], each["flops"]) for task, each in tasks.items()}
+    return {**by_task, "frozen tokenizers": (0.0, sum(each["encoding"] for each in tasks.values()))}
 
 
 def _is_known(tasks: dict[str, Any]) -> bool:
+    """Whether the card counts what a dense kernel computes, as older ones do not."""
     return all(each.get("computed") for each in tasks.values())
 
 
 def _computed(tasks: dict[str, Any]) -> str:
-    """What a dense kernel adds to the FLOPs of training, and what of them is spent on padding."""
+    """What a dense kernel adds to the FLOPs of training, and which share of them is no padding."""
     counted, computed, useful = (
         sum(each.get(key) or 0.0 for each in tasks.values())
         for key in ("flops", "computed", "useful")
     )
-    said = f"Of the mask's pairs. A dense attention kernel computes {si(computed)}"
+    text = f"Of the mask's pairs. A dense attention kernel computes {si(computed)}"
     known = all(each.get("useful") is not None for each in tasks.values())
-    return said + (f"; {useful / counted:.0%} of the count is no padding." if known else ".")
+    return text + (f"; {useful / counted:.0%} of the count is no padding." if known else ".")
 
 
 def _bars(title: str, shares: dict[str, tuple[float, float]]) -> Html:
-    """One row for each: (trained, all) of the whole."""
+    """One row for each share, (trained, all), of their sum."""
     whole = sum(total for _, total in shares.values())
     if not whole:
         return Html("")

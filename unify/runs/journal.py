@@ -29,40 +29,39 @@ class Journal:
 
     def __init__(self, folder: Path | str):
         self.path = Path(folder) / FILE
-        self._there = False  # whether this object has seen to its folder
+        self._has_folder = False  # whether this object has made its folder
 
     def write(self, step: int, kind: Kind, values: Mapping[str, Any]) -> None:
         """Append one record. Values are numbers, one-element tensors or texts."""
         record = {"step": step, "kind": kind} | {k: _plain(v) for k, v in values.items()}
-        if not self._there:  # a folder that is gone later is an error
+        if not self._has_folder:  # a folder that is gone later is an error
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._there = True
+            self._has_folder = True
         with self.path.open("ab+") as file:
             _drop_torn_line(file)
             file.write(json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n")
 
-    def records(self, kind: Kind | None = None) -> list[dict[str, Any]]:
-        """All records, or those of one kind, in the order written.
+    def records(self, kind: Kind | None = None, lenient: bool = False) -> list[dict[str, Any]]:
+        """All records, or those of one kind, in the order written; none where there is no file.
 
-        A last line that a crash cut short is left out; damage elsewhere raises ValueError.
+        A last line that a crash cut short is left out. Damage elsewhere raises ValueError; with
+        `lenient`, as for a report, the records before it are returned.
         """
-        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
-        found = []
+        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.is_file() else []
+        records = []
         for number, line in enumerate(lines, 1):
             try:
-                record = json.loads(line)
-                said = isinstance(record, dict) and [type(record.get(k)) for k in ("step", "kind")]
-                if said != [int, str]:
-                    raise ValueError("no record")
-                found.append(record)
+                records.append(_parse(line))
             except (ValueError, RecursionError) as error:
+                if lenient:
+                    break
                 raise ValueError(
                     f"{self.path}, line {number} is damaged ({error}); remove that line to go on"
                 ) from error
-        return [record for record in found if kind in (None, record["kind"])]
+        return [record for record in records if kind in (None, record["kind"])]
 
     def cut(self, step: int) -> None:
-        """Drop what was written after optimizer step `step`: a run resumed there writes it anew."""
+        """Drop the records after optimizer step `step`: a run resumed there writes them anew."""
         if self.path.exists():
             kept = [record for record in self.records() if record["step"] <= step]
             lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in kept]
@@ -75,7 +74,7 @@ class Journal:
 
 
 class Consumed:
-    """Which samples of each task a run has read: how many, and a hash of all of them.
+    """Multiset of the samples of each task that a run has read: their count and one hash.
 
     The hash is the sum of the samples' own hashes modulo 2^128 (a multiset hash; Clarke et al.,
     ASIACRYPT 2003), so how they were cut into steps, micro-batches and ranks does not count: two
@@ -86,24 +85,36 @@ class Consumed:
         self.tasks: dict[str, tuple[int, int]] = {}  # (samples, sum)
 
     def add(self, task: str, keys: Sequence[str]) -> None:
+        """Count samples of a task as read, by the keys that name them."""
         each = (hashlib.sha256(key.encode()).digest()[:16] for key in keys)
-        self._more(task, len(keys), sum(int.from_bytes(one, "big") for one in each))
+        self._add_sum(task, len(keys), sum(int.from_bytes(one, "big") for one in each))
 
-    def _more(self, task: str, samples: int, total: int) -> None:
+    def _add_sum(self, task: str, samples: int, total: int) -> None:
         before = self.tasks.get(task, (0, 0))
         self.tasks[task] = before[0] + samples, (before[1] + total) % 2**128
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """`{"vqa": {"samples": 1792, "hash": "9f0c..."}}`."""
+        """Count and hash by task, as a journal record holds them under `data`."""
         return {
             task: {"samples": samples, "hash": f"{total:032x}"}
             for task, (samples, total) in self.tasks.items()
         }
 
     def join(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Add what another has read."""
+        """Add the samples that another, of this `state`, has read."""
         for task, read in state.items():
-            self._more(task, read["samples"], int(read["hash"], 16))
+            self._add_sum(task, read["samples"], int(read["hash"], 16))
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    """One record; ValueError where the line is not one."""
+    record = json.loads(line)
+    if not isinstance(record, dict) or [type(record.get(k)) for k in ("step", "kind")] != [
+        int,
+        str,
+    ]:
+        raise ValueError("no record")
+    return record
 
 
 def _plain(value: Any) -> Any:

@@ -1,10 +1,14 @@
-"""Files of a study folder"""
+"""Files of a study folder that several wings read."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
+
+# One score: {arm, paradigm, seed} and what `metrics.metric.Score.row` gives, {metric, value, n,
+# low, high, passport}; so it stands in scores.json of a run and in results.json of a study.
+Row = dict[str, Any]
 
 
 def read_tuning(folder: Path) -> dict[str, Any]:

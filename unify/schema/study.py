@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from unify.schema.figure import ReportFigure
+
 QUANTITIES = ("steps", "samples", "tokens", "flops")  # in which a budget may be given
 
 
@@ -146,6 +148,7 @@ class Study:
     tune: Tune | None = None  # of every arm before it is trained; None: no tuning
     controls: list[Control] = field(default_factory=list)  # their arms are in no other comparison
     baseline: str = ""  # the arm that all others are compared with; empty: all pairs are compared
+    figures: list[ReportFigure] = field(default_factory=list)  # drawn on the report, beside its own
 
     def __post_init__(self) -> None:
         if not self.arms:
@@ -160,6 +163,10 @@ class Study:
         for arm, width in self.widths.items():
             if width.key in tuned:
                 raise ValueError(f"widths.{arm} is solved for {width.key}: it is not tuned as well")
+        for figure in self.figures:
+            figure.check()
+        if len({figure.name for figure in self.figures}) < len(self.figures):
+            raise ValueError("figures: two have one name, which is that of their files")
 
     def budget_of(self, arm: str) -> Budget | None:
         """The arm's own budget, else that of every arm."""

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unify.report.study_records import RUN_NAME, StudyRecord, load_study
-from unify.report.summary import summary
-from unify.report.tables import Line, lines
+from unify.answers.score_lines import Line, score_lines
+from unify.answers.study_records import RUN_NAME, StudyRecord, load_study
+from unify.answers.summary import summary
 from unify.support.atomic_files import write_atomically
 from unify.tracking.mlflow_delivery import (
     SHIPPED,
@@ -36,20 +36,25 @@ FILES = (
 
 
 def ship_study(folder: Path, setting: str, runs: Path | str) -> None:
-    """Send what a study left, unless nothing is tracked. An MLflow that cannot be reached costs a
-    warning: everything is in the study's folder."""
+    """Send what a study left, unless nothing is tracked (`setting`: machine.tracker).
+
+    An MLflow that cannot be reached costs a warning: everything is in the study's folder.
+    """
     if setting != "none":
         with warned(f"the study {folder.name}; `unify study` sends it again"):
             send_study(folder, store_uri(setting, runs))
 
 
 def send_study(folder: Path, uri: str) -> str:
-    """The parent run's id; the same however often it is sent."""
+    """Send a study's folder, and put the runs of its arms below it. Returns the parent run's id.
+
+    The id is the same however often it is sent.
+    """
     study, client = load_study(folder), connect(uri)
-    parent = _parent(study, client, uri)
-    found = lines(study.rows)
-    client.set_tag(parent, "mlflow.note.content", _note(study, found))
-    for line in found:
+    parent = _parent_run(study, client, uri)
+    lines = score_lines(study.rows)
+    client.set_tag(parent, "mlflow.note.content", _note(study, lines))
+    for line in lines:
         if line.metric in study.primary and not line.note:
             for arm, cell in line.cells.items():
                 if cell.value is not None:
@@ -57,70 +62,74 @@ def send_study(folder: Path, uri: str) -> str:
     for path in [folder / name for name in FILES] + sorted((folder / "figures").glob("*")):
         if path.is_file():
             client.log_artifact(parent, str(path), "figures" if path.parent != folder else None)
-    its = {known for run in study.runs if (known := _sent(run.folder, uri))}
-    for known in its:
-        client.set_tag(known, "mlflow.parentRunId", parent)
-    for below in _below(client, parent):
-        if below.info.run_id not in its:  # of earlier settings
-            client.delete_tag(below.info.run_id, "mlflow.parentRunId")
+    children = {run_id for run in study.runs if (run_id := _mlflow_run(run.folder, uri))}
+    for run_id in children:
+        client.set_tag(run_id, "mlflow.parentRunId", parent)
+    for child in _children(client, parent):
+        if child.info.run_id not in children:  # of earlier settings
+            client.delete_tag(child.info.run_id, "mlflow.parentRunId")
     client.set_terminated(parent, "FINISHED")
     return parent
 
 
-def _note(study: StudyRecord, found: Sequence[Line]) -> str:
-    """What MLflow's page of the study says, as Markdown."""
-    said = [f"**{study.info.get('question') or study.info['name']}**", summary(study, found)]
-    return "\n\n".join([*said, "The whole report is `report.html` under *Artifacts*."])
+def _note(study: StudyRecord, lines: Sequence[Line]) -> str:
+    """The description on MLflow's page of the study, as Markdown."""
+    parts = [f"**{study.info.get('question') or study.info['name']}**", summary(study, lines)]
+    return "\n\n".join([*parts, "The whole report is `report.html` under *Artifacts*."])
 
 
 def fetch_study(uri: str, name: str, into: Path) -> Path:
-    """<into>/<name> as a report needs it: from the newest study of this name, and its runs.
+    """Download the newest study of a name, and its runs, to <into>/<name>; returns that folder.
 
-    ValueError where the server has none, or a folder of this name is there already.
+    It holds what `unify.answers.study_records.load_study` reads. ValueError where the server has
+    no such study, or the folder is there already.
     """
     client, folder = connect(uri), into / name
     if folder.exists():
         raise ValueError(f"{folder} is there already: a study that is fetched gets a new folder")
-    parent, children = _in_mlflow(client, uri, name)
-    client.download_artifacts(parent.info.run_id, "", str(_made(folder)))
+    parent, children = _find_study(client, uri, name)
+    client.download_artifacts(parent.info.run_id, "", str(_new_folder(folder)))
     for child in children:
         place = child.info.run_name
         if RUN_NAME.fullmatch(place) and place == Path(place).name:
-            client.download_artifacts(child.info.run_id, "", str(_made(folder / place)))
+            client.download_artifacts(child.info.run_id, "", str(_new_folder(folder / place)))
     return folder
 
 
-def _in_mlflow(client: Any, uri: str, name: str) -> tuple[Any, list[Any]]:
+def _find_study(client: Any, uri: str, name: str) -> tuple[Any, list[Any]]:
     """The newest parent run of a study, and the runs below it."""
-    said = without_password(uri)
+    store = without_password(uri)
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         known = sorted(e.name for e in client.search_experiments() if e.name != "Default")
-        raise ValueError(f"{said} has no study {name!r}; it has {', '.join(known) or 'none'}")
+        raise ValueError(f"{store} has no study {name!r}; it has {', '.join(known) or 'none'}")
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])
     parent = next((run for run in runs if "study" in run.data.tags), None)
     if parent is None:
-        raise ValueError(f"{said} has runs of {name!r}, but no study: run `unify study` to its end")
-    return parent, _below(client, parent.info.run_id)
+        raise ValueError(
+            f"{store} has runs of {name!r}, but no study: run `unify study` to its end"
+        )
+    return parent, _children(client, parent.info.run_id)
 
 
-def _below(client: Any, parent: str) -> list[Any]:
-    """Of a study's run in MLflow, the runs below it."""
+def _children(client: Any, parent: str) -> list[Any]:
+    """The runs below a study's run in MLflow."""
     experiment = client.get_run(parent).info.experiment_id
     return client.search_runs(
         [experiment], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=MOST_RUNS
     )
 
 
-def _made(folder: Path) -> Path:
+def _new_folder(folder: Path) -> Path:
     folder.mkdir(parents=True)
     return folder
 
 
-def _parent(study: StudyRecord, client: Any, uri: str) -> str:
-    known = _sent(study.folder, uri)
-    if known:
-        return known
+def _parent_run(study: StudyRecord, client: Any, uri: str) -> str:
+    """The id of the study's run in MLflow, made if need be."""
+    sent = _mlflow_run(study.folder, uri)
+    if sent:
+        return sent
     experiment = find_experiment(client, uri, study.info["name"])
     tags = {"study": study.info["name"], "mlflow.source.name": str(study.info.get("file") or "")}
     made = client.create_run(experiment, run_name=f"study {study.info['name']}", tags=tags)
@@ -129,11 +138,12 @@ def _parent(study: StudyRecord, client: Any, uri: str) -> str:
     return made.info.run_id
 
 
-def _sent(folder: Path, uri: str) -> str | None:
-    """The MLflow run of a folder at this URI."""
+def _mlflow_run(folder: Path, uri: str) -> str | None:
+    """The id of a folder's run at this URI; None if it has not been sent."""
     return _shipped(folder).get(without_password(uri), {}).get("run_id")
 
 
 def _shipped(folder: Path) -> dict[str, Any]:
+    """shipped.json of a folder, by URI."""
     path = folder / SHIPPED
     return json.loads(path.read_text()) if path.is_file() else {}

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
+from unify.answers.words import TOLERANCE, si
 from unify.costs.step_cost import Cost
-from unify.report.words import TOLERANCE, si
 from unify.schema.study import QUANTITIES, Tune
 from unify.study.plan import Plan
 from unify.study.tuning import trained_by_trials

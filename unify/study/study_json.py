@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unify.config.annotations import locate_class
+from unify.config.annotations import class_name, locate_class
 from unify.runs.equal_training import PLACE_KEYS
 from unify.runs.folder import write_json
 from unify.runs.lookup import needed_configs
@@ -43,6 +43,7 @@ def write_study_json(
             "tuned": sorted(tuned),
             "claims": [vars(claim) for claim in study.claims],
             "controls": [vars(control) for control in study.controls],
+            "figures": [{"class": class_name(type(f)), **f.settings()} for f in study.figures],
             "seeds": study.seeds,
             "arms": {
                 arm: _described(config, study.arms[arm], request.path)

@@ -1,17 +1,17 @@
-"""What equal tuning found, arm by arm: the arm as it is, its best trial, and what that cost."""
+"""The section Tuning: each arm as it is, its best trial, and what finding that cost."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from typing import Any
 
-from unify.analysis.best_of_trials import best_of
+from unify.answers.score_lines import Line
+from unify.answers.study_records import StudyRecord
+from unify.answers.tuned_arms import best_of_k, settings_text, tuned_arms
+from unify.answers.words import duration, number, si
 from unify.report.html import Html, Node, fold, join, tag
-from unify.report.plots import Curve, panel
-from unify.report.study_records import StudyRecord
-from unify.report.tables import facts, swatch
-from unify.report.words import duration, number, si
-from unify.runs.study_files import read_tuning
+from unify.report.page_parts import facts, swatch
+from unify.report.svg_plots import Curve, panel
 
 READING = (
     "Scored on the validation split, which no other score here is from. Each arm got the same "
@@ -20,19 +20,18 @@ READING = (
 )
 
 
-def section(study: StudyRecord) -> Html | None:
-    """None for a study that tunes nothing."""
-    known = read_tuning(study.folder) if study.info.get("tune") else {}
-    tuned = {arm: entry for arm, entry in known.items() if arm in study.info.get("tuned", [])}
+def section(study: StudyRecord, lines: Sequence[Line]) -> Html | None:
+    """A row for each arm, and every trial folded below; None for a study that tunes nothing."""
+    tuned = tuned_arms(study)
     if not tuned:
         return None
-    entries = list(tuned.values())
-    rows = [[_named(study, arm), *_cells(entry)] for arm, entry in tuned.items()]
+    metric = next(iter(tuned.values()))["metric"]
+    rows = [[_marked(study, arm), *_cells(entry)] for arm, entry in tuned.items()]
     names = ["", "as it is", "best", "of", "failed", "values", "FLOPs", "time"]
     more: list[Node] = [_trials(arm, entry) for arm, entry in tuned.items()]
     return join(
         [
-            tag("p", f"{entries[0]['metric']}. {READING}", class_="quiet"),
+            tag("p", f"{metric}. {READING}", class_="quiet"),
             facts(names, rows, "tuning"),
             _curves(study, tuned),
             fold("Every trial", join(more)),
@@ -40,7 +39,8 @@ def section(study: StudyRecord) -> Html | None:
     )
 
 
-def _named(study: StudyRecord, arm: str) -> Html:
+def _marked(study: StudyRecord, arm: str) -> Html:
+    """The arm's name after its mark."""
     return join([swatch(study.arms.index(arm)), arm])
 
 
@@ -51,28 +51,17 @@ def _cells(entry: dict[str, Any]) -> list[Html | str]:
         number(best["score"]),
         str(len(trials)),
         str(sum(trial["score"] is None for trial in trials)),
-        tag("code", _said(best["values"])),
+        tag("code", settings_text(best["values"])),
         si(sum(trial["flops"] for trial in trials)),
         duration(sum(trial["seconds"] for trial in trials)),
     ]
 
 
-def _said(values: dict[str, Any]) -> str:
-    return " ".join(f"{key}={json.dumps(value)}" for key, value in values.items()) or "as it is"
-
-
 def _curves(study: StudyRecord, tuned: dict[str, Any]) -> Html:
-    """Expected best of k trials; one that failed counts as the worst that did not."""
-    curves, names, most = [], [], 1
-    for arm, entry in tuned.items():
-        known = [trial["score"] for trial in entry["trials"] if trial["score"] is not None]
-        worst = (max if entry["lower"] else min)(known)
-        scores = [worst if t["score"] is None else t["score"] for t in entry["trials"]]
-        most = max(most, len(scores))
-        points = [(float(k), best_of(scores, k, entry["lower"])) for k in range(1, len(scores) + 1)]
-        index = study.arms.index(arm)
-        curves.append(Curve(index, points))
-        names.append(tag("span", swatch(index), arm))
+    """Expected best of k trials, one curve for each arm."""
+    curves = [Curve(study.arms.index(arm), best_of_k(entry)) for arm, entry in tuned.items()]
+    most = max(len(curve.points) for curve in curves)
+    names = [tag("span", swatch(study.arms.index(arm)), arm) for arm in tuned]
     title = tag("figcaption", tag("b", "best of k trials"), tag("span", *names, class_="last"))
     return tag("div", tag("figure", title, panel(curves, most)), class_="panels")
 
@@ -82,7 +71,7 @@ def _trials(arm: str, entry: dict[str, Any]) -> Html:
         [
             str(index) + (" (best)" if index == entry["best"] else ""),
             "failed" if trial["score"] is None else number(trial["score"]),
-            tag("code", _said(trial["values"])),
+            tag("code", settings_text(trial["values"])),
         ]
         for index, trial in enumerate(entry["trials"])
     ]

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unify.report import budget_and_data, claims, differences, sizes_and_budgets
-from unify.report.study_records import StudyRecord
-from unify.report.tables import CONFIRMATORY_SEEDS, Line
-from unify.report.words import number, plural, sentence
+from unify.answers.budget import OF_TASK, SAMPLES, budget
+from unify.answers.controls import control_sentences
+from unify.answers.differences import difference_sentences
+from unify.answers.same_data import same_data
+from unify.answers.scaling import scaling_sentences
+from unify.answers.score_lines import CONFIRMATORY_SEEDS, MANY, Line
+from unify.answers.study_records import StudyRecord
+from unify.answers.words import number, plural, sentence
 
 
-def summary(study: StudyRecord, found: Sequence[Line]) -> str:
-    """What was done and measured, in sentences."""
-    brief = len(study.arms) <= budget_and_data.MANY
+def summary(study: StudyRecord, lines: Sequence[Line]) -> str:
+    """The whole paragraph; a study of many arms is not spelt out arm by arm."""
+    brief = len(study.arms) <= MANY
     parts = [
         f"{plural(len(study.arms), 'arm')} ({sentence(study.arms) if brief else _grid(study)}), "
-        f"{study.seeds_said} each."
+        f"{study.seeds_in_words} each."
     ]
     parts += _samples(study, brief)
     parts += _data(study)
     if not study.info.get("tune"):
         parts.append("No arm was tuned: settings and samplers are as the study says.")
-    for line in found:
+    for line in lines:
         if line.metric in study.primary and not line.note and brief:
             values = [f"{a} {number(c.value)}" for a, c in line.cells.items()]
             parts.append(f"{line.metric}: {', '.join(values)}.")
-    parts += sizes_and_budgets.sentences(study, found)
-    parts += [*differences.sentences(study, found), *claims.failed_controls(study, found)]
+    parts += scaling_sentences(study, lines)
+    parts += [*difference_sentences(study, lines), *control_sentences(study, lines)]
     fewest, _ = study.seeds_done
     if 0 < fewest < CONFIRMATORY_SEEDS:
         few = plural(fewest, "seed")
@@ -39,26 +43,24 @@ def summary(study: StudyRecord, found: Sequence[Line]) -> str:
 
 
 def _samples(study: StudyRecord, brief: bool) -> list[str]:
-    """How many samples each arm saw, and of the tasks whose numbers differ."""
-    said = []
-    for quantity in budget_and_data.budget(study):
+    """How many samples each arm saw in all, and of each task where the arms' numbers differ."""
+    sentences = []
+    for quantity in budget(study):
         arms: dict[str, list[str]] = {}
         for arm in quantity.values:
             arms.setdefault(quantity.text(arm), []).append(arm)
-        each = [f"{text} ({sentence(its)})" for text, its in arms.items()]
-        every = quantity.name == budget_and_data.SAMPLES
-        if every and len(arms) == 1:
-            said.append(f"{quantity.name}: {next(iter(arms))} per run.")
-        elif every or (
-            quantity.name.startswith(budget_and_data.OF_TASK) and len(arms) > 1 and brief
-        ):
-            said.append(f"{quantity.name}: {sentence(each) if brief else 'not equal'}.")
-    return said
+        each = [f"{text} ({sentence(equal)})" for text, equal in arms.items()]
+        in_all = quantity.name == SAMPLES
+        if in_all and len(arms) == 1:
+            sentences.append(f"{quantity.name}: {next(iter(arms))} per run.")
+        elif in_all or (quantity.name.startswith(OF_TASK) and len(arms) > 1 and brief):
+            sentences.append(f"{quantity.name}: {sentence(each) if brief else 'not equal'}.")
+    return sentences
 
 
 def _data(study: StudyRecord) -> list[str]:
     """Whether the arms that are compared read the same samples of the tasks they share."""
-    pairs = budget_and_data.same_data(study, controls=False)
+    pairs = same_data(study, controls=False)
     kinds = {pair.kind for pair in pairs} - {"not applicable"}
     if not kinds:
         return []
@@ -72,7 +74,7 @@ def _data(study: StudyRecord) -> list[str]:
 
 
 def _grid(study: StudyRecord) -> str:
-    """`slow and fast at 9 points`."""
+    """`slow and fast at 9 points of a grid`."""
     arms = dict.fromkeys(arm for arm, _ in study.factors.values())
     points = len(dict.fromkeys(point for _, point in study.factors.values()))
     where = f" at {points} points of a grid" if points > 1 else ""

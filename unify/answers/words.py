@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+TOLERANCE = 0.01  # quantities that differ by less are matched
+
 
 def number(value: float | None) -> str:
     """Four significant figures or so; a proportion gets three decimals."""
@@ -17,21 +19,29 @@ def number(value: float | None) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def signed(value: float) -> str:
+    """A number with its sign, a true minus; 0 has a plus."""
+    size = abs(value)
+    return f"{'−' if value < 0 else '+'}{number(size) if size >= 0.001 else f'{size:.3f}'}"
+
+
 def p_value(p: float) -> str:
+    """`0.032`, `< 0.001`."""
     return "< 0.001" if p < 0.001 else number(p)
 
 
 def unbroken(text: str) -> str:
-    """With spaces at which no line breaks, but for those of a range."""
+    """The text with spaces at which no line breaks, except around the dash of a range."""
     return " – ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in text.split(" – "))
 
 
 def sentence(items: Sequence[str], last: str = "and") -> str:
-    """a, b and c."""
+    """`a, b and c`."""
     return ", ".join(items[:-1]) + f" {last} {items[-1]}" if len(items) > 1 else "".join(items)
 
 
 def plural(count: int, noun: str) -> str:
+    """`1 seed`, `3 seeds`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
@@ -42,16 +52,14 @@ def seeds_text(seeds: Sequence[int]) -> str:
     return f"seed{'s' * (len(seeds) > 1)} {sentence([str(seed) for seed in seeds])}"
 
 
-TOLERANCE = 0.01  # quantities that differ by less are matched
-
-
 def si(value: float) -> str:
-    """1.32 M, 4.5 G: three significant figures and a unit."""
+    """`1.32 M`, `4.5 G`: three significant figures and a unit."""
     text = short(float(f"{value:.3g}"))
     return f"{text[:-1]} {text[-1]}" if text[-1].isalpha() else text
 
 
 def duration(seconds: float) -> str:
+    """`12.5 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s"
@@ -61,7 +69,7 @@ def duration(seconds: float) -> str:
 
 
 def short(value: float) -> str:
-    """12k, 1.5M, 0.05: labels of an axis."""
+    """Label of an axis: `12k`, `1.5M`, `0.05`."""
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.4g}{unit}"

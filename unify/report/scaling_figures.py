@@ -10,38 +10,36 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from unify.analysis.scaling_laws import fit_polynomial
-from unify.report import sizes_and_budgets
-from unify.report.plots import log_axis
-from unify.report.study_records import StudyRecord
-from unify.report.style import ARMS_LIGHT
-from unify.report.tables import Line
-from unify.report.words import si
+from unify.answers.scaling import Series, odds_by_budget, series
+from unify.answers.score_lines import Line
+from unify.answers.study_records import StudyRecord
+from unify.answers.words import si
+from unify.report.figure_style import arm_colour, fix_layout, log_axis
 
 POINTS = 60  # of a curve
 
 
-def scaling_figures(study: StudyRecord, found: Sequence[Line]) -> dict[str, Figure]:
-    """By name; empty for a study with one budget."""
-    known = sizes_and_budgets.series(study)
-    if not any(one.optima for one in known.values()):
+def scaling_figures(study: StudyRecord, lines: Sequence[Line]) -> dict[str, Figure]:
+    """Figures by name; empty for a study with one budget."""
+    by_arm = series(study)
+    if not any(one.optima for one in by_arm.values()):
         return {}
-    made = {"scaling-loss": _losses(known)}
-    for line in found:
+    figures = {"scaling-loss": _losses(by_arm)}
+    for line in lines:
         if line.metric in study.primary and not line.note and line.is_share:
-            made[f"scaling-{line.metric.replace('/', '-')}"] = _scores(known, line)
-    return made
+            figures[f"scaling-{line.metric.replace('/', '-')}"] = _scores(by_arm, line)
+    return figures
 
 
-def _losses(known: dict[str, sizes_and_budgets.Series]) -> Figure:
+def _losses(by_arm: dict[str, Series]) -> Figure:
     """A panel for each arm: runs, the parabola of each budget, its lowest point."""
-    figure = Figure(figsize=(3.4 * len(known), 3.0), layout="constrained")
-    for index, (arm, one) in enumerate(known.items()):
-        axes = figure.add_subplot(1, len(known), index + 1)
+    figure = Figure(figsize=(3.4 * len(by_arm), 3.0), layout="constrained")
+    for index, (arm, one) in enumerate(by_arm.items()):
+        axes = figure.add_subplot(1, len(by_arm), index + 1)
         for shade, (budget, best) in enumerate(one.optima.items()):
-            colour = ARMS_LIGHT[shade % len(ARMS_LIGHT)]
-            there = [p for p in one.places if p.budget == budget]
-            xs = [p.size for p in there for _ in p.losses]
-            ys = [y for p in there for y in p.losses]
+            colour = arm_colour(shade)
+            xs = [place.size for place in one.at(budget) for _ in place.losses]
+            ys = [loss for place in one.at(budget) for loss in place.losses]
             axes.scatter(xs, ys, s=14, color=colour, label=si(budget))
             logs = np.log(xs) - np.log(xs).mean()
             curve = fit_polynomial(logs.tolist(), ys, 2)
@@ -55,18 +53,19 @@ def _losses(known: dict[str, sizes_and_budgets.Series]) -> Figure:
         axes.set_xlabel("trainable parameters")
         axes.set_title(f"{arm}: loss", loc="left", fontsize=10)
         axes.legend(fontsize=8)
-    return _still(figure)
+    fix_layout(figure)
+    return figure
 
 
-def _scores(known: dict[str, sizes_and_budgets.Series], line: Line) -> Figure:
+def _scores(by_arm: dict[str, Series], line: Line) -> Figure:
     """Scores of the sizes nearest to the best, and the lines through their log odds."""
     figure = Figure(figsize=(4.5, 3.1), layout="constrained")
     axes = figure.add_subplot()
-    for index, (arm, one) in enumerate(known.items()):
-        xs, ys = sizes_and_budgets.scores(one, line)
+    for index, (arm, one) in enumerate(by_arm.items()):
+        xs, ys = odds_by_budget(one, line)
         if not xs:
             continue
-        look: dict[str, Any] = {"color": ARMS_LIGHT[index % len(ARMS_LIGHT)]}
+        look: dict[str, Any] = {"color": arm_colour(index)}
         axes.scatter(np.exp(xs), [_share(y) for y in ys], s=24, label=arm, **look)
         through = fit_polynomial(xs, ys, 1)
         if through is not None:
@@ -78,15 +77,10 @@ def _scores(known: dict[str, sizes_and_budgets.Series], line: Line) -> Figure:
     axes.set_xlabel("budget")
     axes.set_title(line.metric.replace("_", " "), loc="left", fontsize=10)
     axes.legend(fontsize=8)
-    return _still(figure)
+    fix_layout(figure)
+    return figure
 
 
 def _share(odds: float) -> float:
+    """The share whose log odds these are."""
     return 1 / (1 + math.exp(-odds))
-
-
-def _still(figure: Figure) -> Figure:
-    """Laid out once: a second drawing would move things again."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    return figure

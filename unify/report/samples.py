@@ -1,4 +1,4 @@
-"""Sample grids: every picture with its prompt and verdict, embedded as a data URI.
+"""The section Samples: every picture with its prompt and verdict, embedded as a data URI.
 
 A grid is `<name>.png`, a sheet, beside `<name>.json` {name, titles, verdicts, boxes, factor}: the
 boxes say where on the sheet the pictures are, `factor` by how much they were enlarged.
@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unify.answers.score_lines import TASKS, Line
+from unify.answers.study_records import RunRecord, StudyRecord
 from unify.report.filters import filters, verdict_classes
-from unify.report.html import Html, join, tag
-from unify.report.study_records import RunRecord, StudyRecord
-from unify.report.tables import TASKS, swatch
+from unify.report.html import Html, Node, fold, join, tag
+from unify.report.page_parts import swatch
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MOMENT = re.compile(r"step-(?P<step>\d+)(?:-(?P<name>.+))?")
+READING = "Made by the averaged weights with the sampler of the evaluation, and not selected."
 UNREADABLE = "The picture could not be read."
 ACROSS = 8  # pictures of one moment of training
 MOST_PICTURES = 24  # of one grid and arm
@@ -54,23 +56,33 @@ class Shown:
     verdicts: list[bool | None]
 
 
+def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
+    """Grids of the evaluation, and samples during training folded below."""
+    grids, moments = sample_grids(study), training_samples(study)
+    if not grids and not moments:
+        return tag("p", "No sample grids were written.")
+    parts: list[Node] = [tag("p", READING, class_="quiet"), grids]
+    return join([*parts, fold("During training", moments) if moments else None])
+
+
 def sample_grids(study: StudyRecord) -> Html:
     """Every evaluation grid, arms side by side; prompts shared by all arms share a card."""
-    found: dict[str, list[Shown]] = {}
+    by_name: dict[str, list[Shown]] = {}
     for arm in study.arms:
         runs = [run for run in study.runs_of(arm) if run.pictures("eval")]
         for path in runs[0].pictures("eval") if runs else []:
             shown = read_grid(runs[0], path)
-            found.setdefault(shown.name, []).append(shown)
-    order = [name for task in TASKS for name in found if name.split("/")[0].startswith(task)]
-    names = list(dict.fromkeys([*order, *found]))
+            by_name.setdefault(shown.name, []).append(shown)
+    order = [name for task in TASKS for name in by_name if name.split("/")[0].startswith(task)]
+    names = list(dict.fromkeys([*order, *by_name]))
     if not names:
         return Html("")
-    blocks = [_block(study, name, found[name], f"g-{i}") for i, name in enumerate(names)]
+    blocks = [_block(study, name, by_name[name], f"g-{i}") for i, name in enumerate(names)]
     return join([filters(names), tag("div", *blocks, class_="filtered")])
 
 
 def read_grid(run: RunRecord, path: Path, most: int = MOST_PICTURES) -> Shown:
+    """A grid of a run, cut into its first `most` pictures."""
     about = path.with_suffix(".json")
     info: dict[str, Any] = json.loads(about.read_text("utf-8")) if about.is_file() else {}
     titles = [str(t) for t in info.get("titles") or []]
@@ -118,6 +130,7 @@ def data_uri(image: Image, factor: int = 1, most: int = MOST_SIDE) -> str:
 
 
 def _block(study: StudyRecord, name: str, grids: Sequence[Shown], place: str) -> Html:
+    """One grid of all arms; `place` is the class by which the filters find it."""
     scores = []
     for grid in grids:
         judged = [v for v in grid.verdicts if v is not None]
@@ -125,15 +138,15 @@ def _block(study: StudyRecord, name: str, grids: Sequence[Shown], place: str) ->
         mark = swatch(study.arms.index(grid.run.arm))
         scores.append(tag("li", mark, tag("b", grid.run.arm), f" {text}, seed {grid.run.seed}"))
     first = grids[0]
-    together = len(grids) > 1 and all(g.titles == first.titles and g.pictures for g in grids)
-    if together:
+    shared = len(grids) > 1 and all(g.titles == first.titles and g.pictures for g in grids)
+    if shared:
         cards = [
             _card([(g.run.arm, g.pictures[i]) for g in grids], study.arms)
             for i in range(len(first.pictures))
         ]
         body = tag("div", *cards, class_=f"cards of-{len(grids) if len(grids) < FEW else 'many'}")
     else:
-        body = join(_alone(study, grid, len(grids) > 1) for grid in grids)
+        body = join(_one_arm(study, grid, len(grids) > 1) for grid in grids)
     left = max(len(g.titles) for g in grids) - MOST_PICTURES
     more = tag("p", f"The first {MOST_PICTURES}; {left} more in the run folder.", class_="quiet")
     title = tag("h3", name.replace("_", " ").replace("/", " · "))
@@ -141,7 +154,8 @@ def _block(study: StudyRecord, name: str, grids: Sequence[Shown], place: str) ->
     return tag("section", title, key, body, more if left > 0 else None, class_=f"grid {place}")
 
 
-def _alone(study: StudyRecord, grid: Shown, named: bool) -> Html:
+def _one_arm(study: StudyRecord, grid: Shown, named: bool) -> Html:
+    """A grid whose prompts are an arm's own; `named`: under the arm's name."""
     parts: list[Html] = []
     if named:
         parts.append(tag("h4", swatch(study.arms.index(grid.run.arm)), grid.run.arm))
@@ -165,14 +179,15 @@ def _card(pictures: Sequence[tuple[str, Picture]], arms: Sequence[str], judge: b
         alt = f"{arm}: {title}" if arm else title
         image = tag("img", src=picture.uri, alt=alt, title=arm or None)
         who = swatch(arms.index(arm)) if arm else None
-        said = tag("div", who, mark(picture.verdict), class_="said") if judge else None
-        shots.append(tag("div", image, said, class_="shot"))
+        verdict = tag("div", who, mark(picture.verdict), class_="said") if judge else None
+        shots.append(tag("div", image, verdict, class_="shot"))
     caption = tag("figcaption", title)
     kinds = ["card", *verdict_classes([picture.verdict for _, picture in pictures])]
     return tag("figure", tag("div", *shots, class_="shots"), caption, class_=" ".join(kinds))
 
 
 def mark(verdict: bool | None) -> Html:
+    """A verdict as a tick, a cross, or the words `not judged`."""
     if verdict is None:
         return tag("span", "not judged", class_="verdict open")
     if verdict:
@@ -200,6 +215,7 @@ def training_samples(study: StudyRecord) -> Html:
 
 
 def _moment(step: int, shown: Shown) -> Html:
+    """A row of samples at one optimizer step."""
     if shown.pictures:
         cards = [_card([("", picture)], [], judge=False) for picture in shown.pictures]
         content = tag("div", *cards, class_="cards of-1 strip")

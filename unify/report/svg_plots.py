@@ -9,12 +9,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
+from unify.answers.curves import Point
+from unify.answers.words import short
 from unify.report.html import Html, tag
-from unify.report.words import short
 
-Point = tuple[float, float]
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 26
 MOST_POINTS = 240  # of one line: more would not be seen
@@ -32,9 +31,9 @@ class Curve:
 def panel(
     curves: Sequence[Curve], x_most: float, y_range: tuple[float, float] | None = None
 ) -> Html:
-    """One plot; `y_range` fixes the axis that several panels share."""
-    seen = [y for c in curves for line in (c.points, *c.raw) for _, y in line if math.isfinite(y)]
-    low, high = y_range or (min(seen), max(seen))
+    """One plot with x from 0 to `x_most`; `y_range` fixes the axis that several panels share."""
+    values = [y for c in curves for line in (c.points, *c.raw) for _, y in line if math.isfinite(y)]
+    low, high = y_range or (min(values), max(values))
     log = is_log(low, high)
     low, high = _widen(low, high, log)
     up = math.log10 if log else float
@@ -58,6 +57,7 @@ def panel(
 
 
 def is_log(low: float, high: float) -> bool:
+    """Whether an axis from low to high is logarithmic."""
     return low > 0 and high / low >= 10
 
 
@@ -110,7 +110,10 @@ def _path(
 def interval_plot(
     marks: Sequence[tuple[int, float, tuple[float, float] | None]], large: bool = False
 ) -> Html:
-    """Dots with intervals, one arm under another, on an axis from 0 to 1; `large` labels it."""
+    """Dots with intervals, one arm under another, on an axis from 0 to 1; `large` labels it.
+
+    `marks`: (index of the arm, value, interval) of each.
+    """
     width, pitch, edge = (440, 15, 10) if large else (168, 9, 6)
     height = pitch * len(marks) + 5
     foot = 18 if large else 0
@@ -138,28 +141,16 @@ def ticks(low: float, high: float, log: bool) -> list[float]:
     if log:
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         for stride, lead in ((1, (1, 2, 5)), (1, (1, 3)), (1, (1,)), (2, (1,)), (4, (1,))):
-            found = [m * 10.0**d for d in decades if d % stride == 0 for m in lead]
-            found = [v for v in found if low <= v <= high]
-            if len(found) <= 6:
-                return found
+            marks = [m * 10.0**d for d in decades if d % stride == 0 for m in lead]
+            marks = [v for v in marks if low <= v <= high]
+            if len(marks) <= 6:
+                return marks
         return [low, high]
     rough = (high - low) / 5 or 1.0
     size = 10 ** math.floor(math.log10(rough))
     step = next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def log_axis(axes: Any) -> None:
-    """Of a matplotlib figure: x logarithmic, with the few round numbers that its range holds."""
-    axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    marks = ticks(low, high, log=True)
-    marks = marks if len(marks) > 1 else ticks(low, high, log=False)  # less than a decade
-    labels = {short(mark): mark for mark in marks}  # nearly equal ones look alike
-    axes.set_xticks(list(labels.values()), list(labels))
-    axes.set_xticks([], minor=True)
-    axes.set_xlim(low, high)
 
 
 def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
@@ -171,23 +162,6 @@ def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
     return [(g[-1][0], math.fsum(y for _, y in g) / len(g)) for g in groups]
 
 
-def smooth(points: Sequence[Point]) -> list[Point]:
-    """Mean over a trailing window of a twentieth of the line; non-finite values stay so."""
-    window = max(1, len(points) // 20)
-    out = []
-    for i in range(len(points)):
-        near = [y for _, y in points[max(0, i + 1 - window) : i + 1] if math.isfinite(y)]
-        here = points[i][1]
-        out.append((points[i][0], math.fsum(near) / len(near) if math.isfinite(here) else here))
-    return out
-
-
-def mean_curve(lines: Sequence[Sequence[Point]]) -> list[Point]:
-    """Mean over seeds at the x that all have."""
-    values = [dict(line) for line in lines]
-    common = sorted(set.intersection(*(set(v) for v in values)))
-    return [(x, math.fsum(v[x] for v in values) / len(values)) for x in common]
-
-
 def _n(value: float) -> str:
+    """A coordinate in at most two decimals."""
     return f"{value:.2f}".rstrip("0").rstrip(".")

@@ -1,6 +1,7 @@
-"""Reads what a study left on disk: study.json, results.json and one folder per run.
+"""Records of a study and of its runs, read from its folder: study.json, results.json, run folders.
 
-Whatever a crashed run did not write is empty here; nothing that is missing stops a report.
+A study that MLflow holds is read in the same way: study/mlflow_study.py fetches its folder.
+What a crashed run did not write is empty here: nothing that is missing stops a report.
 """
 
 from __future__ import annotations
@@ -19,23 +20,24 @@ from zipfile import BadZipFile
 import numpy as np
 import yaml
 
-from unify.report.words import plural
+from unify.answers.words import plural
+from unify.runs.journal import Journal
+from unify.runs.study_files import Row
 
-Row = dict[str, Any]  # {arm, paradigm, seed, metric, value, n, low, high, passport}
-ALL_TASKS = "all tasks"
+ALL_TASKS = "all tasks"  # key of journals that hashed the samples of all tasks together
 RUN_NAME = re.compile(r"(?P<arm>.+)-s(?P<seed>-?\d+)-(?P<hash>[0-9a-f]+)")
 
 
 @dataclass
 class RunRecord:
-    """One arm under one seed."""
+    """One run: an arm trained under one seed, as its folder tells."""
 
     folder: Path
     arm: str
     seed: int
     info: dict[str, Any]  # run.json
     config: dict[str, Any] = field(default_factory=dict)
-    train: list[dict[str, Any]] = field(default_factory=list)  # journal records by kind
+    train: list[dict[str, Any]] = field(default_factory=list)  # journal records, by their kind
     health: list[dict[str, Any]] = field(default_factory=list)
     gradients: list[dict[str, Any]] = field(default_factory=list)
 
@@ -49,11 +51,12 @@ class RunRecord:
 
     @property
     def planned(self) -> int | None:
+        """Optimizer steps that the run was to do."""
         return self.info.get("steps") or self.config.get("steps")
 
     @property
     def steps(self) -> int | None:
-        """Optimizer steps done; of an unfinished run, those that the journal knows."""
+        """Optimizer steps done; those that the journal has where the run did not finish."""
         return self.planned if self.finished else max((r["step"] for r in self.train), default=None)
 
     @cached_property
@@ -75,11 +78,12 @@ class RunRecord:
 
     @property
     def flops(self) -> float | None:
-        """Of the whole training; None where they were not counted."""
-        each = self.info.get("flops_per_step")
-        return each * self.steps if each and self.steps is not None else None
+        """FLOPs of the whole training; None where they were not counted."""
+        per_step = self.info.get("flops_per_step")
+        return per_step * self.steps if per_step and self.steps is not None else None
 
     def parameters(self, which: str) -> int | None:
+        """Number of parameters; `which`: total, trainable or frozen_tokenizers."""
         return (self.info.get("parameters") or {}).get(which)
 
     @property
@@ -88,19 +92,19 @@ class RunRecord:
 
     @cached_property
     def consumed(self) -> dict[str, dict[int, str]]:
-        """By task: the hash of the samples read, by how many they were (unify/runs/journal.py)."""
-        found: dict[str, dict[int, str]] = {}
+        """{task: {number of samples read: their hash}}; see `unify.runs.journal.Consumed`."""
+        hashes: dict[str, dict[int, str]] = {}
         for record in self.train:
-            said = record.get("data")
-            if isinstance(said, str):  # as it was once written: of all tasks together
-                said = {ALL_TASKS: {"samples": record.get("samples"), "hash": said}}
-            for task, read in (said or {}).items():
-                found.setdefault(task, {})[read["samples"]] = read["hash"]
-        return found
+            data = record.get("data")
+            if isinstance(data, str):  # older journals: one hash over all tasks
+                data = {ALL_TASKS: {"samples": record.get("samples"), "hash": data}}
+            for task, read in (data or {}).items():
+                hashes.setdefault(task, {})[read["samples"]] = read["hash"]
+        return hashes
 
     @cached_property
     def outcomes(self) -> dict[str, np.ndarray]:
-        """Of every trial, by metric; empty where they were not kept or cannot be read."""
+        """Outcome of every trial [n], by metric; empty where not kept or not readable."""
         try:
             with np.load(self.folder / "eval" / "outcomes.npz", allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
@@ -109,25 +113,28 @@ class RunRecord:
 
     @cached_property
     def card(self) -> dict[str, Any]:
-        """What its paradigm is (evaluation/paradigm_card.py); empty where that was not kept."""
+        """The paradigm's card (evaluation/paradigm_card.py); empty where it was not kept."""
         path = self.folder / "eval" / "card.json"
         return _json(path) if path.is_file() else {}
 
     def pictures(self, folder: str) -> list[Path]:
+        """PNG files of `samples` or `eval`, in the order of the numbers in their names."""
         return sorted((self.folder / folder).glob("*.png"), key=_natural)
 
 
 @dataclass
 class StudyRecord:
-    """Arms in the order of study.json; `runs` in the order of arms, then seeds."""
+    """A study: study.json (`info`), rows of results, and its runs in order of arms, then seeds.
+
+    `before` has the runs that these started from and that were found, by the hash of their weights.
+    """
 
     folder: Path
     info: dict[str, Any]
     rows: list[Row]
     runs: list[RunRecord]
-    before: dict[str, RunRecord] = field(
-        default_factory=dict
-    )  # needed runs that were found, by hash
+    before: dict[str, RunRecord] = field(default_factory=dict)
+    trusted_files: bool = False  # whether Python files that study.json names may be loaded
 
     @property
     def arms(self) -> list[str]:
@@ -143,25 +150,27 @@ class StudyRecord:
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """(A, B) of every comparison A - B: with the baseline, if there is one; no controls. In a
-        grid, those that differ in the arm alone or in the point alone; with several budgets, in the
-        arm alone."""
+        """(A, B) of every comparison A - B, controls left out.
+
+        With a baseline, each arm against it. In a grid, arms that differ in the base arm alone or
+        in the grid point alone; with several budgets, in the base arm alone.
+        """
         controls = {control["arm"] for control in self.info.get("controls") or []}
         arms = [arm for arm in self.arms if arm not in controls]
         baseline = self.info.get("baseline")
         if baseline:
             return [(arm, baseline) for arm in arms if arm != baseline]
-        places = self.factors
-        alike = (1,) if self.info.get("budgets") else (0, 1)
+        factors = self.factors
+        shared = (1,) if self.info.get("budgets") else (0, 1)  # the factor that two arms share
         return [
             (a, b)
             for a, b in combinations(arms, 2)
-            if any(places[a][i] == places[b][i] for i in alike)
+            if any(factors[a][i] == factors[b][i] for i in shared)
         ]
 
     @property
     def factors(self) -> dict[str, tuple[str, str]]:
-        """Of each arm: the arm that the study names, and the point of the grid that it is at."""
+        """{arm: (base arm as the study names it, point of the grid; empty without a grid)}."""
         if not self.info.get("grid"):
             return {arm: (arm, "") for arm in self.arms}
         split = {arm: arm.partition(",") for arm in self.arms}
@@ -176,7 +185,7 @@ class StudyRecord:
         return min(done), max(done)
 
     @property
-    def seeds_said(self) -> str:
+    def seeds_in_words(self) -> str:
         """`8 seeds`, `3 of 8 seeds`, `3 to 8 of 8 seeds`."""
         (low, high), planned = self.seeds_done, len(self.seeds)
         done = f"{low}" if low == high else f"{low} to {high}"
@@ -186,17 +195,17 @@ class StudyRecord:
         return [run for run in self.runs if run.arm == arm]
 
     def error(self, arm: str, seed: int) -> str:
-        """The last line of what stopped a run; empty if nothing is known."""
+        """The last line of the traceback that stopped a run; empty if none was written."""
         path = self.folder / f"{arm}-s{seed}.error.txt"
-        said = path.read_text("utf-8", "replace").strip() if path.is_file() else ""
-        return said.rsplit("\n", 1)[-1]
+        text = path.read_text("utf-8", "replace").strip() if path.is_file() else ""
+        return text.rsplit("\n", 1)[-1]
 
     def paradigm(self, arm: str) -> str:
         return str(self.info["arms"][arm].get("paradigm") or "")
 
 
-def load_study(folder: Path) -> StudyRecord:
-    """ValueError where there is no study; everything else may be missing."""
+def load_study(folder: Path, trusted_files: bool = False) -> StudyRecord:
+    """Read a study's folder. Raises ValueError without study.json; all else may be missing."""
     path = folder / "study.json"
     if not path.is_file():
         raise ValueError(f"{folder} is not a study: it has no study.json; run `unify study` first")
@@ -204,35 +213,37 @@ def load_study(folder: Path) -> StudyRecord:
     arms = list(info["arms"])
     newest: dict[tuple[str, int], RunRecord] = {}
     folders = [p for p in folder.iterdir() if p.is_dir() and RUN_NAME.fullmatch(p.name)]
-    meant = info.get("runs", [p.name for p in folders])
-    folders = [p for p in folders if p.name in meant]
+    current = info.get("runs", [p.name for p in folders])  # others are of earlier settings
+    folders = [p for p in folders if p.name in current]
     for run in map(load_run, sorted(folders, key=_age)):  # a later run of the same arm replaces
         if run.arm in arms:
             newest[run.arm, run.seed] = run
     runs = sorted(newest.values(), key=lambda r: (arms.index(r.arm), r.seed))
     rows = [row for row in _rows(folder, runs) if row["arm"] in arms]
-    return StudyRecord(folder, info, rows, runs, _needed_runs(folder.parent, runs))
+    needed = _needed_runs(folder.parent, runs)
+    return StudyRecord(folder, info, rows, runs, needed, trusted_files)
 
 
 def _rows(folder: Path, runs: Sequence[RunRecord]) -> list[Row]:
-    """results.json, or, where the study did not come to write it, the scores that its runs have."""
+    """Rows of results.json, or the scores of the runs where the study was stopped before it."""
     if (folder / "results.json").is_file():
         return list(_json(folder / "results.json"))
     scores = [run.folder / "eval" / "scores.json" for run in runs]
     return [row for path in scores if path.is_file() for row in _json(path)["rows"]]
 
 
-def _needed_runs(place: Path, runs: Sequence[RunRecord]) -> dict[str, RunRecord]:
-    """Run folders, in any study beside this one, of the parts that the runs needed."""
-    found = {}
+def _needed_runs(all_studies: Path, runs: Sequence[RunRecord]) -> dict[str, RunRecord]:
+    """Runs that these started from, looked for in every study beside theirs; by weights' hash."""
+    needed = {}
     for part in (part for run in runs for part in run.needed):
         name = Path(part.get("folder") or "").name
-        for folder in place.glob(f"*/{escape(name)}") if RUN_NAME.fullmatch(name) else ():
-            found[part["hash"]] = load_run(folder)
-    return found
+        for folder in all_studies.glob(f"*/{escape(name)}") if RUN_NAME.fullmatch(name) else ():
+            needed[part["hash"]] = load_run(folder)
+    return needed
 
 
 def load_run(folder: Path) -> RunRecord:
+    """Read a run folder, whose name must be `<arm>-s<seed>-<hash>`."""
     name = RUN_NAME.fullmatch(folder.name)
     assert name is not None, folder
     info = _json(folder / "run.json") if (folder / "run.json").is_file() else {}
@@ -244,8 +255,8 @@ def load_run(folder: Path) -> RunRecord:
         info=info,
         config=(yaml.safe_load(config.read_text()) or {}) if config.is_file() else {},
     )
-    for record in _journal(folder / "journal.jsonl"):
-        if record.get("kind") in ("train", "health", "gradients"):
+    for record in Journal(folder).records(lenient=True):
+        if record["kind"] in ("train", "health", "gradients"):
             getattr(run, record["kind"]).append(record)
     return run
 
@@ -254,24 +265,12 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _journal(path: Path) -> list[dict[str, Any]]:
-    """Records up to the first that does not parse: a killed run may leave a torn last line."""
-    records: list[dict[str, Any]] = []
-    if not path.is_file():
-        return records
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
-
-
 def _age(folder: Path) -> tuple[float, str]:
+    """Key to sort run folders by: when the journal was last written, then the name."""
     journal = folder / "journal.jsonl"
     return (journal.stat().st_mtime if journal.is_file() else 0.0, folder.name)
 
 
 def _natural(path: Path) -> list[Any]:
-    """step-200 before step-1000."""
+    """Key to sort by: step-200 before step-1000."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]

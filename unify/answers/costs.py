@@ -1,0 +1,40 @@
+"""Quality against what it costs: FLOPs of training, and seconds for an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unify.answers.score_lines import Line
+from unify.answers.study_records import StudyRecord
+
+Cost = dict[tuple[str, int], float]  # by (arm, seed)
+
+
+def costs(study: StudyRecord) -> dict[str, tuple[str, Cost]]:
+    """{key: (label, cost of each run that has one)}."""
+    seconds = {
+        (r["arm"], r["seed"]): 1 / r["value"]
+        for r in study.rows
+        if r["metric"] == "generate/images_per_s" and r["value"]
+    }
+    flops = {(run.arm, run.seed): run.flops for run in study.runs if run.flops}
+    return {"flops": ("FLOPs of training", flops), "seconds": ("seconds for an image", seconds)}
+
+
+def cost_points(line: Line, arm: str, cost: Cost) -> list[tuple[float, float]]:
+    """(cost, score) of each seed that has both."""
+    rows = line.cells[arm].rows if arm in line.cells else {}
+    return [
+        (cost[arm, seed], row["value"])
+        for seed, row in rows.items()
+        if (arm, seed) in cost and row["value"] is not None
+    ]
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Those of (cost, quality) that are better than all that cost no more, by rising cost."""
+    front: list[tuple[float, float]] = []
+    for cost, quality in sorted(points, key=lambda p: (p[0], -p[1])):
+        if not front or quality > front[-1][1]:
+            front.append((cost, quality))
+    return front

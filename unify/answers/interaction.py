@@ -1,0 +1,88 @@
+"""Interaction of arms and conditions: does the arm decide, the grid point, or their combination?
+
+The shares of variance and the agreement of orders are those of analysis/variance_shares.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unify.analysis.variance_shares import VarianceShares, variance_shares
+from unify.answers.score_lines import Cell, Line, has_value
+from unify.answers.study_records import StudyRecord
+from unify.answers.words import plural
+
+NAMES = {
+    "arm": "between arms",
+    "condition": "between conditions",
+    "both": "in their combination",
+    "seed": "between seeds",
+}
+
+
+@dataclass
+class Interaction:
+    """One primary outcome of a grid: cells by (base arm, grid point), and a sentence on them."""
+
+    line: Line
+    arms: list[str]
+    points: list[str]
+    cells: dict[tuple[str, str], Cell | None]
+
+    @property
+    def sentence(self) -> str:
+        """Shares of variance; or that a score is missing."""
+        values = _scores(self.cells, self.arms, self.points)
+        found = None if values is None else variance_shares(values)
+        if found is None:
+            return "Not every arm has a score under every condition."
+        return variance_sentence(found)
+
+
+def interactions(study: StudyRecord, lines: Sequence[Line]) -> list[Interaction]:
+    """One for each primary outcome; none without a grid of two arms and two points at least."""
+    names = {place: arm for arm, place in study.factors.items()}
+    arms = list(dict.fromkeys(study.factors[arm][0] for arm in study.arms))
+    points = list(dict.fromkeys(study.factors[arm][1] for arm in study.arms))
+    if min(len(arms), len(points)) < 2:
+        return []
+    made = []
+    for line in lines:
+        if line.metric in study.primary and not line.note:
+            cells = {(a, p): line.cells.get(names.get((a, p), "")) for a in arms for p in points}
+            made.append(Interaction(line, arms, points, cells))
+    return made
+
+
+def _scores(
+    cells: dict[tuple[str, str], Cell | None], arms: list[str], points: list[str]
+) -> np.ndarray | None:
+    """Scores [A P S] over the seeds that every cell has; None if there are none."""
+    scores = {
+        place: {seed: row["value"] for seed, row in cell.rows.items() if has_value(row)}
+        for place, cell in cells.items()
+        if cell is not None
+    }
+    seeds = sorted(set.intersection(*(set(each) for each in scores.values())))
+    if len(scores) < len(cells) or not seeds:
+        return None
+    return np.array([[[scores[a, p][s] for s in seeds] for p in points] for a in arms])
+
+
+def variance_sentence(found: VarianceShares) -> str:
+    """Of the variance, 62% lies between arms (p < 0.001), 30% between conditions ..."""
+    parts = []
+    for name, words in NAMES.items():
+        p = found.p.get(name)
+        note = "" if p is None else f" (p {'< 0.001' if p < 1e-3 else f'= {p:.3f}'})"
+        parts.append(f"{found.shares[name]:.0%} {words}{note}")
+    text = f"Of the variance, {', '.join(parts)}; the rest is chance."
+    if found.agreement:
+        low, mean = min(found.agreement), sum(found.agreement) / len(found.agreement)
+        pairs = plural(len(found.agreement), "pair")
+        text += f" Order of the arms: tau {mean:.2f} on average over {pairs} of conditions"
+        text += f", {low:.2f} at least."
+    return text

@@ -1,0 +1,118 @@
+"""Everything that differs between the arms of a study besides the paradigm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from unify.answers.budget import budget, progress
+from unify.answers.same_data import same_data
+from unify.answers.score_lines import MANY, score_lines
+from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.words import number, seeds_text, sentence
+
+NAMED = 8  # settings that one sentence names
+# keys of a configuration that do not say what is trained
+OUTSIDE = ("name", "study", "machine", "seeds", "tiny", "logging", "evaluation")
+
+
+def not_matched(study: StudyRecord) -> list[str]:
+    """Everything known to differ between the arms besides the paradigm, one sentence each."""
+    sentences = [q.sentence() for q in budget(study) if q.matched is False]
+    sentences += [*_data_sentences(study), *_part_sentences(study), *_ceiling_sentences(study)]
+    settings = [key for key, _ in config_differences(study) if not key.startswith("model.")]
+    if settings:
+        more = [f"{len(settings) - NAMED} more"] if len(settings) > NAMED else []
+        sentences.append(f"Settings outside the model: {sentence(settings[:NAMED] + more)}.")
+    for run in study.runs:
+        if not run.finished:
+            sentences.append(f"{run.arm}, seed {run.seed}, did not finish: {progress(run)}.")
+    ran = {(run.arm, run.seed) for run in study.runs}
+    missing = {a: [s for s in study.seeds if (a, s) not in ran] for a in study.arms}
+    absent = [f"{a} ({seeds_text(seeds)})" for a, seeds in missing.items() if seeds]
+    return sentences + ([f"No run: {sentence(absent)}."] if absent else [])
+
+
+def _data_sentences(study: StudyRecord) -> list[str]:
+    """A sentence for all pairs whose data differ in one way; one for all where ways are many."""
+    pairs = same_data(study)
+    alike: dict[tuple[str, str], list[str]] = {}
+    for pair in pairs:
+        if pair.kind != "identical":
+            arms = alike.setdefault((seeds_text(pair.seeds), pair.text), [])
+            arms.append(f"{pair.first} – {pair.second}")
+    if len(alike) > MANY:
+        others = sum(map(len, alike.values()))
+        return [f"Data of {others} of the {len(pairs)} pairs that are compared (see above)."]
+    named = {
+        key: sentence(arms) if len(arms) <= MANY else f"{len(arms)} pairs"
+        for key, arms in alike.items()
+    }
+    return [f"Data of {names} ({seeds}): {text}." for (seeds, text), names in named.items()]
+
+
+def _part_sentences(study: StudyRecord) -> list[str]:
+    """A sentence where the arms started from unlike runs (tokenizers and others)."""
+    parts = {
+        a: sorted({(n["name"], n["hash"]) for r in study.runs_of(a) for n in r.needed})
+        for a in study.arms
+    }
+    if len({tuple(names) for names in parts.values()}) <= 1:
+        return []
+    each = ", ".join(
+        f"{a} {sentence([f'{name} {digest[:6]}' for name, digest in n]) or 'none'}"
+        for a, n in parts.items()
+    )
+    return [f"Tokenizers and other runs needed: {each}."]
+
+
+def _ceiling_sentences(study: StudyRecord) -> list[str]:
+    """A sentence where the tokenizers of the arms reconstruct unequally well."""
+    sentences = []
+    for line in score_lines(study.rows):
+        if (line.task, line.metric.split("/")[-1]) != ("tokenizer", "exact"):
+            continue
+        values = {a: c.value for a, c in line.cells.items() if c.value is not None}
+        if len({number(v) for v in values.values()}) > 1:
+            each = ", ".join(f"{a} {number(v)}" for a, v in values.items())
+            what = "Ceiling set by the tokenizer (reconstructions the checker reads)"
+            sentences.append(f"{what}: {each}.")
+    return sentences
+
+
+def config_differences(study: StudyRecord) -> list[tuple[str, dict[str, str]]]:
+    """Settings whose value is not the same in all arms: (dotted key, value by arm)."""
+    flat = {a: _flat(study.runs_of(a)[0].config) for a in study.arms if study.runs_of(a)}
+    keys = dict.fromkeys(key for each in flat.values() for key in each)
+    rows = [(key, {arm: each.get(key, "not set") for arm, each in flat.items()}) for key in keys]
+    return [
+        (key, values)
+        for key, values in rows
+        if key.split(".")[0] not in OUTSIDE and len(set(values.values())) > 1
+    ]
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, str]:
+    """{dotted key: value as text}."""
+    if isinstance(config, Mapping) and config:
+        flat: dict[str, str] = {}
+        for key, value in config.items():
+            flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+        return flat
+    if isinstance(config, list) and all(isinstance(item, str) for item in config):
+        return {prefix: " ".join(config) or "none"}
+    return {prefix: config if isinstance(config, str) else json.dumps(config, default=str)}
+
+
+def environments(study: StudyRecord) -> list[tuple[str, list[tuple[str, list[RunRecord]]]]]:
+    """(key of the environment, [(value, runs that had it)]) of every key."""
+    flat = [(run, _flat(run.environment)) for run in study.runs if run.environment]
+    keys = dict.fromkeys(key for _, each in flat for key in each)
+    values = []
+    for key in keys:
+        by_value: dict[str, list[RunRecord]] = {}
+        for run, each in flat:
+            by_value.setdefault(each.get(key, "not stated"), []).append(run)
+        values.append((key, list(by_value.items())))
+    return values

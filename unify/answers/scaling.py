@@ -1,0 +1,166 @@
+"""Scaling: best sizes at budgets, how they grow, and where two arms cross.
+
+The fits are those of analysis/scaling_laws.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from unify.analysis.scaling_laws import (
+    Crossing,
+    Optimum,
+    Polynomial,
+    crossing,
+    fit_polynomial,
+    logit,
+    optimum,
+)
+from unify.answers.score_lines import Line
+from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.words import si
+
+NO_INTERVAL = "; these runs do not bound it"
+
+
+@dataclass
+class Place:
+    """The runs of an arm of one size at one budget."""
+
+    name: str  # of the arm in the study
+    budget: float
+    size: int  # trainable parameters
+    losses: list[float]
+
+
+@dataclass
+class Series:
+    """A base arm: its places, and the best size at each budget."""
+
+    places: list[Place]
+    optima: dict[float, Optimum]
+
+    def at(self, budget: float) -> list[Place]:
+        """The places of one budget."""
+        return [place for place in self.places if place.budget == budget]
+
+    def nearest(self, budget: float) -> Place:
+        """The place whose size is nearest to the best of its budget."""
+        best = self.optima[budget].size
+        return min(self.at(budget), key=lambda place: abs(math.log(place.size / best)))
+
+
+def series(study: StudyRecord) -> dict[str, Series]:
+    """One for each arm that the study names; empty unless it has several budgets of one kind."""
+    budgets = study.info.get("budgets") or {}
+    amounts = {arm: _amount(budget) for arm, budget in budgets.items()}
+    if len({kind for kind, _ in amounts.values()}) != 1 or len(set(amounts.values())) < 2:
+        return {}
+    by_base: dict[str, list[Place]] = {}
+    for arm, (_, amount) in amounts.items():
+        runs = [run for run in study.runs_of(arm) if run.finished]
+        losses = [loss for run in runs if (loss := final_loss(run)) is not None]
+        size = runs[0].parameters("trainable") if runs else None
+        if losses and size:
+            base = study.factors[arm][0]
+            by_base.setdefault(base, []).append(Place(arm, amount, size, losses))
+    return {base: Series(places, _optima(places)) for base, places in by_base.items()}
+
+
+def _amount(budget: dict[str, float]) -> tuple[str, float]:
+    """(quantity, amount) of a budget, of which one quantity is set."""
+    return next((k, budget[k]) for k in ("steps", "samples", "tokens", "flops") if budget[k])
+
+
+def final_loss(run: RunRecord) -> float | None:
+    """Mean of the losses logged in the last tenth of a run."""
+    logged = [r["loss"] for r in run.train if r.get("loss") is not None]
+    last = logged[-max(1, len(logged) // 10) :]
+    return math.fsum(last) / len(last) if last else None
+
+
+def _optima(places: Sequence[Place]) -> dict[float, Optimum]:
+    """The best size at each budget at which a parabola can be fitted."""
+    optima = {}
+    for budget in sorted({place.budget for place in places}):
+        here = [place for place in places if place.budget == budget]
+        sizes = [float(place.size) for place in here for _ in place.losses]
+        best = optimum(sizes, [loss for place in here for loss in place.losses])
+        if best is not None:
+            optima[budget] = best
+    return optima
+
+
+def growth(one: Series) -> Polynomial | None:
+    """log N* over log C, where the best size lies inside of what was tried."""
+    inside = {c: best for c, best in one.optima.items() if best.where == "inside"}
+    return fit_polynomial(
+        [math.log(c) for c in inside], [math.log(b.size) for b in inside.values()], 1
+    )
+
+
+def odds_by_budget(one: Series, line: Line) -> tuple[list[float], list[float]]:
+    """(log budget, log odds) of each seed, at the size nearest to the best."""
+    xs, ys = [], []
+    for budget in one.optima:
+        cell = line.cells.get(one.nearest(budget).name)
+        for row in cell.rows.values() if cell else ():
+            if row["value"] is not None and row.get("n"):
+                xs.append(math.log(budget))
+                ys.append(logit(row["value"], row["n"]))
+    return xs, ys
+
+
+def scaling_sentences(study: StudyRecord, lines: Sequence[Line]) -> list[str]:
+    """The answer, for the page's first paragraph; none for a study with one budget."""
+    by_arm = series(study)
+    return [*growths(by_arm), *crossings(study, by_arm, lines)] if by_arm else []
+
+
+def growths(by_arm: dict[str, Series]) -> list[str]:
+    """A sentence for each arm on how its best size grows with the budget."""
+    return [f"{arm}: {_growth_words(one)}" for arm, one in by_arm.items() if one.optima]
+
+
+def crossings(study: StudyRecord, by_arm: dict[str, Series], lines: Sequence[Line]) -> list[str]:
+    """Where arms cross, on the primary outcomes that are shares."""
+    shares = [x for x in lines if x.metric in study.primary and not x.note and x.is_share]
+    return [f"{line.metric}: {text}" for line in shares for text in _line_crossings(by_arm, line)]
+
+
+def size_text(value: float) -> str:
+    """`1.32 M`; `no end` for the open end of an interval."""
+    return "no end" if value == 0 or math.isinf(value) else si(value)
+
+
+def _growth_words(one: Series) -> str:
+    line = growth(one)
+    if line is None:
+        return "how its best size grows cannot be said: it lies inside at fewer than two budgets."
+    ends = line.interval(1)
+    span = "" if ends is None else f" [{ends[0]:.2f}, {ends[1]:.2f}]"
+    return f"its best size grows as the budget to the power of {line.coefficients[1]:.2f}{span}."
+
+
+def _line_crossings(by_arm: dict[str, Series], line: Line) -> list[str]:
+    """A sentence for every two arms whose scores on the line can be fitted."""
+    fits = {arm: fit_polynomial(*odds_by_budget(one, line), 1) for arm, one in by_arm.items()}
+    sentences = []
+    for (a, first), (b, second) in combinations(fits.items(), 2):
+        if first is not None and second is not None:
+            budgets = sorted({c for arm in (a, b) for c in by_arm[arm].optima})
+            sentences.append(f"{a} and {b} {_crossing_words(crossing(first, second, budgets))}")
+    return sentences
+
+
+def _crossing_words(found: Crossing) -> str:
+    if found.budget is None:
+        return "do not cross near these budgets."
+    low, high = found.interval or (math.nan, math.nan)
+    span = "" if found.interval is None else f" [{size_text(low)}, {size_text(high)}]"
+    note = ", extrapolated beyond what was measured" if found.extrapolated else ""
+    unsure = "" if found.interval and low > 0 and math.isfinite(high) else NO_INTERVAL
+    return f"cross at {si(found.budget)}{span}{note}{unsure}."

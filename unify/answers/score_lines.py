@@ -1,0 +1,205 @@
+"""Scores as lines (one metric, one passport) of cells (one arm).
+
+A cell holds every seed of its arm: one seed shows its value and 95% interval, several show their
+mean and range. Scores that were not measured alike never stand in one line. Of a passport, what
+names the arm itself (weights, sampler, tokenizer) may differ between arms; all else must be equal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from unify.answers.words import number
+from unify.runs.study_files import Row
+
+CONFIRMATORY_SEEDS = 8  # fewer seeds per arm: "exploratory"
+REFERENCES = ("chance", "majority", "blind")  # rows that belong beside vqa/accuracy
+LOWER_IS_BETTER = ("perplexity", "frechet", "bits_per_byte", "abs_error", "unreadable")
+WEIGHTS = {"weights", "run", "checkpoint", "step", "seed"}  # differ between runs of one arm too
+OWN = {"sampler", "sampling", "guidance", "tokenizer"}  # an arm's own, the same in all its runs
+TASKS = {  # in reading order; others follow
+    "text_to_image": "Text to image",
+    "edit": "Editing",
+    "vqa": "Visual question answering",
+    "caption": "Captioning",
+    "text": "Text",
+    "tokenizer": "Tokenizer",
+    "generate": "Speed",
+}
+
+
+@dataclass
+class Cell:
+    """The scores of one arm on one line, by seed."""
+
+    rows: dict[int, Row] = field(default_factory=dict)
+
+    @property
+    def values(self) -> list[float]:
+        """The finite scores, in order of the rows."""
+        return [row["value"] for row in self.rows.values() if has_value(row)]
+
+    @property
+    def value(self) -> float | None:
+        """Mean over the seeds that have a value."""
+        return math.fsum(self.values) / len(self.values) if self.values else None
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """The 95% interval of one seed, the range of several."""
+        if len(self.rows) > 1:
+            return (min(self.values), max(self.values)) if self.values else None
+        (row,) = self.rows.values()
+        low, high = row.get("low"), row.get("high")
+        if not self.values or low is None or high is None or not math.isfinite(low + high):
+            return None
+        return low, high
+
+    @property
+    def trials(self) -> str:
+        """Number of trials, of each seed where there are several: `512`, `500–512`."""
+        counts = sorted({r["n"] for r in self.rows.values() if r.get("n") is not None})
+        return "–".join(f"{n:,}" for n in dict.fromkeys(counts[:1] + counts[-1:]))
+
+
+@dataclass
+class Line:
+    """One metric measured in one way; `cells` by arm."""
+
+    metric: str  # task/measure/category
+    cells: dict[str, Cell]
+    alone: bool = False  # a category whose measure has no line of its own
+    note: str = ""  # why the metric has more than one line
+
+    @property
+    def task(self) -> str:
+        return self.metric.split("/")[0]
+
+    @property
+    def measure(self) -> str:
+        return self.metric.split("/")[1] if "/" in self.metric else ""
+
+    @property
+    def category(self) -> str:
+        return "/".join(self.metric.split("/")[2:])
+
+    @property
+    def lower_is_better(self) -> bool:
+        # the perplexity of a code book says how evenly its codes are used: more is no worse
+        return self.measure in LOWER_IS_BETTER and self.task != "tokenizer"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether every score is k out of its n."""
+        rows = [row for cell in self.cells.values() for row in cell.rows.values()]
+        hits = [r["value"] * r["n"] for r in rows if r["value"] is not None and r.get("n")]
+        return bool(hits) and all(hit >= 0 and abs(hit - round(hit)) < 1e-6 for hit in hits)
+
+    @property
+    def reference(self) -> bool:
+        """Whether this is a yardstick (chance, majority, blind), not a score of the arm."""
+        return self.measure in REFERENCES
+
+    @property
+    def label(self) -> str:
+        """Short name for a table in which the task is a heading."""
+        name = self.category or self.measure or self.metric
+        if self.reference:
+            name = self.measure
+        elif self.alone:
+            name = f"{self.measure}/{self.category}"
+        return name.replace("_", " ").replace("/", " · ")
+
+    @property
+    def full_name(self) -> str:
+        """The metric, with the way of measuring where there are several."""
+        return f"{self.metric} ({self.note})" if self.note else self.metric
+
+
+def has_value(row: Row) -> bool:
+    """Whether a row holds a finite score."""
+    return row["value"] is not None and math.isfinite(row["value"])
+
+
+def score_lines(rows: Sequence[Row]) -> list[Line]:
+    """Lines in reading order: by task, a measure before its categories, references last."""
+    by_metric: dict[str, list[Row]] = {}
+    for row in rows:
+        by_metric.setdefault(row["metric"], []).append(row)
+    lines = [line for metric, same in by_metric.items() for line in _split(metric, same)]
+    tasks = [t for t in TASKS if any(line.task == t for line in lines)]
+    tasks = list(dict.fromkeys([*tasks, *(line.task for line in lines)]))
+    for line in lines:
+        line.alone = bool(line.category) and f"{line.task}/{line.measure}" not in by_metric
+    measures = list(dict.fromkeys(line.measure for line in lines if not line.reference))
+    categories = list(dict.fromkeys(["", *(line.category for line in lines)]))
+
+    def order(line: Line) -> tuple[int, int, int, int]:
+        own = "accuracy" if line.reference else line.measure
+        rank = REFERENCES.index(line.measure) + 1 if line.reference else 0
+        measure = measures.index(own) if own in measures else len(measures)
+        return tasks.index(line.task), measure, categories.index(line.category), rank
+
+    return sorted(lines, key=order)
+
+
+def _split(metric: str, rows: Sequence[Row]) -> list[Line]:
+    """One line per way of measuring; the note names what differs."""
+    ways: list[tuple[str, dict[str, str], Line]] = []  # shared passport, arms' own parts, line
+    for row in rows:
+        passport = row.get("passport") or {}
+        shared = _as_text(passport, skip=WEIGHTS | OWN)
+        own = _as_text({k: v for k, v in passport.items() if k in OWN})
+        for other, owns, line in ways:  # noqa: B007
+            if other == shared and owns.setdefault(row["arm"], own) == own:
+                break
+        else:
+            line = Line(metric, {})
+            ways.append((shared, {row["arm"]: own}, line))
+        line.cells.setdefault(row["arm"], Cell()).rows[row["seed"]] = row
+    if len(ways) > 1:
+        for _, _, line in ways:
+            line.note = _what_differs(line, [other for _, _, other in ways])
+    return [line for _, _, line in ways]
+
+
+def _as_text(passport: dict[str, Any], skip: Collection[str] = ()) -> str:
+    """The passport without some keys, as text that is equal for equal passports."""
+    kept = {k: v for k, v in passport.items() if k not in skip}
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def _what_differs(line: Line, ways: Sequence[Line]) -> str:
+    """The line's passport where the ways differ (in the arms' own keys if in nothing else)."""
+    passports = {id(way): _first_row(way).get("passport") or {} for way in ways}
+    keys = dict.fromkeys(key for each in passports.values() for key in each)
+    unlike = [k for k in keys if len({_as_text({k: p.get(k)}) for p in passports.values()}) > 1]
+    unlike = [k for k in unlike if k not in WEIGHTS]
+    reasons = [k for k in unlike if k not in OWN] or unlike
+    return ", ".join(f"{k}: {_short(passports[id(line)].get(k, 'not stated'))}" for k in reasons)
+
+
+def _first_row(line: Line) -> Row:
+    cell = next(iter(line.cells.values()))
+    return next(iter(cell.rows.values()))
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def cell_text(cell: Cell | None, form: str = "{} [{}, {}]") -> str:
+    """Value with its interval, or mean with the range over seeds: `0.973 [0.955, 0.985]`."""
+    if cell is None:
+        return "n/a"
+    if cell.span is None:
+        return number(cell.value)
+    return form.format(*map(number, (cell.value, *cell.span)))
+
+
+MANY = 12  # arms, or pairs of them, that are shown one by one

@@ -1,0 +1,77 @@
+"""How figures for papers look: matplotlib's settings, colours, axes, and files of equal bytes.
+
+The page's own plots are svg_plots.py: they follow the reader's light or dark scheme, which a figure
+in a file cannot.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from unify.answers.words import short
+from unify.report.style import ARMS_LIGHT
+from unify.report.svg_plots import ticks
+
+MARKERS = "osD^vPX*"
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "unify",
+    "svg.fonttype": "none",
+    "pdf.compression": 6,
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e3e3de",
+    "legend.frameon": False,
+}
+
+
+def arm_colour(index: int) -> str:
+    """Colour of the arm of this index, as on the page."""
+    return ARMS_LIGHT[index % len(ARMS_LIGHT)]
+
+
+def arm_look(index: int) -> dict[str, Any]:
+    """Colour and marker of an arm, as arguments of `scatter`."""
+    return {"color": arm_colour(index), "marker": MARKERS[index % len(MARKERS)]}
+
+
+def log_axis(axes: Any) -> None:
+    """Make x logarithmic, with the few round numbers that its range holds as labels."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    marks = ticks(low, high, log=True)
+    marks = marks if len(marks) > 1 else ticks(low, high, log=False)  # less than a decade
+    labels = {short(mark): mark for mark in marks}  # nearly equal ones look alike
+    axes.set_xticks(list(labels.values()), list(labels))
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(low, high)
+
+
+def legend_outside(figure: Figure, axes: Any) -> None:
+    """Put the legend right of the axes, and fix the layout around it."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+    figure.set_layout_engine("constrained")
+    fix_layout(figure)
+
+
+def fix_layout(figure: Figure) -> None:
+    """Lay out once: a second drawing would move things again, and change the bytes."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def file_bytes(figure: Figure, kind: str) -> bytes:
+    """The figure as `svg` or `pdf`, without a date."""
+    out = io.BytesIO()
+    nothing = {"Date": None} if kind == "svg" else {"CreationDate": None, "ModDate": None}
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(out, format=kind, metadata=nothing)
+    return out.getvalue()
