@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from unify.assembly.assemble import assemble
 from unify.config import load_recipe
 from unify.costs.step_cost import first_rows, tasks_of
-from unify.evaluation.paradigm_card import _seen
+from unify.evaluation.paradigm_card import recorded_masks
 from unify.nn.init import initialise
 from unify.noise import Noise
 
@@ -92,7 +92,7 @@ def test_texts_that_fill_their_columns_are_useful_whole():
 def test_pairs_are_those_of_the_mask(paradigm, monkeypatch):
     recipe = recipe_of(paradigm, "data.lengths.prompt=4")  # which every prompt fills
     model, batch = recipe.model.eval(), first_rows(recipe, "text_to_image", 2)
-    with _seen(model) as seen, torch.no_grad():
+    with recorded_masks(model) as seen, torch.no_grad():
         model.loss(batch, Noise.for_batch(0, 0, batch))
     allowed = seen["trunk"].dense()[0].sum().item()
     counted_pairs = []

@@ -65,11 +65,11 @@ def sample(
     """Draw images with a trained run, from prompts and source images."""
     with fast_imports():
         from unify.distributed.ranks import is_first
-        from unify.evaluation.draw_samples import Ask
+        from unify.evaluation.draw_samples import SampleRequest
         from unify.evaluation.draw_samples import sample as draw
         from unify.evaluation.image_grids import save_grid
 
-    ask = Ask(prompt or [], source or [], negative, arith, settings or [], seed, count)
+    ask = SampleRequest(prompt or [], source or [], negative, arith, settings or [], seed, count)
     drawn = draw(run, ask)
     if is_first():
         save_grid(drawn, out)

@@ -118,7 +118,7 @@ class Completion:
         taker: str,
         key: str,
     ) -> dict[str, Node]:
-        """The arguments `given` at a node, checked against those `accepted` and completed from them.
+        """The arguments `given` at a node, checked against those `accepted`, and completed.
 
         `taker` is the name of what accepts them, for messages.
         """

@@ -25,17 +25,19 @@ from unify.schema.experiment import Recipe
 
 
 @dataclass
-class Ask:
-    """What to draw, `count` times: each prompt, with the source images if there are any; the
-    source images alone; or `arith`, a sum of prompts. `settings` are `key=value` words."""
+class SampleRequest:
+    """What to draw: each prompt, with the source images if any; the sources alone; or `arith`.
+
+    Raises ValueError for a request that mixes them.
+    """
 
     prompts: Sequence[str] = ()
-    sources: Sequence[Path] = ()
-    negative: str = ""
-    arith: str = ""
-    settings: Sequence[str] = ()
+    sources: Sequence[Path] = ()  # image files, in the order of the task's columns
+    negative: str = ""  # prompt to be steered away from
+    arith: str = ""  # a sum of prompts, as "a red square - red + blue"
+    settings: Sequence[str] = ()  # `key=value` of the sampler
     seed: int = 0
-    count: int = 1
+    count: int = 1  # images of each prompt
     titles: list[str] = field(init=False)  # [B]
 
     def __post_init__(self) -> None:
@@ -47,37 +49,40 @@ class Ask:
         self.titles = [text for text in asked for _ in range(self.count)]
 
 
-def sample(run: Path, ask: Ask) -> Grid:
-    """The images of a run; ValueError for what it cannot draw, or has not learned to."""
+def sample(run: Path, request: SampleRequest) -> Grid:
+    """Draw images with a trained run; ValueError for what it cannot draw, or has not learned to."""
     _, _, recipe = open_run(run, trusted_files=True)
     model = recipe.model
     if not isinstance(model, Paradigm):
         raise ValueError(f"{run} is a {type(model).__name__}, which draws nothing from a prompt")
-    settings = recipe.image_sampling | sampling_words(ask.settings, type(model), "image")
+    settings = recipe.image_sampling | sampling_words(request.settings, type(model), "image")
     with torch.no_grad(), autocast(recipe.machine.precision, model.device):
-        images = _draw(model, recipe, ask, settings)
-    return Grid("sample", images.float().cpu(), ask.titles, [None] * len(ask.titles))
+        images = _draw(model, recipe, request, settings)
+    return Grid("sample", images.float().cpu(), request.titles, [None] * len(request.titles))
 
 
-def _draw(model: Paradigm, recipe: Recipe, ask: Ask, settings: dict[str, Any]) -> Tensor:
-    if ask.arith:
+def _draw(
+    model: Paradigm, recipe: Recipe, request: SampleRequest, settings: dict[str, Any]
+) -> Tensor:
+    """Images [B 3 H W] in [-1, 1], by the sampler's settings."""
+    if request.arith:
         add = getattr(model, "generate_arithmetic", None)
         if add is None:
             raise ValueError(f"a {type(model).__name__} has no text latents to add")
-        return add(ask.arith, ask.count, seed=ask.seed, **settings)
-    columns = _columns(recipe.data, ask, model.copies) if ask.sources else {}
-    negative = [ask.negative] * len(ask.titles) if ask.negative else None
-    prompts = ask.titles if ask.prompts else None
-    request = ImageRequest(prompts, negative=negative, seed=ask.seed, **columns)
-    return model.generate_image(request, **settings)
+        return add(request.arith, request.count, seed=request.seed, **settings)
+    columns = _columns(recipe.data, request, model.copies) if request.sources else {}
+    negative = [request.negative] * len(request.titles) if request.negative else None
+    prompts = request.titles if request.prompts else None
+    asked = ImageRequest(prompts, negative=negative, seed=request.seed, **columns)
+    return model.generate_image(asked, **settings)
 
 
-def _columns(data: Data, ask: Ask, copies: bool) -> dict[str, Any]:
-    """Sources as the run learned from them; those that are not given are absent in all rows."""
-    rows, given = len(ask.titles), len(ask.sources)
-    sides = _sides(data, given, bool(ask.prompts), copies)
+def _columns(data: Data, request: SampleRequest, copies: bool) -> dict[str, Any]:
+    """Sources [B 3 S S] sized as the run learned from them; those not given are marked absent."""
+    rows, given = len(request.titles), len(request.sources)
+    sides = _sides(data, given, bool(request.prompts), copies)
     sources = [torch.zeros(rows, 3, side, side) for side in sides]
-    for column, path in zip(sources, ask.sources, strict=False):
+    for column, path in zip(sources, request.sources, strict=False):
         try:
             column += to_tensor(decode(path.read_bytes(), column.shape[-1]))
         except BadImage as error:
@@ -89,9 +94,10 @@ def _columns(data: Data, ask: Ask, copies: bool) -> dict[str, Any]:
 
 
 def _sides(data: Data, given: int, prompted: bool, copies: bool) -> list[int]:
-    """Sides in pixels of the source images of a task, the one with the fewest that has room.
+    """Side in pixels of each source image of the task with the fewest that has room for `given`.
 
-    `copies`: what has no conditions is drawn from itself.
+    `prompted`: the task must have a text; else none. `copies`: the model draws the target of a task
+    without conditions from that target itself.
     """
     fits = []
     for task in data.tasks:

@@ -21,9 +21,9 @@ from unify.support.atomic_files import write_atomically
 SIDE = 112  # pixels that a small picture is enlarged to, about
 COLUMNS = 8
 GAP = 12
-LINES = 4  # of a title; a longer one ends in an ellipsis
+TITLE_LINES = 4  # at most; a longer title ends in an ellipsis
 FONT_SIZE = 12
-LINE = FONT_SIZE + 3
+LINE = FONT_SIZE + 3  # pixels from one line of a title to the next
 MARK = 14  # width that a verdict takes before the title
 INK, PAPER, EDGE = (40, 40, 40), (255, 255, 255), (210, 210, 210)
 GOOD, BAD = (26, 140, 60), (200, 40, 40)
@@ -40,15 +40,15 @@ def save_grid(grid: Grid, path: Path) -> None:
 
 
 def draw_grid(grid: Grid) -> tuple[Image.Image, dict[str, Any]]:
-    """Rows of up to 8 pictures, each above its title; a tick or a cross where there is a verdict.
+    """Draw pictures in rows of up to 8, each above its title, a tick or a cross for its verdict.
 
-    Beside the sheet, where the pictures are, so that a report can cut them out again: `boxes`
-    (left, upper, right, lower) and the `factor` by which they are enlarged.
+    Returns the sheet, and where the pictures are on it, so that a report can cut them out again:
+    `boxes` (left, upper, right, lower) and the `factor` by which they are enlarged.
     """
     count, _, height, width = grid.images.shape
     factor = max(1, round(SIDE / max(height, width)))
-    wide, high = width * factor, height * factor
-    cell = max(wide, SIDE)
+    wide, high = width * factor, height * factor  # of a picture on the sheet
+    cell = max(wide, SIDE)  # a title may be wider than its picture
     marks = [0 if verdict is None else MARK for verdict in grid.verdicts]
     titles = [_wrap(t, cell - mark) for t, mark in zip(grid.titles, marks, strict=True)]
     columns = min(COLUMNS, count)
@@ -73,6 +73,7 @@ def draw_grid(grid: Grid) -> tuple[Image.Image, dict[str, Any]]:
 
 
 def _draw_verdict(draw: ImageDraw.ImageDraw, x: int, y: int, good: bool | None) -> None:
+    """A tick or a cross with its upper left corner at (x, y); nothing without a verdict."""
     if good is None:
         return
     if good:
@@ -83,7 +84,7 @@ def _draw_verdict(draw: ImageDraw.ImageDraw, x: int, y: int, good: bool | None) 
 
 
 def _wrap(title: str, width: int) -> list[str]:
-    """Lines of at most `width` pixels; a word that is too long for one is broken."""
+    """The title in lines of at most `width` pixels; a word that is too long for one is broken."""
     lines = [""]
     for word in title.split():
         while word:
@@ -96,12 +97,12 @@ def _wrap(title: str, width: int) -> list[str]:
                 fits = max(n for n in range(1, len(word) + 1) if n == 1 or _fits(word[:n], width))
                 lines[-1:], word = [word[:fits], ""], word[fits:]
     lines = [line for line in lines if line]
-    if len(lines) <= LINES:
+    if len(lines) <= TITLE_LINES:
         return lines
-    last = lines[LINES - 1]
+    last = lines[TITLE_LINES - 1]
     while not _fits(last + "…", width):
         last = last[:-1]
-    return [*lines[: LINES - 1], last + "…"]
+    return [*lines[: TITLE_LINES - 1], last + "…"]
 
 
 def _fits(text: str, width: int) -> bool:
@@ -111,9 +112,9 @@ def _fits(text: str, width: int) -> bool:
 @cache
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """DejaVu Sans, which has most scripts, from matplotlib's data; else Pillow's own font."""
-    found = importlib.util.find_spec("matplotlib")
-    if found is not None and found.origin is not None:
-        path = Path(found.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"
+    matplotlib = importlib.util.find_spec("matplotlib")  # not imported, which is slow
+    if matplotlib is not None and matplotlib.origin is not None:
+        path = Path(matplotlib.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"
         if path.exists():
             return ImageFont.truetype(str(path), FONT_SIZE)
     return ImageFont.load_default(FONT_SIZE)

@@ -1,4 +1,4 @@
-"""What a paradigm is, read off its built objects: parts, layouts, attention, what it costs.
+"""The card of a paradigm, read off its built objects: parts, layouts, attention masks, costs.
 
 One loss of a few rows of each task is computed while every backbone says which mask it was given.
 """
@@ -23,7 +23,7 @@ MOST_TOKENS = 512  # of a mask that is kept as a picture
 
 
 def card(recipe: Recipe) -> dict[str, Any]:
-    """Plain data; nothing of the model is changed."""
+    """The card as plain data for card.json; the model stays as it is."""
     model = recipe.model
     assert isinstance(model, Paradigm)
     costs = tasks_of(recipe)
@@ -48,7 +48,7 @@ def card(recipe: Recipe) -> dict[str, Any]:
 
 
 def _parts(model: nn.Module) -> dict[str, dict[str, int]]:
-    """Parameters by top-level part."""
+    """Numbers of parameters of each top-level part."""
     parts: dict[str, dict[str, int]] = {}
     for name, parameter in model.named_parameters():
         part = parts.setdefault(name.partition(".")[0], {"total": 0, "trainable": 0})
@@ -59,24 +59,24 @@ def _parts(model: nn.Module) -> dict[str, dict[str, int]]:
 
 @torch.no_grad()
 def _masks(recipe: Recipe, task: str) -> dict[str, dict[str, Any]]:
-    """By backbone: who reads whom in the first row, and what each token is."""
+    """{backbone: its mask in the first row of a batch of the task, as `_picture` gives it}."""
     model = recipe.model
     assert isinstance(model, Paradigm)
     batch = first_rows(recipe, task, model.group)
     training = model.training
-    with _seen(model.eval()) as seen:
+    with recorded_masks(model.eval()) as masks:
         model.loss(batch, Noise.for_batch(0, 0, batch, model.device))
     model.train(training)
     return {
         name: _picture(mask.rows(slice(0, 1)))
-        for name, mask in seen.items()
+        for name, mask in masks.items()
         if mask.keys <= MOST_TOKENS
     }
 
 
 @contextmanager
-def _seen(model: nn.Module) -> Iterator[dict[str, Mask]]:
-    """The first mask that each backbone within is called with."""
+def recorded_masks(model: nn.Module) -> Iterator[dict[str, Mask]]:
+    """Collects the first mask that each backbone within the model is called with, by its name."""
     masks: dict[str, Mask] = {}
     with ExitStack() as hooks:
         for name, module in model.named_modules():
@@ -93,8 +93,11 @@ def _seen(model: nn.Module) -> Iterator[dict[str, Mask]]:
 
 
 def _picture(mask: Mask) -> dict[str, Any]:
-    """Rows of the queries as hexadecimal numbers, keys from left to right; tokens as letters:
-    t (causal), b (in a bidirectional block), i (in an isolated copy), - (padding)."""
+    """A mask of one row as text: `rows` of queries as hexadecimal numbers, keys from left to right.
+
+    `tokens` has a letter for each: t (causal), b (in a bidirectional block), i (in an isolated
+    copy), - (padding).
+    """
     dense = mask.dense()[0, 0]
     kinds = torch.where(mask.isolated >= 0, 2, torch.where(mask.segment >= 0, 1, 0))[0]
     letters = [

@@ -1,8 +1,8 @@
 """`unify eval RUN`: a trained run -> scores with counts, intervals and passports.
 
-Scores go to `<run>/eval/scores.json`, the outcome of every trial to `outcomes.npz`, what the
-paradigm is to `card.json`, grids beside them; to MLflow too. The exported (averaged)
-weights of the last step are used, never the best on what is evaluated.
+Scores go to `<run>/eval/scores.json`, the outcome of every trial to `outcomes.npz`, the paradigm's
+card to `card.json`, grids beside them. The exported (averaged) weights of the last step are used,
+never the best on what is evaluated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from unify import __version__
-from unify.data.source import Source, images
+from unify.data.source import Record, Source, images
 from unify.distributed.ranks import broadcast_first, in_step, is_first
 from unify.evaluation.image_grids import save_grid
 from unify.evaluation.paradigm_card import card
@@ -25,96 +25,98 @@ from unify.metrics.metric import Grid, Metric, Score, Subject
 from unify.metrics.reconstruction import reconstruct
 from unify.paradigm import ImageRequest, Paradigm, TextRequest, Trainable
 from unify.runs.folder import Run, autocast, write_json
+from unify.runs.study_files import Row
+from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.support.atomic_files import write_atomically
 from unify.tokenizer import ImageTokenizer
 
-Row = dict[str, Any]
 SCORING = ("evaluation", "image_sampling", "text_sampling")  # how a run is scored, in its config
+SCORES, OUTCOMES, CARD = "scores.json", "outcomes.npz", "card.json"  # in <run>/eval
 
 
 def evaluate(
-    run: Run, recipe: Recipe, config: dict[str, Any], again: bool = False, untimed: bool = False
+    run: Run, recipe: Recipe, config: Config, again: bool = False, untimed: bool = False
 ) -> list[Row]:
     """Scores of a finished run, measured once per (weights, evaluation settings, version).
 
-    `untimed` leaves what takes a quiet machine to a later call, which adds it. All ranks call: each
-    does its share, and the first writes.
+    All ranks call: each does its share, and the first writes.
+
+    Args:
+        recipe: what the run was trained with, built, its weights loaded.
+        config: the completed configuration that says how to score it.
+        again: measure even if the scores are stored.
+        untimed: leave the metrics that need a quiet machine to a later call, which adds them.
     """
-    # perhaps another process is scoring it
-    with run.writing(wait=True), in_step():
-        return _evaluate(run, recipe, config, again, untimed)
+    with run.writing(wait=True), in_step():  # perhaps another process is scoring it
+        stored = None if again else broadcast_first(_stored(run, config) if is_first() else None)
+        if stored and _is_enough(stored, untimed):
+            return stored["rows"]
+        new = stored is None
+        paradigm_card = card(recipe) if new and isinstance(recipe.model, Paradigm) else None
+        left = [metric for metric in recipe.evaluation if metric.timed or new]
+        chosen = [metric for metric in left if not (metric.timed and untimed)]
+        facts = broadcast_first(run.info)
+        scores, grids = measure(recipe, facts, chosen)
+        arm = {key: facts[key] for key in ("arm", "paradigm", "seed")}
+        rows = [*(stored["rows"] if stored else []), *({**arm, **score.row()} for score in scores)]
+        if is_first():
+            folder = run.folder / "eval"
+            if paradigm_card is not None:
+                write_json(folder / CARD, paradigm_card)
+            for grid in grids:
+                save_grid(grid, folder / f"{grid.name.replace('/', '-')}.png")
+            if new:
+                write_atomically(folder / OUTCOMES, pack_outcomes(scores))
+            # last: a folder with scores.json has all the others
+            asked = _identity(run, config)
+            complete = chosen == left
+            write_json(folder / SCORES, {"asked": asked, "complete": complete, "rows": rows})
+        return rows
 
 
-def stored_scores(run: Run, config: dict[str, Any], untimed: bool = False) -> list[Row] | None:
-    """The scores of a run, if all that is asked was measured: that takes none of its parts."""
-    known = _known(run, config)
-    return known["rows"] if known and _enough(known, untimed) else None
+def stored_scores(run: Run, config: Config, untimed: bool = False) -> list[Row] | None:
+    """Rows that an earlier call stored, if they answer this request; no weights are loaded."""
+    stored = _stored(run, config)
+    return stored["rows"] if stored and _is_enough(stored, untimed) else None
 
 
-def _evaluate(
-    run: Run, recipe: Recipe, config: dict[str, Any], again: bool, untimed: bool
-) -> list[Row]:
-    known = None if again else broadcast_first(_known(run, config) if is_first() else None)
-    if known and _enough(known, untimed):
-        return known["rows"]
-    drawn = card(recipe) if known is None and isinstance(recipe.model, Paradigm) else None
-    left = [metric for metric in recipe.evaluation if metric.timed or not known]
-    chosen = [metric for metric in left if not (metric.timed and untimed)]
-    facts = broadcast_first(run.info)
-    scores, grids = measure(recipe, facts, chosen)
-    rows = [
-        {"arm": facts["arm"], "paradigm": facts["paradigm"], "seed": facts["seed"], **score.row()}
-        for score in scores
-    ]
-    rows = [*(known["rows"] if known else []), *rows]
-    if is_first():
-        folder = run.folder / "eval"
-        if drawn is not None:
-            write_json(folder / "card.json", drawn)
-        for grid in grids:
-            save_grid(grid, folder / f"{grid.name.replace('/', '-')}.png")
-        if not known:
-            write_atomically(folder / OUTCOMES, _packed(scores))
-        done = {"asked": _identity(run, config), "complete": chosen == left, "rows": rows}
-        write_json(folder / SCORES, done)
-    return rows
-
-
-SCORES, OUTCOMES = "scores.json", "outcomes.npz"
-
-
-def _known(run: Run, config: dict[str, Any]) -> dict[str, Any] | None:
-    """What was measured of what is asked."""
+def _stored(run: Run, config: Config) -> dict[str, Any] | None:
+    """scores.json, if it was measured with these weights, settings and version."""
     folder = run.folder / "eval"
     if not (folder / SCORES).exists() or not (folder / OUTCOMES).exists():
         return None
-    known = json.loads((folder / SCORES).read_text())
-    return known if known["asked"] == _identity(run, config) else None
+    stored = json.loads((folder / SCORES).read_text())
+    return stored if stored["asked"] == _identity(run, config) else None
 
 
-def _enough(known: dict[str, Any], untimed: bool) -> bool:
-    return untimed or known.get("complete", True)
+def _is_enough(stored: dict[str, Any], untimed: bool) -> bool:
+    """Whether nothing that is asked is missing: timed metrics may have been left for later."""
+    return untimed or stored.get("complete", True)
 
 
-def _packed(scores: list[Score]) -> bytes:
-    """Outcomes by metric, as numpy's npz."""
+def _identity(run: Run, config: Config) -> str:
+    """Hash of what the scores depend on: settings of the evaluation, weights, version."""
+    settings = [config[key] for key in SCORING]
+    text = json.dumps([settings, run.info["weights"], __version__], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def pack_outcomes(scores: Sequence[Score]) -> bytes:
+    """Outcomes of every trial by metric, as numpy's npz."""
     packed = io.BytesIO()
     arrays: dict[str, Any] = {s.metric: np.asarray(s.outcomes, float) for s in scores}
     np.savez_compressed(packed, **arrays)
     return packed.getvalue()
 
 
-def _identity(run: Run, config: dict[str, Any]) -> str:
-    parts = [config[key] for key in SCORING]
-    text = json.dumps([parts, run.info["weights"], __version__], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
 def measure(
     recipe: Recipe, facts: dict[str, Any], metrics: Sequence[Metric]
 ) -> tuple[list[Score], list[Grid]]:
-    """Every metric that applies to what the run trained on or answers untrained."""
+    """Scores and grids of every metric that applies to a task the run trained on or answers.
+
+    `facts` is run.json: its seed is that of the samplers, its weights go into each passport.
+    """
     subject = subject_of(recipe, facts["seed"])
     scores: list[Score] = []
     grids: list[Grid] = []
@@ -122,8 +124,8 @@ def measure(
     with torch.no_grad(), autocast(recipe.machine.precision, device):
         for metric in metrics:
             if metric.tasks & subject.tasks:
-                found, pictures = metric.measure(subject)
-                scores += found
+                measured, pictures = metric.measure(subject)
+                scores += measured
                 grids += pictures
     common = {
         "weights": facts["weights"],
@@ -136,6 +138,7 @@ def measure(
 
 
 def subject_of(recipe: Recipe, seed: int) -> Subject:
+    """What metrics measure: the model, with the tasks it was trained on or answers untrained."""
     assert isinstance(recipe.model, Trainable)
     tasks = frozenset(recipe.data.tasks)
     if isinstance(recipe.model, Paradigm):
@@ -152,7 +155,10 @@ def subject_of(recipe: Recipe, seed: int) -> Subject:
 
 
 def preview(subject: Subject, precision: str, count: int = 16) -> list[Grid]:
-    """A look at what the model makes of the first validation records, by the evaluation sampler."""
+    """Grids of what the model makes of the first `count` validation records.
+
+    Drawn with the samplers of the evaluation; captions, pictures or reconstructions by its tasks.
+    """
     device = next(subject.model.parameters()).device
     with torch.no_grad(), autocast(precision, device):
         return _preview(subject, count)
@@ -181,7 +187,7 @@ def _preview(subject: Subject, count: int) -> list[Grid]:
     return grids
 
 
-def _first(source: Source, task: str, count: int):
+def _first(source: Source, task: str, count: int) -> list[Record]:
     return [
         source.record(task, "validation", index)
         for index in range(min(count, source.size(task, "validation")))
