@@ -1,4 +1,4 @@
-"""What MLflow does not have yet of a run folder, and the sending of it.
+"""Delivery of a run folder to MLflow: what it does not have yet, and the sending of that.
 
     journal.jsonl, run.json, config.yaml, samples/, eval/    what is sent
     shipped.json    what has been sent, by URI: run id, last record per kind, files
@@ -36,7 +36,7 @@ SQLITE = "sqlite:///"
 
 
 class Shipment:
-    """What of a run folder has been sent to one URI, and the sending of the rest."""
+    """Keeps what of a run folder has been sent to one URI, and sends the rest."""
 
     def __init__(self, folder: Path, uri: str):
         self.folder, self.uri, self.journal = folder, uri, Journal(folder)
@@ -47,7 +47,7 @@ class Shipment:
         self.client: Any = None
 
     def send(self, final: bool = False) -> int:
-        """One pass over the run folder, which returns how many records it sent.
+        """Send what is new in the run folder; returns how many journal records that was.
 
         With `final`, also say how the run ended: one that did not write it down was killed.
         """
@@ -83,7 +83,7 @@ class Shipment:
             self._remember()
 
     def _name_data(self, client: Any, facts: Mapping[str, Any]) -> None:
-        """The data as MLflow's dataset input, by its fingerprint."""
+        """Log the data as MLflow's dataset input, by its fingerprint."""
         from mlflow.entities import Dataset, DatasetInput
 
         source = read_settings(self.folder).get("data", {}).get("source", {})
@@ -93,6 +93,7 @@ class Shipment:
         client.log_inputs(self.state["run_id"], datasets=[DatasetInput(data)])
 
     def _send_records(self) -> int:
+        """Send the metrics of new journal records; marks are written after each batch."""
         from mlflow.entities import Metric
 
         batch: list[Metric] = []
@@ -119,6 +120,7 @@ class Shipment:
         return sent
 
     def _send_files(self, final: bool) -> None:
+        """Send files that are new, or changed in size or time since they were sent."""
         for path in artifacts(self.folder, final):
             relative = path.relative_to(self.folder)
             facts = [path.stat().st_size, path.stat().st_mtime_ns]
@@ -129,13 +131,14 @@ class Shipment:
                 self._remember()
 
     def _remember(self) -> None:
+        """Write down what has been sent, so that a later process goes on from there."""
         write_atomically(self.path, json.dumps(self.all))
 
 
 def unsent(
     records: list[dict[str, Any]], marks: Mapping[str, list[int]]
 ) -> Iterator[tuple[dict[str, Any], list[int], float]]:
-    """Records after the marks, each with its own mark and a time in seconds.
+    """Journal records after the marks, each with its own mark and a time in seconds.
 
     A mark is (step, how many records of this kind at this step), per kind: so neither a resumed
     run, which cuts the journal and writes the same steps again, nor a second evaluation of the same
@@ -153,7 +156,7 @@ def unsent(
 
 
 def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a record by MLflow name; the kind before those that others have as well."""
+    """The numbers of a record by MLflow name, with the kind in front where kinds share names."""
     prefix = f"{record['kind']}/" if record["kind"] in ("health", "validation") else ""
     return {
         mlflow_name(prefix + name): float(value)
@@ -163,15 +166,17 @@ def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def artifacts(folder: Path, ended: bool = False) -> list[Path]:
-    """The files of a run folder that MLflow gets: settings, environment, samples, scores; of one
-    that has ended, its journal too, so that a report can be made of MLflow alone."""
+    """The files of a run folder that MLflow gets: settings, environment, samples and scores.
+
+    Once the run has `ended`, its journal too: a report can then be made from MLflow alone.
+    """
     tops = [folder / name for name in ARTIFACTS + (AT_THE_END if ended else ())]
     files = [file for top in tops for file in ([top] if top.is_file() else sorted(top.rglob("*")))]
     return [f for f in files if f.is_file() and f.suffix in SUFFIXES and f.name[0] != "."]
 
 
 def tags_of(facts: Mapping[str, Any]) -> dict[str, str]:
-    """What to search runs by."""
+    """Tags by which runs are searched in MLflow, from the facts of run.json."""
     git = (facts.get("environment") or {}).get("git") or {}
     named = {name: facts.get(name) for name in ("arm", "paradigm", "seed", "data")}
     named |= {"config_hash": facts.get("hash"), "git_sha": git.get("sha")}
@@ -223,11 +228,11 @@ def make_database(path: Path) -> None:
 
 
 def find_experiment(client: Any, uri: str, name: str) -> str:
-    """The id of the experiment, made if need be; beside an sqlite file lie its artifacts."""
+    """The id of an experiment, created if need be; its artifacts lie beside an sqlite file."""
     from mlflow.exceptions import MlflowException
 
-    if found := client.get_experiment_by_name(name):
-        return found.experiment_id
+    if experiment := client.get_experiment_by_name(name):
+        return experiment.experiment_id
     place = None
     if uri.startswith(SQLITE):
         runs = Path(uri.removeprefix(SQLITE)).resolve().parent
@@ -239,6 +244,7 @@ def find_experiment(client: Any, uri: str, name: str) -> str:
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
+    """run.json; ValueError where there is none."""
     path = folder / "run.json"
     if not path.exists():
         raise ValueError(f"{folder} is not a run folder: it has no run.json")
@@ -246,15 +252,16 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
+    """config.yaml as plain data; empty where there is none."""
     path = folder / "config.yaml"
     return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
 
 
 def mlflow_name(name: str) -> str:
-    """A name that MLflow accepts."""
+    """The name with what MLflow does not accept replaced by _, at most 250 characters."""
     return re.sub(r"[^\w\-. /]", "_", name)[:250]
 
 
 def without_password(text: str) -> str:
-    """URLs in the text lose their user and password."""
+    """The text with user and password taken out of its URLs."""
     return re.sub(r"://[^/@\s]*@", "://", text)

@@ -7,7 +7,7 @@ importing MLflow or creating its database costs training nothing. (In a thread i
 for the interpreter, and loader workers forked during that import could inherit a held import
 lock and hang.)
 
-`mlflow_delivery.py` says what is sent. `tracking.log` holds what the helper has to say.
+`mlflow_delivery.py` says what is sent. The helper's messages are in `tracking.log`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def tracker(folder: Path, setting: str, runs: Path | str) -> Any:
 
 
 def store_uri(setting: str, runs: Path | str) -> str:
+    """MLflow's URI: the setting, or an sqlite file in the folder of runs."""
     return setting or f"sqlite:///{Path(runs).resolve() / 'mlflow.db'}"
 
 
@@ -86,9 +87,10 @@ class Tracker:
 
 
 def sync(folder: Path | str, uri: str = "") -> int:
-    """Send everything in a run folder that MLflow does not have yet; how many records that was.
+    """Send everything in a run folder that MLflow does not have yet; returns the records sent.
 
-    Without `uri`, to where the run's own settings say.
+    Without `uri`, to where the run's own settings say. ValueError for a run that is not tracked, or
+    that another process is sending.
     """
     folder = Path(folder).resolve()
     setting = uri or read_settings(folder).get("machine", {}).get("tracker", "")
@@ -99,7 +101,7 @@ def sync(folder: Path | str, uri: str = "") -> int:
 
 
 def ship_scores(folder: Path, setting: str, runs: Path | str) -> None:
-    """Put the rows of `eval/scores.json` into the journal, and send what MLflow does not have.
+    """Copy the scores of `eval/scores.json` into the journal, and send what MLflow does not have.
 
     An MLflow that cannot be reached costs a warning: the scores are in the run folder.
     """
@@ -113,7 +115,7 @@ def ship_scores(folder: Path, setting: str, runs: Path | str) -> None:
 
 
 def ship(folder: Path, setting: str, runs: Path | str) -> None:
-    """Send what MLflow does not have of a run that is not being written."""
+    """Send the rest of a run that no process is writing; does nothing where nothing is tracked."""
     if setting != "none":
         with warned(f"all of {folder.name}; send the rest with: unify sync {folder}"):
             sync(folder, store_uri(setting, runs))
@@ -121,7 +123,7 @@ def ship(folder: Path, setting: str, runs: Path | str) -> None:
 
 @contextmanager
 def warned(what: str) -> Iterator[None]:
-    """An MLflow that cannot be reached costs a warning: all of it is in files."""
+    """Turn what MLflow raises into a warning that names `what`: all of it is in files."""
     try:
         yield
     except Exception as error:
@@ -141,7 +143,10 @@ def _lock(folder: Path, wait: bool) -> Iterator[None]:
 
 
 def serve(folder: Path, uri: str) -> int:
-    """Ship until standard input ends, which it does however the training process ends."""
+    """Send until standard input ends, which it does however the training process ends.
+
+    Returns the exit status: 0 if everything was sent.
+    """
     with _lock(folder, wait=True):
         shipment = Shipment(folder, uri)
         ended = False
