@@ -68,13 +68,14 @@ def test_damage_in_the_middle_is_named_by_line(tmp_path):
     journal.path.write_bytes(b"\n".join([lines[0], lines[1][:-4], *lines[2:]]))
     with pytest.raises(ValueError, match="line 2 is damaged"):
         journal.records()
+    assert [record["step"] for record in journal.records(lenient=True)] == [0]
 
 
 def consumed(*steps):
-    found = Consumed()
+    read = Consumed()
     for keys in steps:
-        found.add("vqa", keys)
-    return found.state()
+        read.add("vqa", keys)
+    return read.state()
 
 
 def test_what_was_consumed_is_which_samples_and_how_often_not_how_they_were_cut():

@@ -5,29 +5,19 @@ from __future__ import annotations
 import base64
 import io
 import json
-import math
 import re
 import shutil
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from report_study import ARMS, PROMPTS, scores, write_results, write_study
+from report_study import ARMS, PROMPTS, edit_json, scores, write_results, write_study
 
-from unify.answers.curves import mean_curve, smooth
-from unify.answers.not_matched import not_matched
-from unify.answers.same_data import data_relation, noise_relation
-from unify.answers.score_lines import Cell, score_lines
-from unify.answers.study_records import RunRecord, load_study
-from unify.answers.words import number, seeds_text
+from unify.answers.words import number
 from unify.evaluation.image_grids import save_grid
 from unify.metrics.metric import Grid
-from unify.report.console import print_results
-from unify.report.html import join, tag
 from unify.report.page import write_report
-from unify.report.svg_plots import Curve, panel, thin, ticks
 
 VOID = {"meta", "img", "br", "input", "line", "path", "circle"}
 EVIL = '<script>alert("x")</script>"\'><img src=x onerror=alert(1)>'
@@ -82,10 +72,6 @@ def study(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "quickstart")
 
 
-def edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
 def run_folder(study, arm):
     return next(study.glob(f"{arm}-s0-*"))
 
@@ -138,18 +124,20 @@ def test_markup_in_any_string_of_the_data_stays_text(study):
     info = json.loads((study / "study.json").read_text())
     for about in info["arms"].values():
         about |= {"doc": EVIL, "paradigm": EVIL, "file": EVIL}
-    edit(study / "study.json", title=EVIL, question=EVIL, arms=info["arms"])
+    edit_json(study / "study.json", title=EVIL, question=EVIL, arms=info["arms"])
     rows = json.loads((study / "results.json").read_text())
     rows += [{**rows[0], "metric": f"vqa/{EVIL.replace('/', '')}", "passport": {EVIL: EVIL}}]
     write_results(study, rows)
     for arm in ARMS:
         folder = run_folder(study, arm)
-        edit(folder / "run.json", state=EVIL, environment={"cpu": EVIL, EVIL: EVIL}, data=EVIL,
+        edit_json(folder / "run.json", state=EVIL, environment={"cpu": EVIL, EVIL: EVIL}, data=EVIL,
              needed=[{"name": EVIL, "hash": EVIL}])  # fmt: skip
         (folder / "config.yaml").write_text(json.dumps({EVIL: EVIL, "steps": 400}))
         for about in folder.glob("*/*.json"):
             count = len(json.loads(about.read_text())["titles"])
-            edit(about, name=EVIL if about.parent.name == "eval" else "x", titles=[EVIL] * count)
+            edit_json(
+                about, name=EVIL if about.parent.name == "eval" else "x", titles=[EVIL] * count
+            )
     page = report(study)
     assert page.count.get("script", 0) == 0
     assert page.count["img"] <= clean["img"]
@@ -207,7 +195,7 @@ def test_hostile_captions_are_shown_as_they_are(study):
             if "titles" in facts:
                 count = len(facts["titles"])
                 titles = [CAPTIONS[(len(shown) + i) % len(CAPTIONS)] for i in range(count)]
-                edit(about, titles=titles)
+                edit_json(about, titles=titles)
                 shown += titles
     page = report(study)
     gone = [caption for caption in CAPTIONS if " ".join(caption.split()) not in page.text]
@@ -297,50 +285,11 @@ def test_embedded_pictures_are_the_originals_not_their_enlargements(study):
     assert torch.equal(pixels, image[0])
 
 
-def test_unlike_passports_never_share_a_row_and_unlike_samplers_of_two_arms_do():
-    rows = scores("ar_vq", 0)[:1] + scores("transfusion", 0)[:1]
-    (line,) = score_lines(rows)
-    assert set(line.cells) == set(ARMS)
-    rows[1]["passport"] = rows[1]["passport"] | {"prompts": "another set"}
-    first, second = score_lines(rows)
-    assert (set(first.cells), set(second.cells)) == ({"ar_vq"}, {"transfusion"})
-    assert "another set" in second.note
-    assert "5f1c0d9e22aa" in first.note
-    assert "sampler" not in first.note + second.note
-
-
-def test_one_arm_under_two_samplers_is_two_rows():
-    row = scores("ar_vq", 0)[0]
-    other = {**row, "passport": row["passport"] | {"sampler": {"guidance": 3.0}}}
-    first, second = score_lines([row, other])
-    assert "3.0" in second.note
-    assert first.note != second.note
-
-
 def test_split_rows_are_noted_on_the_page(study):
     rows = json.loads((study / "results.json").read_text())
     rows[0]["passport"]["prompts"] = "another set"
     write_results(study, rows)
     assert "measured differently" in report(study).text
-
-
-def test_references_follow_the_accuracy_they_belong_to():
-    order = [line.metric for line in score_lines(scores("ar_vq", 0)) if line.task == "vqa"]
-    assert order == [
-        "vqa/accuracy", "vqa/chance", "vqa/majority", "vqa/blind",
-        "vqa/accuracy/count", "vqa/chance/count", "vqa/accuracy/color", "vqa/chance/color",
-    ]  # fmt: skip
-
-
-def test_several_seeds_show_mean_and_range_and_failed_seeds_are_counted():
-    values = {0: 0.9, 1: 0.6, 2: math.nan}
-    rows = {s: {"value": v, "n": 10, "low": 0.0, "high": 1.0} for s, v in values.items()}
-    cell = Cell(rows)
-    assert cell.value == pytest.approx(0.75)
-    assert cell.span == (0.6, 0.9)
-    assert len(cell.values) == 2
-    assert Cell({0: rows[0]}).span == (0.0, 1.0)
-    assert Cell({2: rows[2]}).value is None
 
 
 def test_page_of_several_seeds_says_mean_range_and_exploratory(tmp_path):
@@ -354,58 +303,6 @@ def test_page_of_several_seeds_says_mean_range_and_exploratory(tmp_path):
     assert "Seeds 0 to 2" in text
 
 
-def reading(config=None, **tasks):
-    """A run that read the samples 0, 1, 2 ... of each task, or others from a place on."""
-    run = RunRecord(Path("x"), "x", 0, {}, config or {})
-    run.consumed = {
-        task: {count: f"{min(count, limit)}" for count in range(10, until + 1, 10)}
-        for task, (until, limit) in tasks.items()
-    }
-    return run
-
-
-def test_data_relation_is_by_task_and_after_equally_many_samples():
-    both = reading(draw=(100, 100), answer=(60, 60))
-    kind, text = data_relation(both, both)
-    assert (kind, text) == ("identical", "draw: the same 100 samples; answer: the same 60 samples")
-    kind, text = data_relation(both, reading(draw=(40, 40)))
-    assert kind == "prefix"
-    assert text == "draw: the same 40 samples first, of 100 and 40; only one learns answer"
-    kind, text = data_relation(both, reading(draw=(100, 50), answer=(60, 60)))
-    assert kind == "differs"
-    assert "draw: differ within the first 60 samples; answer: the same 60" in text
-    assert data_relation(both, reading(edit=(10, 10)))[0] == "not applicable"
-    assert data_relation(both, reading())[0] == "not known"
-    assert data_relation(both, reading(draw=(5, 5)))[0] == "not known"
-
-
-def test_the_same_places_of_other_sources_are_not_the_same_data():
-    one, other = (
-        reading({"data": {"source": {"caption_noise": share}}}, draw=(20, 20)) for share in (0, 1)
-    )
-    assert data_relation(one, one)[0] == "identical"
-    assert data_relation(one, other)[0] == "differs"
-
-
-def test_noise_is_the_same_under_one_seed_where_rows_have_the_same_places():
-    def run(seed, **tasks):
-        return reading({"seeds": {"noise": seed}, "data": {"tasks": tasks}})
-
-    assert noise_relation(run(0, draw=8), run(0, draw=8, answer=4)) == "same uniforms"
-    assert noise_relation(run(0, draw=8), run(1, draw=8)) == "other seeds"
-    assert noise_relation(run(0, draw=8), run(0, draw=16)) == "other rows in a step"
-    assert noise_relation(run(0, draw=8), run(0, answer=8)) == "n/a"
-
-
-def test_everything_that_differs_is_listed_and_nothing_that_is_equal(finished):
-    listed = " ".join(not_matched(load_study(finished)))
-    unequal = ["FLOPs of training", "a factor of 1.26", "Trainable parameters", "Training time"]
-    for said in [*unequal, "vae", "optimizer.lr", "Ceiling set by the tokenizer"]:
-        assert said in listed
-    for equal in ("Samples seen", "Rows per step", "weight_decay", "Data of"):
-        assert equal not in listed
-
-
 def test_needed_runs_are_found_and_their_cost_is_shown(study):
     folder = study.parent / "tokenizers" / "vae-s0-0123456789ab"
     folder.mkdir(parents=True)
@@ -414,87 +311,7 @@ def test_needed_runs_are_found_and_their_cost_is_shown(study):
     needed = {
         "vae.yaml": {"name": "vae", "hash": "aabbccddeeff", "folder": f"runs/x/{folder.name}"}
     }
-    edit(run_folder(study, "transfusion") / "run.json", needed=needed)
+    edit_json(run_folder(study, "transfusion") / "run.json", needed=needed)
     text = report(study).text
     assert "300 steps, 1 min 1 s" in text
     assert "Training time of needed runs" in text
-
-
-def test_tag_escapes_all_but_markup():
-    assert tag("td", "a < b", tag("b", "&"), class_='"') == (
-        '<td class="&quot;">a &lt; b<b>&amp;</b></td>'
-    )
-    assert join([None, 1, "<"]) == "1&lt;"
-
-
-def test_curves_break_at_non_finite_values_and_keep_their_ends():
-    points = [(1.0, 1.0), (2.0, math.nan), (3.0, 2.0), (4.0, 3.0)]
-    assert panel([Curve(0, points)], 4.0).count("M") == 2
-    assert "nan" not in panel([Curve(0, points)], 4.0)
-    assert panel([Curve(0, [(1.0, 2.0)])], 1.0)  # one point, no range
-    assert [y for _, y in smooth([(i, 5.0) for i in range(100)])] == [5.0] * 100
-    long = thin([(float(i), float(i)) for i in range(1000)], most=10)
-    assert len(long) == 10
-    assert long[-1][0] == 999
-    assert sum(y for _, y in long) / 10 == pytest.approx(499.5)
-    assert mean_curve([[(1, 0.0), (2, 4.0)], [(2, 2.0), (3, 9.0)]]) == [(2, 3.0)]
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "log"),
-    [(0, 25_600, False), (0.13, 4.7, True), (1e-6, 1e3, True), (-2, 3, False), (0.31, 0.32, False)],
-)
-def test_ticks_are_few_round_and_inside(low, high, log):
-    found = ticks(low, high, log)
-    assert 2 <= len(found) <= 7
-    assert all(low <= tick <= high * (1 + 1e-9) for tick in found)
-
-
-def test_console_prints_one_plain_line_per_metric_where_nobody_looks():
-    rows = scores("ar_vq", 0) + scores("transfusion", 0)
-    rows[0] = {**rows[0], "metric": "text_to_image/[bold]exact"}
-    file = io.StringIO()
-    print_results(rows, file=file)
-    printed = file.getvalue()
-    assert "\x1b" not in printed
-    assert "[bold]" in printed
-    assert len(printed.rstrip().splitlines()) == 1 + len(score_lines(rows))
-    (accuracy,) = [x for x in printed.splitlines() if x.startswith("vqa/accuracy ")]
-    figures = " ".join(accuracy.split()[1:])
-    assert figures == "0.936 (0.911 to 0.954) 0.922 (0.895 to 0.942)"
-    assert "n/a" in printed
-
-
-def test_runs_of_earlier_settings_are_not_reported(tmp_path):
-    folder = write_study(tmp_path / "changed", seeds=(0, 1), steps=20)
-    study = load_study(folder)
-    old = study.runs[0].folder
-    new = old.with_name(old.name[:-4] + "0000")
-    shutil.copytree(old, new)
-    edit(folder / "study.json", runs=[r.folder.name for r in study.runs[1:]] + [new.name])
-    assert [r.folder for r in load_study(folder).runs] == [new, *(r.folder for r in study.runs[1:])]
-    edit(folder / "study.json", runs=[r.folder.name for r in study.runs])
-    assert [r.folder for r in load_study(folder).runs] == [r.folder for r in study.runs]
-
-
-def test_without_results_the_scores_of_the_runs_are_shown(tmp_path):
-    folder = write_study(tmp_path / "cut", steps=20)
-    study = load_study(folder)
-    (folder / "results.json").unlink()
-    for run in study.runs:
-        its = [row for row in study.rows if row["arm"] == run.arm]
-        (run.folder / "eval" / "scores.json").write_text(json.dumps({"rows": its}))
-    assert load_study(folder).rows == study.rows
-
-
-@pytest.mark.parametrize(
-    ("seeds", "said"),
-    [
-        ([3], "seed 3"),
-        ([0, 1], "seeds 0 and 1"),
-        ([0, 1, 2], "seeds 0 to 2"),
-        ([0, 1, 3], "seeds 0, 1 and 3"),
-    ],
-)
-def test_seeds_in_words(seeds, said):
-    assert seeds_text(seeds) == said

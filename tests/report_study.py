@@ -68,6 +68,11 @@ def write_outcomes(run: Path, arm: str, seed: int) -> None:
     np.savez_compressed(run / "eval" / "outcomes.npz", **found)
 
 
+def edit_json(path: Path, **changes: Any) -> None:
+    """Change some keys of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
 def write_results(folder: Path, rows: list[dict[str, Any]]) -> None:
     (folder / "results.json").write_text(json.dumps(rows))
 

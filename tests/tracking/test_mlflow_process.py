@@ -18,11 +18,7 @@ from unify.tracking.mlflow_delivery import (
     BATCH,
     SHIPPED,
     Shipment,
-    artifacts,
     connect,
-    flatten,
-    metrics_of,
-    unsent,
 )
 from unify.tracking.mlflow_process import Tracker, ship_scores, store_uri, sync, tracker
 
@@ -267,71 +263,3 @@ def test_training_never_imports_mlflow():
     code += "assert not {'mlflow', 'torch'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert Tracker("x", "y").uri == "y"
-
-
-def test_marks_tell_what_is_new_by_kind_and_step():
-    records = [
-        {"step": 1, "kind": "health", "time": 5.0},
-        {"step": 1, "kind": "train"},
-        {"step": 2, "kind": "health", "time": 6.0},
-        {"step": 2, "kind": "train"},
-        {"step": 2, "kind": "eval"},
-        {"step": 2, "kind": "eval"},
-    ]
-    everything = list(unsent(records, {}))
-    assert [record for record, _, _ in everything] == records
-    assert [seconds for _, _, seconds in everything] == [5.0, 5.0, 6.0, 6.0, 6.0, 6.0]
-    marks = {"train": [1, 1], "health": [2, 1], "eval": [2, 1]}
-    assert [(r["kind"], m) for r, m, _ in unsent(records, marks)] == [
-        ("train", [2, 1]),
-        ("eval", [2, 2]),
-    ]
-
-
-def test_numbers_become_metrics_under_names_that_mlflow_takes():
-    record = {"step": 3, "kind": "train", "loss/a b": 1, "at@5%": 0.5, "data": "ff", "gone": None}
-    assert metrics_of(record) == {"loss/a b": 1.0, "at_5_": 0.5}
-    assert metrics_of({"step": 1, "kind": "health", "time": 1.0, "eta_s": 2.0}) == {
-        "health/eta_s": 2.0
-    }
-    assert dict(flatten({"a": {"b": [1, 2], "c": {"d": None}}, "e": 1.5})) == {
-        "a.b": "[1, 2]",
-        "a.c.d": "None",
-        "e": "1.5",
-    }
-
-
-def test_checkpoints_weights_and_unfinished_files_are_no_artifacts(tmp_path):
-    folder = make_run(tmp_path)
-    (folder / "samples" / ".tmp-1-x.png").write_bytes(b"half")
-    (folder / "eval").mkdir()
-    (folder / "eval" / "cache.npy").write_bytes(b"big")
-    (folder / "eval" / "scores.json").write_text("{}")
-    found = {path.relative_to(folder).as_posix() for path in artifacts(folder)}
-    pngs = {"samples/step-00000002-x.png"}
-    assert found == {"config.yaml", "run.json", "eval/scores.json"} | pngs
-
-
-def test_a_database_is_made_whole_by_one_of_many_processes(tmp_path):
-    """Two processes at once, and one killed half-way, leave a database that opens."""
-    import signal
-    import subprocess
-    import sys
-    import time
-
-    path = tmp_path / "mlflow.db"
-    code = "from unify.tracking.mlflow_delivery import make_database, Path; "
-    code += f"make_database(Path({str(path)!r}))"
-    command = [sys.executable, "-c", code]
-    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while not list(tmp_path.glob(".mlflow.db.tmp*")) and killed.poll() is None:
-        time.sleep(0.01)
-    time.sleep(0.1)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    assert not path.exists()
-    both = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
-    assert [process.wait(120) for process in both] == [0, 0]
-    from mlflow import MlflowClient
-
-    assert MlflowClient(f"sqlite:///{path}").search_experiments()

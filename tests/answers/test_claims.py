@@ -1,0 +1,62 @@
+"""Claims: each gets a verdict, where the study can test it."""
+
+import json
+
+import pytest
+from report_study import write_study
+
+from unify.analysis.paired_differences import paired
+from unify.answers import claims
+from unify.answers.differences import Comparison
+from unify.answers.score_lines import Cell, Line, score_lines
+from unify.answers.study_records import load_study
+from unify.report.findings import findings
+from unify.report.page import render
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory):
+    return write_study(tmp_path_factory.mktemp("runs") / "eight", seeds=tuple(range(8)), steps=20)
+
+
+def test_claims_get_a_verdict_each(eight):
+    info = json.loads((eight / "study.json").read_text())
+    claim = {"paper": "A et al. <b>", "says": "codes draw better", "higher": "ar_vq",
+             "lower": "transfusion", "metric": "text_to_image/exact"}  # fmt: skip
+    turned = {**claim, "higher": "transfusion", "lower": "ar_vq"}
+    info["claims"] = [
+        claim,
+        turned,
+        {**claim, "metric": "vqa/accuracy"},
+        {**claim, "metric": "nothing"},
+    ]
+    (eight / "study.json").write_text(json.dumps(info))
+    study = load_study(eight)
+    found = claims.claims(study, score_lines(study.rows))
+    assert [claim.judgement for claim in found] == [
+        "agrees", "disagrees", "not distinguishable at this budget", "not measured",
+    ]  # fmt: skip
+    page = render(study)
+    table = findings(eight.parent)
+    assert table.count("\n| A et al") == 4
+    assert "| agrees |" in table
+    assert "| not measured |" in table
+    assert "8 seeds per arm" in table
+    assert "A et al. &lt;b&gt;: codes draw better" in page
+    assert page.count("agrees</b>") == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "n", "edge"),
+    [(0.99, 100, "ceiling"), (0.01, 100, "floor"), (0.5, 100, ""), (0.0123, 100, "")],
+    ids=["ceiling", "floor", "between", "no share"],
+)
+def test_arms_at_the_floor_or_the_ceiling_cannot_test_a_claim(value, n, edge):
+    rows = {s: {"value": value, "seed": s, "n": n} for s in range(3)}
+    line = Line("x/exact", {arm: Cell(rows) for arm in ("a", "b")})
+    one = Comparison(line, "a", "b", paired([value] * 3, [value] * 3), adjusted=1.0)
+    said = claims.TriedClaim("paper", "says", "x/exact", "a", "b", one).judgement
+    if edge:
+        assert said == f"not testable here: both at the {edge}"
+    else:
+        assert said == "not distinguishable at this budget"

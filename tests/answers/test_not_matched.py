@@ -1,0 +1,13 @@
+"""Everything that differs between arms is listed."""
+
+from unify.answers.not_matched import not_matched
+from unify.answers.study_records import load_study
+
+
+def test_everything_that_differs_is_listed_and_nothing_that_is_equal(finished):
+    listed = " ".join(not_matched(load_study(finished)))
+    unequal = ["FLOPs of training", "a factor of 1.26", "Trainable parameters", "Training time"]
+    for said in [*unequal, "vae", "optimizer.lr", "Ceiling set by the tokenizer"]:
+        assert said in listed
+    for equal in ("Samples seen", "Rows per step", "weight_decay", "Data of"):
+        assert equal not in listed

@@ -1,0 +1,47 @@
+"""Score lines: what was measured alike stands in one line, in reading order."""
+
+import math
+
+import pytest
+from report_study import ARMS, scores
+
+from unify.answers.score_lines import Cell, score_lines
+
+
+def test_unlike_passports_never_share_a_row_and_unlike_samplers_of_two_arms_do():
+    rows = scores("ar_vq", 0)[:1] + scores("transfusion", 0)[:1]
+    (line,) = score_lines(rows)
+    assert set(line.cells) == set(ARMS)
+    rows[1]["passport"] = rows[1]["passport"] | {"prompts": "another set"}
+    first, second = score_lines(rows)
+    assert (set(first.cells), set(second.cells)) == ({"ar_vq"}, {"transfusion"})
+    assert "another set" in second.note
+    assert "5f1c0d9e22aa" in first.note
+    assert "sampler" not in first.note + second.note
+
+
+def test_one_arm_under_two_samplers_is_two_rows():
+    row = scores("ar_vq", 0)[0]
+    other = {**row, "passport": row["passport"] | {"sampler": {"guidance": 3.0}}}
+    first, second = score_lines([row, other])
+    assert "3.0" in second.note
+    assert first.note != second.note
+
+
+def test_references_follow_the_accuracy_they_belong_to():
+    order = [line.metric for line in score_lines(scores("ar_vq", 0)) if line.task == "vqa"]
+    assert order == [
+        "vqa/accuracy", "vqa/chance", "vqa/majority", "vqa/blind",
+        "vqa/accuracy/count", "vqa/chance/count", "vqa/accuracy/color", "vqa/chance/color",
+    ]  # fmt: skip
+
+
+def test_several_seeds_show_mean_and_range_and_failed_seeds_are_counted():
+    values = {0: 0.9, 1: 0.6, 2: math.nan}
+    rows = {s: {"value": v, "n": 10, "low": 0.0, "high": 1.0} for s, v in values.items()}
+    cell = Cell(rows)
+    assert cell.value == pytest.approx(0.75)
+    assert cell.span == (0.6, 0.9)
+    assert len(cell.values) == 2
+    assert Cell({0: rows[0]}).span == (0.0, 1.0)
+    assert Cell({2: rows[2]}).value is None
