@@ -88,8 +88,8 @@ def _needed_total(
     study: StudyRecord, read: Callable[[RunRecord], float | None], run: RunRecord
 ) -> float | None:
     """Sum of a quantity over the runs that this one started from; None unless all have it."""
-    known = [study.before[part["hash"]] for part in run.needed if part["hash"] in study.before]
-    spent = [value for value in map(read, known) if value is not None]
+    needed = [study.before[part["hash"]] for part in run.needed if part["hash"] in study.before]
+    spent = [value for value in map(read, needed) if value is not None]
     return sum(spent) if spent and len(spent) == len(run.needed) else None
 
 

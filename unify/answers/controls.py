@@ -38,7 +38,7 @@ class TriedControl:
 
     @property
     def _direction(self) -> str:
-        """What the arm was found to be: same, worse or better."""
+        """same, worse or better, as the arm was found to be."""
         assert self.one is not None
         if self.one.words == SAME:
             return "same"
@@ -48,16 +48,16 @@ class TriedControl:
 
     @property
     def outcome(self) -> str:
-        """What came of it, with its own p; or why that cannot be told."""
+        """The result with its own p; or why there is none."""
         if self.one is None:
             return "not measured"
         if self.one.p is None:
             return self.one.words
-        found = "no difference found" if self._direction == "same" else self._direction
-        return f"{found}, p {p_value(self.one.p)}"
+        result = "no difference found" if self._direction == "same" else self._direction
+        return f"{result}, p {p_value(self.one.p)}"
 
     def meaning(self, worse: Sequence[str]) -> str:
-        """What it means that this control did not come out.
+        """The meaning of this control's failure, as the end of a sentence.
 
         `worse`: other arms that were found worse than the same one.
         """

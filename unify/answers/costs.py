@@ -32,7 +32,7 @@ def cost_points(line: Line, arm: str, cost: Cost) -> list[tuple[float, float]]:
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Those of (cost, quality) that are better than all that cost no more, by rising cost."""
+    """The (cost, quality) points that are better than all that cost no more, by rising cost."""
     front: list[tuple[float, float]] = []
     for cost, quality in sorted(points, key=lambda p: (p[0], -p[1])):
         if not front or quality > front[-1][1]:

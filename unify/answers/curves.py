@@ -20,7 +20,7 @@ def logged_keys(study: StudyRecord) -> list[str]:
 
 
 def loss_terms(keys: Iterable[str]) -> list[str]:
-    """Those of the keys that are unweighted loss terms."""
+    """The keys that are unweighted loss terms."""
     return [k for k in keys if k.startswith("loss/") and not TIME_BIN.fullmatch(k)]
 
 

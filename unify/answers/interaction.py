@@ -36,10 +36,10 @@ class Interaction:
     def sentence(self) -> str:
         """Shares of variance; or that a score is missing."""
         values = _scores(self.cells, self.arms, self.points)
-        found = None if values is None else variance_shares(values)
-        if found is None:
+        shares = None if values is None else variance_shares(values)
+        if shares is None:
             return "Not every arm has a score under every condition."
-        return variance_sentence(found)
+        return variance_sentence(shares)
 
 
 def interactions(study: StudyRecord, lines: Sequence[Line]) -> list[Interaction]:
@@ -72,17 +72,17 @@ def _scores(
     return np.array([[[scores[a, p][s] for s in seeds] for p in points] for a in arms])
 
 
-def variance_sentence(found: VarianceShares) -> str:
-    """Of the variance, 62% lies between arms (p < 0.001), 30% between conditions ..."""
+def variance_sentence(result: VarianceShares) -> str:
+    """`Of the variance, 62% between arms (p < 0.001), 30% between conditions ...`"""
     parts = []
     for name, words in NAMES.items():
-        p = found.p.get(name)
+        p = result.p.get(name)
         note = "" if p is None else f" (p {'< 0.001' if p < 1e-3 else f'= {p:.3f}'})"
-        parts.append(f"{found.shares[name]:.0%} {words}{note}")
+        parts.append(f"{result.shares[name]:.0%} {words}{note}")
     text = f"Of the variance, {', '.join(parts)}; the rest is chance."
-    if found.agreement:
-        low, mean = min(found.agreement), sum(found.agreement) / len(found.agreement)
-        pairs = plural(len(found.agreement), "pair")
+    if result.agreement:
+        low, mean = min(result.agreement), sum(result.agreement) / len(result.agreement)
+        pairs = plural(len(result.agreement), "pair")
         text += f" Order of the arms: tau {mean:.2f} on average over {pairs} of conditions"
         text += f", {low:.2f} at least."
     return text

@@ -76,8 +76,8 @@ def _ceiling_sentences(study: StudyRecord) -> list[str]:
         values = {a: c.value for a, c in line.cells.items() if c.value is not None}
         if len({number(v) for v in values.values()}) > 1:
             each = ", ".join(f"{a} {number(v)}" for a, v in values.items())
-            what = "Ceiling set by the tokenizer (reconstructions the checker reads)"
-            sentences.append(f"{what}: {each}.")
+            ceiling = "Ceiling set by the tokenizer (reconstructions the checker reads)"
+            sentences.append(f"{ceiling}: {each}.")
     return sentences
 
 

@@ -126,7 +126,7 @@ def growths(by_arm: dict[str, Series]) -> list[str]:
 
 
 def crossings(study: StudyRecord, by_arm: dict[str, Series], lines: Sequence[Line]) -> list[str]:
-    """Where arms cross, on the primary outcomes that are shares."""
+    """Sentences on where arms cross, for each primary outcome that is a share."""
     shares = [x for x in lines if x.metric in study.primary and not x.note and x.is_share]
     return [f"{line.metric}: {text}" for line in shares for text in _line_crossings(by_arm, line)]
 
@@ -156,11 +156,11 @@ def _line_crossings(by_arm: dict[str, Series], line: Line) -> list[str]:
     return sentences
 
 
-def _crossing_words(found: Crossing) -> str:
-    if found.budget is None:
+def _crossing_words(at: Crossing) -> str:
+    if at.budget is None:
         return "do not cross near these budgets."
-    low, high = found.interval or (math.nan, math.nan)
-    span = "" if found.interval is None else f" [{size_text(low)}, {size_text(high)}]"
-    note = ", extrapolated beyond what was measured" if found.extrapolated else ""
-    unsure = "" if found.interval and low > 0 and math.isfinite(high) else NO_INTERVAL
-    return f"cross at {si(found.budget)}{span}{note}{unsure}."
+    low, high = at.interval or (math.nan, math.nan)
+    span = "" if at.interval is None else f" [{size_text(low)}, {size_text(high)}]"
+    note = ", extrapolated beyond what was measured" if at.extrapolated else ""
+    unsure = "" if at.interval and low > 0 and math.isfinite(high) else NO_INTERVAL
+    return f"cross at {si(at.budget)}{span}{note}{unsure}."

@@ -26,7 +26,7 @@ from unify.schema.experiment import Recipe
 
 @dataclass
 class SampleRequest:
-    """What to draw: each prompt, with the source images if any; the sources alone; or `arith`.
+    """A request to draw each prompt, with the sources if any; the sources alone; or `arith`.
 
     Raises ValueError for a request that mixes them.
     """

@@ -138,7 +138,7 @@ def measure(
 
 
 def subject_of(recipe: Recipe, seed: int) -> Subject:
-    """What metrics measure: the model, with the tasks it was trained on or answers untrained."""
+    """The model as metrics see it, with the tasks it was trained on or answers untrained."""
     assert isinstance(recipe.model, Trainable)
     tasks = frozenset(recipe.data.tasks)
     if isinstance(recipe.model, Paradigm):

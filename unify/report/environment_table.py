@@ -15,7 +15,7 @@ LONG = ("packages", "variables", "git.untracked", "command")  # keys that are fo
 
 
 def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
-    """What every run had, and by run what only some had."""
+    """A row for each key: the value that all runs had, or each value with its runs."""
     short: list[list[Node]] = []
     long: list[list[Node]] = []
     for key, values in environments(study):

@@ -50,14 +50,14 @@ def _is_known(tasks: dict[str, Any]) -> bool:
 
 
 def _computed(tasks: dict[str, Any]) -> str:
-    """What a dense kernel adds to the FLOPs of training, and which share of them is no padding."""
+    """A sentence on the FLOPs of a dense kernel, and on the share of the count that is no padding."""
     counted, computed, useful = (
         sum(each.get(key) or 0.0 for each in tasks.values())
         for key in ("flops", "computed", "useful")
     )
     text = f"Of the mask's pairs. A dense attention kernel computes {si(computed)}"
-    known = all(each.get("useful") is not None for each in tasks.values())
-    return text + (f"; {useful / counted:.0%} of the count is no padding." if known else ".")
+    has_useful = all(each.get("useful") is not None for each in tasks.values())
+    return text + (f"; {useful / counted:.0%} of the count is no padding." if has_useful else ".")
 
 
 def _bars(title: str, shares: dict[str, tuple[float, float]]) -> Html:

@@ -12,7 +12,7 @@ from unify.report.html import Html, fold, join, tag
 
 
 def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
-    """What each metric is, and every passport once, with the scores that carry it."""
+    """Documentation of the metrics, and every passport once, with the scores that carry it."""
     by_passport: dict[str, list[str]] = {}
     for row in study.rows:
         written = json.dumps(row.get("passport") or {}, indent=1, sort_keys=True, default=str)

@@ -68,8 +68,8 @@ def markdown(study: StudyRecord, lines: Sequence[Line], summary: str) -> str:
 
 def _reading(study: StudyRecord) -> str:
     several = study.seeds_done[1] > 1
-    what = "mean [lowest, highest of the seeds]" if several else "value [95% interval]"
-    return f"{study.seeds_in_words} per arm; {what}."
+    values = "mean [lowest, highest of the seeds]" if several else "value [95% interval]"
+    return f"{study.seeds_in_words} per arm; {values}."
 
 
 def _line(study: StudyRecord, line: Line) -> list[str]:

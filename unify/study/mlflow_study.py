@@ -101,8 +101,8 @@ def _find_study(client: Any, uri: str, name: str) -> tuple[Any, list[Any]]:
     store = without_password(uri)
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        known = sorted(e.name for e in client.search_experiments() if e.name != "Default")
-        raise ValueError(f"{store} has no study {name!r}; it has {', '.join(known) or 'none'}")
+        names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
+        raise ValueError(f"{store} has no study {name!r}; it has {', '.join(names) or 'none'}")
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])
     parent = next((run for run in runs if "study" in run.data.tags), None)
     if parent is None:
