@@ -1,40 +1,12 @@
-"""What a run consumes: the same for any workers, accumulation, ranks, and after a resume."""
+"""Batches that a run reads: the same for any workers, accumulation, ranks, and after a resume."""
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-
-import numpy as np
 import pytest
 import torch
 from lightning import LightningModule, Trainer
+from tiny_source import TASKS, Tiny
 
 from unify.data.module import Data
-from unify.data.source import Record, Source, collate
 from unify.training.lightning_data import TrainingData
-
-TASKS = {"text_to_image": 8, "caption": 4}
-
-
-class Tiny(Source):
-    """Images of one colour: record i says "text i"."""
-
-    @property
-    def tasks(self):
-        return frozenset({"text_to_image", "caption", "text"})
-
-    def size(self, task, split):
-        return {"text_to_image": 37, "caption": 10, "text": 5}[task]
-
-    def record(self, task, split, index):
-        field = {"text_to_image": "prompt", "caption": "caption", "text": "text"}[task]
-        image = np.full((8, 8, 3), index, np.uint8)
-        return Record(f"{task}-{index}", {field: f"text {index}", "image": image})
-
-    def fingerprint(self):
-        return "0123456789ab"
 
 
 def journal(batches):
@@ -168,65 +140,6 @@ def test_reading_leaves_the_global_generators_alone(workers):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-class Several(Tiny):
-    """Record i has 1 + i % 3 of three source images, of one colour each: 10 i + their number."""
-
-    tasks = frozenset({"edit"})
-
-    def size(self, task, split):
-        return 12
-
-    def record(self, task, split, index):
-        shown = [np.full((8, 8, 3), 10 * index + n, np.uint8) for n in range(1 + index % 3)]
-        several = {"sources": shown + [None] * (3 - len(shown))}
-        target = np.zeros((16, 16, 3), np.uint8)
-        return Record(str(index), {**several, "instruction": "mix", "image": target})
-
-
-def test_several_sources_are_as_many_columns_with_who_has_one():
-    for rows in (1, 5):  # the shapes of a step follow from the config alone
-        for batches in Data(Several(), {"edit": rows}).train_batches(0, 1, 0, 4):
-            *sources, asked, target = batches["edit"].segments
-            assert [segment.role for segment in sources] == ["condition"] * 3
-            assert asked.texts == ["mix"] * rows
-            assert target.images.shape == (rows, 3, 16, 16)
-            for n, segment in enumerate(sources):
-                assert segment.images.shape == (rows, 3, 8, 8)
-                for row, key in enumerate(map(int, batches["edit"].keys)):
-                    there = n <= key % 3
-                    assert segment.present[row] == there
-                    wanted = (10 * key + n) / 127.5 - 1 if there else 0.0
-                    assert torch.allclose(segment.images[row], torch.tensor(wanted))
-
-
-def test_one_source_and_a_list_of_one_are_the_same_batch():
-    image = np.full((8, 8, 3), 7, np.uint8)
-    one, listed = (
-        collate("edit", [Record("a", {**given, "instruction": "mix", "image": image})])
-        for given in ({"source": image}, {"sources": [image]})
-    )
-    assert torch.equal(one.segments[0].images, listed.segments[0].images)
-    assert torch.equal(one.segments[0].present, listed.segments[0].present)
-
-
-@pytest.mark.parametrize(
-    ("shown", "message"),
-    [
-        ([[1, None], [1]], "record 1 has 1 source images in 1 places, and 0 has 2 places"),
-        ([[1, 2], [None, None]], "record 1 has 0 source images in 2 places"),
-    ],
-)
-def test_records_without_a_fixed_number_of_sources_are_named(shown, message):
-    image = np.zeros((8, 8, 3), np.uint8)
-    rows = [[None if x is None else image for x in row] for row in shown]
-    records = [
-        Record(str(i), {"sources": row, "instruction": "mix", "image": image})
-        for i, row in enumerate(rows)
-    ]
-    with pytest.raises(ValueError, match=message):
-        collate("compose", records)
-
-
 def test_lengths_reach_the_segments():
     (batches,) = Data(Tiny(), TASKS, {"prompt": 7}).train_batches(0, 1, 0, 1)
     assert batches["text_to_image"].segments[0].length == 7
@@ -266,76 +179,3 @@ def test_fingerprint_follows_tasks_and_lengths():
     }
     assert len(prints) == 3
     assert all(len(p) == 12 for p in prints)
-
-
-SCRIPT = """
-    import signal, sys, time
-    from itertools import islice
-    sys.path.insert(0, {tests!r})
-    from test_module import TASKS, Data, Tiny
-    from unify.data import workers
-    at_birth = workers._outlive_signals
-    def late(trainer, worker):
-        time.sleep(worker)  # the second worker is not ready when the signals come
-        at_birth(trainer, worker)
-    if {ranks} == 1:  # else this is not what a worker imports
-        workers._outlive_signals = late
-    batches = iter(Data(Tiny(), TASKS).train_batches(0, 1, 0, 50, {ranks}, workers=2))
-    next(batches)
-    told = []
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda n, _: told.append(n))
-    print("ready", flush=True)
-    while len(told) < 2:
-        time.sleep(0.01)
-    print(sum(1 for _ in islice(batches, 20)))  # and leave with workers alive
-"""
-
-
-STUCK = """
-    import sys, time
-    sys.path.insert(0, {tests!r})
-    from test_module import TASKS, Data, Tiny
-    class Stuck(Tiny):
-        def record(self, *key):
-            time.sleep(1e6 if key[-1] > 2 else 0)
-            return super().record(*key)
-    data = Data(Stuck(), TASKS)
-    data.prepare(0, 2, timeout=2)
-    batches = data.train_batches(0, 1, 0, 50, workers=2)
-    try:
-        list(batches)
-    except RuntimeError as error:
-        print(error, flush=True)
-"""
-
-
-@pytest.mark.fault(33)
-def test_a_loader_process_that_has_no_batch_is_not_waited_for():
-    script = textwrap.dedent(STUCK.format(tests=os.path.dirname(__file__)))
-    run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300
-    )
-    assert run.stdout == "DataLoader timed out after 2 seconds\n", run.stderr
-    assert run.returncode == 0
-
-
-@pytest.mark.fault(11, times=2)
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_workers_outlive_a_signal_to_the_group_and_end_with_the_run(ranks):
-    script = textwrap.dedent(SCRIPT.format(tests=os.path.dirname(__file__), ranks=ranks))
-    run = subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert run.stdout.readline() == "ready\n"
-    os.killpg(run.pid, signal.SIGTERM)
-    os.killpg(run.pid, signal.SIGUSR1)
-    try:
-        assert run.communicate(timeout=60)[0] == "20\n"
-    finally:
-        run.kill()
-    assert run.returncode == 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from config_parts import GOOD, fill, write
 from payloads import evil, payload
-from test_shards import pairs, tar
+from tar_shards import pairs, tar
 
 from unify.config import ConfigError, check_file, load_recipe, read
 from unify.data.adapters.index import Damaged, index_folder

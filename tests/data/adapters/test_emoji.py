@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from unify.data import emoji
+from unify.data.adapters import emoji
 from unify.data.adapters.emoji import find_font, make_emoji, sequence_name
 from unify.data.shards import Shards
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unify.data import images
+from unify.data.adapters import images
 from unify.data.adapters.images import BadImage, decode, dimensions
 
 
@@ -98,7 +98,6 @@ READ = {
     ),
 }
 
-
 USUAL = ("png", "webp, lossless", "jpeg")
 
 
@@ -118,7 +117,7 @@ def test_is_read_as_meant(name):
 
 @pytest.mark.fault(18)
 @pytest.mark.parametrize(("color", "channels"), [(0, 1), (2, 3)])
-def test_16_bits_are_scaled_and_not_clipped(color, channels):
+def test_sixteen_bits_are_scaled_and_not_clipped(color, channels):
     assert decode(png16(color, channels))[0, :4, 0].tolist() == pytest.approx(
         [0, 64, 127, 255], abs=1
     )
@@ -126,7 +125,7 @@ def test_16_bits_are_scaled_and_not_clipped(color, channels):
 
 @pytest.mark.fault(18)
 @pytest.mark.parametrize(("color", "channels"), [(4, 1), (6, 3)])
-def test_16_bits_with_alpha_are_laid_over_white(color, channels):
+def test_sixteen_bits_with_alpha_are_laid_over_white(color, channels):
     pixels = decode(png16(color, channels, alpha=0))
     assert pixels[0, :4, 0].tolist() == pytest.approx([0, 64, 127, 255], abs=1)
     assert (pixels[4:] == 255).all()

@@ -1,0 +1,75 @@
+"""Verdicts on samples: every bad caption or metadata has one reason, odd ones are kept."""
+
+import pytest
+from tar_shards import picture
+
+from unify.data.adapters.verdicts import MAX_TEXT, Bad, clean_text, judge
+
+CAPTIONS = {
+    "missing": (None, "missing_caption"),
+    "empty": (b"", "empty_caption"),
+    "blank": (b" \n\t ", "empty_caption"),
+    "only zero-width": ("\u200b\u200d".encode(), "empty_caption"),
+    "latin-1": ("caf\xe9".encode("latin-1"), "non_utf8_caption"),
+    "utf-16": ("cat".encode("utf-16"), "non_utf8_caption"),
+    "surrogate": (b"\xed\xa0\xbd", "non_utf8_caption"),
+    "cut in a character": ("é".encode()[:1], "non_utf8_caption"),
+    "nul": (b"a\0b", "control_caption"),
+    "a megabyte": (b"x" * 1_000_000, "long_caption"),
+}
+
+
+@pytest.mark.fault(19)
+@pytest.mark.parametrize("name", CAPTIONS)
+def test_a_bad_caption_is_left_out_under_its_reason(name):
+    data, reason = CAPTIONS[name]
+    with pytest.raises(Bad) as caught:
+        judge({"image": picture()} | ({} if data is None else {"txt": data}))
+    assert caught.value.reason == reason
+
+
+GOOD_CAPTIONS = {
+    "emoji": "a 🐻‍❄️ and a 🏳️‍🌈",
+    "right to left": "قطة على سجادة",
+    "markup": "<script>alert(1)</script>",
+    "a list": '["not", "parsed"]',
+    "a number": "42",
+    "as long as may be": "x" * MAX_TEXT,
+}
+
+
+@pytest.mark.fault(19)
+@pytest.mark.parametrize("name", GOOD_CAPTIONS)
+def test_an_odd_caption_is_kept_as_it_is(name):
+    text = GOOD_CAPTIONS[name]
+    assert judge({"image": picture(), "txt": text.encode()})["text"] == text
+
+
+@pytest.mark.fault(19)
+def test_captions_are_normalised():
+    assert clean_text("\ufeff cafe\u0301 \r\n".encode()) == "café"
+
+
+METADATA = {
+    "not json": (b"{", "bad_json"),
+    "a list": (b"[1]", "bad_json"),
+    "deep": (b"[" * 60_000, "bad_json"),
+    "not utf-8": (b'{"a": "\xff"}', "bad_json"),
+    "a megabyte": (b'"' + b"x" * 1_000_000 + b'"', "long_json"),
+    "caption of a number": (b'{"caption": 3}', "bad_caption"),
+    "caption of nothing": (b'{"caption": null}', "missing_caption"),
+    "caption is a lone surrogate": (b'{"caption": "\\ud83d"}', "non_utf8_caption"),
+    "question without answer": (b'{"question": "how many?"}', "bad_turns"),
+    "empty answer": (b'{"question": "how many?", "answer": " "}', "empty_answer"),
+    "turns of another shape": (b'{"turns": {"question": "a", "answer": "b"}}', "bad_turns"),
+    "a turn that is a text": (b'{"turns": ["a"]}', "bad_turns"),
+}
+
+
+@pytest.mark.fault(19)
+@pytest.mark.parametrize("name", METADATA)
+def test_bad_metadata_is_left_out_under_its_reason(name):
+    data, reason = METADATA[name]
+    with pytest.raises(Bad) as caught:
+        judge({"image": picture(), "json": data})
+    assert caught.value.reason == reason
