@@ -31,8 +31,8 @@ class Highest(L.Callback):
 
 def of_process(line: str) -> int:
     """Bytes, from /proc (Linux)."""
-    said = Path("/proc/self/status").read_text().partition(f"{line}:")[2]
-    return 1024 * int(said.split()[0])
+    value = Path("/proc/self/status").read_text().partition(f"{line}:")[2]
+    return 1024 * int(value.split()[0])
 
 
 def start_anew() -> None:
