@@ -123,11 +123,11 @@ def test_a_damaged_record_stops_the_run_and_is_named(folder):
     path.write_bytes(data)
     for i in set(range(12)) - {8}:
         source.record("image", "train", i)
-    told = r"00008 of .*shard-000001\.tar: .*unify data check .* --repair"
-    with pytest.raises(Damaged, match=told):
+    message = r"00008 of .*shard-000001\.tar: .*unify data check .* --repair"
+    with pytest.raises(Damaged, match=message):
         source.record("image", "train", 8)
     for workers in (0, 1):
-        with pytest.raises(Damaged, match=told):
+        with pytest.raises(Damaged, match=message):
             list(Data(source, {"image": 12}).train_batches(0, 1, 0, 1, workers=workers))
 
 

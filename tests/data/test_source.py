@@ -34,9 +34,9 @@ def test_several_sources_are_as_many_columns_with_who_has_one():
             for n, segment in enumerate(sources):
                 assert segment.images.shape == (rows, 3, 8, 8)
                 for row, key in enumerate(map(int, batches["edit"].keys)):
-                    there = n <= key % 3
-                    assert segment.present[row] == there
-                    wanted = (10 * key + n) / 127.5 - 1 if there else 0.0
+                    given = n <= key % 3
+                    assert segment.present[row] == given
+                    wanted = (10 * key + n) / 127.5 - 1 if given else 0.0
                     assert torch.allclose(segment.images[row], torch.tensor(wanted))
 
 

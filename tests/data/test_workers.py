@@ -23,11 +23,11 @@ SCRIPT = """
         workers._outlive_signals = late
     batches = iter(Data(Tiny(), TASKS).train_batches(0, 1, 0, 50, {ranks}, workers=2))
     next(batches)
-    told = []
+    signals_seen = []
     for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda n, _: told.append(n))
+        signal.signal(number, lambda n, _: signals_seen.append(n))
     print("ready", flush=True)
-    while len(told) < 2:
+    while len(signals_seen) < 2:
         time.sleep(0.01)
     print(sum(1 for _ in islice(batches, 20)))  # and leave with workers alive
 """

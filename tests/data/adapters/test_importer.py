@@ -144,10 +144,10 @@ def test_shards_are_ordinary_webdataset_tars(tmp_path, pictures):
 
     import_images(pictures, tmp_path / "out")
     dataset = webdataset.WebDataset(str(tmp_path / "out" / "shard-000000.tar"), shardshuffle=False)
-    found = {sample["__key__"]: sample for sample in dataset}
-    assert set(found) == {"a", "sub_b", "c"}
-    assert found["sub_b"]["txt"] == b"a dog"
-    assert found["sub_b"]["png"] == (pictures / "sub/b.png").read_bytes()
+    samples = {sample["__key__"]: sample for sample in dataset}
+    assert set(samples) == {"a", "sub_b", "c"}
+    assert samples["sub_b"]["txt"] == b"a dog"
+    assert samples["sub_b"]["png"] == (pictures / "sub/b.png").read_bytes()
 
 
 def test_shards_are_cut_by_count_and_by_size_and_are_reproducible(tmp_path):
@@ -163,16 +163,16 @@ def test_img2dataset_shards_are_read_unchanged(tmp_path):
     """Its layout: KEY.jpg, KEY.json with everything known, KEY.txt; a parquet and stats beside."""
     members = []
     for i in range(3):
-        known = {
+        facts = {
             "caption": f"text {i}",
             "url": "http://x",
             "key": f"00000000{i}",
             "status": "success",
         }
-        known |= {"error_message": None, "width": 20, "height": 16, "exif": "{}", "sha256": "0"}
+        facts |= {"error_message": None, "width": 20, "height": 16, "exif": "{}", "sha256": "0"}
         members += [(f"00000000{i}.jpg", picture(i))]
-        members += [(f"00000000{i}.json", json.dumps(known).encode())]
-        members += [(f"00000000{i}.txt", known["caption"].encode())] if i else []
+        members += [(f"00000000{i}.json", json.dumps(facts).encode())]
+        members += [(f"00000000{i}.txt", facts["caption"].encode())] if i else []
     before = tar(tmp_path / "00000.tar", members).read_bytes()
     (tmp_path / "00000.parquet").write_bytes(b"PAR1")
     (tmp_path / "00000_stats.json").write_text("{}")
@@ -214,8 +214,8 @@ def test_edits_are_imported_from_every_kind_of_source(tmp_path, kind):
     report = import_images(base if kind == "folder" else base / f"x.{kind}", tmp_path / "out")
     assert (report.records, dict(report.verdicts)) == (3, {})
     source = Shards(str(tmp_path / "out"), size=16, validation=0, test=0)
-    told = [source.record("edit", "train", i).fields["instruction"] for i in range(3)]
-    assert told == ["do 0", "do 1", "do 2"]
+    instructions = [source.record("edit", "train", i).fields["instruction"] for i in range(3)]
+    assert instructions == ["do 0", "do 1", "do 2"]
     assert check(tmp_path / "out").ok
     shard = tmp_path / "out" / "shard-000000.tar"
     first = next(iter(webdataset.WebDataset(str(shard), shardshuffle=False)))
@@ -265,8 +265,10 @@ def test_bad_rows_get_a_verdict_each(tmp_path, pictures):
     (pictures / "x.jsonl").write_text("\n".join(rows))
     report = import_images(pictures / "x.jsonl", tmp_path / "out")
     assert report.records == 1
-    told = [json.loads(line) for line in (tmp_path / "out/verdicts.jsonl").read_text().splitlines()]
-    assert [(v["shard"].removeprefix("x.jsonl:"), v["reason"]) for v in told] == [
+    refused = [
+        json.loads(line) for line in (tmp_path / "out/verdicts.jsonl").read_text().splitlines()
+    ]
+    assert [(v["shard"].removeprefix("x.jsonl:"), v["reason"]) for v in refused] == [
         ("2", "missing_image"),
         ("3", "missing_image"),
         ("4", "missing_image"),

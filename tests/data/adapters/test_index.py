@@ -21,10 +21,10 @@ def test_a_cut_tar_is_detected_wherever_it_is_cut(tmp_path):
     texts = {f"{i:05d}": f"text {i}".encode() for i in range(20)}
     for length in np.linspace(0, end - 1, 120).astype(int):
         cut.write_bytes(whole[:length])
-        found, told = samples(cut)
-        assert any(v.reason == "truncated_tar" for v in told)
-        lost = {v.key for v in told}
-        for sample in found:  # what is left is whole
+        kept, refused = samples(cut)
+        assert any(v.reason == "truncated_tar" for v in refused)
+        lost = {v.key for v in refused}
+        for sample in kept:  # what is left is whole
             member = sample.parts["txt"]
             assert whole[member.offset :][: member.size] == texts[sample.key]
             assert sample.key not in lost
@@ -39,11 +39,11 @@ def test_a_damaged_header_is_detected_and_the_rest_is_read(tmp_path):
         data = bytearray(whole)
         data[member.offset - 512 + int(rng.integers(500))] ^= 1 << int(rng.integers(8))
         path.write_bytes(data)
-        found, told = samples(path)
-        assert {v.reason for v in told} <= {"broken_header", "truncated_tar"}
-        assert told
-        assert len(found) >= 17
-        assert all(set(sample.parts) == {"image", "txt"} for sample in found)
+        kept, refused = samples(path)
+        assert {v.reason for v in refused} <= {"broken_header", "truncated_tar"}
+        assert refused
+        assert len(kept) >= 17
+        assert all(set(sample.parts) == {"image", "txt"} for sample in kept)
 
 
 NO_TARS = [
@@ -55,9 +55,9 @@ NO_TARS = [
 @pytest.mark.parametrize("content", [*NO_TARS, bytes(10240)])
 def test_what_is_no_tar_lists_nothing_and_says_so(tmp_path, content):
     (tmp_path / "x.tar").write_bytes(content)
-    found, told = samples(tmp_path / "x.tar")
-    assert found == []
-    assert told or content == bytes(10240)  # an empty archive is one
+    kept, refused = samples(tmp_path / "x.tar")
+    assert kept == []
+    assert refused or content == bytes(10240)  # an empty archive is one
 
 
 def link(name, kind, target="/etc/passwd"):
@@ -103,12 +103,14 @@ def test_hostile_members_get_a_verdict_and_nothing_runs(tmp_path):
     tar(out / "x.tar", pairs(2) + hostile + lies + pipe)
     report = index_folder(out)
     assert report.records == 3
-    told = dict(verdicts(out))
-    assert len(told) == len(hostile) + 2
-    assert told["../up.jpg"] == told["/abs.jpg"] == told["line\nbreak.jpg"] == "unsafe_name"
-    assert told["link.jpg"] == told["fifo.jpg"] == "not_a_file"
-    assert told["bomb.pickle"] == "unsupported_member"
-    assert (told["lie"], told["meta"]) == ("unsupported_format", "bad_json")
+    reasons = dict(verdicts(out))
+    assert len(reasons) == len(hostile) + 2
+    assert (
+        reasons["../up.jpg"] == reasons["/abs.jpg"] == reasons["line\nbreak.jpg"] == "unsafe_name"
+    )
+    assert reasons["link.jpg"] == reasons["fifo.jpg"] == "not_a_file"
+    assert reasons["bomb.pickle"] == "unsupported_member"
+    assert (reasons["lie"], reasons["meta"]) == ("unsupported_format", "bad_json")
     source = Shards(str(out), size=16, validation=0, test=0)
     assert [source.record("caption", "train", i).fields["caption"] for i in range(3)]
     assert not canary.exists()

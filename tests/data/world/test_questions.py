@@ -109,10 +109,10 @@ def test_a_composition_puts_what_each_source_shows_where_it_says(world):
     shown = [checker.read(column) for column in columns]
     moved, in_order = [], []
     for row, target in enumerate(checker.read(images(records, "image"))):
-        scenes = [some[row] for some, there in zip(shown, present, strict=True) if there[row]]
+        scenes = [some[row] for some, given in zip(shown, present, strict=True) if given[row]]
         assert all(len(scene) == 1 for scene in scenes)
         things = [scene.things[0] for scene in scenes]
-        cells = told(world, records[row].fields["instruction"])
+        cells = places_named(world, records[row].fields["instruction"])
         assert Scene.of(replace(t, cell=c) for t, c in zip(things, cells, strict=True)) == target
         moved += [thing.cell != cell for thing, cell in zip(things, cells, strict=True)]
         in_order += [cells == sorted(cells)] if len(cells) == 2 else []
@@ -121,7 +121,7 @@ def test_a_composition_puts_what_each_source_shows_where_it_says(world):
     assert np.mean(in_order) == pytest.approx(0.5, abs=0.2)
 
 
-def told(world, instruction):
+def places_named(world, instruction):
     """The places of an instruction, in the order of the sources."""
     parts = re.split(r", | and ", instruction.removeprefix("put "))
     assert [part.split()[1] for part in parts] == list(ORDINALS[: len(parts)])

@@ -139,14 +139,14 @@ def test_prompt_streams_differ_by_seed_and_split_and_extend_one_another():
     assert many != WORLD.prompts("colors", 20, 0, "validation")
 
 
-def said(world, n=600):
+def captioned(world, n=600):
     return [world.record("caption", "train", i) for i in range(n)]
 
 
 def test_completeness_is_the_share_of_attributes_that_captions_mention():
     world = Shapes(completeness=0.7, sizes=["small", "large"])
     mentioned, total = Counter(), 0
-    for record in said(world):
+    for record in captioned(world):
         text, scene = record.fields["caption"], record.meta["scene"]
         total += len(scene)
         mentioned["cell"] += text.count(" at the ")
@@ -155,7 +155,7 @@ def test_completeness_is_the_share_of_attributes_that_captions_mention():
         mentioned["size"] += sum(w in SIZES for w in re.findall(r"\w+", text))
     for name in ("cell", "color", "shape", "size"):
         assert mentioned[name] / total == pytest.approx(0.7, abs=0.06), name
-    assert all(WORLD.parse(r.fields["caption"]) == r.meta["scene"] for r in said(WORLD, 100))
+    assert all(WORLD.parse(r.fields["caption"]) == r.meta["scene"] for r in captioned(WORLD, 100))
     exam = [world.record("caption", "test", i) for i in range(100)]
     assert all(world.parse(r.fields["caption"]) == r.meta["scene"] for r in exam)
 
