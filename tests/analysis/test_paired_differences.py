@@ -1,4 +1,4 @@
-"""Intervals and tests of differences, on synthetic data whose truth is known."""
+"""Intervals and tests of differences, on synthetic data whose truth is by_scipy."""
 
 import numpy as np
 import pytest
@@ -62,10 +62,10 @@ def test_no_more_than_5_percent_of_tables_without_a_difference_claim_one(seeds):
 def test_paired_is_the_t_test_of_scipy():
     generator = np.random.default_rng(2)
     a, b = generator.random(6), generator.random(6)
-    known = stats.ttest_rel(a, b)
+    by_scipy = stats.ttest_rel(a, b)
     found = paired(a, b)
-    assert found.p == pytest.approx(known.pvalue)
-    interval = known.confidence_interval()
+    assert found.p == pytest.approx(by_scipy.pvalue)
+    interval = by_scipy.confidence_interval()
     assert found.interval == pytest.approx((interval.low, interval.high))
     assert found.method == "paired t over 6 seeds"
 

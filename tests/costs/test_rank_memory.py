@@ -118,8 +118,8 @@ def test_a_run_holds_what_was_planned_within_10_percent(name, tmp_path):
     "machine", [{"strategy": "fsdp"}, {"strategy": "fsdp", "recompute": True}, {"strategy": "ddp"}]
 )
 def test_two_ranks_hold_what_was_planned_within_10_percent(machine, tmp_path):
-    said = [f"machine.{key}={json.dumps(value)}" for key, value in machine.items()]
-    words = [*LARGE["transfusion"], *said]
+    settings = [f"machine.{key}={json.dumps(value)}" for key, value in machine.items()]
+    words = [*LARGE["transfusion"], *settings]
     held = measured(EXPERIMENTS / "transfusion.yaml", tmp_path, *words, ranks=2)
     planned = memory(tiny("transfusion", *words), 2).total
     print(f"{machine}: planned {planned / 1e6:.0f} MB, held {held / 1e6:.0f} MB")
