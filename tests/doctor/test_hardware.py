@@ -7,9 +7,9 @@ from unify.doctor import hardware
 
 
 def test_a_device_that_computes_wrongly(monkeypatch):
-    assert hardware._tried("cpu", "this CPU").state == "ok"
+    assert hardware._product("cpu", "this CPU").state == "ok"
     monkeypatch.setattr(hardware, "ROUNDING", 0.0)
-    found = hardware._tried("cpu", "this CPU")
+    found = hardware._product("cpu", "this CPU")
     assert found.state == "problem"
     assert "off by" in found.found
     assert "do not train" in found.do

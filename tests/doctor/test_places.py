@@ -164,9 +164,9 @@ def test_trackers_that_are_no_server(tmp_path):
 
 
 def test_a_name_that_nobody_knows():
-    found = places._resolved("nowhere.invalid")
+    found = places._address("nowhere.invalid")
     assert found.state == "note"
     assert "nowhere.invalid" in found.found
     assert "GLOO_SOCKET_IFNAME" in found.do
     assert "MASTER_ADDR" in found.do
-    assert places._resolved("localhost").state == "ok"
+    assert places._address("localhost").state == "ok"

@@ -1,5 +1,7 @@
 """Scores of compositions: exact only with every source where the words say."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from shapes_oracle import HARD, WORLD, Broken, Composer, measured

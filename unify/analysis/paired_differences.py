@@ -1,4 +1,4 @@
-"""What seeds and prompts at hand can tell of a difference between two arms.
+"""Difference between two arms, with an interval over seeds and prompts.
 
     d_sp = y_A,sp - y_B,sp        seed s trained both arms, prompt p was put to both
          = m + a_s + b_p + e_sp   a, b, e: variances v_a, v_b, v_e; m is what is asked for
@@ -12,8 +12,8 @@ doi:10.1002/sim.3095):
     h^2 = (t_{S-1}^2 M_s + t_{N-1}^2 max(M_p - M_e, 0)) / (S N)
 
 A percentile bootstrap over three seeds covers 75 to 80%, not 95%; this covers 94 to 97% at 3, 5 and
-8 seeds, small and large variance between them (tests/test_statistics.py). Without outcomes per
-prompt, the paired t interval over seeds, whose question is about these very prompts.
+8 seeds, small and large variance between them (tests/analysis/test_paired_differences.py). Without
+outcomes per prompt, the paired t interval over seeds, whose question is about these very prompts.
 
 S seeds, N prompts.
 """
@@ -62,7 +62,7 @@ class Difference:
 
     @cached_property
     def interval(self) -> tuple[float, float] | None:
-        """95%."""
+        """95% interval of the mean; None for one seed."""
         if not self.parts:
             return None
         half = self._half(1 - LEVEL)
@@ -81,6 +81,7 @@ class Difference:
         return float(optimize.brentq(lambda tail: self._half(tail) - distance, SMALLEST, 1.0))
 
     def _half(self, tail: float) -> float:
+        """Half-width of the interval that misses the mean with probability `tail` (MOVER)."""
         return math.sqrt(sum(float(stats.t.isf(tail / 2, df)) ** 2 * v for v, df in self.parts))
 
     @property
@@ -129,13 +130,13 @@ def crossed(a: np.ndarray, b: np.ndarray) -> Difference:
     if seeds < 2 or prompts < 2:
         return Difference(mean, (), seeds, prompts)
     by_seed, by_prompt = difference.mean(1), difference.mean(0)
-    rest = difference - by_seed[:, None] - by_prompt + mean
-    of_seeds = prompts * by_seed.var(ddof=1)
-    of_prompts = seeds * by_prompt.var(ddof=1)
-    of_rest = (rest**2).sum() / ((seeds - 1) * (prompts - 1))
+    residual = difference - by_seed[:, None] - by_prompt + mean
+    ms_seeds = prompts * by_seed.var(ddof=1)
+    ms_prompts = seeds * by_prompt.var(ddof=1)
+    ms_residual = (residual**2).sum() / ((seeds - 1) * (prompts - 1))
     parts = (
-        (float(of_seeds) / (seeds * prompts), seeds - 1),
-        (float(max(of_prompts - of_rest, 0)) / (seeds * prompts), prompts - 1),
+        (float(ms_seeds) / (seeds * prompts), seeds - 1),
+        (float(max(ms_prompts - ms_residual, 0)) / (seeds * prompts), prompts - 1),
     )
     return Difference(mean, parts, seeds, prompts, float(by_seed.std(ddof=1)))
 
@@ -164,8 +165,15 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
 def power(
     effect: float, deviation: float, seeds: int, prompt_variance: float = 0.0, tests: int = 1
 ) -> float:
-    """Probability that a true difference of `effect` is found at 5% with so many seeds, where the
-    5% are shared among so many tests (Bonferroni: Holm finds it at least as often)."""
+    """Probability that a true difference is found at 5%.
+
+    Args:
+        effect: the true difference of means.
+        deviation: standard deviation of a seed's difference.
+        seeds: seeds of each arm.
+        prompt_variance: variance of the mean from the choice of prompts.
+        tests: tests that share the 5% (Bonferroni: Holm finds it at least as often).
+    """
     if seeds < 2:
         return 0.0
     tail = TAIL / tests
@@ -182,8 +190,10 @@ def power(
 def seeds_needed(
     effect: float, deviation: float, prompt_variance: float = 0.0, tests: int = 1
 ) -> int | None:
-    """Fewest seeds that find a difference of `effect` with probability 0.8; None if no number
-    below a thousand does, as where too few prompts limit what is known."""
+    """Fewest seeds that find a difference of `effect` with probability 0.8 (see `power`).
+
+    None if a thousand seeds do not, as where too few prompts limit the precision.
+    """
 
     def reached(seeds: int) -> bool:
         return power(effect, deviation, seeds, prompt_variance, tests) >= POWER
@@ -200,7 +210,7 @@ def seeds_needed(
 def detectable(
     deviation: float, seeds: int, prompt_variance: float = 0.0, tests: int = 1
 ) -> float | None:
-    """The smallest true difference that so many seeds find with probability 0.8."""
+    """Smallest true difference found with probability 0.8 (see `power`); None for one seed."""
     spread = math.sqrt(deviation**2 / seeds + prompt_variance)
     if seeds < 2 or spread == 0:
         return None

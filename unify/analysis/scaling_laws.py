@@ -58,10 +58,10 @@ def fit_polynomial(
     free = len(x) - degree - 1
     if free < 1:
         return Polynomial(solution, None)
-    rest = np.asarray(y, float) - design @ solution
-    covariance = np.linalg.inv(design.T @ design) * float(rest @ rest) / free
+    residual = np.asarray(y, float) - design @ solution
+    covariance = np.linalg.inv(design.T @ design) * float(residual @ residual) / free
     generator = np.random.default_rng(seed)
-    root = np.linalg.cholesky(covariance + 1e-300 * np.eye(degree + 1))
+    root = np.linalg.cholesky(covariance + 1e-300 * np.eye(degree + 1))  # a perfect fit has 0
     normal = generator.standard_normal((DRAWS, degree + 1)) @ root.T
     spread = np.sqrt(free / generator.chisquare(free, (DRAWS, 1)))
     return Polynomial(solution, solution + normal * spread)
@@ -92,25 +92,25 @@ def optimum(sizes: Sequence[float], losses: Sequence[float]) -> Optimum | None:
     if parabola is None:
         return None
     c, b, a = parabola.coefficients
-    tried = {
+    means = {
         s: float(np.mean([y for x, y in zip(sizes, losses, strict=True) if x == s])) for s in sizes
     }
-    best = min(tried, key=lambda size: tried[size])
+    best = min(means, key=lambda size: means[size])
     if a <= 0:
-        return Optimum(best, tried[best], "none")
-    at = -b / (2 * a)
-    if not logs.min() <= at + middle <= logs.max():
-        return Optimum(best, tried[best], "edge")
+        return Optimum(best, means[best], "none")
+    lowest = -b / (2 * a)
+    if not logs.min() <= lowest + middle <= logs.max():
+        return Optimum(best, means[best], "edge")
     interval = None
     if parabola.draws is not None:
         _, bs, as_ = parabola.draws.T
         interval = _ratio(-bs, 2 * as_, middle)
-    return Optimum(math.exp(at + middle), float(c - b * b / (4 * a)), "inside", interval)
+    return Optimum(math.exp(lowest + middle), float(c - b * b / (4 * a)), "inside", interval)
 
 
 def logit(share: float, n: int) -> float:
-    """Log odds of `share` = k / n; half a count on either side keeps 0 and 1 finite."""
-    hits = share * n
+    """Log odds of `share` = k / n."""
+    hits = share * n  # half a count more of hits and of misses keeps the odds of 0 and 1 finite
     return math.log((hits + 0.5) / (n - hits + 0.5))
 
 
@@ -131,14 +131,15 @@ def crossing(first: Polynomial, second: Polynomial, budgets: Sequence[float]) ->
     """Crossing of two lines over log budget; an open end of the interval is 0 or infinite."""
     low, high = math.log(min(budgets)), math.log(max(budgets))
     (i, s), (j, r) = first.coefficients, second.coefficients
-    at = (j - i) / (s - r) if s != r else math.inf
+    log_budget = (j - i) / (s - r) if s != r else math.inf
     interval = None
     if first.draws is not None and second.draws is not None:
-        other = np.roll(second.draws, DRAWS // 2, axis=0)  # the two are independent
-        interval = _ratio(other[:, 0] - first.draws[:, 0], first.draws[:, 1] - other[:, 1])
-    if not low - math.log(FAR) <= at <= high + math.log(FAR):
+        # Both were drawn with one seed: shifted rows make the draws of the two independent.
+        unpaired = np.roll(second.draws, DRAWS // 2, axis=0)
+        interval = _ratio(unpaired[:, 0] - first.draws[:, 0], first.draws[:, 1] - unpaired[:, 1])
+    if not low - math.log(FAR) <= log_budget <= high + math.log(FAR):
         return Crossing(None, interval)
-    return Crossing(math.exp(at), interval, not low <= at <= high)
+    return Crossing(math.exp(log_budget), interval, not low <= log_budget <= high)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray, shift: float = 0.0) -> tuple[float, float]:
@@ -156,5 +157,5 @@ def _quantiles(values: np.ndarray) -> tuple[float, float]:
 
 
 def _exp(value: float) -> float:
-    """exp, with 0 and infinity for exponents that stand for no size or budget."""
+    """exp, with 0 and infinity beyond `MOST`, where no size or budget is."""
     return 0.0 if value < -MOST else math.inf if value > MOST else math.exp(value)

@@ -58,14 +58,14 @@ def _squares(y: np.ndarray) -> dict[str, float]:
     mean, cells = y.mean(), y.mean(2)
     arm, condition, seed = (y.mean(axes) - mean for axes in ((1, 2), (0, 2), (0, 1)))
     both = cells - mean - arm[:, None] - condition[None]
-    rest = y - cells[..., None] - seed
+    residual = y - cells[..., None] - seed
     size = y.size
     return {
         "arm": float(size / len(arm) * (arm**2).sum()),
         "condition": float(size / len(condition) * (condition**2).sum()),
         "both": float(size / both.size * (both**2).sum()),
         "seed": float(size / len(seed) * (seed**2).sum()),
-        "rest": float((rest**2).sum()),
+        "rest": float((residual**2).sum()),
     }
 
 

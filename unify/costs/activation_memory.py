@@ -101,13 +101,13 @@ def peak(
                 f"the shapes in {type(model).__name__}'s loss depend on values ({error}): what it "
                 "holds cannot be known without computing it"
             ) from error
-    whole = live.now[GRADIENTS]
+    gradients = live.now[GRADIENTS]
     moments = [
         Moment(before or now[GRADIENTS], now[COPIES], now[ACTIVATIONS])
         for now, before in (
-            (forward, whole),
-            (live.most, accumulates * whole),
-            (live.beside, accumulates * whole),
+            (forward, gradients),
+            (live.most, accumulates * gradients),
+            (live.beside, accumulates * gradients),
         )
     ]
     reached = {name for name, p in model.named_parameters() if p.grad is not None}
@@ -138,17 +138,17 @@ class Live(TorchDispatchMode):
     def count(self, tensor: Tensor, kind: int) -> None:
         """Count the tensor's storage as `kind` from now on."""
         storage = tensor.untyped_storage()
-        known = self.held.get(storage)
-        if known is None:
-            known = self.held[storage] = [kind, storage.nbytes()]
-            weakref.finalize(storage, self._gone, known).atexit = False
+        entry = self.held.get(storage)
+        if entry is None:
+            entry = self.held[storage] = [kind, storage.nbytes()]
+            weakref.finalize(storage, self._gone, entry).atexit = False
         else:
-            self._gone(known)
-            known[0] = kind
-        self.now[kind] += known[1]
+            self._gone(entry)
+            entry[0] = kind
+        self.now[kind] += entry[1]
 
-    def _gone(self, known: list[int]) -> None:
-        self.now[known[0]] -= known[1]
+    def _gone(self, entry: list[int]) -> None:
+        self.now[entry[0]] -= entry[1]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is READ:
@@ -213,14 +213,14 @@ class _Empty(Noise):
 
 def _batch(recipe: Recipe, task: str, n: int) -> Batch:
     """n rows, all like the first of the training split."""
-    one = recipe.data.batch(task, "train", [0])
+    first = recipe.data.batch(task, "train", [0])
     columns = [
         replace(c, data=c.texts * n, present=torch.ones(n, dtype=torch.bool))
         if c.kind == "text"
         else Segment.image(torch.empty(n, *c.images.shape[1:]), c.role)
-        for c in one.segments
+        for c in first.segments
     ]
-    return Batch(task, columns, one.keys * n)
+    return Batch(task, columns, first.keys * n)
 
 
 def _hollow(model: nn.Module, live: Live) -> None:

@@ -92,67 +92,71 @@ class Forecast:
         return {**asdict(self), "total": self.memory.total, "fits": self.fits, "saves": self.saves}
 
 
-def forecast(config: Config, cost: Cost, asked: Hardware) -> Forecast | None:
+def forecast(config: Config, cost: Cost, hardware: Hardware) -> Forecast | None:
     """Forecast of one arm; None for a model that is fitted without gradients.
 
     ValueError where the ranks cannot share the rows of a step evenly.
     """
-    tries = Candidates(config, asked)
-    if tries.fitted:
+    candidates = Candidates(config, hardware)
+    if candidates.fitted:
         return None
-    tried = tries.under({})
-    checkpoint = checkpoint_bytes(tried.model, tried.peak, bool(tried.recipe.ema))
-    step = _step(tried, cost, asked)
+    base = candidates.under({})
+    checkpoint = checkpoint_bytes(base.model, base.peak, bool(base.recipe.ema))
+    step = _step(base, cost, hardware)
     host = host_bytes(
-        tried.model, checkpoint, tried.ranks, tried.sharded, tried.recipe.machine.workers
+        base.model,
+        checkpoint,
+        base.ranks,
+        base.sharded,
+        base.recipe.machine.workers,
     )
-    on_cpu = 0 if asked.gpu else tried.memory.total
-    usable = asked.gpu.usable if asked.gpu else None
-    fits = usable is None or tried.memory.total <= usable
+    on_cpu = 0 if hardware.gpu else base.memory.total
+    usable = hardware.gpu.usable if hardware.gpu else None
+    fits = usable is None or base.memory.total <= usable
     return Forecast(
-        memory=tried.memory,
+        memory=base.memory,
         usable=usable,
-        host=min(tried.ranks, NODE) * (host + on_cpu),
+        host=min(base.ranks, NODE) * (host + on_cpu),
         checkpoint=checkpoint,
-        save=checkpoint / asked.written + checkpoint / tried.ranks / HASHED,
+        save=checkpoint / hardware.written + checkpoint / base.ranks / HASHED,
         step=step,
         days=None if step is None else step * cost.steps / 86400,
-        notice=asked.notice,
-        remedies=[] if fits else tries.remedies(),
+        notice=hardware.notice,
+        remedies=[] if fits else candidates.remedies(),
     )
 
 
 def forecasts(
-    arms: Mapping[str, Config], costs: Mapping[str, Cost], asked: Hardware
+    arms: Mapping[str, Config], costs: Mapping[str, Cost], hardware: Hardware
 ) -> dict[str, Forecast]:
     """Forecasts by arm, of those trained by gradients; a ValueError names its arm."""
-    found = {}
+    by_arm = {}
     for arm, config in arms.items():
         try:
-            one = forecast(config, costs[arm], asked)
+            one = forecast(config, costs[arm], hardware)
         except ValueError as error:
             raise ValueError(f"{arm}: {error}") from error
         if one is not None:
-            found[arm] = one
-    return found
+            by_arm[arm] = one
+    return by_arm
 
 
-def _step(tried: Candidate, cost: Cost, asked: Hardware) -> float | None:
+def _step(arm: Candidate, cost: Cost, hardware: Hardware) -> float | None:
     """Seconds of an optimizer step, frozen tokenizers included."""
-    if asked.gpu is None:
+    if hardware.gpu is None:
         return None
-    machine = tried.recipe.machine
+    machine = arm.recipe.machine
     flops = cost.training * (AGAIN if machine.recompute else 1) + cost.encoding
-    between = travels(tried.model, tried.peak, tried.ranks, tried.sharded, tried.micro_steps)
+    between = travels(arm.model, arm.peak, arm.ranks, arm.sharded, arm.micro_steps)
     fp32 = machine.precision == "32-true"
-    return step_seconds(asked.gpu, tried.ranks, flops, between, asked.mfu, fp32)
+    return step_seconds(hardware.gpu, arm.ranks, flops, between, hardware.mfu, fp32)
 
 
 class Candidates:
     """One arm under several settings; a micro-step of a size is counted once."""
 
-    def __init__(self, config: Config, asked: Hardware):
-        self.config, self.asked = config, asked
+    def __init__(self, config: Config, hardware: Hardware):
+        self.config, self.hardware = config, hardware
         self.peaks: dict[Any, tuple[Trainable, Peak]] = {}
         recipe = self._build({})
         self.fitted, self.tasks = isinstance(recipe.model, Fitted), recipe.data.tasks
@@ -169,7 +173,7 @@ class Candidates:
 
         ValueError where the ranks cannot share the rows of a step evenly.
         """
-        ranks = times * self.asked.ranks
+        ranks = times * self.hardware.ranks
         recipe = self._build({**changes, "devices": ranks, "nodes": 1})
         micro_steps = accumulation(self.tasks, recipe.machine, self.group)
         share = {task: n // (ranks * micro_steps) for task, n in self.tasks.items()}
@@ -180,7 +184,7 @@ class Candidates:
             )
         model, counted = self._peak(recipe, share, micro_steps > 1)
         sharded = self.cuts and ranks > 1 and recipe.machine.strategy == "fsdp"
-        half_on_cpu = self.asked.gpu is None and recipe.machine.precision == "bf16-mixed"
+        half_on_cpu = self.hardware.gpu is None and recipe.machine.precision == "bf16-mixed"
         kernels = KERNELS if half_on_cpu else 0
         memory = memory_of(model, counted, ranks, sharded, bool(recipe.ema), kernels)
         return Candidate(recipe, model, counted, memory, ranks, sharded, micro_steps)
@@ -194,7 +198,7 @@ class Candidates:
             assert isinstance(recipe.model, Trainable)
             if again:
                 recompute(recipe.model)
-            counted = peak(recipe, share, accumulates, self.asked.gpu is not None)
+            counted = peak(recipe, share, accumulates, self.hardware.gpu is not None)
             self.peaks[key] = recipe.model, counted
         return self.peaks[key]
 
@@ -202,22 +206,22 @@ class Candidates:
         """The fewest settings together under which it fits, each way to choose them; with none, on
         how many GPUs it would."""
         kinds: list[Changes] = [{"micro_batch": 0}]
-        if self.cuts and self.asked.ranks > 1 and self.machine.strategy != "fsdp":
+        if self.cuts and self.hardware.ranks > 1 and self.machine.strategy != "fsdp":
             kinds.append({"strategy": "fsdp"})
         if not self.machine.recompute:
             kinds.append({"recompute": True})
         for count in range(1, len(kinds) + 1):
-            found = [self._enough(_merged(some)) for some in combinations(kinds, count)]
-            if any(found):
-                return [changes for changes in found if changes]
+            fitting = [self._enough(_merged(choice)) for choice in combinations(kinds, count)]
+            if any(fitting):
+                return [changes for changes in fitting if changes]
         return self._on_more(_merged(kinds))
 
     def _on_more(self, changes: Changes) -> list[Changes]:
         times = 2
         while self.cuts and times <= MOST:
-            for some in ({"strategy": "fsdp"}, {**changes, "strategy": "fsdp"}):
-                if found := self._enough(some, times):
-                    return [{"gpus": times * self.asked.ranks, **found}]
+            for choice in ({"strategy": "fsdp"}, {**changes, "strategy": "fsdp"}):
+                if settings := self._enough(choice, times):
+                    return [{"gpus": times * self.hardware.ranks, **settings}]
             times *= 2
         return []
 
@@ -228,11 +232,11 @@ class Candidates:
         sizes = [{**changes, "micro_batch": size} for size in self._sizes(times)]
         if not sizes or not self._fits(sizes[-1], times):
             return None
-        return next(said for said in sizes if self._fits(said, times))
+        return next(settings for settings in sizes if self._fits(settings, times))
 
     def _sizes(self, times: int) -> list[int]:
         """Rows of a micro-step on a rank, smaller than now, as the tasks divide; falling."""
-        ranks = times * self.asked.ranks
+        ranks = times * self.hardware.ranks
         rows = sum(self.tasks.values()) // ranks
         most = min(rows, self.machine.micro_batch or rows)
         parts = [
@@ -243,15 +247,15 @@ class Candidates:
         return [rows // n for n in parts if rows // n < most]
 
     def _fits(self, changes: Changes, times: int) -> bool:
-        assert self.asked.gpu is not None
+        assert self.hardware.gpu is not None
         try:
-            return self.under(changes, times).memory.total <= self.asked.gpu.usable
+            return self.under(changes, times).memory.total <= self.hardware.gpu.usable
         except ValueError:  # rows that cannot be shared
             return False
 
 
-def _merged(some: Iterable[Changes]) -> Changes:
-    return {key: value for changes in some for key, value in changes.items()}
+def _merged(all_changes: Iterable[Changes]) -> Changes:
+    return {key: value for changes in all_changes for key, value in changes.items()}
 
 
 def _as_loaded(part: Any, weights: Any) -> None:

@@ -21,25 +21,25 @@ LABELS = {
 }
 
 
-def lines(forecasts: Mapping[str, Forecast], asked: Hardware) -> list[str]:
+def lines(forecasts: Mapping[str, Forecast], hardware: Hardware) -> list[str]:
     """The table, then a verdict for each arm; arms that are not trained by gradients have none."""
-    each, gpu = list(forecasts.values()), asked.gpu
+    each, gpu = list(forecasts.values()), hardware.gpu
     table: list[list[str]] = [["", *forecasts]]
 
     def row(label: str, of: Callable[[Forecast], float | None], form: Callable[..., str]) -> None:
         values = [of(one) for one in each]
         table.append([label, *("n/a" if v is None else form(v) for v in values)])
 
-    row(f"memory of a rank of {asked.ranks} ({asked.name})", lambda f: f.memory.total, _gib)
+    row(f"memory of a rank of {hardware.ranks} ({hardware.name})", lambda f: f.memory.total, _gib)
     for part in PARTS[: None if gpu is None else PARTS.index("kernels")]:
         row(LABELS[part], lambda f, part=part: getattr(f.memory, part), _gib)  # type: ignore[misc]
     if gpu is not None:
         row(f"  usable, of {_gib(gpu.memory)}", lambda f: f.usable, _gib)
-    row(f"host memory of a node of {min(asked.ranks, NODE)}", lambda f: f.host, _gib)
+    row(f"host memory of a node of {min(hardware.ranks, NODE)}", lambda f: f.host, _gib)
     row("checkpoint", lambda f: f.checkpoint, _gib)
-    row(f"  written at {asked.written / 1e9:g} GB/s", lambda f: f.save, _seconds)
+    row(f"  written at {hardware.written / 1e9:g} GB/s", lambda f: f.save, _seconds)
     if gpu is not None:
-        row(f"step at {asked.mfu:.0%} of peak (assumed)", lambda f: f.step, _seconds)
+        row(f"step at {hardware.mfu:.0%} of peak (assumed)", lambda f: f.step, _seconds)
         row("days, one run", lambda f: f.days, _figures)
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     columns = [
@@ -48,32 +48,31 @@ def lines(forecasts: Mapping[str, Forecast], asked: Hardware) -> list[str]:
     return [*columns, *(line for arm, one in forecasts.items() for line in _verdicts(arm, one))]
 
 
-def _verdicts(arm: str, one: Forecast) -> list[str]:
-    said = []
-    if one.usable is not None:
-        share = one.memory.total / one.usable
-        said.append(
-            f"{arm}: fits, in {share:.0%} of the memory" if one.fits else _too_large(one, arm)
-        )
-    needed = one.save + (one.step or 0)
-    if one.saves:
-        said.append(f"{arm}: saves in {_seconds(needed)}; fits a notice of {one.notice:g} s")
+def _verdicts(arm: str, f: Forecast) -> list[str]:
+    """Whether an arm fits the memory of its GPUs, and its save the notice of the cluster."""
+    out = []
+    if f.usable is not None:
+        share = f.memory.total / f.usable
+        out.append(f"{arm}: fits, in {share:.0%} of the memory" if f.fits else _too_large(f, arm))
+    needed = f.save + (f.step or 0)
+    if f.saves:
+        out.append(f"{arm}: saves in {_seconds(needed)}; fits a notice of {f.notice:g} s")
     else:
-        said.append(
-            f"{arm}: DOES NOT FIT a notice of {one.notice:g} s: it saves in {_seconds(needed)}; "
+        out.append(
+            f"{arm}: DOES NOT FIT a notice of {f.notice:g} s: it saves in {_seconds(needed)}; "
             f"lengthen the cluster's `notice`, or write faster (--write-gbps)"
         )
-    return said
+    return out
 
 
-def _too_large(one: Forecast, arm: str) -> str:
-    ways = " | ".join(map(_said, one.remedies))
-    missing = _gib(one.memory.total - (one.usable or 0))
-    said = f"it would with: {ways}" if ways else "nothing that was tried is enough: make it smaller"
-    return f"{arm}: DOES NOT FIT, by {missing}; {said}"
+def _too_large(f: Forecast, arm: str) -> str:
+    ways = " | ".join(map(_settings, f.remedies))
+    missing = _gib(f.memory.total - (f.usable or 0))
+    hint = f"it would with: {ways}" if ways else "nothing that was tried is enough: make it smaller"
+    return f"{arm}: DOES NOT FIT, by {missing}; {hint}"
 
 
-def _said(changes: Changes) -> str:
+def _settings(changes: Changes) -> str:
     words = {"gpus": "--gpus {}"}
     return " ".join(
         words.get(key, f"machine.{key}={{}}").format(str(value).lower())
@@ -90,7 +89,7 @@ def _seconds(time: float) -> str:
 
 
 def _figures(value: float) -> str:
-    """Two or three that count."""
+    """Two or three significant figures."""
     if 0 < value < 0.001:
         return "< 0.001"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2g}"

@@ -26,6 +26,8 @@ WRITTEN = 1.0  # GB/s to a file system that others use as well, assumed
 
 @dataclass(frozen=True)
 class Gpu:
+    """Memory and speed of a GPU by its data sheet."""
+
     memory: float  # bytes that torch finds, below the nominal 80, 80 and 141 GB
     bf16: float  # FLOP/s, dense
     fp32: float  # FLOP/s without TF32, which torch leaves off
@@ -42,7 +44,7 @@ GPUS = {
     "h100": Gpu(79.1 * GIB, 989e12, 67e12, 450e9),
     "h200": Gpu(139.8 * GIB, 989e12, 67e12, 450e9),
 }
-CPU = "cpu"  # memory alone is told: of no known size, at no known speed
+CPU = "cpu"  # memory alone is forecast: neither its size nor its speed is known
 
 
 def gpu_of(name: str) -> Gpu | None:
@@ -52,7 +54,7 @@ def gpu_of(name: str) -> Gpu | None:
     return GPUS.get(name)
 
 
-def found_gpu() -> Gpu | None:
+def current_gpu() -> Gpu | None:
     """The GPU of this process, if it is in `GPUS`."""
     import torch  # the command line lists the names without it
 

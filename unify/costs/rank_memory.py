@@ -5,7 +5,8 @@ Of P parameters, T of them trained, on N ranks (AdamW, fp32 master weights):
     fsdp        P/N + (gradient 1 + moments 2 + average 1) T/N, and the units that are gathered
     else        P   + (gradient 1 + moments 2 + average 1) T, and DDP's buckets for the gradients
 
-Tokenizers are whole on every rank. Activations are counted in a step without values (peak.py).
+Tokenizers are whole on every rank. Activations are counted by activation_memory.py, in a step
+without values.
 """
 
 from __future__ import annotations
@@ -67,7 +68,15 @@ def memory_of(
     average: bool = True,
     kernels: int = 0,
 ) -> Memory:
-    """On the rank that holds most; `sharded` over the ranks, or whole on each."""
+    """Memory of the rank that holds most.
+
+    Args:
+        peak: of a micro-step of this model.
+        ranks: number of ranks.
+        sharded: whether model and optimizer are cut over the ranks (fsdp), or whole on each.
+        average: whether an average of the weights is kept.
+        kernels: bytes that the kernels of a CPU keep.
+    """
     trained = [p for p in model.parameters() if p.requires_grad]
     reached = [p for name, p in model.named_parameters() if name in peak.reached]
     cut = ranks if sharded else 1
@@ -89,7 +98,7 @@ def memory_of(
 
 
 def _bytes(tensors: Iterable[Tensor], ranks: int = 1) -> int:
-    """Cut along the first axis, as FSDP2 does: some ranks hold a row more than others."""
+    """Bytes on the fullest rank: FSDP2 cuts along the first axis, some ranks hold a row more."""
     return sum(math.prod([-(-_rows(t) // ranks), *t.shape[1:]]) * t.itemsize for t in tensors)
 
 
@@ -98,12 +107,13 @@ def _rows(tensor: Tensor) -> int:
 
 
 def _gathered(model: nn.Module) -> int:
+    """Bytes of weights that FSDP2 has whole at the worst moment: the root and `WHOLE` units."""
     units = [_bytes(unit.parameters()) for unit in units_of(model)]
     return _bytes(model.parameters()) - sum(units) + WHOLE * max(units, default=0)
 
 
 def tokenizers(model: nn.Module) -> int:
-    """Bytes of those that a paradigm holds."""
+    """Bytes of the tokenizers that a paradigm holds."""
     parts = model.tokenizers().values() if isinstance(model, Paradigm) else ()
     each = [part for part in parts if isinstance(part, nn.Module)]
     return sum(_bytes([*part.parameters(), *part.buffers()]) for part in each)
@@ -113,12 +123,12 @@ def travels(model: nn.Module, peak: Peak, ranks: int, sharded: bool, micro_steps
     """Bytes into and out of a rank in a step: fsdp gathers weights forward and backward and
     scatters gradients in every micro-step, ddp reduces gradients once (there and back)."""
     reached = _bytes(p for name, p in model.named_parameters() if name in peak.reached)
-    whole = 2 * _bytes(model.parameters()) + reached if sharded else 2 * reached
-    return (micro_steps if sharded else 1) * whole * (ranks - 1) / ranks
+    once = 2 * _bytes(model.parameters()) + reached if sharded else 2 * reached
+    return (micro_steps if sharded else 1) * once * (ranks - 1) / ranks
 
 
 def checkpoint_bytes(model: nn.Module, peak: Peak, average: bool) -> int:
-    """Weights without frozen parts that have a source, moments and average (strategy.py)."""
+    """Weights without frozen parts that have a source, moments and average (unify/training)."""
     state, first = model.state_dict(), names_of_one(model)
     kept = {first.get(name, name) for name in state.keys() - left_out(model)}
     reached = _bytes(p for name, p in model.named_parameters() if name in peak.reached)

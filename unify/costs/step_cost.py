@@ -99,10 +99,10 @@ class Cost:
         task, charge = (budget.task, budget.charge) if budget else ("", [])
         if task and task not in self.tasks:
             raise ValueError(f"budget.task: {task} is not trained; it has {', '.join(self.tasks)}")
-        of = [cost for name, cost in self.tasks.items() if task in ("", name)]
+        costs = [cost for name, cost in self.tasks.items() if task in ("", name)]
         if quantity == "flops":
-            return sum(cost.training + ("encoding" in charge) * cost.encoding for cost in of)
-        return float(sum(cost.rows if quantity == "samples" else cost.tokens for cost in of))
+            return sum(cost.training + ("encoding" in charge) * cost.encoding for cost in costs)
+        return float(sum(cost.rows if quantity == "samples" else cost.tokens for cost in costs))
 
 
 def cost_of(
@@ -141,8 +141,8 @@ def tasks_of(recipe: Recipe) -> dict[str, TaskCost]:
 def first_rows(recipe: Recipe, task: str, rows: int) -> Batch:
     """The first rows of the training split, on the model's device."""
     assert isinstance(recipe.model, Trainable)
-    there = recipe.data.source.size(task, "train")
-    batch = recipe.data.batch(task, "train", [index % there for index in range(rows)])
+    size = recipe.data.source.size(task, "train")
+    batch = recipe.data.batch(task, "train", [index % size for index in range(rows)])
     return batch.to(next(recipe.model.parameters()).device)
 
 
@@ -174,15 +174,15 @@ def _useful(model: Trainable, batch: Batch) -> float | None:
     columns = [_sizes(column, tokenizer) for column in batch.segments]
     if None in columns:
         return None
-    found = 0.0
+    flops = 0.0
     for sizes, rows in Counter(zip(*filter(None, columns), strict=True)).items():
         row = [
             replace(column.rows(slice(0, 1)), length=size)
             for column, size in zip(batch.segments, sizes, strict=True)
             if size
         ]
-        found += rows * model.flops(Batch(batch.task, row, batch.keys[:1]))
-    return found
+        flops += rows * model.flops(Batch(batch.task, row, batch.keys[:1]))
+    return flops
 
 
 def _sizes(column: Segment, tokenizer: TextTokenizer | None) -> list[int] | None:

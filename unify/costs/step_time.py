@@ -27,8 +27,8 @@ REPEATS = 3  # timed steps, after one that is not
 
 def mean_train_seconds(runs: Iterable[Run]) -> float | None:
     """Mean seconds of training of the runs that are finished; None without any."""
-    known = [run.info["train_seconds"] for run in runs if run.finished]
-    return statistics.mean(known) if known else None
+    seconds = [run.info["train_seconds"] for run in runs if run.finished]
+    return statistics.mean(seconds) if seconds else None
 
 
 def measured_seconds(config: dict[str, Any], needed: dict[str, Run]) -> float:

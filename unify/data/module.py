@@ -21,7 +21,11 @@ from unify.data.workers import Loader
 
 
 class Data:
-    """`tasks`: rows per optimizer step (the global batch); `lengths`: tokens per text field."""
+    """A source and what training reads from it.
+
+    `tasks` are rows per optimizer step (the global batch), `lengths` tokens per text field. Tasks
+    are kept sorted: their order in a YAML does not matter.
+    """
 
     def __init__(
         self, source: Source, tasks: dict[str, int], lengths: dict[str, int] | None = None
@@ -48,9 +52,12 @@ class Data:
             raise ValueError(f"data.lengths: no text field {name!r}; there are {sorted(fields)}")
 
     def prepare(self, seed: int, workers: int = 0, timeout: float = 0.0) -> None:
-        """Set how training reads: data seed, loader processes, timeout.
+        """Set how training reads.
 
-        A process that has no batch in `timeout` seconds is an error; 0 waits without end.
+        Args:
+            seed: of the order of records.
+            workers: loader processes; 0 reads in the training process.
+            timeout: seconds without a batch that are an error; 0 waits without end.
         """
         self.seed, self.workers, self.timeout = seed, workers, timeout
 
@@ -65,7 +72,15 @@ class Data:
         workers: int = 0,
         pin: bool = False,
     ) -> DataLoader:
-        """`{task: Batch}` per micro-step of one rank, from optimizer step `start` up to `steps`.
+        """`{task: Batch}` per micro-step of one rank.
+
+        Args:
+            seed: of the order of records.
+            accumulation: micro-steps per optimizer step.
+            start, steps: the first optimizer step, and the one before which reading ends.
+            world, rank: number of ranks, and which of them reads.
+            workers: loader processes.
+            pin: whether batches are put into page-locked memory.
 
         ValueError if a task's rows do not divide over accumulation x world.
         """

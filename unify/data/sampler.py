@@ -27,9 +27,9 @@ def permuted(position: np.ndarray | int, n: int, seed: int) -> np.ndarray:
     position = np.asarray(position, dtype=np.int64)
     epoch, index = np.divmod(position, n)
     out = np.empty_like(index)
-    for one in np.unique(epoch):
-        here = epoch == one
-        out[here] = _permute(index[here], n, stable_seed("order", seed, int(one)))
+    for number in np.unique(epoch):
+        same = epoch == number
+        out[same] = _permute(index[same], n, stable_seed("order", seed, int(number)))
     return out
 
 
@@ -89,7 +89,17 @@ class MicroSteps(Sampler[list[Draw]]):
         world: int = 1,
         rank: int = 0,
     ):
-        """`tasks`: rows R per step of each task; `sizes`: records in its training split."""
+        """Cut the rows of steps `start` to `steps` for one rank.
+
+        Args:
+            tasks: rows R per step of each task.
+            sizes: records in the training split of each task.
+            seed: of the order of records.
+            accumulation: micro-steps A per step.
+            world, rank: number of ranks W, and which of them this is.
+
+        ValueError for rows that do not divide by A * W, and for a task without records.
+        """
         blocks = accumulation * world
         for task, rows in tasks.items():
             if rows % blocks:

@@ -1,9 +1,9 @@
 """The embedded world: small scenes with captions, questions, edits, depth and low resolution.
 
 `record(task, split, index)` depends on the world's arguments, the task, the split and the index
-alone (shapes_world.py). caption, image, depth, super_resolution and the targets of compose share
+alone (world/streams.py). caption, image, depth, super_resolution and the targets of compose share
 one stream of scenes, and so does text_to_image where its prompt is a full caption.
-The exact checker is in shapes_checker.py, the metrics in unify/metrics/shapes_*.py.
+The exact checker is in world/checker.py, the metrics in unify/metrics/shapes_*.py.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ class Shapes(World, Source):
         fields, meta = getattr(self, f"_{task}")(split, index)
         return Record(f"{task}/{split}/{index}", fields, meta)
 
-    # Tasks: each gives the fields and the meta of a record
+    # Tasks: each method returns the fields and the meta of a record.
 
     def _text_to_image(self, split: Split, index: int):
-        _, scene = self._prompted(split, index)
-        text = self._training_text(split, index, lambda i: self._prompted(split, i)[0])
+        _, scene = self._prompt_and_scene(split, index)
+        text = self._training_text(split, index, lambda i: self._prompt_and_scene(split, i)[0])
         return {"prompt": text, "image": self.render(scene)}, {"scene": scene}
 
     def _caption(self, split: Split, index: int):
         scene = self.scene(split, index)
-        text = self._training_text(split, index, lambda i: self._said(split, i))
+        text = self._training_text(split, index, lambda i: self._scene_caption(split, i))
         return {"image": self.render(scene), "caption": text}, {"scene": scene}
 
     def _question(self, split: Split, index: int) -> tuple[Question, Scene]:
@@ -86,8 +86,8 @@ class Shapes(World, Source):
                 made = edit(self.board, kind, scene, rng)
                 return made if made and self.board.has_heldout(made.target) == heldout else None
 
-            if (found := self._find(split, rng, (), None, change)) is not None:
-                return found
+            if (result := self._find(split, rng, (), None, change)) is not None:
+                return result
         raise ValueError(f"no {split} scene of this world can be edited")
 
     def _edit(self, split: Split, index: int):
@@ -123,14 +123,14 @@ class Shapes(World, Source):
         }
 
     def _text(self, split: Split, index: int):
-        """Every kind of sentence of the world in turn, so that a language model knows them all."""
+        """Sentences of every kind in turn, so that a language model is trained on them all."""
         turn = index % 4
         if turn == 0:
             question, _ = self._question(split, index)
             return {"text": f"{question.text} {question.wanted}"}, {}
         if turn == 1 and self._edits:
             return {"text": self.edited(split, index).instruction}, {}
-        return {"text": self._prompted(split, index)[0]}, {}
+        return {"text": self._prompt_and_scene(split, index)[0]}, {}
 
     def _image(self, split: Split, index: int):
         scene = self.scene(split, index)

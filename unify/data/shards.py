@@ -22,7 +22,8 @@ from unify.data.adapters.index import read_columns, read_image, read_index
 from unify.data.source import Record, Source, Split
 
 SPLITS: tuple[Split, ...] = ("validation", "test", "train")  # in this order over the hash
-CAPTIONED = {"text_to_image": "prompt", "caption": "caption", "text": "text"}  # task -> field
+# Tasks made of an image and its caption -> the name of the text field.
+CAPTIONED = {"text_to_image": "prompt", "caption": "caption", "text": "text"}
 
 
 class Shards(Source):
@@ -47,19 +48,21 @@ class Shards(Source):
         columns = read_columns(self.path)
         self._start = columns["start"]  # [N + 1]
         has_text, turns, share = columns["text"], columns["turns"], columns["hash"] / 2**32
-        edits = columns.get("edit", np.zeros_like(has_text))  # none in an older index
+        edits = columns.get(
+            "edit", np.zeros_like(has_text)
+        )  # an index from before edits has no such column
         edges = [validation, validation + test]
         part = np.searchsorted(edges, share, side="right")  # [N], an index into SPLITS
         for number, split in enumerate(SPLITS):
             rows = np.flatnonzero(part == number)
-            asked = np.repeat(rows, turns[rows])  # a row for each of its questions
-            first = np.searchsorted(asked, asked)  # where a row's questions begin
-            self._turn[split] = np.arange(len(asked)) - first
-            self._rows |= {("image", split): rows, ("vqa", split): asked}
+            questions = np.repeat(rows, turns[rows])  # a row for each of its questions
+            first = np.searchsorted(questions, questions)  # where a row's questions begin
+            self._turn[split] = np.arange(len(questions)) - first
+            self._rows |= {("image", split): rows, ("vqa", split): questions}
             self._rows |= {(task, split): rows[has_text[rows]] for task in CAPTIONED}
             self._rows["edit", split] = rows[edits[rows]]
 
-    def __reduce__(self):
+    def __reduce__(self):  # a pickle opens the index anew instead of carrying it
         return Shards, (str(self.path), self.image_size, self.validation, self.test)
 
     @property
@@ -70,7 +73,7 @@ class Shards(Source):
         return len(self._rows.get((task, split), ()))
 
     def record(self, task: str, split: Split, index: int) -> Record:
-        """Damaged (see index.py) if the bytes are not those that were indexed."""
+        """Record `index` of a task and split; Damaged if its bytes are not those indexed."""
         row = self.row(int(self._rows[task, split][index]))
         key = f"{row['shard'].removesuffix('.tar')}/{row['key']}"
         if task == "text":
@@ -94,5 +97,5 @@ class Shards(Source):
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
     def row(self, n: int) -> dict[str, Any]:
-        """Line n of the index."""
+        """Row n of the index, parsed from its line in records.jsonl."""
         return json.loads(self._records[self._start[n] : self._start[n + 1]])

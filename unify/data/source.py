@@ -184,15 +184,17 @@ class Source(ABC):
 
 
 def keys(records: Sequence[Record]) -> list[str]:
+    """Keys of the records, which key their noise too."""
     return [record.key for record in records]
 
 
 def texts(records: Sequence[Record], name: str) -> list[str]:
+    """The text field `name` of every record."""
     return [record.fields[name] for record in records]
 
 
 def images(records: Sequence[Record], name: str) -> Tensor:
-    """[B 3 H W] in [-1, 1]."""
+    """The image field `name` of every record, [B 3 H W] in [-1, 1]."""
     return torch.stack([to_tensor(record.fields[name]) for record in records])
 
 

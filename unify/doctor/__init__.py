@@ -29,9 +29,14 @@ LIMIT = 180.0  # seconds of one check: a file system that does not answer cannot
 
 
 def diagnose(runs: Path, uri: str, say: Callable[[str], None]) -> list[Finding]:
-    """All findings, each said as soon as it is there.
+    """Run all checks and print each finding as soon as it is made.
 
-    Of a step of several tasks the first says all, the others their problems.
+    Args:
+        runs: the folder of runs.
+        uri: the value of `machine.tracker`.
+        say: prints a line.
+
+    In a step of several tasks the first prints all findings, the others their problems.
     """
     checks: dict[str, Callable[[], list[Finding]]] = {
         "packages": installed,
@@ -48,28 +53,28 @@ def diagnose(runs: Path, uri: str, say: Callable[[str], None]) -> list[Finding]:
         "job": job,
     }
     rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for name, check in checks.items():
         for finding in attempt(name, check):
-            found.append(finding)
+            findings.append(finding)
             if rank == 0:
                 say(line(finding))
             elif finding.state == "problem":
                 say(f"{socket.gethostname()}, task {rank}: {line(finding)}")
-    return found
+    return findings
 
 
 def attempt(name: str, check: Callable[[], list[Finding]], limit: float = LIMIT) -> list[Finding]:
     """A check's findings without secrets; a check that fails or hangs is a finding, too."""
     try:
-        found = within(limit, check)
+        findings = within(limit, check)
     except TimeoutError:
         text = f"the check did not end within {limit:.0f} s"
-        found = [Finding(name, "problem", text, "see what of it does not answer, and repeat")]
+        findings = [Finding(name, "problem", text, "see what of it does not answer, and repeat")]
     except Exception as error:
         advice = "mend what is named here, and what stands above; then repeat"
-        found = [Finding(name, "problem", f"not checked: {cause(error)}", advice)]
-    return [replace(f, found=redact(f.found), do=redact(f.do)) for f in found]
+        findings = [Finding(name, "problem", f"not checked: {cause(error)}", advice)]
+    return [replace(f, found=redact(f.found), do=redact(f.do)) for f in findings]
 
 
 def line(finding: Finding) -> str:
@@ -79,10 +84,10 @@ def line(finding: Finding) -> str:
     return f"{state:<8} {finding.name:<13} {finding.found}{advice}"
 
 
-def as_data(found: list[Finding]) -> dict[str, Any]:
+def as_data(findings: list[Finding]) -> dict[str, Any]:
     """Findings beside what a run would record of its environment."""
     try:
         here = environment()
     except Exception as error:  # a torch that cannot be imported has its own finding
         here = {"error": redact(cause(error))}
-    return {"environment": here, "findings": [asdict(finding) for finding in found]}
+    return {"environment": here, "findings": [asdict(finding) for finding in findings]}

@@ -50,6 +50,6 @@ def seat() -> tuple[dict[str, str], World]:
 
 
 def cause(error: BaseException) -> str:
-    """An error in a line."""
+    """An error in one line: its type and the first line of its message."""
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}".rstrip(": ")

@@ -26,15 +26,15 @@ def devices() -> list[Finding]:
     """Every GPU (in a step, the rank's own) and the CPU, each tried with a product in bf16."""
     import torch
 
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        there = torch.cuda.is_available()  # says in a warning why not
-    found = _gpus(torch.cuda.device_count()) if there else []
+        has_cuda = torch.cuda.is_available()  # its warning says why not
+    findings = _gpus(torch.cuda.device_count()) if has_cuda else []
     if torch.backends.mps.is_available():
-        found.append(_tried("mps", "Apple GPU"))
+        findings.append(_product("mps", "Apple GPU"))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found.append(_tried("cpu", f"{cores} cores, {torch.get_num_threads()} threads of torch"))
-    return found if there else [_no_gpu("; ".join(str(w.message) for w in said)), *found]
+    findings.append(_product("cpu", f"{cores} cores, {torch.get_num_threads()} threads of torch"))
+    return findings if has_cuda else [_no_gpu("; ".join(str(w.message) for w in caught)), *findings]
 
 
 def _gpus(count: int) -> list[Finding]:
@@ -65,16 +65,16 @@ def _gpu_that_answers(index: int) -> Finding:
         f"{card.name}, {free:.0f} of {total:.0f} GiB free, compute capability "
         f"{card.major}.{card.minor}{_driver(index)}"
     )
-    found = _tried(f"cuda:{index}", text)
-    if found.state != "ok":
-        return found
+    result = _product(f"cuda:{index}", text)
+    if result.state != "ok":
+        return result
     with torch.cuda.device(index):
         if not torch.cuda.is_bf16_supported(including_emulation=False):
             do = "machine.precision=32-true: in bf16 it would be slow"
-            return Finding(found.name, "note", f"{text}; it has no bf16 of its own", do)
+            return Finding(result.name, "note", f"{text}; it has no bf16 of its own", do)
     if free < 0.8 * total:
-        return Finding(found.name, "note", f"{text}: in use by others", "see nvidia-smi for whose")
-    return found
+        return Finding(result.name, "note", f"{text}: in use by others", "see nvidia-smi for whose")
+    return result
 
 
 def _driver(index: int) -> str:
@@ -85,8 +85,8 @@ def _driver(index: int) -> str:
     return ""
 
 
-def _tried(device: str, text: str) -> Finding:
-    """The device, or why a small product of bf16 numbers on it is not what it should be."""
+def _product(device: str, text: str) -> Finding:
+    """Check that a product of two bf16 matrices on the device is that of fp32 up to rounding."""
     import torch
 
     a, b = torch.randn(2, 256, 256, generator=torch.Generator().manual_seed(0))
@@ -106,7 +106,7 @@ def _tried(device: str, text: str) -> Finding:
     return Finding(device, "ok", f"{text}; bf16 product right to {off:.1g}")
 
 
-def _no_gpu(said: str) -> Finding:
+def _no_gpu(reasons: str) -> Finding:
     import torch
 
     built = f"torch {torch.__version__} is built for "
@@ -117,7 +117,7 @@ def _no_gpu(said: str) -> Finding:
             "compare nvidia-smi's driver with torch's CUDA: a newer driver, or a torch for this "
             "one; in a SLURM job, ask for the GPU (--gpus)"
         )
-        return Finding("cuda", "problem", f"a GPU is here, unused; {built}. {said}".strip(), do)
+        return Finding("cuda", "problem", f"a GPU is here, unused; {built}. {reasons}".strip(), do)
     if not torch.version.cuda:
         return Finding("cuda", "ok", f"{built}, and none is here")
     why = "CUDA_VISIBLE_DEVICES hides all GPUs" if hidden else "there is no GPU here"
@@ -132,7 +132,7 @@ def ranks(command: Sequence[str] = EXCHANGE, limit: float = LIMIT) -> list[Findi
     here, world = seat()
     gpus, step = torch.cuda.device_count(), world.size > 1
     if step and not _resolves(here["MASTER_ADDR"]):
-        return [_lost(here["MASTER_ADDR"])]
+        return [_unresolved(here["MASTER_ADDR"])]
     seats = [here] if step else _seats(here, min(gpus, 8) or 2)
     version = ""
     if torch.distributed.is_nccl_available():
@@ -154,8 +154,8 @@ def _resolves(address: str) -> bool:
         return False
 
 
-def _lost(address: str) -> Finding:
-    """Ranks would look for the address for minutes before they gave up."""
+def _unresolved(address: str) -> Finding:
+    """A finding instead of a try: ranks would look for the address for minutes."""
     do = (
         "have it put into /etc/hosts or DNS, or give its address: environment: {MASTER_ADDR: ...} "
         "in the cluster's YAML (127.0.0.1 where all is one machine)"
@@ -173,9 +173,9 @@ def _seats(here: dict[str, str], count: int) -> list[dict[str, str]]:
 
 
 def _exchange(command: Sequence[str], seats: Sequence[dict[str, str]], limit: float) -> str:
-    """Run the ranks; what went wrong, in words, or nothing."""
+    """Run the ranks; returns what went wrong in words, or an empty text."""
     processes: list[subprocess.Popen] = []
-    with ExitStack() as files:  # not pipes: one that nobody reads would stop its rank
+    with ExitStack() as files:  # not pipes: a full pipe that nobody reads would block its rank
         logs = [files.enter_context(tempfile.TemporaryFile("w+", errors="replace")) for _ in seats]
         try:
             for seat, log in zip(seats, logs, strict=True):
@@ -191,12 +191,12 @@ def _exchange(command: Sequence[str], seats: Sequence[dict[str, str]], limit: fl
             end = signal.Signals(-status).name if status < 0 else f"status {status}"
             rank = seats[failed]["RANK"]
             return f"cannot exchange: rank {rank} ended with {end}{_last_line(logs[failed])}"
-        said = "".join(map(_last_line, logs))
-        return "" if answered else f"did not exchange within {limit:g} s{said}"
+        last_lines = "".join(map(_last_line, logs))
+        return "" if answered else f"did not exchange within {limit:g} s{last_lines}"
 
 
 def _watch(processes: list[subprocess.Popen], deadline: float) -> tuple[int | None, bool]:
-    """(the first rank that failed, whether all have ended)."""
+    """Wait until a rank fails or all end; (the first that failed, whether all have ended)."""
     while time.monotonic() < deadline:
         states = [process.poll() for process in processes]
         failed = next((rank for rank, status in enumerate(states) if status), None)
@@ -218,7 +218,7 @@ def _advice(gpus: bool, step: bool) -> str:
     where = "MASTER_ADDR must be a name or address of the first node that all can reach; "
     name = "NCCL_SOCKET_IFNAME" if gpus else "GLOO_SOCKET_IFNAME"
     now = f" (now {os.environ[name]})" if name in os.environ else ""
-    said = f"{where if step else ''}set {name}{now} to the network that ranks are to use"
+    advice = f"{where if step else ''}set {name}{now} to the network that ranks are to use"
     if not gpus:
-        return f"{said}{'' if step else ' (here: lo)'}, and see that no firewall is between them"
-    return f"{said}; see what NCCL_DEBUG=INFO says; try NCCL_P2P_DISABLE=1, NCCL_IB_DISABLE=1"
+        return f"{advice}{'' if step else ' (here: lo)'}, and see that no firewall is between them"
+    return f"{advice}; see what NCCL_DEBUG=INFO says; try NCCL_P2P_DISABLE=1, NCCL_IB_DISABLE=1"

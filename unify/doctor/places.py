@@ -28,7 +28,7 @@ FLEETING = ("tmpfs", "ramfs", "overlay")
 ELSEWHERE = "put `machine.runs` elsewhere"
 SECONDS = 2.0  # that a tracking server may take
 
-# Another process: says the file's text, then whether the lock that we hold keeps it out.
+# Another process: prints the file's text, then whether the lock of this one keeps it out.
 INTRUDER = """
 import errno, fcntl, sys
 with open(sys.argv[1], "r+") as file:
@@ -44,28 +44,28 @@ with open(sys.argv[1], "r+") as file:
 
 def run_folder(folder: Path) -> list[Finding]:
     """Space, whole writes, renames and locks, tried where `folder` is or would be made."""
-    there = _existing(folder)
-    if not there.is_dir():
-        return [Finding("runs", "problem", f"{there} is no folder", f"remove it, or {ELSEWHERE}")]
+    nearest = _existing(folder)
+    if not nearest.is_dir():
+        return [Finding("runs", "problem", f"{nearest} is no folder", f"remove it, or {ELSEWHERE}")]
     try:
-        with TemporaryDirectory(prefix=".doctor-", dir=there, ignore_cleanup_errors=True) as name:
-            trouble = _written(Path(name)) or _locked(Path(name))
+        with TemporaryDirectory(prefix=".doctor-", dir=nearest, ignore_cleanup_errors=True) as name:
+            trouble = _replacing_problem(Path(name)) or _locking_problem(Path(name))
     except OSError as error:
         do = "free space, or ask for more" if error.errno in FULL else "get the right to write"
-        found = f"{there} cannot be written: {error.strerror}"
+        found = f"{nearest} cannot be written: {error.strerror}"
         return [Finding("runs", "problem", found, f"{do}, or {ELSEWHERE}")]
-    return [trouble or _space(folder, there)]
+    return [trouble or _space(folder, nearest)]
 
 
 def _existing(path: Path) -> Path:
-    """The path, or the nearest above it that is there."""
-    there = path.absolute()
-    while not os.path.lexists(there):
-        there = there.parent
-    return there
+    """The path, or the nearest folder above it that exists."""
+    nearest = path.absolute()
+    while not os.path.lexists(nearest):
+        nearest = nearest.parent
+    return nearest
 
 
-def _written(scratch: Path) -> Finding | None:
+def _replacing_problem(scratch: Path) -> Finding | None:
     """Replace a file and move a folder, both flushed to disk, as checkpoints are written."""
     (scratch / "staging").mkdir()
     for content in (b"old", os.urandom(2**20)):
@@ -77,8 +77,8 @@ def _written(scratch: Path) -> Finding | None:
     return Finding("runs", "problem", found, f"do not trust this file system: {ELSEWHERE}")
 
 
-def _locked(scratch: Path) -> Finding | None:
-    """Both kinds of lock that we use: lockf on a run that is written, flock on one being sent."""
+def _locking_problem(scratch: Path) -> Finding | None:
+    """Try both locks in use: lockf on a run that is written, flock on one being sent."""
     import fcntl
 
     for kind in ("lockf", "flock"):
@@ -88,25 +88,25 @@ def _locked(scratch: Path) -> Finding | None:
             try:
                 getattr(fcntl, kind)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                return _unlocked(scratch.parent, f"has no {kind} ({error.strerror})")
+                return _lock_problem(scratch.parent, f"has no {kind} ({error.strerror})")
             command = [sys.executable, "-c", INTRUDER, str(path), kind]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         if done.returncode or "visible" not in done.stdout:
-            said = (done.stderr.strip().splitlines() or ["it reads nothing"])[-1]
-            return _unlocked(scratch.parent, f"is not the same to another process: {said}")
+            reason = (done.stderr.strip().splitlines() or ["it reads nothing"])[-1]
+            return _lock_problem(scratch.parent, f"is not the same to another process: {reason}")
         if "kept out" not in done.stdout:
-            return _unlocked(scratch.parent, f"gives two processes the same {kind}")
+            return _lock_problem(scratch.parent, f"gives two processes the same {kind}")
     return None
 
 
-def _unlocked(folder: Path, found: str) -> Finding:
+def _lock_problem(folder: Path, found: str) -> Finding:
     do = f"mount it with locks (Lustre: flock; NFS: without nolock and local_lock), or {ELSEWHERE}"
     return Finding("runs", "problem", f"{folder} {found}: two jobs could write one run", do)
 
 
-def _space(folder: Path, there: Path) -> Finding:
-    kind, free = _file_system(there), shutil.disk_usage(there).free / GIB
-    entries = os.statvfs(there)
+def _space(folder: Path, nearest: Path) -> Finding:
+    kind, free = _file_system(nearest), shutil.disk_usage(nearest).free / GIB
+    entries = os.statvfs(nearest)
     text = f"{folder}: {kind or 'file system'}, {free:.0f} GiB free; writes, renames, locks hold"
     if free < 1 or (entries.f_files and entries.f_favail < 1000):
         found = f"{folder}: {free:.1f} GiB and {entries.f_favail} files free"
@@ -124,7 +124,7 @@ def _space(folder: Path, there: Path) -> Finding:
 
 
 def _file_system(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
-    """ext4, nfs4, lustre; nothing where the system does not say."""
+    """Type of the file system (ext4, nfs4, lustre); empty where the system does not say."""
     if not mounts.exists():
         return ""
     kinds = {row[1]: row[2] for row in map(str.split, mounts.read_text().splitlines())}
@@ -167,12 +167,12 @@ def meet(place: Path, rank: int, size: int, wait: float = 60.0) -> Finding:
         do = f"{ELSEWHERE}: on a file system that all nodes share"
         return Finding("shared", "problem", f"{found} after {wait:g} s", do)
     if not kept_out:
-        return _unlocked(place.parent, "gives tasks of a step the same lockf")
+        return _lock_problem(place.parent, "gives tasks of a step the same lockf")
     return Finding("shared", "ok", f"{place.parent} is one folder to all {size} tasks, with locks")
 
 
 def _await(paths: list[Path], seconds: float) -> list[Path]:
-    """Wait for files; those that have not come."""
+    """Wait for files; returns those that have not come."""
     deadline = time.monotonic() + seconds
     while absent := [p for p in paths if not p.exists()]:
         if time.monotonic() > deadline:
@@ -202,8 +202,8 @@ def tracker(setting: str, runs: Path) -> list[Finding]:
 
 
 def _database(uri: str, path: Path) -> Finding:
-    there = _existing(path)
-    trouble = "" if os.access(there, os.W_OK) else f"{there} may not be written"
+    nearest = _existing(path)
+    trouble = "" if os.access(nearest, os.W_OK) else f"{nearest} may not be written"
     try:
         if path.exists():
             with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
@@ -239,24 +239,24 @@ def _server(uri: str) -> Finding:
 
 def host() -> list[Finding]:
     """The name that ranks are found by, memory for loader workers, files that may be open."""
-    found = [_resolved(socket.gethostname())]
+    findings = [_address(socket.gethostname())]
     memory = Path("/dev/shm")
     if memory.is_dir():
         free = shutil.disk_usage(memory).free / GIB
         do = "machine.workers=0, or more of it (docker: --shm-size=8g): batches pass through it"
-        found.append(_enough("shared memory", f"{free:.1f} GiB free in {memory}", free >= 1, do))
+        findings.append(_enough("shared memory", f"{free:.1f} GiB free in {memory}", free >= 1, do))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     few = soft != resource.RLIM_INFINITY and soft < 4096
     most = "65536" if hard == resource.RLIM_INFINITY else str(hard)
     do = f"ulimit -n {most} before a run with many loader workers"
-    return [*found, _enough("open files", f"{soft} at once", not few, do)]
+    return [*findings, _enough("open files", f"{soft} at once", not few, do)]
 
 
 def _enough(name: str, found: str, enough: bool, do: str) -> Finding:
     return Finding(name, "ok", found) if enough else Finding(name, "note", found, do)
 
 
-def _resolved(name: str) -> Finding:
+def _address(name: str) -> Finding:
     try:
         address = within(5.0, lambda: socket.getaddrinfo(name, None))[0][4][0]
     except (OSError, TimeoutError):

@@ -26,7 +26,7 @@ def cluster(environment: Mapping[str, str] = os.environ) -> list[Finding]:
         do = "load SLURM's module, or put its commands on PATH"
         return [Finding("slurm", "problem", f"{', '.join(lacks)} not found", do)]
     try:
-        rows = _said("sinfo", "-h", "-o", "%P|%a|%l|%D|%G").splitlines()
+        rows = _output("sinfo", "-h", "-o", "%P|%a|%l|%D|%G").splitlines()
         settings = _settings()
     except ValueError as error:
         do = "see that slurm.conf (SLURM_CONF), munge and slurmctld are there, or ask who runs them"
@@ -34,8 +34,8 @@ def cluster(environment: Mapping[str, str] = os.environ) -> list[Finding]:
     return [_partitions(rows, settings.get("SLURM_VERSION", "")), _notice(settings)]
 
 
-def _said(*command: str) -> str:
-    """A command's output; ValueError with its reason, or after SECONDS."""
+def _output(*command: str) -> str:
+    """Output of a command; ValueError if it fails or does not end within SECONDS."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
@@ -48,7 +48,7 @@ def _said(*command: str) -> str:
 
 def _settings() -> dict[str, str]:
     """slurm.conf, as `scontrol show config` has it: `Key = value`."""
-    rows = [line.partition("=") for line in _said("scontrol", "show", "config").splitlines()]
+    rows = [line.partition("=") for line in _output("scontrol", "show", "config").splitlines()]
     return {key.strip(): value.strip() for key, equals, value in rows if equals}
 
 
@@ -75,8 +75,8 @@ def _notice(settings: Mapping[str, str]) -> Finding:
     how = f"{kind}, {mode}"
     if "SUSPEND" in mode:
         return Finding("preemption", "ok", f"{how}: a job is suspended, and goes on")
-    said = settings.get("SlurmctldParameters", "") + settings.get("PreemptParameters", "")
-    if "send_user_signal" not in said:
+    parameters = settings.get("SlurmctldParameters", "") + settings.get("PreemptParameters", "")
+    if "send_user_signal" not in parameters:
         do = (
             "ask for SlurmctldParameters=preempt_send_user_signal and a GraceTime that a save fits "
             "into; until then say logging.checkpoint_every: what is since the last one is lost"
@@ -91,7 +91,7 @@ def _notice(settings: Mapping[str, str]) -> Finding:
 def _grace(how: str) -> Finding:
     """GraceTime, the seconds between notice and end, of the partitions that may be preempted."""
     grace = {}
-    for row in _said("scontrol", "show", "partition", "-o").splitlines():
+    for row in _output("scontrol", "show", "partition", "-o").splitlines():
         facts = dict(word.split("=", 1) for word in row.split() if "=" in word)
         if facts.get("PreemptMode") != "OFF":
             grace[facts["PartitionName"]] = int(facts.get("GraceTime", 0))
@@ -113,13 +113,13 @@ def job(environment: Mapping[str, str] = os.environ) -> list[Finding]:
         return [Finding("job", "note", f"in job {number}, but in no step of it", do)]
     from unify.distributed.ranks import from_slurm, world
 
-    seen = dict(environment)
-    from_slurm(seen)
-    here = world(seen)
+    as_rank = dict(environment)
+    from_slurm(as_rank)
+    here = world(as_rank)
     name = environment.get("SLURMD_NODENAME", socket.gethostname())
     text = f"rank {here.rank} of {here.size} of job {number}, on {name} of {here.nodes}"
-    found = [Finding("job", "ok", f"{text} node{'s' if here.nodes > 1 else ''}")]
-    return found + _cores(int(environment.get("SLURM_CPUS_PER_TASK", 1)))
+    findings = [Finding("job", "ok", f"{text} node{'s' if here.nodes > 1 else ''}")]
+    return findings + _cores(int(environment.get("SLURM_CPUS_PER_TASK", 1)))
 
 
 def _cores(asked: int) -> list[Finding]:

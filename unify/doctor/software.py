@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 PROJECT = "unify-multimodal"
-NAMED = ("torch", "torchvision", "lightning", "transformers", "mlflow")  # said if all is well
+NAMED = ("torch", "torchvision", "lightning", "transformers", "mlflow")  # shown if all is well
 EXTRAS = {"gpu": "machine.attention=xformers", "cluster": "unify submit"}  # and what needs them
 MALICIOUS = {"lightning": ("2.6.2", "2.6.3")}  # GHSA-w37p-236h-pfx3
 TOGETHER = "; torch and torchvision from one index, in one command"
@@ -56,29 +56,29 @@ def _python(specifier: str) -> Finding:
 def _wrong(requirement: Requirement) -> str:
     """What is installed instead of the required version; empty where that is met."""
     try:
-        there = version(requirement.name)
+        current = version(requirement.name)
     except PackageNotFoundError:
         return "not installed"
-    return "" if requirement.specifier.contains(there, prereleases=True) else there
+    return "" if requirement.specifier.contains(current, prereleases=True) else current
 
 
 def _unmet(requirement: Requirement) -> Finding:
-    there, name = _wrong(requirement), requirement.name
+    current, name = _wrong(requirement), requirement.name
     do = f"pip install '{name}{requirement.specifier}'"
     if name in ("torch", "torchvision"):
         do += TOGETHER
-    if there in MALICIOUS.get(name, ()):
+    if current in MALICIOUS.get(name, ()):
         do += (
             "; this release was malicious: change every password and token that this account "
             "could read"
         )
     required = f"{PROJECT} requires {name}{requirement.specifier}"
-    return Finding(name, "problem", f"{there}; {required}", do)
+    return Finding(name, "problem", f"{current}; {required}", do)
 
 
 def _extras(needed: Sequence[Requirement]) -> list[Finding]:
-    """A note for each optional part that is not there."""
-    found = []
+    """A note for each extra whose packages are not installed."""
+    notes = []
     for extra, user in EXTRAS.items():
         lacks = [
             r.name
@@ -90,8 +90,8 @@ def _extras(needed: Sequence[Requirement]) -> list[Finding]:
         ]
         if lacks:
             do = f"pip install '.[{extra}]' in the repository, if you want `{user}`"
-            found.append(Finding(f"[{extra}]", "note", f"without {', '.join(lacks)}", do))
-    return found
+            notes.append(Finding(f"[{extra}]", "note", f"without {', '.join(lacks)}", do))
+    return notes
 
 
 def vision() -> list[Finding]:
@@ -129,13 +129,13 @@ def compiler() -> list[Finding]:
     )
     if done.returncode == 0:
         return [Finding("compiler", "ok", f"{shutil.which(command[0])}, with Python's headers")]
-    said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]
+    reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]
     do = f"install g++ and Python's headers (python3-dev), or set CXX, for {needs}"
-    return [Finding("compiler", state, f"{command[0]} does not compile for Python: {said}", do)]
+    return [Finding("compiler", state, f"{command[0]} does not compile for Python: {reason}", do)]
 
 
 def attention() -> list[Finding]:
-    """Which backends `machine.attention` can be here."""
+    """The backends that `machine.attention` may name on this machine."""
     import torch
 
     names, notes = ["sdpa"], []

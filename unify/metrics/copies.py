@@ -49,19 +49,19 @@ class Copies(Metric):
         model, source = subject.model, subject.source
         if not (isinstance(model, Paradigm) and model.copies):
             return [], []
-        there = range(min(self.n, source.size("image", self.split)))
-        records = [source.record("image", self.split, index) for index in there]
+        indices = range(min(self.n, source.size("image", self.split)))
+        records = [source.record("image", self.split, index) for index in indices]
         truth = images(records, "image")
-        made = self._drawn(model, truth, subject)
-        error = (made - truth).square().mean((1, 2, 3)).clamp_min(1e-8)  # [B]
+        drawn = self._drawn(model, truth, subject)
+        error = (drawn - truth).square().mean((1, 2, 3)).clamp_min(1e-8)  # [B]
         stamp = passport(subject, [record.key for record in records], subject.image_sampling)
         scores = [average("copy/psnr", (10 * torch.log10(4 / error)).tolist(), stamp)]
         right: list[bool | None] = [None] * len(records)
         if isinstance(source, Shapes):
             checker = Checker(source)
-            pairs = zip(checker.read(made), checker.read(truth), strict=True)
-            right = [isinstance(its, Scene) and mine == its for mine, its in pairs]
+            pairs = zip(checker.read(drawn), checker.read(truth), strict=True)
+            right = [isinstance(original, Scene) and copy == original for copy, original in pairs]
             scores.append(proportion("copy/exact", [bool(hit) for hit in right], stamp))
-        both = torch.stack([truth, made], 1).flatten(0, 1)[: 2 * SHOWN]
+        both = torch.stack([truth, drawn], 1).flatten(0, 1)[: 2 * SHOWN]
         verdicts = [verdict for hit in right for verdict in (None, hit)][: 2 * SHOWN]
         return scores, [picture("copy", both, ["image", "copy"] * (len(both) // 2), verdicts)]

@@ -33,9 +33,9 @@ class Score:
 
     def row(self) -> dict[str, Any]:
         """All but the outcomes."""
-        found = asdict(self)
-        del found["outcomes"]
-        return found
+        row = asdict(self)
+        del row["outcomes"]
+        return row
 
 
 @dataclass

@@ -55,9 +55,9 @@ class Perplexity(Metric):
                     counts += term.count.tolist()
             return totals, counts, texts
 
-        there = min(self.rows, subject.source.size(task, "test"))
-        parts = zip(*split_over_ranks(subject.chunks(there), read), strict=True)
-        totals, counts, said = ([one for some in part for one in some] for part in parts)
+        available = min(self.rows, subject.source.size(task, "test"))
+        parts = zip(*split_over_ranks(subject.chunks(available), read), strict=True)
+        totals, counts, all_texts = ([one for some in part for one in some] for part in parts)
         tokens = sum(counts)
         mean = math.fsum(totals) / tokens  # nats per token
         # delta method for a ratio of sums over independent rows
@@ -67,7 +67,7 @@ class Perplexity(Metric):
         passport = {
             "split": "test",
             "rows": len(totals),
-            "texts": digest("\n".join(said).encode()),
+            "texts": digest("\n".join(all_texts).encode()),
             "likelihood": model.likelihood,
             "text_tokenizer": [tokenizer.content_hash() for tokenizer in vocabulary],
         }

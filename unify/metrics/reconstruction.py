@@ -66,8 +66,8 @@ class Reconstruction(Metric):
 
     def _originals(self, subject: Subject) -> tuple[Tensor, str]:
         """Images [N 3 H W] of the task `image` where the source has it: the same for every run."""
-        known = sorted(subject.source.tasks & self.tasks)
-        task = "image" if "image" in known else sorted(subject.tasks & self.tasks)[0]
+        available = sorted(subject.source.tasks & self.tasks)
+        task = "image" if "image" in available else sorted(subject.tasks & self.tasks)[0]
         count = min(self.images, subject.source.size(task, self.split))
         records = [subject.source.record(task, self.split, index) for index in range(count)]
         return images(records, "image"), task
@@ -78,11 +78,11 @@ def image_tokenizers(model: Any) -> dict[str, ImageTokenizer]:
     if isinstance(model, ImageTokenizer):
         return {"model": model}
     assert isinstance(model, Paradigm)
-    found: dict[str, ImageTokenizer] = {}
+    parts: dict[str, ImageTokenizer] = {}
     for name, part in model.tokenizers().items():
-        if isinstance(part, ImageTokenizer) and all(part is not other for other in found.values()):
-            found[name] = part
-    return found
+        if isinstance(part, ImageTokenizer) and all(part is not other for other in parts.values()):
+            parts[name] = part
+    return parts
 
 
 def reconstruct(
@@ -115,8 +115,8 @@ def fidelity(prefix: str, originals: Tensor, copies: Tensor, passport: dict) -> 
     # In double precision: the variances of flat areas are differences of almost equal numbers.
     # By parts: its convolutions would take gigabytes of memory for all at once.
     ssim: list[float] = []
-    for one, other in zip(copies.double().split(16), originals.double().split(16), strict=True):
-        part = structural_similarity_index_measure(one, other, reduction="none", data_range=2.0)
+    for copy, original in zip(copies.double().split(16), originals.double().split(16), strict=True):
+        part = structural_similarity_index_measure(copy, original, reduction="none", data_range=2.0)
         assert isinstance(part, Tensor)
         ssim += part.tolist()
     return [
@@ -143,7 +143,7 @@ def exact(source: Source, originals: Tensor, copies: Tensor) -> list[bool]:
         return []
     checker = Checker(source)
     read = zip(checker.read(originals), checker.read(copies), strict=True)
-    return [isinstance(was, Scene) and was == now for was, now in read]
+    return [isinstance(original, Scene) and original == copy for original, copy in read]
 
 
 def pairs(prefix: str, originals: Tensor, copies: Tensor, verdicts: Sequence[bool]) -> Grid:

@@ -37,12 +37,12 @@ class Composed:
         world = shapes_of(subject)
         records = records_of(world, "compose", split, n)
         batch = collate("compose", records)
-        *sources, asked, _ = batch.segments
-        made = generate(subject, f"compose/{split}", asked.texts, sources)
-        read = zip(Checker(world).read(made), records, strict=True)
+        *sources, instruction, _ = batch.segments
+        drawn = generate(subject, f"compose/{split}", instruction.texts, sources)
+        read = zip(Checker(world).read(drawn), records, strict=True)
         right = [scene == record.meta["target"] for scene, record in read]
-        stamp = passport(subject, [*batch.keys, *asked.texts], subject.image_sampling)
-        return cls(batch, made, right, stamp)
+        stamp = passport(subject, [*batch.keys, *instruction.texts], subject.image_sampling)
+        return cls(batch, drawn, right, stamp)
 
     def score(self, name: str, things: int | None = None) -> Score:
         """Score of all rows, or of those with `sources` sources."""
@@ -53,11 +53,11 @@ class Composed:
 
     def grid(self, name: str) -> Grid:
         """The sources of a row, then its image."""
-        *sources, asked, _ = self.batch.segments
+        *sources, instruction, _ = self.batch.segments
         shown: list[Tensor] = []
         titles: list[str] = []
         verdicts: list[bool | None] = []
-        for row, (text, hit) in enumerate(zip(asked.texts, self.right, strict=True)):
+        for row, (text, hit) in enumerate(zip(instruction.texts, self.right, strict=True)):
             given = [column.images[row] for column in sources if column.present[row]]
             shown += [*given, self.images[row]]
             titles += [*ORDINALS[: len(given)], str(text)]
@@ -75,11 +75,11 @@ class Compositions(Metric):
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         world = shapes_of(subject)
-        made = Composed.of(subject, self.split, self.n)
-        scores, grids = [made.score("compose/exact")], [made.grid("compose")]
-        scores += [made.score(f"compose/exact/{name}", n) for name, n in world.complete.items()]
+        composed = Composed.of(subject, self.split, self.n)
+        scores, grids = [composed.score("compose/exact")], [composed.grid("compose")]
+        scores += [composed.score(f"compose/exact/{name}", n) for name, n in world.complete.items()]
         if self.heldout and world.board.heldout:
-            new = Composed.of(subject, "heldout", self.heldout)
-            scores.append(new.score("compose/exact/heldout"))
-            grids.append(new.grid("compose/heldout"))
+            heldout = Composed.of(subject, "heldout", self.heldout)
+            scores.append(heldout.score("compose/exact/heldout"))
+            grids.append(heldout.grid("compose/heldout"))
         return scores, grids

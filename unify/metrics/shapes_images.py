@@ -58,9 +58,9 @@ def records_of(world: Shapes, task: str, split: Split, n: int) -> list[Record]:
     return [world.record(task, split, i) for i in range(min(n, world.size(task, split)))]
 
 
-def passport(subject: Subject, asked: Sequence[object], sampling: dict) -> dict:
+def passport(subject: Subject, prompts_or_keys: Sequence[object], sampling: dict) -> dict:
     """Passport of a score: prompts, sampler, seeds and checker that it was measured with."""
-    prompts = digest("\n".join(map(str, asked)).encode())
+    prompts = digest("\n".join(map(str, prompts_or_keys)).encode())
     seeds = "stable_seed(evaluation seed, what, row)"
     return {"prompt_set": prompts, "sampler": dict(sampling), "seeds": seeds, "checker": VERSION}
 
@@ -130,8 +130,8 @@ class TextToImage(Metric):
         def draw(category: str, n: int, split: Split) -> Drawn:
             prompts = world.prompts(category, n, PROMPT_SEED, split)
             texts = [prompt.text for prompt in prompts]
-            made = generate(subject, f"text_to_image/{split}/{category}", texts)
-            return Drawn(prompts, made, checker.read(made))
+            pictures = generate(subject, f"text_to_image/{split}/{category}", texts)
+            return Drawn(prompts, pictures, checker.read(pictures))
 
         each = math.ceil(self.prompts / len(world.complete))
         drawn = {c: draw(c, each, self.split) for c in world.complete}
@@ -176,16 +176,16 @@ def variety(world: Shapes, drawn: Drawn, stamp: dict) -> list[Score]:
     images, the entropy is corrected for small N by (v - 1) / 2N (Miller and Madow) and divided by
     log m; 1 says that all options that training has are equally frequent.
     """
-    made: defaultdict[str, list[Scene]] = defaultdict(list)
+    scenes_of: defaultdict[str, list[Scene]] = defaultdict(list)
     for prompt, scene, right in zip(drawn.prompts, drawn.read, drawn.right, strict=True):
         if right and isinstance(scene, Scene):
-            made[prompt.text].append(scene)
+            scenes_of[prompt.text].append(scene)
     shape = {prompt.text: prompt.spec.patterns[0].shape for prompt in drawn.prompts}
     scores = []
     for attribute in drawn.prompts[0].left_open():
         name = "cell" if attribute == "place" else attribute
         total, n = 0.0, 0
-        for text, scenes in made.items():
+        for text, scenes in scenes_of.items():
             m = _options(world, name, Pattern(shape=shape[text]))
             if m > 1:
                 values = Counter(getattr(scene.things[0], name) for scene in scenes)
@@ -196,11 +196,11 @@ def variety(world: Shapes, drawn: Drawn, stamp: dict) -> list[Score]:
     return scores
 
 
-def _options(world: Shapes, attribute: str, asked: Pattern) -> int:
+def _options(world: Shapes, attribute: str, pattern: Pattern) -> int:
     """Number of values that training has for an attribute of the thing asked for."""
     board = world.board
     if attribute == "color":
-        return sum(shape == asked.shape for _, shape in board.pairs)
+        return sum(shape == pattern.shape for _, shape in board.pairs)
     return len(board.sizes) if attribute == "size" else len(board.cells)
 
 
@@ -222,21 +222,23 @@ class Edits(Metric):
         world = shapes_of(subject)
         checker = Checker(world)
         records = records_of(world, "edit", self.split, self.n)
-        asked = [record.fields["instruction"] for record in records]
+        instructions = [record.fields["instruction"] for record in records]
         sources = images(records, "source")
-        made = generate(subject, f"edit/{self.split}", asked, [Segment.image(sources, "condition")])
+        drawn = generate(
+            subject, f"edit/{self.split}", instructions, [Segment.image(sources, "condition")]
+        )
         exact, changed, kept = [], [], []
-        for record, places in zip(records, checker.places(made), strict=True):
+        for record, places in zip(records, checker.places(drawn), strict=True):
             target, cells = record.meta["target"], record.meta["cells"]
             right = {cell: reading == target.at(cell) for cell, reading in places.items()}
             exact.append(all(right.values()))
             changed.append(all(right[cell] for cell in cells))
             kept.append(all(hit for cell, hit in right.items() if cell not in cells))
-        stamp = passport(subject, [r.key for r in records] + asked, subject.image_sampling)
+        stamp = passport(subject, [r.key for r in records] + instructions, subject.image_sampling)
         parts = {"exact": exact, "changed": changed, "kept": kept}
         scores = [proportion(f"edit/{name}", hits, stamp) for name, hits in parts.items()]
-        pairs = torch.stack([sources, made], 1).flatten(0, 1)  # before, after, before ...
-        titles = [title for text in asked for title in ("before", text)]
+        pairs = torch.stack([sources, drawn], 1).flatten(0, 1)  # before, after, before ...
+        titles = [title for text in instructions for title in ("before", text)]
         verdicts = [verdict for hit in exact for verdict in (None, hit)]
         return scores, [picture("edit", pairs, titles, verdicts)]
 
@@ -251,12 +253,12 @@ class Depths(Metric):
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         records = records_of(shapes_of(subject), "depth", self.split, self.n)
-        shown = [Segment.image(images(records, "source"), "condition")]
+        sources = [Segment.image(images(records, "source"), "condition")]
         truth = images(records, "image")
-        made = generate(subject, f"depth/{self.split}", [None] * len(records), shown)
-        error = (made - truth).abs().mean((1, 2, 3)) / 2  # [B], of [0, 1]
+        drawn = generate(subject, f"depth/{self.split}", [None] * len(records), sources)
+        error = (drawn - truth).abs().mean((1, 2, 3)) / 2  # [B], of [0, 1]
         stamp = passport(subject, [r.key for r in records], subject.image_sampling)
-        grid = picture("depth", made, [r.key for r in records], [None] * len(records))
+        grid = picture("depth", drawn, [r.key for r in records], [None] * len(records))
         return [average("depth/abs_error", error.tolist(), stamp)], [grid]
 
 
@@ -271,16 +273,16 @@ class SuperResolutions(Metric):
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         world = shapes_of(subject)
         records = records_of(world, "super_resolution", self.split, self.n)
-        shown = [Segment.image(images(records, "source"), "condition")]
+        sources = [Segment.image(images(records, "source"), "condition")]
         truth = images(records, "image")
-        made = generate(subject, f"super_resolution/{self.split}", [None] * len(records), shown)
-        error = (made - truth).square().mean((1, 2, 3)).clamp_min(1e-8)  # [B]
+        drawn = generate(subject, f"super_resolution/{self.split}", [None] * len(records), sources)
+        error = (drawn - truth).square().mean((1, 2, 3)).clamp_min(1e-8)  # [B]
         psnr = (10 * torch.log10(4 / error)).tolist()
-        read = Checker(world).read(made)
+        read = Checker(world).read(drawn)
         right = [scene == r.meta["scene"] for scene, r in zip(read, records, strict=True)]
         stamp = passport(subject, [r.key for r in records], subject.image_sampling)
         scores = [
             average("super_resolution/psnr", psnr, stamp),
             proportion("super_resolution/exact", right, stamp),
         ]
-        return scores, [picture("super_resolution", made, [r.key for r in records], right)]
+        return scores, [picture("super_resolution", drawn, [r.key for r in records], right)]

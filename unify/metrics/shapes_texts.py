@@ -35,7 +35,7 @@ def answer(
     model = subject.model
     assert isinstance(model, Paradigm)
 
-    def say(rows: range) -> list[str]:
+    def write(rows: range) -> list[str]:
         request = TextRequest(
             shown[rows.start : rows.stop].to(model.device),
             None if questions is None else list(questions[rows.start : rows.stop]),
@@ -43,8 +43,8 @@ def answer(
         )
         return model.generate_text(request, **subject.text_sampling)
 
-    said = split_over_ranks(subject.chunks(len(shown)), say)
-    return [text.strip() for texts in said for text in texts]
+    chunks = split_over_ranks(subject.chunks(len(shown)), write)
+    return [text.strip() for texts in chunks for text in texts]
 
 
 class VisualQuestions(Metric):
@@ -58,44 +58,46 @@ class VisualQuestions(Metric):
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         world = shapes_of(subject)
         records = records_of(world, "vqa", self.split, self.questions)
-        shown, asked = images(records, "image"), texts(records, "question")
-        said = answer(subject, f"vqa/{self.split}", shown, asked)
-        blind = answer(subject, f"vqa/{self.split}", torch.zeros_like(shown), asked)
+        shown, questions = images(records, "image"), texts(records, "question")
+        answers = answer(subject, f"vqa/{self.split}", shown, questions)
+        blind = answer(subject, f"vqa/{self.split}", torch.zeros_like(shown), questions)
         common = majority(records_of(world, "vqa", "train", 4 * self.questions))
         guess = [common.get(record.meta["kind"], "") for record in records]
         chance = [1 / len(record.meta["options"]) for record in records]
         stamp = passport(
             subject, [(r.key, r.fields["question"]) for r in records], subject.text_sampling
         )
-        right = hits(records, said)
+        right = hits(records, answers)
         scores = by_kind("vqa/accuracy", records, right, stamp, proportion)
         scores += by_kind("vqa/chance", records, chance, stamp, average)
         scores += by_kind("vqa/majority", records, hits(records, guess), stamp, proportion)
         scores += by_kind("vqa/blind", records, hits(records, blind), stamp, proportion)
         if self.heldout and world.board.heldout:
-            scores.append(self._new(subject, world))
-        titles = [f"{q} {a}" for q, a in zip(asked, said, strict=True)]
+            scores.append(self._heldout(subject, world))
+        titles = [f"{q} {a}" for q, a in zip(questions, answers, strict=True)]
         return scores, [picture("vqa", shown, titles, right)]
 
-    def _new(self, subject: Subject, world: Shapes) -> Score:
+    def _heldout(self, subject: Subject, world: Shapes) -> Score:
         records = records_of(world, "vqa", "heldout", self.heldout)
-        said = answer(subject, "vqa/heldout", images(records, "image"), texts(records, "question"))
+        answers = answer(
+            subject, "vqa/heldout", images(records, "image"), texts(records, "question")
+        )
         stamp = passport(
             subject, [(r.key, r.fields["question"]) for r in records], subject.text_sampling
         )
-        return proportion("vqa/accuracy/heldout", hits(records, said), stamp)
+        return proportion("vqa/accuracy/heldout", hits(records, answers), stamp)
 
 
-def hits(records: Sequence[Record], said: Sequence[str]) -> list[bool]:
-    return [text == r.fields["answer"] for r, text in zip(records, said, strict=True)]
+def hits(records: Sequence[Record], answers: Sequence[str]) -> list[bool]:
+    return [text == r.fields["answer"] for r, text in zip(records, answers, strict=True)]
 
 
 def majority(records: Sequence[Record]) -> dict[str, str]:
     """The most frequent answer of each kind of question; the first in the alphabet among equals."""
-    seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    answers: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
-        seen[record.meta["kind"]][record.fields["answer"]] += 1
-    return {k: min((-n, text) for text, n in counts.items())[1] for k, counts in seen.items()}
+        answers[record.meta["kind"]][record.fields["answer"]] += 1
+    return {k: min((-n, text) for text, n in counts.items())[1] for k, counts in answers.items()}
 
 
 def by_kind(
@@ -130,8 +132,8 @@ class Captions(Metric):
         world = shapes_of(subject)
         records = records_of(world, "caption", split, n)
         shown = images(records, "image")
-        said = answer(subject, f"caption/{split}", shown, None)
-        right = [world.parse(t) == r.meta["scene"] for r, t in zip(records, said, strict=True)]
+        captions = answer(subject, f"caption/{split}", shown, None)
+        right = [world.parse(t) == r.meta["scene"] for r, t in zip(records, captions, strict=True)]
         truth = [(r.key, r.fields["caption"]) for r in records]
         stamp = passport(subject, truth, subject.text_sampling)
-        return proportion(name, right, stamp), picture(name, shown, said, right)
+        return proportion(name, right, stamp), picture(name, shown, captions, right)

@@ -50,7 +50,7 @@ def _is_known(tasks: dict[str, Any]) -> bool:
 
 
 def _computed(tasks: dict[str, Any]) -> str:
-    """A sentence on the FLOPs of a dense kernel, and on the share of the count that is no padding."""
+    """A sentence on FLOPs of a dense kernel, and the share of the count that is no padding."""
     counted, computed, useful = (
         sum(each.get(key) or 0.0 for each in tasks.values())
         for key in ("flops", "computed", "useful")

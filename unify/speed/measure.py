@@ -30,7 +30,7 @@ from lightning.pytorch import Callback
 from PIL import Image
 
 from unify.config import load_recipe
-from unify.costs.gpu_specs import found_gpu
+from unify.costs.gpu_specs import current_gpu
 from unify.data.adapters.importer import import_images
 from unify.data.shards import Shards
 from unify.runs.folder import autocast
@@ -45,7 +45,7 @@ WARM_UP = 5  # steps that are not counted
 
 
 def bench(file: str | None, overrides: list[str], steps: int) -> Figures:
-    """All figures; `step` of the experiment in `file`, or of the shipped Transfusion without."""
+    """Figures of the experiment in `file`; without a file, those of trunk, towers and shards."""
     figures: Figures = {"machine": machine(), "help_s": help_seconds()}
     if file is not None:
         figures["step"] = step_figures(file, overrides, steps)
@@ -58,7 +58,7 @@ def bench(file: str | None, overrides: list[str], steps: int) -> Figures:
 
 
 def machine() -> dict[str, Any]:
-
+    """Processor, cores, threads and accelerator of this process, and the version of torch."""
     facts = environment()
     return {
         "cpu": facts.get("cpu"),
@@ -116,7 +116,7 @@ def step_figures(file: str, overrides: list[str], steps: int) -> Figures:
     facts = run.info
     shutil.rmtree(run.folder)
     whole, inside = timer.medians(WARM_UP)
-    gpu = found_gpu()
+    gpu = current_gpu()
     share = {"mfu": facts["flops_per_step"] / whole / gpu.bf16} if gpu else {}
     return {
         "file": file,
@@ -175,13 +175,13 @@ def shard_figures(count: int = 400, side: int = 256) -> Figures:
 
 
 def alternate(
-    one: Callable[[], Any], other: Callable[[], Any], repeats: int
+    first: Callable[[], Any], second: Callable[[], Any], repeats: int
 ) -> tuple[float, float]:
     """Median seconds of two functions run in turn, after a warm-up of each."""
-    one(), other()
+    first(), second()
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
-        for function, seconds in zip((one, other), times, strict=True):
+        for function, seconds in zip((first, second), times, strict=True):
             start = time.perf_counter()
             function()
             seconds.append(time.perf_counter() - start)
@@ -189,19 +189,26 @@ def alternate(
 
 
 def trunk_figures(precision: str, steps: int) -> Figures:
-    """Forward, backward, AdamW of 16 rows of 80 tokens at width 256, depth 6, 4 heads."""
+    """Milliseconds of forward, backward and AdamW: Transfusion against a plain transformer.
+
+    16 rows of 80 tokens, width 256, depth 6, 4 heads.
+    """
     ours, plain = alternate(*pair(precision, 16, transfusion_step, plain_step), steps)
     return {"transfusion_ms": 1000 * ours, "plain_ms": 1000 * plain, "ratio": ours / plain}
 
 
 def towers_figures(precision: str, steps: int) -> Figures:
-    """The same of 64 rows, as the shipped experiments have: AdamW reads twice the weights."""
+    """Milliseconds of forward, backward and AdamW: two towers against one, at 64 rows.
+
+    The shipped experiments have 64 rows; the more rows, the less counts that AdamW of two towers
+    reads twice the weights.
+    """
     two, one = alternate(*pair(precision, 64, towers_step, transfusion_step), steps)
     return {"two_ms": 1000 * two, "one_ms": 1000 * one, "ratio": two / one}
 
 
-def pair(precision: str, rows: int, one: Model, other: Model) -> tuple[Step, Step]:
-    """Steps of so many rows on this machine's device, that return when all is computed."""
+def pair(precision: str, rows: int, first: Model, second: Model) -> tuple[Step, Step]:
+    """Steps of two models on this machine's device; each returns when all is computed."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def whole(step: Step) -> Step:
@@ -213,7 +220,7 @@ def pair(precision: str, rows: int, one: Model, other: Model) -> tuple[Step, Ste
 
         return run
 
-    return whole(one(device, rows)), whole(other(device, rows))
+    return whole(first(device, rows)), whole(second(device, rows))
 
 
 def lines(figures: Figures, indent: str = "") -> list[str]:

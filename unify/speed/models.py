@@ -52,12 +52,12 @@ def transfusion_step(
 
 
 def towers_step(device: torch.device, rows: int) -> Callable[[], None]:
-    """The same with weights of their own for text tokens and image tokens."""
+    """`transfusion_step` of two towers: text tokens and image tokens have weights of their own."""
     return transfusion_step(device, rows, DualTower)
 
 
 def plain_step(device: torch.device, rows: int) -> Callable[[], None]:
-    """The same for torch's own pre-norm encoder layers with a causal mask, embeddings given."""
+    """Forward, backward and AdamW of torch's pre-norm encoder, causal, on given embeddings."""
     layer = nn.TransformerEncoderLayer(
         WIDTH, HEADS, 4 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     )

@@ -20,7 +20,7 @@ from typing import Any
 
 from PIL import Image
 
-from unify.data.adapters.importer import Found, write_shards
+from unify.data.adapters.importer import Input, write_shards
 from unify.data.adapters.index import Report
 
 FONT = "NotoColorEmoji.ttf"
@@ -35,7 +35,7 @@ GENDER = {0x2642: "man", 0x2640: "woman"}
 TONES = ("light", "medium-light", "medium", "medium-dark", "dark")
 TONE = {0x1F3FB + i: f"{tone} skin tone" for i, tone in enumerate(TONES)}
 
-# What a person with this thing is called.
+# Person, joiner, thing: the name of a person with this thing.
 AT_WORK = {
     0x2695: "health worker",
     0x2696: "judge",
@@ -115,6 +115,7 @@ def make_emoji(out: str | Path, size: int = 64, font: str | Path | None = None) 
 
 
 def find_font() -> Path:
+    """The first colour emoji font in the usual folders; a ValueError names its package."""
     for folder in FOLDERS:
         for path in sorted(Path(folder).expanduser().rglob(FONT)):
             return path
@@ -124,22 +125,22 @@ def find_font() -> Path:
     )
 
 
-def _pairs(path: Path, size: int) -> Iterator[Found]:
+def _pairs(path: Path, size: int) -> Iterator[Input]:
     """A name and a PNG per glyph; blank pictures and copies of earlier ones are left out."""
-    seen: set[str] = set()
+    digests: set[str] = set()
     for codes, png in glyphs(path):
         name = sequence_name(codes)
         if not name:
             continue
         image = _square(png, size)
         digest = hashlib.sha256(image.tobytes()).hexdigest()
-        if digest in seen or image.getcolors(1):
+        if digest in digests or image.getcolors(1):
             continue
-        seen.add(digest)
+        digests.add(digest)
         file = io.BytesIO()
         image.save(file, "PNG")
         key = "-".join(f"{code:04x}" for code in codes)
-        yield Found(path.name, key, {"image": file.getvalue(), "txt": name.encode()})
+        yield Input(path.name, key, {"image": file.getvalue(), "txt": name.encode()})
 
 
 def glyphs(path: Path) -> Iterator[tuple[tuple[int, ...], bytes]]:
@@ -257,8 +258,8 @@ def _joined(parts: list[int]) -> str:
         return f"{people[0]} {AT_WORK[parts[1]]}"
     if parts[1] in GENDER:
         gender = GENDER[parts[1]]
-        name, found = re.subn(r"\b(person|man|woman)\b", gender, names[0])
-        return name if found else f"{gender} {name}"
+        name, replaced = re.subn(r"\b(person|man|woman)\b", gender, names[0])
+        return name if replaced else f"{gender} {name}"
     return f"{' and '.join(people)} holding hands" if HANDSHAKE in parts else " and ".join(names)
 
 

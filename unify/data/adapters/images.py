@@ -1,4 +1,4 @@
-"""Bytes -> pixels, by explicit decoders: JPEG, PNG and WebP, told by content and never by name.
+"""Bytes -> pixels by explicit decoders: JPEG, PNG and WebP, recognised by content, not by name.
 
 What is read: EXIF orientation is applied, 16-bit PNGs are scaled to 8 bits, gray, palette and CMYK
 become RGB, transparency is laid over white. What cannot be read as the picture it was meant to be
@@ -35,7 +35,7 @@ def decode(data: bytes, size: int | None = None) -> np.ndarray:
     """Bytes of one image -> uint8 [H W 3], or its central square scaled to [S S 3]; or BadImage."""
     image = _open(data)
     try:
-        if image.format == "PNG":  # the checksums of its chunks, which load() does not read
+        if image.format == "PNG":  # load() does not compare the checksums of chunks, verify() does
             Image.open(io.BytesIO(data), formats=FORMATS).verify()
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
@@ -49,7 +49,8 @@ def dimensions(data: bytes) -> tuple[int, int]:
     """(H, W) that `decode` would give, from the header alone; BadImage as far as it shows there."""
     image = _open(data)
     width, height = image.size
-    turned = image.getexif().get(ORIENTATION, 1) >= 5  # by 90 or 270 degrees
+    # EXIF orientations 5 to 8 turn by 90 or 270 degrees: height and width change places.
+    turned = image.getexif().get(ORIENTATION, 1) >= 5
     return (width, height) if turned else (height, width)
 
 
@@ -65,7 +66,7 @@ def _square(image: Image.Image, size: int) -> Image.Image:
 
 
 def _open(data: bytes) -> Image.Image:
-    """The header, checked; pixels are not read yet."""
+    """Open and check the header; pixels are not read yet."""
     if not data:
         raise BadImage("empty_image")
     try:
@@ -84,7 +85,9 @@ def _open(data: bytes) -> Image.Image:
     if min(image.size) < MIN_SIDE or max(image.size) > MAX_ASPECT * min(image.size):
         raise BadImage("degenerate_image", f"{width}x{height}")
     frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # a JPEG with previews: the first is the picture
+    if (
+        frames > 1 and image.format != "MPO"
+    ):  # MPO: a JPEG with previews, the first frame is the picture
         raise BadImage("animated_image", f"{frames} frames")
     return image
 
@@ -98,7 +101,7 @@ MAGIC: tuple[Callable[[bytes], bool], ...] = (
 
 def _unidentified(data: bytes) -> str:
     """A broken file of a known format, or another format altogether."""
-    return "corrupt_image" if any(known(data) for known in MAGIC) else "unsupported_format"
+    return "corrupt_image" if any(matches(data) for matches in MAGIC) else "unsupported_format"
 
 
 def _rgb(image: Image.Image) -> Image.Image:

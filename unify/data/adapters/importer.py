@@ -37,10 +37,10 @@ PER_SHARD, SHARD_BYTES = 10_000, 512_000_000
 
 
 @dataclass
-class Found:
-    """One input: its parts (PARTS of tar.py) or why it has none; `origin` is for verdicts."""
+class Input:
+    """One sample to import: its parts (PARTS of tar.py), or the reason why it has none."""
 
-    origin: str
+    origin: str  # file or line that it comes from, for verdicts
     key: str
     parts: dict[str, bytes]
     bad: Bad | None = None
@@ -56,20 +56,25 @@ def import_images(
 ) -> Report:
     """Write `source` (see above) as shards and index into the folder `out`.
 
-    `image` and `text` name columns of a CSV or JSONL whose names are not the usual ones. ValueError
-    if the source is of no known kind or `out` is not empty; nothing is left behind on an error.
+    Args:
+        image, text: columns of a CSV or JSONL, where their names are not the usual ones.
+        per_shard: most records of a shard.
+        shard_bytes: size at which a shard is closed.
+
+    ValueError if the source is of no known kind or `out` is not empty; nothing is left behind on an
+    error.
     """
     source = Path(source)
     return write_shards(_inputs(source, image, text), out, per_shard, shard_bytes)
 
 
 def write_shards(
-    inputs: Iterator[Found | Verdict],
+    inputs: Iterator[Input | Verdict],
     out: str | Path,
     per_shard: int = PER_SHARD,
     shard_bytes: int = SHARD_BYTES,
 ) -> Report:
-    """Inputs -> `out/shard-000000.tar` ... and the index, complete or not at all."""
+    """Write `out/shard-000000.tar` ... and the index: all of it, or nothing on an error."""
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty; choose another folder, or remove it")
@@ -93,51 +98,52 @@ def write_shards(
     return report
 
 
-def _judged(inputs: Iterator[Found | Verdict], verdicts: list[Verdict]) -> Iterator[Found]:
-    """The good inputs, under keys that are unique; the others go to `verdicts`."""
-    seen: Counter[str] = Counter()
-    for found in inputs:
-        if isinstance(found, Verdict):
-            verdicts.append(found)
+def _judged(inputs: Iterator[Input | Verdict], verdicts: list[Verdict]) -> Iterator[Input]:
+    """Yield the good inputs under unique keys; append a verdict on each of the others."""
+    keys: Counter[str] = Counter()
+    for item in inputs:
+        if isinstance(item, Verdict):
+            verdicts.append(item)
             continue
         try:
-            if found.bad:
-                raise found.bad
-            judge(found.parts)
+            if item.bad:
+                raise item.bad
+            judge(item.parts)
         except Bad as bad:
-            verdicts.append(Verdict(found.origin, found.key, bad.reason, bad.detail))
+            verdicts.append(Verdict(item.origin, item.key, bad.reason, bad.detail))
             continue
-        # One dot ends a key in this layout, and ustar names hold 100 bytes.
-        key = re.sub(r"[^A-Za-z0-9_-]+", "_", found.key).strip("_")[-80:] or "image"
-        seen[key] += 1
-        while seen[key] > 1:
-            key = f"{key}_{seen[key]}"
-            seen[key] += 1
-        yield Found(found.origin, key, found.parts)
+        # In the webdataset layout a key ends at its first dot, and a ustar name holds 100 bytes,
+        # extension included. Two names may become one key: the later gets a number.
+        key = re.sub(r"[^A-Za-z0-9_-]+", "_", item.key).strip("_")[-80:] or "image"
+        keys[key] += 1
+        while keys[key] > 1:
+            key = f"{key}_{keys[key]}"
+            keys[key] += 1
+        yield Input(item.origin, key, item.parts)
 
 
 EXTENSIONS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))
 
 
-def _write(inputs: Iterator[Found], folder: Path, per_shard: int, shard_bytes: int) -> int:
-    """Shards of at most `per_shard` records and about `shard_bytes`; how many records."""
+def _write(inputs: Iterator[Input], folder: Path, per_shard: int, shard_bytes: int) -> int:
+    """Write shards of at most `per_shard` records and about `shard_bytes`; returns the records."""
     from webdataset import TarWriter
 
     total = 0
-    found = next(inputs, None)
+    item = next(inputs, None)
     shard = 0
-    while found:
+    while item:
         with (folder / f"shard-{shard:06d}.tar").open("wb") as file:
             with TarWriter(file, encoder=False, mtime=0) as writer:
                 count = size = 0
-                while found and count < per_shard and size < shard_bytes:
-                    parts = dict(found.parts)
+                while item and count < per_shard and size < shard_bytes:
+                    parts = dict(item.parts)
                     for part, name in (("image", ""), ("source", f"{SOURCE[1:]}.")):
                         if image := parts.pop(part, None):
                             parts[name + _extension(image)] = image
-                    size += writer.write({"__key__": found.key, **parts})
+                    size += writer.write({"__key__": item.key, **parts})
                     count += 1
-                    found = next(inputs, None)
+                    item = next(inputs, None)
             file.flush()
             os.fsync(file.fileno())
         total, shard = total + count, shard + 1
@@ -151,7 +157,7 @@ def _extension(image: bytes) -> str:
 # The kinds of sources
 
 
-def _inputs(source: Path, image: str, text: str) -> Iterator[Found | Verdict]:
+def _inputs(source: Path, image: str, text: str) -> Iterator[Input | Verdict]:
     if source.is_dir():
         tars = sorted(source.glob("*.tar"))
         return _from_tars(tars) if tars else _from_folder(source)
@@ -168,7 +174,7 @@ def _inputs(source: Path, image: str, text: str) -> Iterator[Found | Verdict]:
     )
 
 
-def _from_folder(folder: Path) -> Iterator[Found | Verdict]:
+def _from_folder(folder: Path) -> Iterator[Input | Verdict]:
     paths = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*"))}
     named = [(name, *split_name(name)) for name, path in paths.items() if path.suffix]
     edited = {key for _, key, part in named if part == "image"}
@@ -185,42 +191,42 @@ def _from_folder(folder: Path) -> Iterator[Found | Verdict]:
         yield _read(name, key, parts | ({"source": sources[key]} if key in sources else {}))
 
 
-def _read(origin: str, key: str, paths: dict[str, Path], **parts: bytes) -> Found:
-    """Files -> parts; a text that is not there is judged later, an image that is not is bad."""
+def _read(origin: str, key: str, paths: dict[str, Path], **parts: bytes) -> Input:
+    """Read the files of one sample: a missing image is a fault, a missing text is judged later."""
     try:
         for part, path in paths.items():
             if part not in TEXTS or path.is_file():
                 with path.open("rb") as file:
                     parts[part] = file.read(MAX_TEXT + 1) if part in TEXTS else file.read()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        return Found(origin, key, {}, Bad(f"missing_{part}", str(error)))
-    return Found(origin, key, parts)
+        return Input(origin, key, {}, Bad(f"missing_{part}", str(error)))
+    return Input(origin, key, parts)
 
 
-def _from_tars(paths: list[Path]) -> Iterator[Found | Verdict]:
+def _from_tars(paths: list[Path]) -> Iterator[Input | Verdict]:
     for path in paths:
-        found, verdicts = samples(path)
+        good, verdicts = samples(path)
         yield from verdicts
         with path.open("rb") as file:
-            for sample in found:
+            for sample in good:
                 parts = read_parts(file.fileno(), sample)
-                yield Found(path.name, sample.key, parts)
+                yield Input(path.name, sample.key, parts)
 
 
 Row = dict[str, Any] | Bad
 QUESTIONS: tuple[str, ...] = ("question", "answer", "turns", "kind")
 
 
-def _from_table(source: Path, rows: Iterator[Row], image: str, text: str) -> Iterator[Found]:
+def _from_table(source: Path, rows: Iterator[Row], image: str, text: str) -> Iterator[Input]:
     """Rows of a CSV or JSONL; image files are named relative to the table's folder."""
     for number, row in enumerate(rows, 1):
         origin = f"{source.name}:{number}"
         if isinstance(row, Bad):
-            yield Found(origin, "", {}, row)
+            yield Input(origin, "", {}, row)
             continue
         file = _column(row, image, IMAGE_COLUMNS, source)
         if not isinstance(file, str) or not file:
-            yield Found(origin, "", {}, Bad("missing_image", "no file is named"))
+            yield Input(origin, "", {}, Bad("missing_image", "no file is named"))
             continue
         meta = {name: row[name] for name in QUESTIONS if name in row}
         kinds = ("instruction", *TEXT_COLUMNS) if SOURCE_COLUMN in row else TEXT_COLUMNS

@@ -60,10 +60,10 @@ class Report:
 
 
 def _index_shard(path: Path, pixels: bool) -> tuple[list[dict[str, Any]], list[Verdict]]:
-    found, verdicts = samples(path)
+    good, verdicts = samples(path)
     rows = []
     with path.open("rb") as file:
-        for sample in found:
+        for sample in good:
             try:
                 parts = read_parts(file.fileno(), sample)
                 row = judge(parts, pixels)
@@ -71,11 +71,11 @@ def _index_shard(path: Path, pixels: bool) -> tuple[list[dict[str, Any]], list[V
                 verdicts.append(Verdict(path.name, sample.key, bad.reason, bad.detail))
                 continue
             places = {
-                part: {"offset": lies.offset, "bytes": lies.size, "crc32": zlib.crc32(parts[part])}
-                for part, lies in sample.parts.items()
+                part: {"offset": item.offset, "bytes": item.size, "crc32": zlib.crc32(parts[part])}
+                for part, item in sample.parts.items()
                 if part in ("image", "source")
             }
-            place = places.pop("image") | places  # of a source under its own name
+            place = places.pop("image") | places  # the source image has its place under "source"
             rows.append({"key": sample.key, "shard": path.name, **place, **row})
     return rows, verdicts
 
@@ -86,7 +86,12 @@ def _index_shard(path: Path, pixels: bool) -> tuple[list[dict[str, Any]], list[V
 def index_folder(
     folder: str | Path, pixels: bool = True, workers: int = 0, earlier: Iterable[Verdict] = ()
 ) -> Report:
-    """Scan every tar of a folder and write its index; `earlier`: verdicts given on the way here.
+    """Scan every tar of a folder and write its index.
+
+    Args:
+        pixels: decode every image, not only its header.
+        workers: processes that scan a shard each; below 2, this one does.
+        earlier: verdicts of the import that wrote the shards, kept in the index.
 
     ValueError if the folder holds no tar.
     """
@@ -154,11 +159,11 @@ def read_index(folder: Path) -> tuple[dict[str, Any], bytes]:
     try:
         summary = json.loads((folder / "index.json").read_bytes())
         records = (folder / "records.jsonl").read_bytes()
-        whole = summary["format"] == FORMAT
-        whole = whole and summary["sha256"] == hashlib.sha256(records).hexdigest()
+        intact = summary["format"] == FORMAT
+        intact = intact and summary["sha256"] == hashlib.sha256(records).hexdigest()
     except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
+        intact = False
+    if not intact:
         raise ValueError(damaged(folder))
     return summary, records
 
@@ -173,6 +178,7 @@ def read_columns(folder: Path) -> dict[str, np.ndarray]:
 
 
 def damaged(folder: Path) -> str:
+    """The message about an index that cannot be read."""
     return (
         f"the index of {folder} is damaged, or of another version than {FORMAT}; "
         f"build it anew with `unify data check {folder} --repair`"
@@ -185,7 +191,7 @@ def sha256(path: Path) -> str:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
+    """Write a file under another name and rename it: a reader sees the old file or the new one."""
     partial_path = path.with_name(f".{path.name}.partial")
     partial_path.write_bytes(data)
     partial_path.replace(path)
@@ -223,8 +229,8 @@ def check(folder: str | Path, repair: bool = False) -> Report:
     verdicts = [Verdict(**json.loads(v)) for v in (folder / "verdicts.jsonl").open("rb")]
     verdicts += [verdict for verdict in damage if verdict.key]
     for path in new:
-        rows, found = _index_shard(path, pixels=True)
-        good, verdicts = good + rows, verdicts + found
+        rows, refused = _index_shard(path, pixels=True)
+        good, verdicts = good + rows, verdicts + refused
     return write_index(folder, good, verdicts)
 
 
@@ -255,7 +261,8 @@ class Damaged(RuntimeError):
 def read_image(folder: Path, row: dict[str, Any], part: str = "") -> bytes:
     """The bytes of a record's image (of its `source` if that is the `part`), or Damaged."""
     place = row[part] if part else row
-    # Opened for each read: no limit on open files, and nothing shared with a forked process.
+    # Opened for each read: thousands of shards stay below the limit on open files, and a forked
+    # loader process shares no file position.
     try:
         file = os.open(folder / row["shard"], os.O_RDONLY)
     except FileNotFoundError as error:

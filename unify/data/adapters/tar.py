@@ -40,6 +40,7 @@ class Member:
 
     @property
     def end(self) -> int:
+        """Offset of the next header: data is padded to whole blocks."""
         return self.offset + -(-self.size // BLOCK) * BLOCK
 
 
@@ -56,7 +57,7 @@ def walk(path: Path) -> Iterator[Member | Fault]:
     """Members in order (directories left out); a Fault wherever the archive is damaged."""
     total = path.stat().st_size
     with path.open("rb") as file:
-        offset, name = 0, ""  # `name`: what a long-name header said of the next member
+        offset, name = 0, ""  # `name`: the next member's, where a long-name header gives it
         while not _is_end(file, offset, total):
             if offset + BLOCK > total:
                 break
@@ -66,7 +67,7 @@ def walk(path: Path) -> Iterator[Member | Fault]:
                 yield Fault("broken_header", offset, str(error))
                 offset, name = _next_header(file, offset + BLOCK, total), ""
                 continue
-            size = 0 if header.type in LINKS else header.size
+            size = 0 if header.type in LINKS else header.size  # a link may state its target's
             member = Member(name or header.name, offset + BLOCK, size, header.isreg())
             if member.offset + size > total:
                 yield Fault("truncated_tar", total, f"ends inside {member.name}")
@@ -104,7 +105,7 @@ def _header(file: BinaryIO, offset: int) -> tarfile.TarInfo:
 
 
 def _long_name(kind: bytes, data: bytes) -> str:
-    """The next member's name by a GNU long-name or a pax header; "" if it says nothing of it.
+    """The next member's name by a GNU long-name or a pax header; "" if it has none.
 
     A pax `size` (a file over 8 GiB) is not followed: its member then reads as damaged.
     """
@@ -131,7 +132,7 @@ def _next_header(file: BinaryIO, offset: int, total: int) -> int:
                 return offset
             except tarfile.HeaderError:
                 pass
-        offset += BLOCK
+        offset += BLOCK  # headers lie at multiples of the block, data in between
     return offset
 
 
@@ -156,7 +157,7 @@ def samples(path: Path) -> tuple[list[Sample], list[Verdict]]:
 
     Beside a fault in the archive, the samples before and after may lack a part and are left out.
     """
-    found: dict[str, Sample] = {}
+    by_key: dict[str, Sample] = {}
     verdicts: list[Verdict] = []
     last: Sample | None = None
     doubtful: dict[str, str] = {}  # key -> reason
@@ -172,7 +173,7 @@ def samples(path: Path) -> tuple[list[Sample], list[Verdict]]:
         if reason := _refuse(item, part):
             verdicts.append(Verdict(path.name, item.name, reason))
             continue
-        last = found.setdefault(key, Sample(key))
+        last = by_key.setdefault(key, Sample(key))
         if part in last.parts:
             verdicts.append(Verdict(path.name, item.name, "duplicate_key", "the first is kept"))
             continue
@@ -181,7 +182,7 @@ def samples(path: Path) -> tuple[list[Sample], list[Verdict]]:
             doubtful[key], broken = broken, ""
     for key, reason in doubtful.items():
         verdicts.append(Verdict(path.name, key, reason, "beside the fault: may lack a part"))
-    return [sample for key, sample in found.items() if key not in doubtful], verdicts
+    return [sample for key, sample in by_key.items() if key not in doubtful], verdicts
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -46,22 +46,22 @@ def judge(parts: dict[str, bytes], pixels: bool = True) -> dict[str, Any]:
     if "image" not in parts:
         raise Bad("missing_image")
     meta = _metadata(parts.get("json"))
-    said: dict[str, Any]
+    words: dict[str, Any]
     if "source" in parts:
-        said = {"instruction": _text("instruction", parts.get("txt"), meta)}
+        words = {"instruction": _text("instruction", parts.get("txt"), meta)}
         _size(parts["source"], pixels, "source")
     else:
         turns = _turns(meta)
         if "instruction" in meta and not (turns or "txt" in parts or "caption" in meta):
             raise Bad("missing_source", "there is an instruction, and no image to follow it on")
-        said = {"text": _text("caption", parts.get("txt"), meta, needed=not turns), "turns": turns}
+        words = {"text": _text("caption", parts.get("txt"), meta, needed=not turns), "turns": turns}
     height, width = _size(parts["image"], pixels)
     row: dict[str, Any] = {"height": height, "width": width}
-    row |= {name: value for name, value in said.items() if value}
-    # Splits go by picture, so that copies of one under other keys, and edits of it, never straddle
-    # them.
-    known = parts.get("source", parts["image"])
-    row["hash"] = int.from_bytes(hashlib.blake2b(known, digest_size=4).digest(), "big")
+    row |= {name: value for name, value in words.items() if value}
+    # Splits follow this hash of the picture (of the source, for an edit): copies of a picture under
+    # other keys, and edits of it, are all in one split.
+    picture = parts.get("source", parts["image"])
+    row["hash"] = int.from_bytes(hashlib.blake2b(picture, digest_size=4).digest(), "big")
     return row
 
 

@@ -94,12 +94,12 @@ class Checker:
         side = self.board.pixels
         if images.ndim != 4 or images.shape[1:] != (3, side, side):
             raise ValueError(f"images must be [B 3 {side} {side}], not {tuple(images.shape)}")
-        found: list[dict[Cell, Reading]] = []
+        readings: list[dict[Cell, Reading]] = []
         for chunk in images.detach().float().cpu().clamp(-1, 1).split(CHUNK):
             columns = [self._column(chunk, i) for i in range(len(self.board.cells))]
             rows = zip(*columns, strict=True)
-            found += [dict(zip(self.board.cells, row, strict=True)) for row in rows]
-        return found
+            readings += [dict(zip(self.board.cells, row, strict=True)) for row in rows]
+        return readings
 
     def _crop(self, images: Tensor, cell: Cell) -> Tensor:
         rows, columns = self.renderer.box(cell)

@@ -160,8 +160,8 @@ def _alone(*attributes: str) -> Callable[[Board, Scene, random.Random], Prompt |
     def read(board: Board, scene: Scene, rng: random.Random) -> Prompt | None:
         if len(scene) != 1:
             return None
-        said = _named(board, scene.things[0], attributes)
-        return Prompt(phrase(board, said), Spec((said,)), scene)
+        pattern = _named(board, scene.things[0], attributes)
+        return Prompt(phrase(board, pattern), Spec((pattern,)), scene)
 
     return read
 
@@ -174,8 +174,8 @@ def _both(*attributes: str) -> Callable[[Board, Scene, random.Random], Prompt | 
         differ = all(len({getattr(t, name) for t in things}) == 2 for name in attributes)
         if len(things) != 2 or not differ:
             return None
-        said = [_named(board, thing, attributes) for thing in things]
-        return Prompt(describe(board, said), Spec(tuple(said)), scene)
+        patterns = [_named(board, thing, attributes) for thing in things]
+        return Prompt(describe(board, patterns), Spec(tuple(patterns)), scene)
 
     return read
 
@@ -184,8 +184,8 @@ def _counting(board: Board, scene: Scene, rng: random.Random) -> Prompt | None:
     shapes = {thing.shape for thing in scene.things}
     if len(scene) < 2 or len(shapes) != 1:
         return None
-    said = [_named(board, thing, ["shape"]) for thing in scene.things]
-    return Prompt(f"{NUMBERS[len(scene)]} {plural(shapes.pop())}", Spec(tuple(said)), scene)
+    patterns = [_named(board, thing, ["shape"]) for thing in scene.things]
+    return Prompt(f"{NUMBERS[len(scene)]} {plural(shapes.pop())}", Spec(tuple(patterns)), scene)
 
 
 def _position(board: Board, scene: Scene, rng: random.Random) -> Prompt | None:

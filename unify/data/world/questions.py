@@ -46,23 +46,23 @@ class Question:
 
 
 def _only(scene: Scene, pattern: Pattern) -> Thing | None:
-    found = scene.like(pattern)
-    return found[0] if len(found) == 1 else None
+    fitting = scene.like(pattern)
+    return fitting[0] if len(fitting) == 1 else None
 
 
-def _of_one(
+def _attribute_question(
     kind: str,
     text: str,
     wanted: str,
     options: Sequence[str],
     pin: Pattern,
-    asked: Pattern,
+    pattern: Pattern,
     name: Callable[[Thing], str],
 ) -> Question:
-    """About the only thing that fits `asked`: `name(thing)` is the answer."""
+    """A question about the only thing that fits `pattern`: `name(thing)` is the answer."""
 
     def read(scene: Scene) -> str | None:
-        thing = _only(scene, asked)
+        thing = _only(scene, pattern)
         return None if thing is None else name(thing)
 
     return Question(kind, text, wanted, tuple(options), (pin,), read)
@@ -71,51 +71,51 @@ def _of_one(
 def _ask_color(board: Board, pairs: Sequence[Pair], rng: random.Random) -> Question:
     color = rng.choice(board.colors)
     shape = rng.choice([s for c, s in pairs if c == color])
-    text, asked = f"what color is the {shape}?", Pattern(shape=shape)
+    text, pattern = f"what color is the {shape}?", Pattern(shape=shape)
     pin = Pattern(shape=shape, color=color)
-    return _of_one("color", text, color, board.colors, pin, asked, lambda t: t.color)
+    return _attribute_question("color", text, color, board.colors, pin, pattern, lambda t: t.color)
 
 
 def _ask_shape(board: Board, pairs: Sequence[Pair], rng: random.Random) -> Question:
     shape = rng.choice(board.shapes)
     color = rng.choice([c for c, s in pairs if s == shape])
-    text, asked = f"what shape is the {color} object?", Pattern(color=color)
+    text, pattern = f"what shape is the {color} object?", Pattern(color=color)
     pin = Pattern(shape=shape, color=color)
-    return _of_one("shape", text, shape, board.shapes, pin, asked, lambda t: t.shape)
+    return _attribute_question("shape", text, shape, board.shapes, pin, pattern, lambda t: t.shape)
 
 
 def _ask_position(board: Board, pairs: Sequence[Pair], rng: random.Random) -> Question:
     cell, (color, shape) = rng.choice(board.cells), rng.choice(pairs)
-    text, asked = f"where is the {color} {shape}?", Pattern(shape=shape, color=color)
+    text, pattern = f"where is the {color} {shape}?", Pattern(shape=shape, color=color)
     options = [place(board, c) for c in board.cells]
-    pin = replace(asked, cell=cell)
-    return _of_one(
-        "position", text, place(board, cell), options, pin, asked, lambda t: place(board, t.cell)
+    pin = replace(pattern, cell=cell)
+    return _attribute_question(
+        "position", text, place(board, cell), options, pin, pattern, lambda t: place(board, t.cell)
     )
 
 
 def _ask_size(board: Board, pairs: Sequence[Pair], rng: random.Random) -> Question:
     size, (color, shape) = rng.choice(board.sizes), rng.choice(pairs)
-    text, asked = f"what size is the {color} {shape}?", Pattern(shape=shape, color=color)
-    pin = replace(asked, size=size)
-    return _of_one("size", text, size, board.sizes, pin, asked, lambda t: t.size)
+    text, pattern = f"what size is the {color} {shape}?", Pattern(shape=shape, color=color)
+    pin = replace(pattern, size=size)
+    return _attribute_question("size", text, size, board.sizes, pin, pattern, lambda t: t.size)
 
 
 def _ask_count(board: Board, pairs: Sequence[Pair], rng: random.Random) -> Question:
     k, shape = rng.randint(0, board.objects[1]), rng.choice(board.shapes)
-    asked = Pattern(shape=shape)
+    pattern = Pattern(shape=shape)
     text, options = f"how many {plural(shape)} are there?", NUMBERS[: board.objects[1] + 1]
     return Question(
-        "count", text, NUMBERS[k], options, (asked,) * k, lambda s: NUMBERS[len(s.like(asked))]
+        "count", text, NUMBERS[k], options, (pattern,) * k, lambda s: NUMBERS[len(s.like(pattern))]
     )
 
 
 def _ask_exists(board: Board, pairs: Sequence[Pair], rng: random.Random) -> Question:
     wanted, (color, shape) = rng.choice(("yes", "no")), rng.choice(pairs)
-    asked = Pattern(shape=shape, color=color)
-    text, pins = f"is there {phrase(board, asked)}?", (asked,) if wanted == "yes" else ()
+    pattern = Pattern(shape=shape, color=color)
+    text, pins = f"is there {phrase(board, pattern)}?", (pattern,) if wanted == "yes" else ()
     return Question(
-        "exists", text, wanted, ("yes", "no"), pins, lambda s: "yes" if s.like(asked) else "no"
+        "exists", text, wanted, ("yes", "no"), pins, lambda s: "yes" if s.like(pattern) else "no"
     )
 
 
@@ -230,12 +230,12 @@ def edit(board: Board, kind: str, scene: Scene, rng: random.Random) -> Edit | No
     The thing that is edited is the only one of its colour and shape, so that it can be named.
     """
     low, high = board.objects
-    known = [t for t in scene.things if len(scene.like(Pattern(shape=t.shape, color=t.color))) == 1]
+    alone = [t for t in scene.things if len(scene.like(Pattern(shape=t.shape, color=t.color))) == 1]
     lacks = {"remove": len(scene) == low, "add": len(scene) == high}
     full_board = len(scene) == len(board.cells) and kind in ("add", "move")
-    if not known or lacks.get(kind, False) or full_board:
+    if not alone or lacks.get(kind, False) or full_board:
         return None
-    return EDITS[kind](board, scene, rng.choice(known), rng)
+    return EDITS[kind](board, scene, rng.choice(alone), rng)
 
 
 @dataclass(frozen=True)

@@ -150,11 +150,11 @@ class Board:
     heldout: tuple[Pair, ...]
 
     def __post_init__(self) -> None:
-        known = {"shapes": list(SHAPES), "colors": list(COLORS), "sizes": list(SIZES)}
-        for name, table in known.items():
-            asked = getattr(self, name)
-            if not asked or not set(asked) <= set(table) or len(set(asked)) != len(asked):
-                raise ValueError(f"{name} must be distinct names out of {table}, not {list(asked)}")
+        vocabulary = {"shapes": list(SHAPES), "colors": list(COLORS), "sizes": list(SIZES)}
+        for name, table in vocabulary.items():
+            names = getattr(self, name)
+            if not names or not set(names) <= set(table) or len(set(names)) != len(names):
+                raise ValueError(f"{name} must be distinct names out of {table}, not {list(names)}")
         low, high = self.objects
         if not (self.grid >= 1 and 1 <= low <= high <= min(9, self.grid**2)):
             raise ValueError(
@@ -202,20 +202,20 @@ class Board:
         """
         low, high = self.objects
         n = count or rng.randint(max(low, len(pins)), high)
-        wanted = [*pins, *[Pattern()] * (n - len(pins))]
+        patterns = [*pins, *[Pattern()] * (n - len(pins))]
         pairs = self.all_pairs if heldout else self.pairs
-        options = [[pair for pair in pairs if _agrees(pin, pair)] for pin in wanted]
+        options = [[pair for pair in pairs if _agrees(pin, pair)] for pin in patterns]
         if heldout:
-            held = [[pair for pair in some if pair in self.heldout] for some in options]
-            room = [i for i, some in enumerate(held) if some]
+            held_out = [[pair for pair in some if pair in self.heldout] for some in options]
+            room = [i for i, some in enumerate(held_out) if some]
             if room:
                 i = rng.choice(room)
-                options[i] = held[i]
-        taken = {pin.cell for pin in wanted}
+                options[i] = held_out[i]
+        taken = {pin.cell for pin in patterns}
         free = [cell for cell in self.cells if cell not in taken]
         rng.shuffle(free)
         things = []
-        for pin, some in zip(wanted, options, strict=True):
+        for pin, some in zip(patterns, options, strict=True):
             color, shape = rng.choice(some)
             size = pin.size or rng.choice(self.sizes)
             things.append(Thing(pin.cell or free.pop(), shape, color, size))

@@ -91,15 +91,15 @@ class World:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a probability in [0, 1], not {getattr(self, name)}")
         board = self.board
-        asked = {name for name in self.questions if name in QUESTIONS}
-        if not asked or len(asked) != len(self.questions):
+        kinds = {name for name in self.questions if name in QUESTIONS}
+        if not kinds or len(kinds) != len(self.questions):
             raise ValueError(
                 f"questions must be distinct names out of {list(QUESTIONS)}, "
                 f"not {list(self.questions)}"
             )
-        if "size" in asked and len(board.sizes) == 1:
+        if "size" in kinds and len(board.sizes) == 1:
             raise ValueError("questions: 'size' needs a world with two sizes at least")
-        if "relation" in asked and board.objects[1] == 1:
+        if "relation" in kinds and board.objects[1] == 1:
             raise ValueError("questions: 'relation' needs objects: a scene of two at least")
         if board.pixels % self.low_resolution:
             raise ValueError(f"low_resolution={self.low_resolution} does not divide {board.pixels}")
@@ -125,10 +125,10 @@ class World:
     @cached_property
     def _pool(self) -> list[Scene]:
         """The distinct training scenes of a world that has a fixed number of them."""
-        rng, found = self._rng("pool"), dict[Scene, None]()
-        while len(found) < self.scenes:
-            found[self.board.draw(rng)] = None
-        return list(found)
+        rng, scenes = self._rng("pool"), dict[Scene, None]()
+        while len(scenes) < self.scenes:
+            scenes[self.board.draw(rng)] = None
+        return list(scenes)
 
     def scene(self, split: Split, index: int) -> Scene:
         """The scene that the tasks of a split share."""
@@ -154,8 +154,8 @@ class World:
         for scene in tried:
             if split == "heldout" and not self.board.has_heldout(scene):
                 continue
-            if (found := accept(scene)) is not None:
-                return found
+            if (result := accept(scene)) is not None:
+                return result
         return None
 
     def pairs(self, split: Split) -> tuple[Pair, ...]:
@@ -189,8 +189,8 @@ class World:
 
     def prompts(self, category: str, n: int, seed: int, split: Split = "test") -> list[Prompt]:
         """`n` fresh prompts of one of `categories`; `full` is full captions of any object count."""
-        if category not in (known := ["full", *self.categories]):
-            raise ValueError(f"this world has no prompts {category!r}; it has {known}")
+        if category not in (names := ["full", *self.categories]):
+            raise ValueError(f"this world has no prompts {category!r}; it has {names}")
         return [
             self._prompt(category, split, self._rng("prompts", split, category, seed, i))
             for i in range(n)
@@ -200,12 +200,12 @@ class World:
         if category in CATEGORIES:
             pins = wish(self.board, category, rng)
             read = CATEGORIES[category]
-            found = self._find(
+            prompt = self._find(
                 split, rng, pins, len(pins), lambda scene: read(self.board, scene, rng)
             )
-            if found is None:
+            if prompt is None:
                 raise ValueError(f"no {split} scene of this world has a prompt {category!r}")
-            return found
+            return prompt
         count = self.complete.get(category)
         scene = self.board.draw(rng, count=count, heldout=split == "heldout")
         spec = Spec(tuple(full(thing) for thing in scene.things))
@@ -224,24 +224,24 @@ class World:
                 return text(other)
         raise ValueError("caption_noise needs a world with two training scenes at least")
 
-    def _said(self, split: Split, index: int) -> str:
-        """The caption, of training scenes as complete as `completeness` says."""
+    def _scene_caption(self, split: Split, index: int) -> str:
+        """The caption of a scene; of a training scene, as complete as `completeness` says."""
         scene = self.scene(split, index)
         if split != "train" or self.completeness == 1:
             return self.caption(scene)
         rng = self._rng("completeness", index)
         return describe(self.board, partial(scene, self.completeness, rng))
 
-    def _prompted(self, split: Split, index: int) -> tuple[str, Scene]:
+    def _prompt_and_scene(self, split: Split, index: int) -> tuple[str, Scene]:
         """The prompt of text_to_image and its scene."""
         rng = self._rng("prompt_mix", index)
-        if split == "train" and (names := self._mixed) and rng.random() < self.prompt_mix:
+        if split == "train" and (names := self._open_categories) and rng.random() < self.prompt_mix:
             prompt = self._prompt(rng.choice(names), split, rng)
             return prompt.text, prompt.scene
-        return self._said(split, index), self.scene(split, index)
+        return self._scene_caption(split, index), self.scene(split, index)
 
     @cached_property
-    def _mixed(self) -> list[str]:
+    def _open_categories(self) -> list[str]:
         """The categories that training scenes have: a small `scenes` may lack some."""
         rng, board = self._rng("mixed"), self.board
         return [
