@@ -133,6 +133,7 @@ class Live(TorchDispatchMode):
         self.restart()
 
     def restart(self) -> None:
+        """Forget the peak: the next one counts from what is alive now."""
         self.most, self.beside = Counter(self.now), Counter(self.now)
 
     def count(self, tensor: Tensor, kind: int) -> None:

@@ -89,6 +89,7 @@ class Forecast:
         return self.save + (self.step or 0) <= self.notice
 
     def plain(self) -> dict[str, Any]:
+        """The forecast as JSON has it."""
         return {**asdict(self), "total": self.memory.total, "fits": self.fits, "saves": self.saves}
 
 

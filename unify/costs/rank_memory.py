@@ -120,8 +120,11 @@ def tokenizers(model: nn.Module) -> int:
 
 
 def travels(model: nn.Module, peak: Peak, ranks: int, sharded: bool, micro_steps: int) -> float:
-    """Bytes into and out of a rank in a step: fsdp gathers weights forward and backward and
-    scatters gradients in every micro-step, ddp reduces gradients once (there and back)."""
+    """Bytes into and out of a rank in a step, a lower bound.
+
+    fsdp gathers weights forward and backward and scatters gradients, in every micro-step; ddp
+    reduces gradients once, which is as much as a scatter and a gather.
+    """
     reached = _bytes(p for name, p in model.named_parameters() if name in peak.reached)
     once = 2 * _bytes(model.parameters()) + reached if sharded else 2 * reached
     return (micro_steps if sharded else 1) * once * (ranks - 1) / ranks

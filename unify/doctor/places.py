@@ -143,7 +143,11 @@ def seen_by_all(folder: Path) -> list[Finding]:
 
 
 def meet(place: Path, rank: int, size: int, wait: float = 60.0) -> Finding:
-    """Every rank puts a file there and looks for all; the first locks one until all have tried."""
+    """Check that all ranks see one folder and that its locks hold.
+
+    Every rank puts a file into `place` and waits up to `wait` seconds for those of all `size`
+    ranks; the first holds a lock until all have tried it.
+    """
     import fcntl
 
     place.mkdir(exist_ok=True)

@@ -103,7 +103,7 @@ def reconstruct(
 
 
 def fidelity(prefix: str, originals: Tensor, copies: Tensor, passport: dict) -> list[Score]:
-    """PSNR and SSIM; a perfect copy counts with the PSNR of rounding to 8 bits, 58.9 dB."""
+    """PSNR and SSIM of copies [N 3 H W]; a perfect one has the PSNR of 8-bit rounding, 58.9 dB."""
     from torchmetrics.functional.image import (
         peak_signal_noise_ratio,
         structural_similarity_index_measure,
@@ -147,7 +147,7 @@ def exact(source: Source, originals: Tensor, copies: Tensor) -> list[bool]:
 
 
 def pairs(prefix: str, originals: Tensor, copies: Tensor, verdicts: Sequence[bool]) -> Grid:
-    """Each original followed by its reconstruction."""
+    """A grid of originals [N 3 H W], each followed by its reconstruction with its verdict."""
     shown = min(SHOWN, len(originals))
     both = torch.stack([originals[:shown], copies[:shown]], 1).flatten(0, 1)  # [2N 3 H W]
     marks = [*verdicts[:shown], *[None] * (shown - len(verdicts[:shown]))]

@@ -34,6 +34,7 @@ class Composed:
 
     @classmethod
     def of(cls, subject: Subject, split: Split, n: int) -> Composed:
+        """Draw the first n compositions of a split and compare them with their targets."""
         world = shapes_of(subject)
         records = records_of(world, "compose", split, n)
         batch = collate("compose", records)
@@ -45,14 +46,14 @@ class Composed:
         return cls(batch, drawn, right, stamp)
 
     def score(self, name: str, things: int | None = None) -> Score:
-        """Score of all rows, or of those with `sources` sources."""
+        """Score of all rows, or of those that show so many `things`."""
         counts = torch.stack([column.present for column in self.batch.segments[:-2]]).sum(0)
         kept = [things in (None, count) for count in counts.tolist()]
         hits = [hit for hit, keep in zip(self.right, kept, strict=True) if keep]
         return proportion(name, hits, self.passport)
 
     def grid(self, name: str) -> Grid:
-        """The sources of a row, then its image."""
+        """A grid of the sources of each row, then its image."""
         *sources, instruction, _ = self.batch.segments
         shown: list[Tensor] = []
         titles: list[str] = []

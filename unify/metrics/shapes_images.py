@@ -59,7 +59,7 @@ def records_of(world: Shapes, task: str, split: Split, n: int) -> list[Record]:
 
 
 def passport(subject: Subject, prompts_or_keys: Sequence[object], sampling: dict) -> dict:
-    """Passport of a score: prompts, sampler, seeds and checker that it was measured with."""
+    """Passport of a score: digest of what was asked, sampler, rule of seeds, checker."""
     prompts = digest("\n".join(map(str, prompts_or_keys)).encode())
     seeds = "stable_seed(evaluation seed, what, row)"
     return {"prompt_set": prompts, "sampler": dict(sampling), "seeds": seeds, "checker": VERSION}
@@ -68,7 +68,15 @@ def passport(subject: Subject, prompts_or_keys: Sequence[object], sampling: dict
 def generate(
     subject: Subject, what: str, prompts: Sequence[Text], columns: Sequence[Segment] = ()
 ) -> Tensor:
-    """An image for each prompt (and its source images) -> [B 3 H W] on the CPU, in chunks."""
+    """Draw an image for each prompt, in chunks that ranks share.
+
+    Args:
+        what: names the stream of seeds: the same words draw the same noise in every run.
+        prompts: one for each row, None for a task without a text.
+        columns: source images [B 3 H W]; a row may lack some.
+
+    Returns [B 3 H W] in [-1, 1], on the CPU.
+    """
     side, model = shapes_of(subject).board.pixels, subject.model
     assert isinstance(model, Paradigm)
 
@@ -90,6 +98,7 @@ def generate(
 def picture(
     name: str, shown: Tensor, titles: Sequence[str], verdicts: Sequence[bool | None]
 ) -> Grid:
+    """A grid of the first `SHOWN` images."""
     return Grid(name, shown[:SHOWN], list(titles[:SHOWN]), list(verdicts[:SHOWN]))
 
 

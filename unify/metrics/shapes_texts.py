@@ -31,7 +31,10 @@ from unify.paradigm import Paradigm, TextRequest
 def answer(
     subject: Subject, what: str, shown: Tensor, questions: Sequence[Text] | None
 ) -> list[str]:
-    """The model's texts, stripped, for images [B 3 H W] and questions (None: captions)."""
+    """Texts of the model, stripped, for images [B 3 H W] and questions (None: captions).
+
+    `what` names the stream of seeds, as in `generate`.
+    """
     model = subject.model
     assert isinstance(model, Paradigm)
 
@@ -89,6 +92,7 @@ class VisualQuestions(Metric):
 
 
 def hits(records: Sequence[Record], answers: Sequence[str]) -> list[bool]:
+    """Whether each answer is that of its record, to the letter."""
     return [text == r.fields["answer"] for r, text in zip(records, answers, strict=True)]
 
 

@@ -74,7 +74,14 @@ def write_shards(
     per_shard: int = PER_SHARD,
     shard_bytes: int = SHARD_BYTES,
 ) -> Report:
-    """Write `out/shard-000000.tar` ... and the index: all of it, or nothing on an error."""
+    """Write `out/shard-000000.tar` ... and the index: all of it, or nothing on an error.
+
+    Args:
+        inputs: samples, and verdicts on what was none.
+        per_shard, shard_bytes: records and bytes at which a shard is closed.
+
+    ValueError if `out` is not empty, or no input is usable.
+    """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty; choose another folder, or remove it")

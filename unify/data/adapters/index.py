@@ -186,6 +186,7 @@ def damaged(folder: Path) -> str:
 
 
 def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

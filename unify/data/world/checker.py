@@ -157,10 +157,16 @@ def robustness(
     n: int = 500,
     seed: int = 0,
 ) -> list[dict[str, float | str]]:
-    """Shares of n test scenes read right, wrong and not at all, per level of damage.
+    """Shares of test scenes read right, wrong and not at all, a row per level of damage.
 
-    Levels are the standard deviation of white noise on the [-1, 1] scale, and that of a Gaussian
-    blur in pixels. `psnr` is of the damaged images, in dB.
+    Args:
+        world: whose scenes are drawn and damaged.
+        noises: standard deviations of white noise on the [-1, 1] scale.
+        blurs: standard deviations of a Gaussian blur, in pixels.
+        n: scenes per level.
+        seed: of the noise.
+
+    Returns rows of damage, level, psnr of the damaged images in dB, right, wrong, unreadable.
     """
     checker = Checker(world)
     scenes = [world.scene("test", i) for i in range(n)]

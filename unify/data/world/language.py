@@ -38,6 +38,7 @@ class Spec:
     relation: str | None = None
 
     def satisfied(self, scene: Scene) -> bool:
+        """Whether the scene holds these things, in this relation, and no other thing."""
         return len(scene) == len(self.patterns) and any(
             all(pattern.fits(thing) for pattern, thing in zip(self.patterns, order, strict=True))
             and (self.relation is None or RELATIONS[self.relation](order[0], order[1]))
@@ -45,7 +46,7 @@ class Spec:
         )
 
     def left_open(self) -> list[str]:
-        """Out of shape, color, size, place; a relation does not leave the place open."""
+        """Attributes left open, out of shape, color, size, place; a relation settles the place."""
         names = [a for a in ATTRIBUTES if any(getattr(p, a) is None for p in self.patterns)]
         if self.relation is not None:
             names.remove("cell")
@@ -80,7 +81,7 @@ def place(board: Board, cell: Cell) -> str:
 
 
 def at(board: Board, cell: Cell) -> str:
-    """The place as it is said after `at` or `to`."""
+    """The place with its article, as it follows `at` or `to`."""
     return f"{'' if board.grid > 3 else 'the '}{place(board, cell)}"
 
 
@@ -89,6 +90,7 @@ def _a(words: str) -> str:
 
 
 def plural(shape: str) -> str:
+    """`circles`, `crosses`."""
     return f"{shape}es" if shape.endswith("s") else f"{shape}s"
 
 
@@ -110,6 +112,7 @@ def listed(phrases: Sequence[str]) -> str:
 
 
 def full(thing: Thing) -> Pattern:
+    """The pattern that leaves nothing of a thing open."""
     return Pattern(thing.shape, thing.color, thing.size, thing.cell)
 
 
@@ -132,7 +135,7 @@ class Parser:
         self._thing = re.compile(rf"an? {size}({color}) ({shape}) at ({'|'.join(self._cells)})")
 
     def parse(self, caption: str) -> Scene | None:
-        """The scene, whatever the order of its things; None unless it is told in full."""
+        """The scene of a full caption, in any order of things; None for any other text."""
         things = []
         for part in re.split(r", | and ", caption.strip()):
             match = self._thing.fullmatch(part)

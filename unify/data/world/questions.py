@@ -46,6 +46,7 @@ class Question:
 
 
 def _only(scene: Scene, pattern: Pattern) -> Thing | None:
+    """The thing that fits the pattern if it is the only one."""
     fitting = scene.like(pattern)
     return fitting[0] if len(fitting) == 1 else None
 
@@ -225,9 +226,10 @@ def possible_edits(board: Board) -> list[str]:
 
 
 def edit(board: Board, kind: str, scene: Scene, rng: random.Random) -> Edit | None:
-    """A random edit of the kind; None where the scene does not allow one.
+    """A random edit of a kind out of `EDITS`; None where the scene does not allow one.
 
-    The thing that is edited is the only one of its colour and shape, so that it can be named.
+    The thing that is edited is the only one of its colour and shape, so that the instruction names
+    it without doubt.
     """
     low, high = board.objects
     alone = [t for t in scene.things if len(scene.like(Pattern(shape=t.shape, color=t.color))) == 1]

@@ -98,6 +98,7 @@ class Pattern:
     cell: Cell | None = None
 
     def fits(self, thing: Thing) -> bool:
+        """Whether the thing has every attribute that is not left open."""
         return (
             self.shape in (None, thing.shape)
             and self.color in (None, thing.color)
@@ -114,6 +115,7 @@ class Scene:
 
     @classmethod
     def of(cls, things: Iterable[Thing]) -> Scene:
+        """The scene of some things in any order; no two may share a place."""
         scene = cls(tuple(sorted(things)))
         assert len({thing.cell for thing in scene.things}) == len(scene.things), "a place is shared"
         return scene
@@ -134,6 +136,7 @@ class Scene:
         return Scene.of((*self.things, thing))
 
     def changing(self, thing: Thing, **attributes) -> Scene:
+        """The scene with some attributes of one thing changed."""
         return self.without(thing).adding(replace(thing, **attributes))
 
 
@@ -196,9 +199,12 @@ class Board:
         count: int | None = None,
         heldout: bool = False,
     ) -> Scene:
-        """A random scene with a thing for each of `pins`, and others up to `count`, if given.
+        """A random scene.
 
-        Without `heldout` it has no held-out pair; with it, one at least if `pins` leave room.
+        Args:
+            pins: patterns that a thing each is drawn for.
+            count: number of things; drawn, and at least that of `pins`, if not given.
+            heldout: one held-out pair at least if `pins` leave room for it; without it, none.
         """
         low, high = self.objects
         n = count or rng.randint(max(low, len(pins)), high)

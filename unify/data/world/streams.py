@@ -144,7 +144,11 @@ class World:
         count: int | None,
         accept: Callable[[Scene], T | None],
     ) -> T | None:
-        """The result of `accept` on the first scene that it accepts."""
+        """The result of `accept` for the first scene where it is not None; None after TRIES scenes.
+
+        Scenes are drawn with `pins` and `count` (see `Board.draw`); the training scenes of a world
+        that has a fixed number of them are searched from a random one on.
+        """
         if split == "train" and self.scenes:
             start = rng.randrange(self.scenes)
             tried = (self._pool[(start + i) % self.scenes] for i in range(self.scenes))
@@ -188,7 +192,12 @@ class World:
         return {full_category(n): n for n in range(low, high + 1)}
 
     def prompts(self, category: str, n: int, seed: int, split: Split = "test") -> list[Prompt]:
-        """`n` fresh prompts of one of `categories`; `full` is full captions of any object count."""
+        """`n` prompts with their scenes, the first of an endless stream.
+
+        Args:
+            category: one of `categories`, or `full`: full captions of any object count.
+            seed, split: which stream.
+        """
         if category not in (names := ["full", *self.categories]):
             raise ValueError(f"this world has no prompts {category!r}; it has {names}")
         return [
