@@ -21,7 +21,8 @@ from unify.data.adapters.images import decode
 from unify.data.adapters.index import read_columns, read_image, read_index
 from unify.data.source import Record, Source, Split
 
-SPLITS: tuple[Split, ...] = ("validation", "test", "train")  # in this order over the hash
+# In this order over the hash: another share of test leaves the validation split as it is.
+SPLITS: tuple[Split, ...] = ("validation", "test", "train")
 # Tasks made of an image and its caption -> the name of the text field.
 CAPTIONED = {"text_to_image": "prompt", "caption": "caption", "text": "text"}
 

@@ -15,7 +15,7 @@ from unify.data.source import Split, images
 from unify.data.world.checker import Checker
 from unify.data.world.scene import Scene
 from unify.distributed.ranks import split_over_ranks
-from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
+from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion, psnr
 from unify.metrics.shapes_images import passport, picture
 from unify.noise import stable_seed
 from unify.paradigm import ImageRequest, Paradigm
@@ -53,9 +53,8 @@ class Copies(Metric):
         records = [source.record("image", self.split, index) for index in indices]
         truth = images(records, "image")
         drawn = self._drawn(model, truth, subject)
-        error = (drawn - truth).square().mean((1, 2, 3)).clamp_min(1e-8)  # [B]
         stamp = passport(subject, [record.key for record in records], subject.image_sampling)
-        scores = [average("copy/psnr", (10 * torch.log10(4 / error)).tolist(), stamp)]
+        scores = [average("copy/psnr", psnr(drawn, truth), stamp)]
         right: list[bool | None] = [None] * len(records)
         if isinstance(source, Shapes):
             checker = Checker(source)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from unify.data.source import Source
@@ -92,6 +93,12 @@ def proportion(metric: str, hits: Sequence[bool], passport: dict[str, Any] | Non
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     low, high = max(0.0, centre - half), min(1.0, centre + half)
     return Score(metric, p, n, low, high, passport or {}, [float(hit) for hit in hits])
+
+
+def psnr(images: Tensor, truth: Tensor) -> list[float]:
+    """Peak signal-to-noise ratio in dB of each image [B 3 H W] in [-1, 1]; at most 86 dB."""
+    error = (images - truth).square().mean((1, 2, 3)).clamp_min(1e-8)
+    return (10 * torch.log10(4 / error)).tolist()
 
 
 def average(metric: str, values: Sequence[float], passport: dict[str, Any] | None = None) -> Score:

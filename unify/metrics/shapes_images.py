@@ -35,7 +35,7 @@ from unify.data.world.checker import VERSION, Checker, Unreadable
 from unify.data.world.language import Prompt
 from unify.data.world.scene import Pattern, Scene
 from unify.distributed.ranks import split_over_ranks
-from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest, proportion
+from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest, proportion, psnr
 from unify.noise import stable_seed
 from unify.paradigm import ImageRequest, Paradigm
 
@@ -285,13 +285,11 @@ class SuperResolutions(Metric):
         sources = [Segment.image(images(records, "source"), "condition")]
         truth = images(records, "image")
         drawn = generate(subject, f"super_resolution/{self.split}", [None] * len(records), sources)
-        error = (drawn - truth).square().mean((1, 2, 3)).clamp_min(1e-8)  # [B]
-        psnr = (10 * torch.log10(4 / error)).tolist()
         read = Checker(world).read(drawn)
         right = [scene == r.meta["scene"] for scene, r in zip(read, records, strict=True)]
         stamp = passport(subject, [r.key for r in records], subject.image_sampling)
         scores = [
-            average("super_resolution/psnr", psnr, stamp),
+            average("super_resolution/psnr", psnr(drawn, truth), stamp),
             proportion("super_resolution/exact", right, stamp),
         ]
         return scores, [picture("super_resolution", drawn, [r.key for r in records], right)]

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 ORIENTATION = 0x0112  # the EXIF tag
-MAX_PIXELS = 64_000_000
+MAX_PIXELS = 64_000_000  # 192 MB in RGB
 MIN_SIDE = 8
 MAX_ASPECT = 20  # longer side over shorter side
 

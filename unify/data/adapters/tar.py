@@ -19,8 +19,9 @@ from typing import BinaryIO
 from unify.data.adapters.verdicts import MAX_TEXT, Verdict
 
 BLOCK = 512
-ZEROS = bytes(BLOCK)
-IMAGES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "webp"}) | {  # judged by content
+# An extension says that a part is a picture; its content says of which format, and formats that are
+# not read get a verdict of their own.
+IMAGES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "webp"}) | {
     *("gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "svg", "ico", "ppm")
 }
 TEXTS = ("txt", "json")
