@@ -39,10 +39,12 @@ class Segment:
 
     @classmethod
     def text(cls, texts: Sequence[Text], role: Role, length: int = TEXT_LENGTH) -> Segment:
+        """B texts, all present, to be padded or cut to `length` tokens."""
         return cls("text", list(texts), role, torch.ones(len(texts), dtype=torch.bool), length)
 
     @classmethod
     def image(cls, images: Tensor, role: Role, present: Tensor | None = None) -> Segment:
+        """Images [B 3 H W] in [-1, 1]; `present` [B]: who has one (default: all)."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be [B 3 H W] in [-1, 1], not {tuple(images.shape)}")
         if present is None:
@@ -60,13 +62,16 @@ class Segment:
         return self.data
 
     def rows(self, index: slice) -> Segment:
+        """Some of the rows."""
         return replace(self, data=self.data[index], present=self.present[index])
 
     def pin_memory(self) -> Segment:
+        """A copy in page-locked memory, from which a GPU reads without waiting."""
         data = self.data.pin_memory() if isinstance(self.data, Tensor) else self.data
         return replace(self, data=data, present=self.present.pin_memory())
 
     def to(self, device: torch.device | str) -> Segment:
+        """A copy on a device; texts stay where they are."""
         data = (
             self.data.to(device, non_blocking=True) if isinstance(self.data, Tensor) else self.data
         )
@@ -101,6 +106,7 @@ class Batch:
         length: int = TEXT_LENGTH,
         task: str = "text_to_image",
     ) -> Batch:
+        """`[prompt, image]`: B prompts and images [B 3 H W]."""
         columns = [Segment.text(prompts, "condition", length), Segment.image(images, "target")]
         return cls(task, columns, list(keys))
 
@@ -158,6 +164,7 @@ class Batch:
         length: int = TEXT_LENGTH,
         task: str = "text",
     ) -> Batch:
+        """`[text]`: texts alone, for a language model."""
         return cls(task, [Segment.text(texts, "target", length)], list(keys))
 
     @classmethod
@@ -172,7 +179,9 @@ class Batch:
         )
 
     def pin_memory(self) -> Batch:
+        """A copy in page-locked memory, from which a GPU reads without waiting."""
         return replace(self, segments=[s.pin_memory() for s in self.segments])
 
     def to(self, device: torch.device | str) -> Batch:
+        """A copy on a device; texts stay where they are."""
         return replace(self, segments=[s.to(device) for s in self.segments])

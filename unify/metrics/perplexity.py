@@ -21,9 +21,8 @@ TEXT_TASKS = frozenset({"text", "caption", "vqa"})
 class Perplexity(Metric):
     """`<task>/perplexity` of every task with a text target that the run trained on.
 
-    A subclass may name other `tasks` whose target is a text.
     A bound, for paradigms whose text term is one, is named so in the passport; a paradigm without
-    a likelihood has no row.
+    a likelihood has no row. A subclass may name other `tasks` whose target is a text.
     """
 
     tasks = TEXT_TASKS

@@ -1,0 +1,59 @@
+"""A metric of one's own: how far the mean colour of a drawn image is from that of the real one.
+
+    text_to_image/abs_error/color    mean over images of |mean colour - real mean colour|, in [0, 2]
+
+A score's name is task/measure/category. The report knows `abs_error` as a measure of which less is
+better, as it knows `perplexity`; of a measure with another name, more is better.
+
+B rows, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+
+from unify.data.source import Split, images, keys, texts
+from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest
+from unify.noise import stable_seed
+from unify.paradigm import Paradigm
+
+
+class ColorError(Metric):
+    """Of the first `n` prompts of a split."""
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"text_to_image"})  # measured for these runs alone
+
+    def __init__(self, n: int = 64, split: Split = "test"):
+        self.n, self.split = n, split
+
+    def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
+        assert isinstance(subject.model, Paradigm)
+        n = min(self.n, subject.source.size("text_to_image", self.split))
+        records = [subject.source.record("text_to_image", self.split, row) for row in range(n)]
+        prompts, real = texts(records, "prompt"), images(records, "image")  # [B 3 H W]
+        # each prompt has a seed of its own, so that the size of a chunk changes nothing
+        seeds = [stable_seed(subject.seed, "color", key) for key in keys(records)]
+        parts = []
+        for rows in subject.chunks(n):
+            part = slice(rows.start, rows.stop)
+            drawn = subject.model.generate_image(
+                prompts[part],
+                size=(real.shape[-2], real.shape[-1]),
+                seed=seeds[part],
+                **subject.image_sampling,  # what the run says that it is sampled with
+            )
+            parts.append(drawn.float().cpu())
+        drawn = torch.cat(parts)
+        errors = (drawn.mean((2, 3)) - real.mean((2, 3))).abs().mean(1).tolist()  # one per image
+        # the passport says how it was measured: scores with unlike ones never share a row
+        passport = {
+            "split": self.split,
+            "prompts": digest("\n".join(prompts).encode()),
+            "sampling": subject.image_sampling,
+        }
+        score = average("text_to_image/abs_error/color", errors, passport)
+        shown = min(n, 16)
+        grid = Grid("text_to_image/color", drawn[:shown], prompts[:shown], [None] * shown)
+        return [score], [grid]
