@@ -120,7 +120,7 @@ class Completion:
     ) -> dict[str, Node]:
         """The arguments `given` at a node, checked against those `accepted`, and completed.
 
-        `taker` is the name of what accepts them, for messages.
+        `taker` is the name, in messages, of the class that accepts them.
         """
         for name, child in given.items():
             if name not in accepted:
