@@ -1,4 +1,4 @@
-"""What a task of a SLURM job runs: a command, that is asked to save when SLURM wants the node back.
+"""The task of a SLURM job: a command that is asked to save when SLURM wants the node back.
 
 Every signal of SLURM's is only noted here. The command gets SIGUSR1, again and again, as it may
 still be starting and not listening; it saves at the end of a step on all ranks and ends with

@@ -91,5 +91,5 @@ def send(
 
 
 def _logs(folder: Path) -> str:
-    """Where submitit keeps what it sends and what jobs print; %j is the number of a job."""
+    """The folder of submitit's own files and of the output of jobs; %j is the number of a job."""
     return str((folder / "slurm").absolute() / "%j")

@@ -109,7 +109,7 @@ def _send_levels(
 
 
 def _missing(request: StudyRequest, jobs: Sequence[Job]) -> list[ClusterJob]:
-    """What is not finished and scored: needed runs, those that others need first, then the jobs."""
+    """The jobs that are not finished and scored, after the needed runs in the order of training."""
     left = [job for job in jobs if not _is_scored(job.config)]
     needed: dict[str, ClusterJob] = {}
     level = max((_add_needed(job.config, needed) for job in left), default=0)

@@ -39,7 +39,7 @@ def doctor(
     """
     from unify.doctor import as_data, diagnose
 
-    found = diagnose(runs, tracker, (lambda _: None) if as_json else typer.echo)
+    findings = diagnose(runs, tracker, (lambda _: None) if as_json else typer.echo)
     if as_json:
-        emit(as_data(found))
-    return int(any(finding.state == "problem" for finding in found))
+        emit(as_data(findings))
+    return int(any(finding.state == "problem" for finding in findings))

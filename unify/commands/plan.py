@@ -59,9 +59,9 @@ def _print(planned: Any, hardware: Any, as_json: bool) -> None:
 
     content, text = as_data(planned), lines(planned)
     if hardware:
-        found = forecasts(planned.arms, planned.costs, hardware)
-        content["forecast"] = {arm: forecast.plain() for arm, forecast in found.items()}
-        text += ["", *forecast_lines(found, hardware)]
+        by_arm = forecasts(planned.arms, planned.costs, hardware)
+        content["forecast"] = {arm: forecast.plain() for arm, forecast in by_arm.items()}
+        text += ["", *forecast_lines(by_arm, hardware)]
     emit(content) if as_json else typer.echo("\n".join(text))
 
 

@@ -51,10 +51,10 @@ def check(
 
     problems = {str(file): check_file(str(file)) for file in files}
     if as_json:
-        emit({file: [vars(p) for p in found] for file, found in problems.items()})
+        emit({file: [vars(p) for p in each] for file, each in problems.items()})
     else:
-        for file, found in problems.items():
-            typer.echo(f"{file}: {'ok' if not found else ''}".rstrip())
-            for problem in found:
+        for file, each in problems.items():
+            typer.echo(f"{file}: {'' if each else 'ok'}".rstrip())
+            for problem in each:
                 typer.echo(f"  {problem}")
     return 1 if any(problems.values()) else 0

@@ -92,8 +92,12 @@ def study_facts(run: Run, config: Config, needed: dict[str, Run]) -> dict[str, A
         "arm": config["name"],
         "seed": config["seeds"]["init"] if replicate is None else replicate,
         "needed": {
-            key: {"name": one.info["arm"], "folder": str(one.folder), "hash": one.info["weights"]}
-            for key, one in needed.items()
+            key: {
+                "name": part.info["arm"],
+                "folder": str(part.folder),
+                "hash": part.info["weights"],
+            }
+            for key, part in needed.items()
         },
     }
 

@@ -37,6 +37,7 @@ class Run:
 
     @property
     def info(self) -> dict[str, Any]:
+        """The facts in run.json, read anew; ValueError if the folder has none."""
         path = self.folder / "run.json"
         if not path.exists():
             raise ValueError(
@@ -47,6 +48,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
+        """True if the run is trained and its weights are exported."""
         return (self.folder / "run.json").exists() and self.info["state"] == "finished"
 
     @property

@@ -1,4 +1,4 @@
-"""Which run folder belongs to a configuration, whether it exists, and which runs it starts from.
+"""The run folder of a configuration, whether it exists, and the runs that it starts from.
 
     run_of(config, weights)     the folder, named by the hash of all that is trained
     find_run(config)            that run, if it exists; with `reuse`, else one that trained alike
@@ -125,10 +125,11 @@ def recorded_needed(run: Run) -> dict[str, Run]:
 
     Each where it was, or beside `run` if all were moved together; ValueError if it is in neither.
     """
-    return {key: _moved(run, known["folder"]) for key, known in run.info["needed"].items()}
+    return {key: _moved(run, part["folder"]) for key, part in run.info["needed"].items()}
 
 
 def _moved(run: Run, folder: str) -> Run:
+    """The needed run that was at `folder` when `run` was trained."""
     places = [Path(folder), run.folder.parent.parent / Path(*Path(folder).parts[-2:])]
     for place in places:
         if (place / "export").is_dir():
@@ -141,5 +142,5 @@ def _moved(run: Run, folder: str) -> Run:
 
 def find_by_name(folder: Path, name: str) -> Run | None:
     """A run `<arm>-s<seed>` of a study's folder, or else of another study beside it."""
-    found = [*folder.glob(f"{name}-*/run.json"), *folder.parent.glob(f"*/{name}-*/run.json")]
-    return Run(found[0].parent) if found else None
+    facts = [*folder.glob(f"{name}-*/run.json"), *folder.parent.glob(f"*/{name}-*/run.json")]
+    return Run(facts[0].parent) if facts else None

@@ -1,4 +1,4 @@
-"""What a user asks of a study, and the jobs that follow: one arm under one seed each."""
+"""The request for a study, and its jobs: one arm under one seed each."""
 
 from __future__ import annotations
 

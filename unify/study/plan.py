@@ -36,7 +36,7 @@ class Plan:
         return (max(each) - min(each)) / max(each) if max(each) else 0.0
 
     def states(self, arm: str) -> dict[int, str]:
-        """By seed: `finished`, `stopped` ..., `missing`, or `with` an arm that is trained alike."""
+        """The state of each seed's run: `missing` without one, `with <arm>` if that trains it."""
         twin = self.twin(arm)
         absent = f"with {twin}" if twin else "missing"
         return {s: run.info["state"] if run else absent for s, run in self.runs[arm].items()}
@@ -44,7 +44,7 @@ class Plan:
     def twin(self, arm: str) -> str | None:
         """The first earlier arm that trains alike: one training serves both."""
         before = list(self.arms)[: list(self.arms).index(arm)]
-        alike = (one for one in before if trains_like(self.arms[arm], self.arms[one]))
+        alike = (a for a in before if trains_like(self.arms[arm], self.arms[a]))
         return next(alike, None)
 
     def left(self, arm: str) -> float | None:

@@ -112,10 +112,10 @@ def _all_left(entries: Collection[dict[str, Any]]) -> str:
     """The number of runs to train, and the time they take one after another."""
     left = [e["seconds_left"] for e in entries]
     runs = sum(list(e["runs"].values()).count("missing") for e in entries)
-    known = [seconds for seconds in left if seconds is not None]
-    if len(known) < len(left):
+    estimated = [seconds for seconds in left if seconds is not None]
+    if len(estimated) < len(left):
         return f"runs missing: {runs}; --measure says how long they take on this machine"
-    return f"runs missing: {runs}; {_clock(sum(known))} of training, one after another"
+    return f"runs missing: {runs}; {_clock(sum(estimated))} of training, one after another"
 
 
 def _summed(states: dict[int, str]) -> str:

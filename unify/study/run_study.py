@@ -176,8 +176,8 @@ def _run_at_once(
     command = [sys.executable, "-m", "unify.cli", "study", *request.words, *untimed]
     first = distinct(jobs)
     failed: dict[str, tuple[int, str]] = {}
-    for some in (first, [job for job in jobs if job not in first]):
-        commands = {job.name: [*command, "--arm", job.arm, "--seed", str(job.seed)] for job in some}
+    for turn in (first, [job for job in jobs if job not in first]):
+        commands = {job.name: [*command, "--arm", job.arm, "--seed", str(job.seed)] for job in turn}
         failed |= run_at_once(commands, at_once, say)
         for name, (status, last) in failed.items():
             if status == os.EX_TEMPFAIL:
