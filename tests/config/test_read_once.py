@@ -12,7 +12,8 @@ from places import EXPERIMENTS
 from unify.config import load_recipe, load_study
 from unify.config.loading import load
 from unify.config.read_once import once, stamp, watch
-from unify.study.arms import plan
+from unify.study.jobs import StudyRequest
+from unify.study.plan import plan
 
 OLD = 1_000_000_000  # seconds: a file that was not written just now
 
@@ -48,7 +49,7 @@ def test_a_plan_of_the_quickstart_reads_every_yaml_once(reads, tmp_path):
     experiments = tmp_path / "experiments"  # where no test has read them before
     shutil.copytree(EXPERIMENTS, experiments)  # with their times
     study = experiments / "studies" / "quickstart.yaml"
-    planned = plan(str(study), [f"machine.runs={tmp_path}"], tiny=True)
+    planned = plan(StudyRequest(str(study), [f"machine.runs={tmp_path}"], tiny=True))
     assert {state for arm in planned.arms for state in planned.states(arm).values()} == {"missing"}
     assert {study, experiments / "base.yaml", experiments / "ar_vq.yaml"} <= set(reads)
     assert set(reads.values()) == {1}, reads
