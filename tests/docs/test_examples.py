@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from unify.journal import Journal
-from unify.runs import Run
+from unify.runs.folder import Run
+from unify.runs.journal import Journal
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"

@@ -5,8 +5,7 @@ import sys
 
 import pytest
 from places import ROOT
-
-from unify.runs.folder import Run
+from unify.runs.folder.folder import Run
 
 PARADIGM = '''
 """A flow on pixels by an MLP that sees a pixel, its place, the time and the prompt's mean word."""
