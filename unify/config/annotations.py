@@ -20,7 +20,8 @@ from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from unify.config.read_once import stamp, watch
-from unify.config.yaml_tree import suggest
+from unify.config.references import is_reference
+from unify.config.yaml_tree import BROKEN, Node, suggest
 from unify.support.user_files import FROM_FILE, module_of_file
 
 REQUIRED = object()  # in place of a default: the parameter has none
@@ -210,6 +211,36 @@ def describe(hint: Any) -> str:
         kind = "a list" if origin is list else "a mapping"
         return kind + ("" if arguments[0] is Any else f" of {describe(arguments[0])}")
     return "null" if hint is NoneType else getattr(hint, "__name__", str(hint))
+
+
+def fits(node: Node, hint: Any) -> bool:
+    """True if a value has the form of `hint`, a member of a union, down to the items of lists.
+
+    Parts and references are not looked into: they fit.
+    """
+    value, (origin, inner) = node.value, shape(hint)
+    if value is BROKEN or is_reference(node):
+        return True
+    if len(options(hint)) > 1:
+        return any(fits(node, option) for option in options(hint))
+    if origin in (list, tuple):
+        if not isinstance(value, list):
+            return False
+        hints = inner if origin is tuple else inner * len(value)
+        return len(hints) == len(value) and all(map(fits, value, hints))
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            child.value is None or fits(child, inner[0]) for child in value.values()
+        )
+    if origin is Literal:
+        return any(value == literal and type(value) is type(literal) for literal in inner)
+    if origin is float:
+        return type(value) in (int, float)
+    if origin in (bool, int, str, Path, NoneType):
+        return type(value) is (str if origin is Path else origin)
+    if contracts(hint):
+        return isinstance(value, dict)
+    return origin is Any or not inspect.isclass(origin)
 
 
 def names(expected: tuple[type, ...]) -> str:

@@ -15,9 +15,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import NoneType
-from typing import Any, Literal
+from typing import Any
 
 from unify.config.annotations import (
     REQUIRED,
@@ -26,6 +25,7 @@ from unify.config.annotations import (
     class_name,
     contracts,
     describe,
+    fits,
     locate_class,
     mismatch,
     names,
@@ -72,8 +72,8 @@ class Completion:
         rest = replace(root, value={k: v for k, v in root.value.items() if k not in overlays})
         wanted = {k: p for k, p in accepted.items() if k not in overlays}
         if partial:
-            optional = {k for k, p in wanted.items() if p.default is not REQUIRED}
-            wanted = {k: p for k, p in wanted.items() if k in rest.value or k in optional}
+            given = rest.value
+            wanted = {k: p for k, p in wanted.items() if k in given or p.default is not REQUIRED}
         has_references = bool(first_keys(rest))
         if has_references:
             rest = self.with_parts_chosen(refuse_code(rest, self.problems))
@@ -118,7 +118,7 @@ class Completion:
         taker: str,
         key: str,
     ) -> dict[str, Node]:
-        """The arguments `given` at a node, checked against those `accepted`, and completed.
+        """The arguments `given` at a node, checked against `accepted` and completed from it.
 
         `taker` is the name, in messages, of the class that accepts them.
         """
@@ -266,36 +266,6 @@ class Completion:
             self.problems.append(says.problem(join(key, "class"), message))
             return None
         return cls
-
-
-def fits(node: Node, hint: Any) -> bool:
-    """True if a value has the form of `hint`, a member of a union, down to the items of lists.
-
-    Parts and references are not looked into: they fit.
-    """
-    value, (origin, inner) = node.value, shape(hint)
-    if value is BROKEN or is_reference(node):
-        return True
-    if len(options(hint)) > 1:
-        return any(fits(node, option) for option in options(hint))
-    if origin in (list, tuple):
-        if not isinstance(value, list):
-            return False
-        hints = inner if origin is tuple else inner * len(value)
-        return len(hints) == len(value) and all(map(fits, value, hints))
-    if origin is dict:
-        return isinstance(value, dict) and all(
-            child.value is None or fits(child, inner[0]) for child in value.values()
-        )
-    if origin is Literal:
-        return any(value == literal and type(value) is type(literal) for literal in inner)
-    if origin is float:
-        return type(value) in (int, float)
-    if origin in (bool, int, str, Path, NoneType):
-        return type(value) is (str if origin is Path else origin)
-    if contracts(hint):
-        return isinstance(value, dict)
-    return origin is Any or not inspect.isclass(origin)
 
 
 def _started(weights: Node) -> bool:
