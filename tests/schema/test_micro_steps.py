@@ -1,7 +1,7 @@
 """Micro-steps: the least number that divides every task's rows over devices, in whole groups."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from unify.schema.experiment import Machine
@@ -13,6 +13,7 @@ def divides(tasks: dict[str, int], parts: int, devices: int, group: int, most: i
     return whole and sum(tasks.values()) // (parts * devices) <= most
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     rows=st.lists(st.integers(1, 12), min_size=1, max_size=3),
     devices=st.integers(1, 3),
