@@ -83,7 +83,7 @@ def _tasks(root: Node, model: type, completion: Completion) -> None:
 
 
 def _known_tasks(source: type | None) -> dict[str, Task]:
-    """By name: the shipped tasks, and those that the class of the source brings."""
+    """Tasks by name: the shipped ones, and those that the class of the source brings."""
     return source.known_tasks() if source is not None and issubclass(source, Source) else TASKS
 
 
