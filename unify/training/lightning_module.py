@@ -15,12 +15,11 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from unify.assembly.sharding import gather_again
 from unify.batch import Batch
-from unify.distributed.ranks import all_gather, any_rank, full_tensor, ranks
+from unify.distributed.ranks import all_gather, any_rank, full_tensor, ranks, sum_over_ranks
 from unify.nn.frozen import kept_state, load_kept, sources
 from unify.nn.losses import weighted
 from unify.noise import Noise, stable_seed
@@ -73,7 +72,7 @@ class TrainingModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         if isinstance(self.model, ImageTokenizer) and ranks() > 1:
-            self.model.share_updates(dist.all_reduce)  # a codebook of running means, say
+            self.model.share_updates(sum_over_ranks)  # e.g. of a codebook of running means
         if isinstance(self.model, Paradigm):
             for tokenizer in self.model.tokenizers().values():
                 if isinstance(tokenizer, nn.Module):

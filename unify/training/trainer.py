@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.strategies import Strategy
 
 from unify.assembly.sharding import recompute, shard, units_of
-from unify.distributed.ranks import broadcast_first, is_first, ranks, sum_over_ranks, world
+from unify.distributed.ranks import broadcast_first, is_first, world
 from unify.evaluation.score_run import preview, subject_of
 from unify.nn.attention import set_backend
 from unify.nn.init import initialise
@@ -100,8 +100,6 @@ def _placed(recipe: Recipe) -> tuple[Strategy, Callable[..., None] | None]:
     if isinstance(strategy, Sharded):
         return strategy, partial(shard, seed=recipe.seeds.init)
     initialise(recipe.model, recipe.seeds.init)
-    if isinstance(recipe.model, ImageTokenizer) and ranks() > 1:
-        recipe.model.share_updates(sum_over_ranks)
     return strategy, None
 
 
