@@ -141,12 +141,12 @@ class Transfusion(PrefixParadigm):
         # Drawn, then read: later tokens would otherwise learn to read noise, which they never meet
         # in sampling. The noised copy is hidden from them, and a clean one follows it.
         isolated = followed and not read
-        where, skip = self._add_latents(sequence, xt, t, segment.present, isolated)
+        where, skip = self.add_latents(sequence, xt, t, segment.present, isolated)
         if isolated:
             self.add_image(sequence, segment.images, segment.present)
         return [_Noised(where, xt, velocity, t, skip, segment.present)]
 
-    def _add_latents(
+    def add_latents(
         self,
         sequence: TokenSequence,
         latents: Tensor,
@@ -198,7 +198,7 @@ class Transfusion(PrefixParadigm):
     ) -> None:
         latents = self.image.encode(images)
         # a clean latent is a noised one at t = 1: the same patches and time embedding serve both
-        self._add_latents(sequence, latents, latents.new_ones(len(latents)), present)
+        self.add_latents(sequence, latents, latents.new_ones(len(latents)), present)
 
     def text_logits(self, hidden: Tensor) -> Tensor:
         return self.to_text(hidden)
@@ -244,16 +244,16 @@ class Transfusion(PrefixParadigm):
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             xs, times = x.repeat(passes, 1, 1, 1), t.repeat(passes)  # [passes*B C h w]
-            output = self._denoise(prefix.branch(), cache, xs, times)
+            output = self.denoise(prefix.branch(), cache, xs, times)
             parts = self.prediction.velocity(output, xs, times).chunk(passes)
             return guide(parts, [sampler.guidance] * (passes - 1))
 
         return self.image.decode(sampler.integrate(velocity, x0))
 
-    def _denoise(self, sequence: TokenSequence, cache: Cache, latents: Tensor, t: Tensor) -> Tensor:
+    def denoise(self, sequence: TokenSequence, cache: Cache, latents: Tensor, t: Tensor) -> Tensor:
         """The network's output [B C h w] for noised latents after a cached prefix."""
         start = sequence.length
-        where, skip = self._add_latents(sequence, latents, t)
+        where, skip = self.add_latents(sequence, latents, t)
         hidden = sequence.run(self.trunk, cache)[:, where.start - start : where.stop - start]
         return self.patches.latents(hidden, skip, _size(latents)).float()
 

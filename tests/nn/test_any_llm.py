@@ -58,7 +58,7 @@ def test_what_is_read_and_asked_is_one_pass_of_the_bare_model(pair):
     with torch.no_grad():
         context = llm.read(PROMPTS[:1])
     hidden = llm.ask(context, queries)
-    text = llm._render(llm._instructed(PROMPTS[0], None), 0)
+    text = llm.render(llm.instructed(PROMPTS[0], None), 0)
     ids = llm.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
     x = torch.cat([bare.get_input_embeddings()(ids), queries[None]], 1)
     whole = bare.base_model(inputs_embeds=x).last_hidden_state
@@ -83,7 +83,7 @@ def test_greedy_answers_are_those_of_the_bare_model(pair):
     llm, bare = pair
     asked = ["red?", "what is it", "how many squares are there"]
     inputs = llm.tokenizer(
-        [llm._render(text, 0) for text in asked],
+        [llm.render(text, 0) for text in asked],
         return_tensors="pt",
         padding=True,
         padding_side="left",

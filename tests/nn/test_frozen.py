@@ -69,7 +69,7 @@ def x():
     return torch.randn(3, DIM, generator=torch.Generator().manual_seed(9))
 
 
-def test_6_a_frozen_part_is_in_eval_mode_whatever_its_parent_does():
+def test_a_frozen_part_is_in_eval_mode_whatever_its_parent_does():
     net = make_net().train()
     assert net.training
     assert net.head.training
@@ -112,7 +112,7 @@ def test_the_model_itself_is_never_left_out_and_parts_of_parts_go_with_them():
     assert sources(nn.ModuleDict({"net": net})) == {"net": "whole"}
 
 
-def test_24_what_was_kept_loads_strictly():
+def test_what_was_kept_loads_strictly():
     net, other = make_net(seed=1), make_net(seed=2)
     state = kept_state(net)
     load_kept(other, state)
@@ -136,7 +136,7 @@ def test_24_what_was_kept_loads_strictly():
         (nn.Linear(2, 2), "without reader"),
     ],
 )
-def test_24_another_source_is_refused(other, words):
+def test_another_source_is_refused(other, words):
     with pytest.raises(ValueError, match=words):
         load_kept(other, kept_state(make_net()), sources(make_net()))
 
@@ -176,7 +176,7 @@ def make_parent(folder):
     return nn.ModuleDict({"reader": freeze(make_tokenizer(folder)), "head": nn.Linear(8, 8)})
 
 
-def test_24_an_export_names_what_it_leaves_out_and_reloads_to_an_equal_model(tmp_path):
+def test_an_export_names_what_it_leaves_out_and_reloads_to_an_equal_model(tmp_path):
     from safetensors import safe_open
 
     parent, twin = (make_parent(tmp_path / "part") for _ in range(2))
@@ -192,7 +192,7 @@ def test_24_an_export_names_what_it_leaves_out_and_reloads_to_an_equal_model(tmp
     )
 
 
-def test_24_an_export_is_another_with_another_left_out_part(tmp_path):
+def test_an_export_is_another_with_another_left_out_part(tmp_path):
     one, other = make_parent(tmp_path / "a"), make_parent(tmp_path / "a")
     other["reader"] = freeze(make_tokenizer(tmp_path / "b", seed=1))
     other["head"].load_state_dict(one["head"].state_dict())
@@ -225,7 +225,7 @@ def fitted(folder, steps, until, net):
     return experiment
 
 
-def test_1_training_keeps_every_frozen_byte_and_checkpoints_without_them(tmp_path):
+def test_training_keeps_every_frozen_byte_and_checkpoints_without_them(tmp_path):
     net = make_net()
     before = content_hash(net.reader)
     experiment = fitted(tmp_path, 20, 20, net)
@@ -241,7 +241,7 @@ def test_1_training_keeps_every_frozen_byte_and_checkpoints_without_them(tmp_pat
     assert rest["left_out"] == {"reader": "abc"}
 
 
-def test_24_a_run_resumes_from_a_checkpoint_without_its_frozen_parts(tmp_path):
+def test_a_run_resumes_from_a_checkpoint_without_its_frozen_parts(tmp_path):
     whole = fitted(tmp_path / "whole", 6, 6, make_net(seed=1)).model
     fitted(tmp_path / "halves", 6, 3, make_net(seed=1))
     halves = fitted(tmp_path / "halves", 6, 6, make_net(seed=2)).model

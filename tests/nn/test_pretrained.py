@@ -82,7 +82,7 @@ def test_axes_that_agree_leave_a_loaded_model_as_it_is(model):
     trunk = Trunk(**settings)
     load_llama(trunk, model.state_dict())
     x, mask, positions = sequence()
-    close(trunk(Tokens(x, mask, positions)), loaded(model)[0](x, mask, positions))
+    close(trunk(Tokens(x, mask, positions)), loaded(model)[0](Tokens(x, mask, positions)))
 
 
 @torch.no_grad()
@@ -113,8 +113,8 @@ def test_a_pretrained_trunk_with_a_cache_equals_its_full_forward(folder):
 @torch.no_grad()
 def test_chosen_layers_of_a_pretrained_trunk_are_those_of_ours(model, folder):
     x, mask, positions = sequence()
-    hidden, chosen = PretrainedTrunk(folder)(x, mask, positions, layers=[0, 1, 3])
-    expected, ours = loaded(model)[0](x, mask, positions, layers=[0, 1, 3])
+    hidden, chosen = PretrainedTrunk(folder)(Tokens(x, mask, positions), layers=[0, 1, 3])
+    expected, ours = loaded(model)[0](Tokens(x, mask, positions), layers=[0, 1, 3])
     close(hidden, expected)
     assert sorted(chosen) == sorted(ours) == [0, 1, 3]
     for count in chosen:

@@ -116,19 +116,19 @@ def attended(trunk: DualTrunk, heads, allowed: torch.Tensor, q: int) -> torch.Te
 
 @settings(max_examples=25, deadline=None)
 @given(RUNS)
-def test_20_copied_towers_equal_the_single_tower_for_any_routing(runs):
+def test_copied_towers_equal_the_single_tower_for_any_routing(runs):
     left = 13 - sum(n for _, n in runs)
     towers = (*runs, (TEXT, left)) if left > 0 else ((IMAGE, 13),)
     trunk = base()
     expected = trunk(Tokens(inputs(), mask(), positions()))
     for separation in ("ffn", "full"):
-        routed = DualTrunk(trunk, separation)(inputs(), mask(), positions(), towers=towers)
+        routed = DualTrunk(trunk, separation)(Tokens(inputs(), mask(), positions(), towers=towers))
         close(routed, expected)
 
 
 @settings(max_examples=25, deadline=None)
 @given(RUNS.filter(len))
-def test_21_split_partitions_the_tokens_and_join_is_its_inverse(towers):
+def test_split_partitions_the_tokens_and_join_is_its_inverse(towers):
     runs, x = _Runs(tuple(towers)), torch.randn(2, sum(n for _, n in towers), 3)
     text, image = runs.split(x)
     assert torch.equal(runs.join([text, image]), x)
@@ -150,7 +150,7 @@ def test_grouped_equals_a_naive_twin_per_token(separation, backend):
 
 
 @torch.no_grad()
-def test_22_text_alone_is_the_base_bit_for_bit_whatever_the_image_tower():
+def test_text_alone_is_the_base_bit_for_bit_whatever_the_image_tower():
     trunk, text = base(), Mask.causal(torch.ones(2, 13, dtype=torch.bool))
     expected = trunk(Tokens(inputs(), text, positions()))
     for separation in ("none", "ffn", "full"):
@@ -158,10 +158,10 @@ def test_22_text_alone_is_the_base_bit_for_bit_whatever_the_image_tower():
         if both.image is not None:
             shaken(both.image, 5)
         for towers in ((), ((TEXT, 13),)):
-            assert torch.equal(both(inputs(), text, positions(), towers=towers), expected)
+            assert torch.equal(both(Tokens(inputs(), text, positions(), towers=towers)), expected)
 
 
-def test_22_text_alone_equals_the_loaded_language_model_after_training_of_the_image_tower():
+def test_text_alone_equals_the_loaded_language_model_after_training_of_the_image_tower():
     import transformers
 
     torch.manual_seed(0)
@@ -201,7 +201,7 @@ def test_separation_none_is_the_trunk():
     trunk = base()
     expected = trunk(Tokens(inputs(), mask(), positions()))
     assert torch.equal(
-        DualTrunk(trunk, "none")(inputs(), mask(), positions(), towers=TOWERS), expected
+        DualTrunk(trunk, "none")(Tokens(inputs(), mask(), positions(), towers=TOWERS)), expected
     )
     assert {n for n, _ in DualTrunk(trunk, "none").named_parameters()} == {
         f"text.{n}" for n, _ in trunk.named_parameters()
@@ -238,7 +238,7 @@ def reached(trunk: DualTrunk, hidden: torch.Tensor, x: torch.Tensor) -> set[str]
 
 
 @pytest.mark.parametrize("separation", ["ffn", "full"])
-def test_24_what_each_loss_trains_by_text_tower(separation):
+def test_what_each_loss_trains_by_text_tower(separation):
     expected = {
         "trained": ({"text", "image"}, {"text", "image"}),
         "frozen": ({"image"}, {"image"}),
@@ -260,20 +260,20 @@ def test_24_what_each_loss_trains_by_text_tower(separation):
 
 @pytest.mark.parametrize("text_tower", ["trained", "frozen", "detached"])
 def test_text_tower_changes_gradients_and_no_output(text_tower):
-    expected = dual()(inputs(), mask(), positions(), towers=TOWERS)
+    expected = dual()(Tokens(inputs(), mask(), positions(), towers=TOWERS))
     assert torch.equal(
-        dual("full", text_tower)(inputs(), mask(), positions(), towers=TOWERS), expected
+        dual("full", text_tower)(Tokens(inputs(), mask(), positions(), towers=TOWERS)), expected
     )
 
 
-def test_23_frozen_weights_have_no_gradient_and_shared_ones_are_frozen_with_the_text():
+def test_frozen_weights_have_no_gradient_and_shared_ones_are_frozen_with_the_text():
     for separation in ("ffn", "full"):
         trunk = dual(separation, "frozen")
         trained = {n for n, p in trunk.named_parameters() if p.requires_grad}
         assert trained == {n for n, _ in trunk.named_parameters() if n.startswith("image.")}
 
 
-def test_1_to_3_what_a_token_depends_on_is_what_the_mask_says():
+def test_to_3_what_a_token_depends_on_is_what_the_mask_says():
     for separation in ("ffn", "full"):
         trunk, x = dual(separation), inputs(1).requires_grad_()
         hidden = trunk(Tokens(x, mask(1), positions(1), towers=TOWERS))
@@ -286,7 +286,7 @@ def test_1_to_3_what_a_token_depends_on_is_what_the_mask_says():
         assert torch.equal(depends > 0, mask(1).dense()[0, 0])
 
 
-def test_4_an_isolated_copy_in_the_image_tower_is_read_by_no_one():
+def test_an_isolated_copy_in_the_image_tower_is_read_by_no_one():
     ones = torch.ones(1, 4, dtype=torch.bool)
     layout = Mask.cat(
         [Mask.causal(ones), Mask.full(ones, 0, isolated=0), Mask.full(ones, 1), Mask.causal(ones)]
@@ -307,7 +307,7 @@ def test_4_an_isolated_copy_in_the_image_tower_is_read_by_no_one():
 
 @pytest.mark.parametrize("sections", [None, [2, 1, 1]])
 @torch.no_grad()
-def test_27_decoding_with_a_cache_equals_the_full_forward(sections):
+def test_decoding_with_a_cache_equals_the_full_forward(sections):
     trunk, x = dual(sections=sections), inputs()
     at = torch.randint(0, 9, (2, 13, trunk.axes))
     full = trunk(Tokens(x, mask(), at, towers=TOWERS))
@@ -323,7 +323,7 @@ def test_27_decoding_with_a_cache_equals_the_full_forward(sections):
 
 
 @torch.no_grad()
-def test_28_denoising_over_a_frozen_prefix_leaves_it_bit_identical():
+def test_denoising_over_a_frozen_prefix_leaves_it_bit_identical():
     trunk, x = dual(), inputs()
     cache = trunk.cache()
     prefix = Mask(*(ids[:, :4] for ids in mask().ids))
@@ -343,7 +343,7 @@ def test_28_denoising_over_a_frozen_prefix_leaves_it_bit_identical():
 
 
 @torch.no_grad()
-def test_9_padding_and_batch_mates_change_nothing():
+def test_padding_and_batch_mates_change_nothing():
     trunk, x = dual(), inputs(3)
     full = trunk(Tokens(x, mask(3), positions(3), towers=TOWERS))
     close(trunk(Tokens(x[1:2], mask(1), positions(1), towers=TOWERS)), full[1:2])
@@ -357,7 +357,7 @@ def test_9_padding_and_batch_mates_change_nothing():
 
 @pytest.mark.parametrize("separation", ["none", "ffn", "full"])
 @pytest.mark.parametrize("kv_heads", [4, 2])
-def test_26_flops_equal_those_counted_by_torch_and_those_of_one_tower(separation, kv_heads):
+def test_flops_equal_those_counted_by_torch_and_those_of_one_tower(separation, kv_heads):
     trunk, single = dual(separation, kv_heads=kv_heads), base(kv_heads=kv_heads)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         trunk(Tokens(inputs(), mask(), positions(), towers=TOWERS))
@@ -400,7 +400,7 @@ def test_chosen_layers_are_in_the_order_of_the_sequence():
     close(hidden, trunk(Tokens(x, mask(), positions(), towers=TOWERS)))
 
 
-def test_34_recomputed_activations_give_the_same_gradients():
+def test_recomputed_activations_give_the_same_gradients():
     gradients = []
     for checkpoint in (False, True):
         trunk = dual(checkpoint=checkpoint)
@@ -427,4 +427,4 @@ def test_wrong_settings_are_refused_with_a_remedy():
     with pytest.raises(ValueError, match="only tower would be frozen; set text_tower to trained"):
         DualTrunk(base(), "none", "frozen")
     with pytest.raises(ValueError, match="does not fit 0 cached and 12 new tokens"):
-        dual()(inputs()[:, :12], mask(), positions()[:, :12], towers=((IMAGE, 12),))
+        dual()(Tokens(inputs()[:, :12], mask(), positions()[:, :12], towers=((IMAGE, 12),)))

@@ -171,24 +171,24 @@ def test_attention_with_qk_norm_ignores_the_scale_of_queries_and_keys():
     trunk = build(norm_eps=1e-12)
     plain = build(norm_eps=1e-12, qk_norm=False)
     before = trunk(Tokens(inputs(), mask(), positions()))
-    unnormed = plain(inputs(), mask(), positions())
+    unnormed = plain(Tokens(inputs(), mask(), positions()))
     with torch.no_grad():
         for model in (trunk, plain):
             for block in model.blocks:
                 rows = (block.attention.heads + block.attention.kv_heads) * model.head_dim
                 block.attention.qkv.weight[:rows] *= 10
     close(trunk(Tokens(inputs(), mask(), positions())), before)
-    assert (plain(inputs(), mask(), positions()) - unnormed).abs().max() > 1e-2
+    assert (plain(Tokens(inputs(), mask(), positions())) - unnormed).abs().max() > 1e-2
 
 
 def test_a_timed_trunk_at_the_start_is_the_plain_one_bit_for_bit():
     plain, timed = build(), build(TimedTrunk)
     timed.load_state_dict(plain.state_dict(), strict=False)
     time = torch.randn(2, 13, 32)
-    expected = plain(inputs(), mask(), positions())
-    assert torch.equal(timed(inputs(), mask(), positions()), expected)
-    assert torch.equal(timed(inputs(), mask(), positions(), time=time), expected)
-    assert torch.equal(plain(inputs(), mask(), positions(), time=time), expected)
+    expected = plain(Tokens(inputs(), mask(), positions()))
+    assert torch.equal(timed(Tokens(inputs(), mask(), positions())), expected)
+    assert torch.equal(timed(Tokens(inputs(), mask(), positions(), time=time)), expected)
+    assert torch.equal(plain(Tokens(inputs(), mask(), positions(), time=time)), expected)
 
 
 def test_time_reaches_the_timed_tokens_only():
@@ -245,9 +245,9 @@ def test_under_bfloat16_autocast_the_residual_stream_stays_in_full_precision():
 
 
 def test_a_trunk_in_bfloat16_or_float64_stays_in_it():
-    expected = build()(inputs(), mask(), positions())
+    expected = build()(Tokens(inputs(), mask(), positions()))
     for dtype, tolerance in ((torch.bfloat16, 0.2), (torch.float64, 1e-4)):
-        hidden = build().to(dtype)(inputs().to(dtype), mask(), positions())
+        hidden = build().to(dtype)(Tokens(inputs().to(dtype), mask(), positions()))
         assert hidden.dtype == dtype
         close(hidden.float(), expected, tolerance)
 

@@ -156,7 +156,7 @@ def test_separation_none_is_transfusion_bit_for_bit_from_the_same_seed(images):
 
 
 @pytest.mark.parametrize("separation", ["ffn", "full"])
-def test_20_at_the_start_both_towers_are_transfusion(images, separation):
+def test_at_the_start_both_towers_are_transfusion(images, separation):
     plain, dual = make_transfusion(), make_dual(separation=separation)
     for batch in layouts(images).values():
         found = terms(dual, batch)
@@ -173,7 +173,7 @@ def test_patches_go_through_the_image_tower_and_delimiters_through_the_text_towe
     assert torch.equal(seen["towers"] == IMAGE, seen["mask"].segment[0] >= 0)
 
 
-def test_1_to_5_what_depends_on_what_in_noised_mode(images):
+def test_to_5_what_depends_on_what_in_noised_mode(images):
     seen, depends = call(awake(make_dual(condition_on="noised")), story(images))
     patches = seen["mask"].segment[0] >= 0
     text, valid = torch.arange(len(patches)) < patches.int().argmax(), seen["mask"].valid[0]
@@ -185,7 +185,7 @@ def test_1_to_5_what_depends_on_what_in_noised_mode(images):
     assert not depends[patches][:, later].any()
 
 
-def test_4_a_clean_copy_isolates_the_noised_image_and_has_its_positions(images):
+def test_a_clean_copy_isolates_the_noised_image_and_has_its_positions(images):
     seen, depends = call(awake(make_dual(condition_on="clean_copy")), story(images))
     image, mask = seen["towers"] == IMAGE, seen["mask"]
     noised, clean = (mask.isolated[0] >= 0) & image, (mask.isolated[0] < 0) & image
@@ -197,7 +197,7 @@ def test_4_a_clean_copy_isolates_the_noised_image_and_has_its_positions(images):
     assert torch.equal(seen["positions"][0][noised], seen["positions"][0][clean])
 
 
-def test_4_what_the_encoder_sees_of_an_image_does_not_leak_into_its_noised_copy(images):
+def test_what_the_encoder_sees_of_an_image_does_not_leak_into_its_noised_copy(images):
     dual = awake(from_llm(condition_on="clean_copy", understand="vision"))
     seen, depends = call(dual, story(images))
     image, mask = seen["towers"] == IMAGE, seen["mask"]
@@ -249,7 +249,7 @@ def test_tokens_are_those_that_the_trunk_reads(model, images):
     handle.remove()
 
 
-def test_22_understanding_is_the_language_models_bit_for_bit_after_training_too(images):
+def test_understanding_is_the_language_models_bit_for_bit_after_training_too(images):
     llm, dual = (
         make_llm(),
         from_llm(text_tower="frozen", condition_on="clean_copy", understand="vision"),
@@ -267,7 +267,7 @@ def test_22_understanding_is_the_language_models_bit_for_bit_after_training_too(
         optimizer.step()
 
 
-def test_23_a_frozen_text_side_keeps_its_bytes_and_has_no_state(images):
+def test_a_frozen_text_side_keeps_its_bytes_and_has_no_state(images):
     dual, batches = from_llm(text_tower="frozen").train(), layouts(images)
     frozen = {n: p.clone() for n, p in dual.named_parameters() if n.startswith(TEXT_SIDE)}
     optimizer = torch.optim.AdamW(parameter_groups(dual, Optimizer(weight_decay=0.5)), lr=1e-2)
@@ -286,7 +286,7 @@ def test_23_a_frozen_text_side_keeps_its_bytes_and_has_no_state(images):
     assert not any(part.training for part in (dual.trunk.text, dual.embed, dual.to_text))
 
 
-def test_24_what_a_caption_trains_by_text_tower(images):
+def test_what_a_caption_trains_by_text_tower(images):
     caption = layouts(images)["caption"]
     names = {n for n, _ in make_dual().named_parameters()}
     image = of(names, "trunk.image.blocks", "patches.inward", "patches.time")
@@ -307,7 +307,7 @@ def test_24_what_a_caption_trains_by_text_tower(images):
         assert flow == {n for n, p in detached.named_parameters() if p.requires_grad}
 
 
-def test_24_the_same_loss_with_every_text_tower(images):
+def test_the_same_loss_with_every_text_tower(images):
     towers = ("trained", "frozen", "detached")
     for batch in layouts(images).values():
         values = []
@@ -322,7 +322,7 @@ def test_24_the_same_loss_with_every_text_tower(images):
                 assert torch.equal(other[name].value, term.value), name
 
 
-def test_25_a_batch_without_images_or_without_text_is_finite(model, images):
+def test_a_batch_without_images_or_without_text_is_finite(model, images):
     for task in ("text", "depth"):
         for name, term in terms(model, layouts(images)[task]).items():
             assert term.value.isfinite().all()
@@ -339,27 +339,27 @@ def test_a_frozen_text_side_leaves_the_delimiters_of_latents_to_be_learned(image
     assert from_llm(text_tower="trained").delimiters is None
 
 
-def test_28_denoising_over_the_cached_prefix_equals_the_full_forward(model, images):
+def test_denoising_over_the_cached_prefix_equals_the_full_forward(model, images):
     t = torch.tensor([0.2, 0.5, 0.9])
     with torch.no_grad():
         prefix, cache = model.prefix([(PROMPTS, [images])]), model.trunk.cache()
         prefix.run(model.trunk, cache)
         before = [k.clone() for k in cache.keys]
-        cached = model._denoise(prefix.branch(), cache.view(), images, t)
+        cached = model.denoise(prefix.branch(), cache.view(), images, t)
         full = model.prefix([(PROMPTS, [images])])
-        where, skip = model._add_latents(full, images, t)
+        where, skip = model.add_latents(full, images, t)
         wanted = model.patches.latents(full.run(model.trunk)[:, where], skip, (SIDE, SIDE))
     torch.testing.assert_close(cached, wanted, atol=2e-5, rtol=2e-5)
     assert all(torch.equal(a, b) for a, b in zip(before, cache.keys, strict=True))
 
 
-def test_27_text_with_a_cache_is_text_without(model, images, monkeypatch):
+def test_text_with_a_cache_is_text_without(model, images, monkeypatch):
     cached = model.generate_text(TextRequest(images, PROMPTS), max_length=6)
     monkeypatch.setattr(model.trunk, "cache", lambda *args: None)
     assert model.generate_text(TextRequest(images, PROMPTS), max_length=6) == cached
 
 
-def test_30_images_are_drawn_alone_as_together(model, images):
+def test_images_are_drawn_alone_as_together(model, images):
     together = model.generate_image(
         ImageRequest(PROMPTS, sources=[images], seed=2), steps=2, guidance=2.0
     )
@@ -427,7 +427,7 @@ def counted(model, batch) -> float:
     ("text_tower", "task"),
     [("frozen", "draw"), ("frozen", "caption"), ("detached", "draw"), ("detached", "edit")],
 )
-def test_26_what_an_untrained_text_side_saves_is_what_torch_counts(
+def test_what_an_untrained_text_side_saves_is_what_torch_counts(
     images, separation, text_tower, task
 ):
     batch = layouts(images)[task]
@@ -442,7 +442,7 @@ def test_26_what_an_untrained_text_side_saves_is_what_torch_counts(
     assert saved[1] == pytest.approx(saved[0], rel=0.005 if text_tower == "detached" else 1e-9)
 
 
-def test_26_the_encoder_is_counted(images):
+def test_the_encoder_is_counted(images):
     batch = layouts(images)["caption"]
     settings = {"condition_on": "clean_copy", "understand": "vision", "text_tower": "trained"}
     dual = awake(from_llm(**settings))

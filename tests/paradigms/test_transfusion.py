@@ -278,10 +278,10 @@ def test_denoising_over_the_cached_prefix_equals_the_full_forward(images, settin
         prefix, cache = model.prefix([(PROMPTS, [images])]), model.trunk.cache()
         prefix.run(model.trunk, cache)
         before = [k.clone() for k in cache.keys]
-        cached = model._denoise(prefix.branch(), cache.view(), images, t)
-        again = model._denoise(prefix.branch(), cache.view(), images, t)
+        cached = model.denoise(prefix.branch(), cache.view(), images, t)
+        again = model.denoise(prefix.branch(), cache.view(), images, t)
         full = model.prefix([(PROMPTS, [images])])
-        where, skip = model._add_latents(full, images, t)
+        where, skip = model.add_latents(full, images, t)
         hidden = full.run(model.trunk)[:, where]
         wanted = model.patches.latents(hidden, skip, (SIDE, SIDE))
     torch.testing.assert_close(cached, wanted, atol=2e-5, rtol=2e-5)
@@ -297,7 +297,7 @@ def test_after_denoising_the_clean_image_is_kept_as_in_the_full_forward(images, 
     prefix, cache = model.prefix([(PROMPTS, [images])]), model.trunk.cache()
     prefix.run(model.trunk, cache)
     for t in (0.2, 0.9):
-        model._denoise(prefix.branch(), cache.view(), images.flip(0), torch.full((3,), t))
+        model.denoise(prefix.branch(), cache.view(), images.flip(0), torch.full((3,), t))
     model.add_image(prefix, images.flip(1))
     prefix.run(model.trunk, cache)
     _, _, valid = model.add_text(prefix, PROMPTS, 16)
@@ -325,7 +325,7 @@ def test_time_changes_the_image_and_nothing_before_it(images):
         for t in (0.1, 0.9):
             sequence = model.prefix([(PROMPTS, [])])
             start = sequence.length
-            model._add_latents(sequence, images, torch.full((3,), t))
+            model.add_latents(sequence, images, torch.full((3,), t))
             hidden.append(sequence.run(model.trunk))
     assert torch.equal(hidden[0][:, :start], hidden[1][:, :start])
     assert not torch.allclose(hidden[0][:, start + 1 :], hidden[1][:, start + 1 :])

@@ -186,9 +186,6 @@ class Cache:
     buffers in place, `capacity` tokens long, which grow when they are full.
     """
 
-    # A buffer is doubled when it is full: decoding n tokens then copies O(n) numbers and not
-    # O(n^2), as it would by a concatenation for every token.
-
     def __init__(self, layers: int, capacity: int = 0):
         self.keys: list[Tensor | None] = [None] * layers
         self.values: list[Tensor | None] = [None] * layers
@@ -220,6 +217,7 @@ class Cache:
         if buffer is not None and buffer.shape[2] >= end:
             return buffer
         rows, groups, _, width = new.shape
+        # twice as long: to decode n tokens copies O(n) numbers, and not O(n^2)
         wider = new.new_zeros(rows, groups, max(self.capacity, end, 2 * past), width)
         if buffer is not None:
             wider[:, :, :past] = buffer[:, :, :past]

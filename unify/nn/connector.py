@@ -76,7 +76,7 @@ class RotaryEncoder(Encoder):
             qkv_bias=True,
             checkpoint=checkpoint,
         )
-        self.trunk.norm = nn.Identity()  # type: ignore[assignment]
+        self.trunk.norm = nn.Identity()  # type: ignore[assignment]  # a projection follows
         for block in self.trunk.blocks:
             assert isinstance(block, Block)
             block.attention.q_norm = HeadNorm(heads, self.trunk.head_dim)
@@ -131,7 +131,7 @@ class OutputNorm(RMSNorm):
 
 
 class Connector(nn.Module):
-    """[B N D] -> [B N C].
+    """Hidden states [B N D] -> conditions [B N C].
 
     `projection`: Linear, GELU, Linear as in MetaQuery, or OpenUni's one Linear. `output_rms`: root
     mean square that every token starts with (MetaQuery: sqrt(5.5) for Sana, 1 for SD1.5), None for
@@ -160,7 +160,7 @@ class Connector(nn.Module):
         return self.norm(self.outward(self.encoder(self.inward(hidden), valid)))
 
     def flops(self, tokens: int) -> float:
-        """Of a forward pass over one row: products with weights, and scores and sums of them."""
+        """FLOPs of a forward pass over one row: products with weights, scores and sums."""
         weights = sum(p.numel() for p in self.parameters() if p.ndim == 2)
         return 2.0 * weights * tokens + 4.0 * tokens**2 * self.encoder.dim * self.encoder.depth
 

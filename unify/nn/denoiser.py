@@ -35,7 +35,7 @@ class Denoiser(nn.Module, ABC):
     condition_dim: int
     source_channels: int = 0  # 0: takes no source latents
     patch: int = 1  # cells of the grid along one side of a token
-    has_times: bool = False  # whether it trains at times of its own, and not at those of a law
+    has_times: bool = False  # true if it trains at times of its own, and not at those of a law
 
     @abstractmethod
     def velocity(
@@ -52,7 +52,7 @@ class Denoiser(nn.Module, ABC):
         """
 
     def own_times(self, u: Tensor) -> Tensor:
-        """Training times [B] from uniform numbers [B], of one that `has_times` of its own."""
+        """Training times [B] from uniform numbers [B], for a denoiser that `has_times`."""
         raise NotImplementedError
 
     def weight(self, t: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class Denoiser(nn.Module, ABC):
         return grid[0] * grid[1] // self.patch**2
 
     def flops(self, grid: tuple[int, int], tokens: int) -> float:
-        """Of a forward pass over one row with so many condition tokens, counted in a pass."""
+        """FLOPs of a forward pass over one row with `tokens` conditions, counted in a pass."""
         xt = next(self.parameters()).new_zeros(1, self.channels, *grid)
         condition = xt.new_zeros(1, tokens, self.condition_dim)
         return counted(lambda: self.velocity(xt, xt.new_full((1,), 0.5), condition))
@@ -149,7 +149,7 @@ class SanaDenoiser(Denoiser):
             encoder_attention_mask=valid,
             return_dict=False,
         )
-        return -output
+        return -output  # its velocity points to the noise, ours to the data
 
 
 class PretrainedSana(SanaDenoiser):

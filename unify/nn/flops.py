@@ -1,4 +1,4 @@
-"""FLOPs: what a pass counts that has no simple formula, and the pairs that attention scores."""
+"""FLOPs: counted in a pass if no simple formula exists, and the pairs that attention scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 @torch.no_grad()
 def counted(run: Callable[[], object]) -> float:
-    """Of one call; attention by its plain form, which the counter knows on every device."""
+    """FLOPs of one call; attention by its plain form, which the counter knows on every device."""
     from torch.utils.flop_counter import FlopCounterMode  # brings triton along
 
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
@@ -25,7 +25,7 @@ _dense = ContextVar("dense", default=False)
 
 @contextmanager
 def dense() -> Iterator[None]:
-    """Within, formulas count every pair of query and key, as a dense attention kernel does."""
+    """Let formulas count every pair of query and key, as a dense attention kernel computes them."""
     token = _dense.set(True)
     try:
         yield
@@ -34,10 +34,10 @@ def dense() -> Iterator[None]:
 
 
 def scored(pairs: int, queries: int, keys: int) -> int:
-    """The `pairs` that a mask allows, or within `dense` all of them."""
+    """Number of pairs that attention scores: those of the mask, or within `dense` all."""
     return queries * keys if _dense.get() else pairs
 
 
 def causal(queries: int, context: int = 0) -> int:
-    """Pairs of queries that read a context, themselves and what is before them."""
+    """Number of pairs of queries that read a context, themselves and the queries before them."""
     return scored(queries * context + queries * (queries + 1) // 2, queries, context + queries)

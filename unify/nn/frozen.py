@@ -30,6 +30,7 @@ WEIGHTS = (".safetensors", ".bin")
 def freeze(part: Part) -> Part:
     """Take the gradient from all its parameters and keep it in eval mode; returns it."""
     part.requires_grad_(False)
+    # a parent's train() calls this of every child: dropout and statistics would wake up
     object.__setattr__(part, "train", MethodType(_stay, part))
     return part.eval()
 
@@ -43,14 +44,14 @@ def sources(model: nn.Module) -> dict[str, str]:
 
     A part counts as frozen only if none of its parameters has a gradient.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for name, part in model.named_modules():
         source = provenance(part).source_hash
-        if not name or source is None or _inside(name, found):
+        if not name or source is None or _inside(name, hashes):
             continue
         if not any(parameter.requires_grad for parameter in part.parameters()):
-            found[name] = source
-    return found
+            hashes[name] = source
+    return hashes
 
 
 def left_out(model: nn.Module) -> set[str]:
@@ -60,7 +61,7 @@ def left_out(model: nn.Module) -> set[str]:
 
 
 def kept_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict without what is left out."""
+    """The state dict without the keys of `left_out`."""
     gone = left_out(model)
     return {key: value for key, value in model.state_dict().items() if key not in gone}
 
@@ -108,7 +109,7 @@ def load_kept(
 
 
 def _become(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """As `load_state_dict(assign=True)`, but what was tied stays tied."""
+    """Load as `load_state_dict(assign=True)` does, but keep tied parameters tied."""
     first = names_of_one(model)
     with torch.no_grad():
         model.load_state_dict(state, strict=False, assign=True)

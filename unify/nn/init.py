@@ -38,6 +38,7 @@ def draw(part: nn.Module, name: str, seed: int) -> None:
             f"{name or 'the model'} ({type(part).__name__}) owns parameters and has no "
             "reset_parameters(): give it one, or mark it `pretrained = True`"
         )
+    # keyed by name: adding or reordering parts changes the first weights of no other part
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stable_seed(seed, name))
         reset()
@@ -45,7 +46,7 @@ def draw(part: nn.Module, name: str, seed: int) -> None:
 
 
 def _check_alive(name: str, part: nn.Module) -> None:
-    """ValueError for a frozen matrix of zeros: it would stay so, and what is before it as it is."""
+    """Raise ValueError for a frozen matrix of zeros: no gradient would ever pass through it."""
     for parameter in part.parameters(recurse=False):
         if parameter.ndim > 1 and not parameter.requires_grad and not parameter.any():
             whole, _, inside = name.partition(".")
@@ -71,7 +72,7 @@ def parts_of(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module
 
 
 def kept_parameters(model: Any) -> Iterator[torch.nn.Parameter]:
-    """Those that a pretrained part brought: `initialise` does not draw them."""
+    """Parameters that a pretrained part brought, which `initialise` does not draw."""
     for part in model.modules():
         if provenance(part).pretrained:
             yield from part.parameters()

@@ -27,7 +27,7 @@ from unify.sampling import TextSampler
 
 @dataclass
 class Context:
-    """What was read, and what the model needs to go on from there.
+    """A context that was read, and the state to continue from.
 
     `hidden` is the last layer after the final norm; `valid` is false where a row is padded.
     """
@@ -39,10 +39,10 @@ class Context:
 
 
 class LanguageModel(nn.Module, ABC):
-    """What `queries_dit` needs of a (multimodal) language model."""
+    """The (multimodal) language model that `queries_dit` asks."""
 
     dim: int
-    sees: bool = True  # whether it reads images
+    sees: bool = True  # false if it reads no images
 
     @abstractmethod
     def read(
@@ -51,7 +51,7 @@ class LanguageModel(nn.Module, ABC):
         images: Sequence[Tensor] = (),
         length: int | None = None,
     ) -> Context:
-        """B prompts (None among them: the unconditional one) after images, each [B 3 H W].
+        """Read B prompts (None among them: the unconditional one) after images, each [B 3 H W].
 
         A prompt is cut to `length` tokens, never what stands around it; without a `length` the
         longest decides. Gradients are the caller's choice: `torch.no_grad()` for a frozen model.
@@ -75,8 +75,8 @@ class LanguageModel(nn.Module, ABC):
 
     @abstractmethod
     def flops_read(self, length: int, sizes: Sequence[tuple[int, int]] = ()) -> float:
-        """Of the forward pass over such a row, its images' encoder included."""
+        """FLOPs of the forward pass over such a row, its images' encoder included."""
 
     @abstractmethod
     def flops_ask(self, context: int, queries: int) -> float:
-        """Of the forward pass of so many queries after a context of so many tokens, in one row."""
+        """FLOPs of the forward pass of `queries` after `context` tokens, in one row."""

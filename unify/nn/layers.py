@@ -30,7 +30,7 @@ class Linear(nn.Linear):
 
 
 class ZeroLinear(nn.Linear):
-    """Starts as the zero function: what it is added to is unchanged at first."""
+    """Starts as the zero function, so that the sum it is a part of is unchanged at first."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True):
         super().__init__(inputs, outputs, bias)
@@ -63,6 +63,7 @@ class RMSNorm(nn.Module):
         nn.init.ones_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        # the mean of squares over a wide stream loses its small terms in half precision
         dtype = torch.promote_types(x.dtype, torch.float32)
         full, weight = x.to(dtype), self.weight.to(dtype)
         if x.is_cuda:  # one kernel there
@@ -86,6 +87,7 @@ class _FewPassRMSNorm(torch.autograd.Function):
         x, inverse, weight = ctx.saved_tensors
         product = gradient * x
         with torch.autocast(x.device.type, enabled=False):
+            # y = w x r with r = 1 / rms(x): dL/dw sums over tokens, dL/dx loses its part along x
             of_weight = inverse.flatten() @ product.flatten(0, -2)
             radial = (product @ weight)[..., None] * inverse.pow(3) / x.shape[-1]
         of_x = (gradient * weight).mul_(inverse)
@@ -142,6 +144,7 @@ class TimeEmbedding(nn.Module):
         )
 
     def forward(self, t: Tensor) -> Tensor:
+        # 1000 t, the range of a DDPM's timesteps, for which these wavelengths were chosen
         angles = 1000.0 * t.float()[..., None] * self._wave_numbers(t.device)  # [... F/2]
         return self.mlp(torch.cat([angles.cos(), angles.sin()], -1))
 

@@ -14,6 +14,7 @@ from unify.paradigm import Term
 
 def token_nll(logits: Tensor, ids: Tensor) -> Tensor:
     """Negative log-likelihood of ids [B L] under logits [B L V], in nats, fp32 [B L]."""
+    # a log-sum-exp over a large vocabulary needs fp32
     nll = F.cross_entropy(logits.flatten(0, 1).float(), ids.flatten(), reduction="none")
     return nll.view_as(ids)
 

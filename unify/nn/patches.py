@@ -24,7 +24,11 @@ class Patches(nn.Module, ABC):
 
     @abstractmethod
     def tokens(self, latents: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """latents [B C h w] at time t [B] -> tokens [B P D], time embedding [B P D], skip."""
+        """latents [B C h w] at time t [B] -> tokens [B P D], time embedding [B P D], skip.
+
+        The time is added to the tokens and returned as well, for trunks whose blocks are
+        conditioned on it; `skip` is handed to `latents`.
+        """
 
     @abstractmethod
     def latents(self, hidden: Tensor, skip: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -40,7 +44,7 @@ class Patches(nn.Module, ABC):
         return h // self.patch, w // self.patch
 
     def flops(self, grid: tuple[int, int]) -> float:
-        """Of both ways for one latent with grid (h, w), the time embedding included."""
+        """FLOPs of both ways for one latent with grid (h, w), the time embedding included."""
         like = next(self.parameters())
         latents, t = like.new_zeros(1, self.channels, *grid), like.new_zeros(1)
 
@@ -59,12 +63,13 @@ class LinearPatches(Patches):
         self.channels, self.patch, self.dim = channels, patch, dim
         self.inward = Linear(channels * patch**2, dim)
         self.time = TimeEmbedding(dim)
-        self.outward = ZeroLinear(dim, channels * patch**2)
+        self.outward = ZeroLinear(dim, channels * patch**2)  # velocity 0 is the best first guess
 
     def tokens(self, latents: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h, w = self.grid(*latents.shape[-2:])
         x = self.inward(patchify(latents, self.patch))  # [B C h w] -> [B P D]
         time = self.time(t)[:, None].expand_as(x)
+        # rotary positions are relative: only these say where on the canvas a patch lies
         return x + time + sincos_2d(h, w, self.dim).to(x), time, latents
 
     def latents(self, hidden: Tensor, skip: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -109,7 +109,7 @@ def _keep(chosen: dict[int, Tensor], count: int):
 
 
 def layers_of(decoder: Any) -> nn.ModuleList:
-    """Its blocks, whatever the library calls them. ValueError if it has none."""
+    """Blocks of a decoder, by whatever name the library gives them. ValueError if it has none."""
     depth = getattr(decoder.config, "num_hidden_layers", None)
     for part in decoder.modules():
         if isinstance(part, nn.ModuleList) and len(part) == depth:
@@ -120,9 +120,9 @@ def layers_of(decoder: Any) -> nn.ModuleList:
 
 
 def check_cached(name: str, read: Callable[[slice, Cache], Tensor], depth: int) -> None:
-    """ValueError unless three tokens, read in two pieces over a cache, are what they are in one.
+    """Raise ValueError unless three tokens, read in two pieces over a cache, are as read in one.
 
-    `read` takes those of a slice, after what the cache holds, to hidden states [1 n D].
+    `read` takes the tokens of a slice, after those that the cache holds, to hidden states [1 n D].
     """
     try:
         whole, cache = read(slice(0, 3), Cache(depth)), Cache(depth)
@@ -135,7 +135,7 @@ def check_cached(name: str, read: Callable[[slice, Cache], Tensor], depth: int) 
 
 
 class Past:
-    """Our cache, as transformers' decoders call theirs."""
+    """Our cache behind the interface of transformers' caches."""
 
     def __init__(self, cache: Cache):
         self.cache = cache
@@ -267,11 +267,11 @@ class LlamaTrunk(Trunk):
 def fill_rows(table: nn.Parameter, rows: Tensor, own: int) -> None:
     """Rows of a pretrained table [V D], of the first `own` tokens, into ours, in place.
 
-    What our table has beyond is drawn around their mean, as widely as they are spread, and alike
-    every time: it is part of what is pretrained.
+    Rows of our table beyond those are drawn around their mean, with their standard deviation, and
+    alike every time: they count as pretrained.
     """
-    known = rows[:own]
-    new = table[len(known) :]
-    table[: len(known)] = known
+    kept = rows[:own]
+    new = table[len(kept) :]
+    table[: len(kept)] = kept
     noise = torch.randn(new.shape, generator=torch.Generator().manual_seed(0))
-    new.copy_(known.mean(0) + known.std(0) * noise)
+    new.copy_(kept.mean(0) + kept.std(0) * noise)

@@ -27,16 +27,19 @@ from unify.nn.pretrained import UNUSABLE, Past, check_cached, layers_of
 from unify.paradigm import TextRequest
 from unify.sampling import TextSampler, decode_text
 
-DESCRIBE = "Describe the image."  # asked where a caption is wanted
+DESCRIBE = "Describe the image."  # the question that asks for a caption
 
 
 class PretrainedVLM(LanguageModel):
     """`source` is a folder or a name on the Hugging Face hub.
 
-    `instruction` is what the template says where the model is read to be asked, `{}` in it the
-    prompt (empty for the unconditional one). A `frozen` model has no gradient and stays in eval
-    mode. Special tokens that somebody wrote into a prompt are taken out. Any architecture will do
-    whose layers are all attention; ValueError for one that keeps what it has read elsewhere.
+    Any architecture will do whose layers are all attention; ValueError for one that keeps its state
+    elsewhere than in keys and values. Special tokens that a user writes into a prompt are removed.
+
+    Args:
+        instruction: the text that the template gets in `read`; `{}` is replaced by the prompt
+            (empty for the unconditional one).
+        frozen: no gradient, and eval mode whatever the parent does.
     """
 
     pretrained = True
@@ -71,8 +74,8 @@ class PretrainedVLM(LanguageModel):
 
     def _check(self, source: str) -> None:
         name = f"{source}: a {type(self.model).__name__}"
-        known = {"full_attention", "sliding_attention"}
-        if strange := set(getattr(self.decoder.config, "layer_types", None) or ()) - known:
+        usable = {"full_attention", "sliding_attention"}
+        if strange := set(getattr(self.decoder.config, "layer_types", None) or ()) - usable:
             raise ValueError(f"{name} {UNUSABLE} (it has layers of {', '.join(strange)})")
         if self.sees and self.processor.chat_template is None:
             raise ValueError(
@@ -105,7 +108,7 @@ class PretrainedVLM(LanguageModel):
         if prompts is None and not images:
             raise ValueError("read needs prompts, images, or both")
         rows = [None] * len(images[0]) if prompts is None else prompts
-        texts = [self._instructed(text, length) for text in rows]
+        texts = [self.instructed(text, length) for text in rows]
         inputs, valid, positions = self._inputs(texts, images)
         cache = Cache(self.depth)
         hidden = self._run(self.model.base_model, inputs, valid, positions, cache)[0]
@@ -137,14 +140,14 @@ class PretrainedVLM(LanguageModel):
     def _inputs(
         self, texts: Sequence[str], images: Sequence[Tensor]
     ) -> tuple[dict[str, Any], Tensor, Tensor]:
-        """What the model reads; valid [B S]; positions [B S] or, by axis, [3 B S]."""
-        shown = {}
+        """Inputs of the model by name; valid [B S]; positions [B S] or, by axis, [3 B S]."""
+        pictures = {}
         if images:
             pixels = [((image + 1) * 127.5).round().clamp(0, 255).byte().cpu() for image in images]
-            shown["images"] = [list(row) for row in zip(*pixels, strict=True)]
+            pictures["images"] = [list(row) for row in zip(*pixels, strict=True)]
         inputs = self.processor(
-            text=[self._render(text, len(images)) for text in texts],
-            **shown,
+            text=[self.render(text, len(images)) for text in texts],
+            **pictures,
             padding=True,
             padding_side="left",
             add_special_tokens=False,  # the template has them
@@ -156,7 +159,7 @@ class PretrainedVLM(LanguageModel):
             positions = base.get_rope_index(**inputs)[0]
         return {k: v for k, v in inputs.items() if k != "attention_mask"}, mask.bool(), positions
 
-    def _render(self, text: str, images: int) -> str:
+    def render(self, text: str, images: int) -> str:
         """The template around a text after so many images, up to where the answer begins."""
         if images and not self.sees:
             raise ValueError(f"{type(self.model).__name__} reads no images")
@@ -168,11 +171,11 @@ class PretrainedVLM(LanguageModel):
             [message], add_generation_prompt=True, tokenize=False
         )
 
-    def _instructed(self, prompt: Text, length: int | None) -> str:
+    def instructed(self, prompt: Text, length: int | None) -> str:
         """The instruction with the prompt's first `length` tokens; the rest is never cut."""
         prompt = self._plain(prompt)
-        found = self.tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
-        offsets = found["offset_mapping"]
+        encoded = self.tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
+        offsets = encoded["offset_mapping"]
         if length is not None and len(offsets) > length:
             prompt = prompt[: offsets[length - 1][1]]
         return self.instruction.replace("{}", prompt)
@@ -212,7 +215,7 @@ class PretrainedVLM(LanguageModel):
         return list(ends) if isinstance(ends, (list, tuple)) else [ends]
 
     def context_tokens(self, length: int, sizes: Sequence[tuple[int, int]] = ()) -> int:
-        text = self._instructed(_wordy(length), length)
+        text = self.instructed(_wordy(length), length)
         return self._inputs([text], _blank(sizes))[1].shape[1]
 
     def flops_read(self, length: int, sizes: Sequence[tuple[int, int]] = ()) -> float:

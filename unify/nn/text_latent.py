@@ -31,9 +31,9 @@ from unify.nn.vision import VisionEncoder
 
 
 class Posterior(ABC):
-    """What the encoder's numbers mean: `moments` of them for each number of the latent.
+    """The distribution of a latent that the encoder's output stands for.
 
-    moments [B mC h w], the mean first.
+    The output is `moments` [B mC h w], m numbers for each of the latent, the mean first.
     """
 
     moments: ClassVar[int]
@@ -106,21 +106,21 @@ class TextEncoder(nn.Module):
     def forward(self, ids: Tensor, valid: Tensor, grid: tuple[int, int]) -> Tensor:
         """ids and valid [B L] -> moments [B mC h w], fp32, of a latent with grid (h, w)."""
         cells = places(grid, self.patch)
-        asked = sincos_2d(*cells, self.trunk.dim).to(ids.device)  # [P D]
+        cell_tokens = sincos_2d(*cells, self.trunk.dim).to(ids.device)  # [P D]
         sequence = TokenSequence(self.trunk.axes)
         sequence.add(self.embed(ids), valid, block=True)
-        where = sequence.add(asked.expand(len(ids), -1, -1), grid=cells, block=True)
+        where = sequence.add(cell_tokens.expand(len(ids), -1, -1), grid=cells, block=True)
         hidden = sequence.run(self.trunk)[:, where]
         latent = unpatchify(self.head(hidden), grid, self.patch)
         return latent.to(torch.promote_types(latent.dtype, torch.float32))
 
     def flops(self, length: int, grid: tuple[int, int]) -> float:
-        """Of a forward pass over one row."""
+        """FLOPs of a forward pass over one row."""
         rows, columns = places(grid, self.patch)
-        shown = rows * columns
-        total = length + shown
-        head = 2.0 * self.head.weight.numel() * shown
-        pairs = scored(length**2 + shown * total, total, total)
+        cells = rows * columns
+        total = length + cells
+        head = 2.0 * self.head.weight.numel() * cells
+        pairs = scored(length**2 + cells * total, total, total)
         return self.trunk.flops(total, pairs) + head
 
 
@@ -145,22 +145,22 @@ class TextDecoder(nn.Module):
         x = self.inward(patchify(latents, self.patch))  # [B P D]
         sequence = TokenSequence(self.trunk.axes)
         sequence.add(x + sincos_2d(*cells, self.trunk.dim).to(x.device), grid=cells, block=True)
-        asked = sincos_2d(1, length, self.trunk.dim).to(x.device)  # [length D]
-        where = sequence.add(asked.expand(len(x), -1, -1))
+        queries = sincos_2d(1, length, self.trunk.dim).to(x.device)  # [length D]
+        where = sequence.add(queries.expand(len(x), -1, -1))
         return self.outward(sequence.run(self.trunk)[:, where])
 
     def nll(self, latents: Tensor, ids: Tensor, valid: Tensor) -> Tensor:
         """Mean over a row's tokens after `bos`, in nats: ids and valid [B L] -> [B]."""
-        wanted = ids[:, 1:]
-        return per_row(token_nll(self(latents, wanted.shape[1]), wanted), valid[:, 1:])
+        answer = ids[:, 1:]
+        return per_row(token_nll(self(latents, answer.shape[1]), answer), valid[:, 1:])
 
     def flops(self, length: int, grid: tuple[int, int]) -> float:
-        """Of a forward pass over one row."""
+        """FLOPs of a forward pass over one row."""
         rows, columns = places(grid, self.patch)
-        shown = rows * columns
-        total = shown + length
-        pairs = scored(shown**2 + length * shown + length * (length + 1) // 2, total, total)
-        ends = self.inward.weight.numel() * shown + self.outward.weight.numel() * length
+        cells = rows * columns
+        total = cells + length
+        pairs = scored(cells**2 + length * cells + length * (length + 1) // 2, total, total)
+        ends = self.inward.weight.numel() * cells + self.outward.weight.numel() * length
         return self.trunk.flops(total, pairs) + 2.0 * ends
 
 
@@ -176,7 +176,7 @@ class Regulariser(nn.Module, ABC):
 
     @abstractmethod
     def flops(self, length: int, grid: tuple[int, int], images: Tensor) -> float:
-        """Of forward and backward over images [B 3 H W] and texts of `length` tokens.
+        """FLOPs of forward and backward over images [B 3 H W] and texts of `length` tokens.
 
         Comparing the rows of a group is negligible.
         """
@@ -199,6 +199,7 @@ class Contrast(nn.Module):
     def forward(self, one: Tensor, other: Tensor, same: Tensor) -> Tensor:
         """one and other [B N], same [B B] -> [B]."""
         with torch.autocast(one.device.type, enabled=False):
+            # scores go up to 100: half precision would round away what tells rows apart
             dtype = torch.promote_types(one.dtype, other.dtype)
             dtype = torch.promote_types(dtype, torch.float32)
             one, other = (nn.functional.normalize(x.to(dtype), dim=-1) for x in (one, other))
@@ -274,10 +275,10 @@ class Reconstruction(Regulariser):
 
 def check_fit(name: str, part: TextEncoder | TextDecoder, vocab_size: int, channels: int) -> None:
     """ValueError if an encoder or decoder of texts does not fit the two tokenizers."""
-    for key, wanted in (("vocab_size", vocab_size), ("channels", channels)):
-        if (has := getattr(part, key)) != wanted:
+    for key, needed in (("vocab_size", vocab_size), ("channels", channels)):
+        if (has := getattr(part, key)) != needed:
             raise ValueError(
-                f"{name}.{key} is {has}, but the tokenizer has {wanted}; set it to {wanted}"
+                f"{name}.{key} is {has}, but the tokenizer has {needed}; set it to {needed}"
             )
 
 

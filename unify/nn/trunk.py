@@ -36,8 +36,7 @@ class Tokens:
         x: embeddings [B S D].
         mask: who reads whom, over the cached tokens and these; it starts where the cache ends.
         positions: [B S A] by axis, or [B S], the same on every axis.
-        time: embeddings [B S D] of the flow time.
-        timed: the tokens [B S] (bool) that `time` conditions; None: all.
+        time: embeddings [B S D] of the flow time, for the tokens `timed` [B S] (bool; None: all).
         towers: which tower each of the S tokens goes through, the same in every row; (): the first.
     """
 
@@ -219,12 +218,10 @@ class Trunk(Backbone):
     """A stack of Llama blocks and a final norm.
 
     Args:
-        dim, depth: width D of the residual stream, and number of blocks.
         heads: query heads H; `kv_heads` (default: as many) must divide it.
         hidden: width of the MLP; default 8/3 `dim`, rounded up to a multiple of 32: SwiGLU's three
             matrices then have the weights of a plain MLP's two of width 4 `dim`.
-        head_dim: numbers of a head; default dim / heads.
-        qk_norm: RMSNorm of queries and keys (Qwen3); `qkv_bias`: biases of the three (Qwen2).
+        head_dim: numbers of a head; default dim / heads. `qk_norm` is Qwen3's, `qkv_bias` Qwen2's.
         sections: shares of a head's rotary pairs that turn with each position axis; None: one axis.
         checkpoint: recompute activations in the backward pass to save memory.
     """

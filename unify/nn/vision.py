@@ -38,7 +38,7 @@ class VisionEncoder(nn.Module, ABC):
 
     @abstractmethod
     def flops(self, height: int, width: int) -> float:
-        """Of the forward pass over one such image."""
+        """FLOPs of the forward pass over one such image."""
 
 
 class PatchEncoder(VisionEncoder):

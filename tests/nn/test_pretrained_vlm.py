@@ -69,7 +69,7 @@ def close(a, b, tolerance=1e-5):
     torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
 
 
-def test_1_weights_do_not_drift_and_have_no_optimizer_state(llm):
+def test_weights_do_not_drift_and_have_no_optimizer_state(llm):
     """25 steps of AdamW with decay: queries and a head learn, the model stays as it is."""
     model = torch.nn.Module()
     model.llm, model.head = llm, torch.nn.Linear(DIM, 1)
@@ -88,7 +88,7 @@ def test_1_weights_do_not_drift_and_have_no_optimizer_state(llm):
 
 
 @torch.no_grad()
-def test_3_queries_change_nothing_before_them(llm):
+def test_queries_change_nothing_before_them(llm):
     context = llm.read(PROMPTS, shown(llm))
     kept = [x.clone() for x in (*context.cache.keys, *context.cache.values, context.hidden)]
     queries, other = make_queries(), make_queries()
@@ -102,12 +102,12 @@ def test_3_queries_change_nothing_before_them(llm):
 
 
 @torch.no_grad()
-def test_4_the_first_of_twice_as_many_queries_are_those_of_half(llm):
+def test_the_first_of_twice_as_many_queries_are_those_of_half(llm):
     context, many = llm.read(PROMPTS, shown(llm)), make_queries(2 * N)
     close(llm.ask(context, many)[:, :N], llm.ask(context, many[:N]))
 
 
-def test_5_every_query_gets_a_gradient_and_the_embedding_none(llm):
+def test_every_query_gets_a_gradient_and_the_embedding_none(llm):
     with torch.no_grad():
         context = llm.read(PROMPTS, shown(llm))
     assert not context.hidden.requires_grad
@@ -118,7 +118,7 @@ def test_5_every_query_gets_a_gradient_and_the_embedding_none(llm):
     assert all(p.grad is None for p in llm.parameters())
 
 
-def test_6_a_frozen_model_stays_in_eval_mode(llm):
+def test_a_frozen_model_stays_in_eval_mode(llm):
     parent = torch.nn.ModuleDict({"llm": llm}).train()
     assert parent.training
     assert not any(part.training for part in llm.modules())
@@ -147,7 +147,7 @@ def whole(llm, prompt, images, queries):
     ).last_hidden_state[:, -len(queries) :]
 
 
-def test_7_the_cached_prefix_gives_the_states_and_gradients_of_the_full_forward(llm):
+def test_the_cached_prefix_gives_the_states_and_gradients_of_the_full_forward(llm):
     images, found = shown(llm, 1), []
     for way in ("cached", "whole"):
         queries = make_queries().requires_grad_()
@@ -164,7 +164,7 @@ def test_7_the_cached_prefix_gives_the_states_and_gradients_of_the_full_forward(
 
 
 @torch.no_grad()
-def test_8_padding_and_batch_mates_change_nothing(llm):
+def test_padding_and_batch_mates_change_nothing(llm):
     images, queries = shown(llm), make_queries()
     together = llm.read(PROMPTS, images)
     longer = llm.read(PROMPTS, images, 40)
@@ -178,7 +178,7 @@ def test_8_padding_and_batch_mates_change_nothing(llm):
 
 
 @torch.no_grad()
-def test_8_queries_stand_right_after_their_own_prefix(llm):
+def test_queries_stand_right_after_their_own_prefix(llm):
     """Positions len(prefix) + 0..N-1, whatever the padding; ours: an image takes as many."""
     context = llm.read(PROMPTS, ())
     start = context.state.next if isinstance(llm, VLM) else context.state
@@ -186,7 +186,7 @@ def test_8_queries_stand_right_after_their_own_prefix(llm):
 
 
 @torch.no_grad()
-def test_9_a_long_caption_loses_its_own_tokens_only(llm):
+def test_a_long_caption_loses_its_own_tokens_only(llm):
     caption = "a red circle and a blue square"
     short, long = (llm.read([caption], (), n) for n in (4, 6))
     if isinstance(llm, VLM):
@@ -197,14 +197,14 @@ def test_9_a_long_caption_loses_its_own_tokens_only(llm):
     assert int(long.valid.sum() - short.valid.sum()) == 2
     tail = "<|im_end|>\n<|im_start|>assistant\n"
     for length in (4, 6, 100):
-        text = llm._render(llm._instructed(caption, length), 0)
+        text = llm.render(llm.instructed(caption, length), 0)
         assert text.endswith(tail)
         assert text.startswith("<|im_start|>user\nGenerate an image: a")
     close(llm.read([caption], (), 100).hidden, llm.read([caption]).hidden)
 
 
 @torch.no_grad()
-def test_10_as_many_vectors_as_queries(llm):
+def test_as_many_vectors_as_queries(llm):
     context = llm.read(PROMPTS, shown(llm))
     assert llm.ask(context, make_queries(3)).shape == (3, 3, DIM)
     own = torch.stack([make_queries(seed=seed) for seed in range(3)])
@@ -325,7 +325,7 @@ def bare_inputs(llm, texts, images):
 
 
 @torch.no_grad()
-def test_2_logits_and_states_are_bit_equal_to_the_bare_model(pair):
+def test_logits_and_states_are_bit_equal_to_the_bare_model(pair):
     llm, bare = pair
     images = shown(llm, 1)
     inputs = bare_inputs(llm, ["Generate an image: a red circle"], images[0] if images else None)
@@ -338,7 +338,7 @@ def test_2_logits_and_states_are_bit_equal_to_the_bare_model(pair):
 
 
 @torch.no_grad()
-def test_2_greedy_answers_are_those_of_the_bare_model(pair):
+def test_greedy_answers_are_those_of_the_bare_model(pair):
     llm, bare = pair
     images, asked = shown(llm), ["red?", "what is it", "how many squares are there"]
     inputs = bare_inputs(llm, asked, images[0] if images else None)
