@@ -27,9 +27,10 @@ def add_image(sequence, *present, isolated=False):
 
 def table(sequence):
     """Positions of the real tokens of each row, as a trunk is given them."""
-    mask, positions = sequence.run(lambda x, mask, positions, **side: (mask, positions))
-    positions = positions.squeeze(-1)  # of one axis
-    return [places[real].tolist() for places, real in zip(positions, mask.valid, strict=True)]
+    tokens = sequence.run(lambda tokens, cache: tokens)
+    positions = tokens.positions.squeeze(-1)  # of one axis
+    pairs = zip(positions, tokens.mask.valid, strict=True)
+    return [places[real].tolist() for places, real in pairs]
 
 
 def test_on_one_axis_real_tokens_are_counted_and_nothing_else():

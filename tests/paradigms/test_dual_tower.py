@@ -19,7 +19,7 @@ from unify.nn.init import initialise
 from unify.nn.patches import LinearPatches
 from unify.nn.pretrained import PretrainedTrunk
 from unify.nn.towers import IMAGE, TEXT
-from unify.nn.trunk import Tokens, Trunk
+from unify.nn.trunk import Trunk
 from unify.nn.vision import PatchEncoder, TimmEncoder
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, TextRequest
@@ -85,9 +85,9 @@ def terms(model, batch, step=0):
 def story(images):
     """An image that is drawn, then read: text, image target, text target."""
     columns = [
-        Segment.text(Tokens(PROMPTS, "condition", 16)),
+        Segment.text(PROMPTS, "condition", 16),
         Segment.image(images, "target"),
-        Segment.text(Tokens(PROMPTS, "target", 16)),
+        Segment.text(PROMPTS, "target", 16),
     ]
     return Batch("story", columns, ["a", "b", "c"])
 
@@ -100,7 +100,7 @@ def layouts(images):
         "vqa": Batch.image_to_text(images, PROMPTS, keys, PROMPTS, (16, 16)),
         "edit": Batch.edit([images, images.flip(0)], PROMPTS, images, keys, 16),
         "depth": Batch.image_to_image(images, images.flip(1), keys),
-        "text": Batch.text(Tokens(PROMPTS, keys, 16)),
+        "text": Batch.text(PROMPTS, keys, 16),
         "story": story(images),
     }
 

@@ -380,14 +380,15 @@ def answers(model, prompts, sources):
     return model.denoiser.gain.item() * tokens(model, prompts, sources).mean((1, 2))
 
 
-def guided(model, images, **settings):
+def guided(model, images, negative=None, **settings):
     """The velocity of the first step of an edit, and how many rows the denoiser was given."""
     model.denoiser.calls.clear()
     seen = []
     model.image.decode, decode = seen.append, model.image.decode
     x0 = Noise.for_prompts(0, PROMPTS).normal("x0", (3, SIDE, SIDE))
     try:
-        model.generate_image(ImageRequest(PROMPTS, sources=[images]), steps=1, **settings)
+        request = ImageRequest(PROMPTS, sources=[images], negative=negative)
+        model.generate_image(request, steps=1, **settings)
     finally:
         model.image.decode = decode
     rows = {len(xt) for xt, _, _ in model.denoiser.calls}

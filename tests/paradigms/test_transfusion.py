@@ -10,7 +10,7 @@ from small import DIM, PROMPTS, SIDE, awake, confusion, learn, make_ar, make_tra
 from unify.batch import Batch, Segment
 from unify.flow import UniformTime, XPrediction, shift_time
 from unify.nn.patches import ConvPatches, LinearPatches
-from unify.nn.trunk import TimedTrunk, Tokens, Trunk
+from unify.nn.trunk import TimedTrunk, Trunk
 from unify.noise import Noise
 from unify.paradigm import ImageRequest
 
@@ -89,9 +89,9 @@ def test_a_later_image_reads_an_earlier_one_and_never_the_other_way(images, cond
 def story(images):
     """An image that is drawn, then read: text, image target, text target."""
     columns = [
-        Segment.text(Tokens(PROMPTS, "condition", 16)),
+        Segment.text(PROMPTS, "condition", 16),
         Segment.image(images, "target"),
-        Segment.text(Tokens(PROMPTS, "target", 16)),
+        Segment.text(PROMPTS, "target", 16),
     ]
     return Batch("story", columns, ["a", "b", "c"])
 

@@ -14,7 +14,7 @@ from unify.config import load_recipe
 from unify.evaluation.score_run import evaluate
 from unify.nn.frozen import freeze, kept_state
 from unify.nn.init import initialise
-from unify.nn.trunk import Tokens, Trunk
+from unify.nn.trunk import Trunk
 from unify.nn.vision import PatchEncoder, TimmEncoder
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, TextRequest
@@ -74,7 +74,7 @@ def test_a_row_is_the_projected_image_in_its_delimiters_then_text(asking):
 
 
 def test_image_tokens_are_causal_like_all_others(asking):
-    _, mask, _ = call(make_vlm(), asking)
+    mask = call(make_vlm(), asking).mask
     assert (mask.segment < 0).all()
 
 
@@ -114,7 +114,7 @@ def test_answers_learned_by_heart_are_given(asking):
 @torch.no_grad()
 def test_text_alone_is_a_language_model():
     model = make_vlm()
-    found = term(model, Batch.text(Tokens(["red", "two"], ["a", "b"], 8)))
+    found = term(model, Batch.text(["red", "two"], ["a", "b"], 8))
     assert found.count.tolist() == [4, 4]
     assert torch.isfinite(found.value).all()
 
@@ -124,7 +124,7 @@ def test_an_absent_image_changes_nothing(images):
     model, there = make_vlm(), torch.tensor([True, False, True])
 
     def batch(pictures):
-        answer = Segment.text(Tokens(["red", "blue", "no"], "target", 8))
+        answer = Segment.text(["red", "blue", "no"], "target", 8)
         return Batch("caption", [Segment.image(pictures, "condition", there), answer], list("abc"))
 
     first, second = (term(model, batch(pictures)).value for pictures in (images, images.flip(3)))
