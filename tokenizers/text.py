@@ -101,7 +101,7 @@ class BPE(FramedTokenizer, Fitted):
 
     @property
     def model(self) -> Any:
-        """The Hugging Face tokenizer. It knows no specials: its ids are ours less their number."""
+        """The Hugging Face tokenizer. It has no specials: its ids are ours less their number."""
         if not self.fitted:
             raise ValueError("this BPE has no vocabulary yet: fit it, or load one with `weights`")
         return self._model
@@ -172,9 +172,10 @@ class PretrainedText(FramedTokenizer):
         self.eos = self._special(self.model.eos_token_id)
         self.null = self._special(None)
 
-    def _special(self, known: int | None) -> int:
-        if known is not None:
-            return known
+    def _special(self, own: int | None) -> int:
+        """The id of a special: the model's own, or the next free one."""
+        if own is not None:
+            return own
         self.vocab_size += 1
         return self.vocab_size - 1
 

@@ -101,8 +101,10 @@ class VAE(ContinuousTokenizer, Trainable):
 
     @inference
     def calibrate(self, images: Tensor) -> None:
-        """Set shift and scale so that the latents of these images [N 3 H W] have, per channel,
-        mean 0 and variance 1. Called once, when training is over, on a fixed validation set."""
+        """Set shift and scale: mean 0 and variance 1 of every channel over images [N 3 H W].
+
+        A flow starts at noise of that scale. Called once after training, on fixed images.
+        """
         moments = [self._moments(part.to(self.device))[0] for part in images.split(64)]
         mean = torch.cat(moments).transpose(0, 1).flatten(1)  # [C N*h*w]
         self.shift.copy_(mean.mean(1))

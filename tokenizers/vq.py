@@ -32,7 +32,7 @@ from unify.tokenizer import DiscreteTokenizer, inference
 
 
 class Quantizer(nn.Module, ABC):
-    """What turns vectors into codes. `dim` numbers in a vector, `vocab_size` codes."""
+    """Turns vectors of `dim` numbers into `vocab_size` codes, and back."""
 
     dim: int
     vocab_size: int
@@ -54,10 +54,11 @@ class Quantizer(nn.Module, ABC):
         """The numbers outside the weights that change a code."""
 
     def share_updates(self, add_up: Callable[[Tensor], object]) -> None:
-        """Sum the updates that no gradient carries with those of other processes; see VQ."""
+        """As in `ImageTokenizer`: only a codebook of running means has such updates."""
 
 
 def full_precision(z: Tensor) -> torch.autocast:
+    """Autocast off: the nearest code of a rounded vector may be another one."""
     return torch.autocast(z.device.type, enabled=False)
 
 

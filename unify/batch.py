@@ -3,8 +3,8 @@
 B rows, N images of one segment, H height, W width.
 
 Every row of a batch has the same layout, e.g. `[text condition, image target]` for text-to-image.
-What a row lacks (its third source image, say) is marked absent in `present`. The data never knows
-which paradigm will read it, so every paradigm sees identical samples.
+A column that a row lacks (its third source image, say) is marked absent in `present`. The data
+never knows which paradigm will read it, so every paradigm sees identical samples.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Kind = Literal["text", "image"]
 Role = Literal["condition", "target"]
 Text = str | None  # None is the unconditional text; it is never the empty string
 
-TEXT_LENGTH = 32  # tokens a text is padded or cut to where nothing else is said
+TEXT_LENGTH = 32  # tokens that a text is padded or cut to, if `data.lengths` says no other
 
 
 @dataclass
@@ -139,8 +139,8 @@ class Batch:
         task: str = "edit",
     ) -> Batch:
         """1..N source images (each [B 3 H W], `present` per source), an instruction, a target."""
-        shown = present or [torch.ones(len(images), dtype=torch.bool) for _ in sources]
-        columns = [Segment.image(s, "condition", p) for s, p in zip(sources, shown, strict=True)]
+        given = present or [torch.ones(len(images), dtype=torch.bool) for _ in sources]
+        columns = [Segment.image(s, "condition", p) for s, p in zip(sources, given, strict=True)]
         columns += [
             Segment.text(instructions, "condition", length),
             Segment.image(images, "target"),

@@ -5,6 +5,10 @@
 
 `x0` is always an argument: noise for a diffusion-like paradigm, a text latent for another.
 B rows; x has any shape [B ...]; t is [B].
+
+    t = LogitNormalTime().quantile(noise.uniform("t"))
+    xt, velocity = interpolate(noise.normal("x0", x1.shape[1:]), x1, t)     # to train
+    x1 = integrate(lambda x, t: model(x, t), x0, steps=30)                  # to sample
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ def interpolate(x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Path(ABC):
-    """A way from the source x0 at t = 0 to the data x1 at t = 1, both ends met exactly."""
+    """A path from the source x0 at t = 0 to the data x1 at t = 1, both ends met exactly."""
 
     @abstractmethod
     def at(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,11 +117,11 @@ class LogitNormalTime(TimeLaw):
 
 
 class Prediction(ABC):
-    """What the network's output means."""
+    """The meaning of the network's output: every one is turned into a velocity."""
 
     @abstractmethod
     def velocity(self, output: Tensor, xt: Tensor, t: Tensor) -> Tensor:
-        """The velocity that the output stands for."""
+        """The velocity [B ...] that the output stands for at x_t and t [B]."""
 
 
 class VelocityPrediction(Prediction):
@@ -193,7 +197,13 @@ def integrate(
     solver: Solver = "euler",
     reverse: bool = False,
 ) -> Tensor:
-    """Carry x [B ...] along the velocity from t = 0 to t = 1; back to the source with `reverse`.
+    """Carry x [B ...] along the velocity from t = 0 to t = 1.
+
+    Args:
+        velocity: dx/dt of (x [B ...], t [B]).
+        x: the source at t = 0; with `reverse` the data at t = 1, which is carried back.
+        steps: number of steps; `heun` evaluates the velocity twice in each, `rk4` four times.
+        shift: above 1, steps are shorter near the source (`shift_time`).
 
     Each slope is taken at the time where the step begins, so that the grid and dt agree.
     """
@@ -208,7 +218,7 @@ def integrate(
 
 @dataclass(frozen=True)
 class FlowSampler:
-    """How an image is drawn from a velocity: scale of guidance, and settings of `integrate`."""
+    """Settings that draw from a velocity: the scale of guidance, and those of `integrate`."""
 
     guidance: float = 1.0
     steps: int = 30

@@ -23,7 +23,10 @@ def stable_seed(*parts: object) -> int:
 
 
 class Noise:
-    """Named random streams for the B rows of a batch."""
+    """Named random streams for the B rows of a batch.
+
+    `rows` are the keys of the rows, tuples of anything printable; numbers come on `device`.
+    """
 
     def __init__(self, rows: Sequence[tuple[object, ...]], device: torch.device | str = "cpu"):
         self.rows, self.device = list(rows), device
@@ -66,6 +69,7 @@ class Noise:
         return self._draw(torch.rand, name, shape)
 
     def _draw(self, function, name: str, shape: Sequence[int]) -> Tensor:
+        # on the CPU, since generators of devices give other numbers from the same seed
         generator = torch.Generator()
         drawn = [
             function(tuple(shape), generator=generator.manual_seed(stable_seed(*row, name)))

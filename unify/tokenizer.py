@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def inference(method: F) -> F:
-    """No gradient and no autocast: codes and latents must not depend on the run's precision."""
+    """Run a method without gradient and autocast: codes must not depend on the run's precision."""
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):
@@ -34,7 +34,7 @@ def inference(method: F) -> F:
 
 
 class Tokenizer(ABC):
-    """What the three contracts share: a content hash that names the tokenizer."""
+    """The part that the three contracts share: a content hash that names the tokenizer."""
 
     @abstractmethod
     def content_hash(self) -> str:
@@ -81,7 +81,7 @@ class ImageTokenizer(nn.Module, Tokenizer):
         """
 
     def calibrate(self, images: Tensor) -> None:
-        """Called once, when training is over, with fixed images [N 3 H W]; most need nothing."""
+        """Set what is measured and not learned, from fixed images [N 3 H W], after training."""
 
 
 class DiscreteTokenizer(ImageTokenizer):

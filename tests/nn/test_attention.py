@@ -228,3 +228,19 @@ def test_rows_and_repeats_are_copies():
     assert torch.equal(twice.extend(0, new, new)[0][:, :, :10], past.repeat_interleave(2, 0))
     assert torch.equal(picked.keys[0][:, :, :10], past[[2, 0]])
     assert cache.lengths == [10, 10]
+
+
+def test_a_kernel_may_take_the_place_of_the_backends(backend):
+    calls = []
+
+    def kernel(q, k, v, mask):
+        calls.append(mask)
+        return torch.full_like(q, 7.0)
+
+    q = k = v = torch.zeros(1, 2, 3, 4)
+    mask = Mask.causal(torch.ones(1, 3, dtype=torch.bool))
+    backend(kernel)
+    assert (attend(q, k, v, mask) == 7).all()
+    assert calls == [mask]
+    assert backend("sdpa") is kernel
+    assert (attend(q, k, v, mask) == 0).all()

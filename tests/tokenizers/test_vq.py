@@ -196,6 +196,25 @@ def test_the_euclidean_codebook_is_the_running_mean_of_its_vectors():
     torch.testing.assert_close(codebook(quantizer), sums / counts[:, None], atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("cosine", [False, True])
+def test_a_codebook_whose_updates_are_added_up_moves_as_on_the_whole_batch(cosine):
+    """Two processes with half of the batch each, one after the other."""
+    whole, first, second = (
+        EMACodebook(size=4, dim=2, decay=0.5, cosine=cosine, revive_below=0.0) for _ in range(3)
+    )
+    for part in (first, second):
+        part.load_state_dict(whole.state_dict())
+    z, sums = vectors(whole, rows=4).detach(), []
+    second.share_updates(lambda tensor: sums.append(tensor.clone()))
+    second(z[2:].requires_grad_())
+    assert sums
+    first.share_updates(lambda tensor: tensor.add_(sums.pop(0)))
+    first(z[:2].requires_grad_())
+    assert not sums
+    whole(z.requires_grad_())
+    torch.testing.assert_close(codebook(first), codebook(whole))
+
+
 # Gradients
 
 
