@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from places import ROOT
-from report_study import write_study
+from report_study import edit_json, write_results, write_study
 
 from unify.answers.study_records import load_study
 from unify.config import ConfigError
@@ -25,12 +25,16 @@ def example(tmp_path):
 
 @pytest.fixture
 def study(tmp_path):
-    return write_study(tmp_path / "runs" / "three", seeds=(0, 1, 2), steps=20)
+    """A study of one metric, which has no figures but those that it names."""
+    folder = write_study(tmp_path / "runs" / "three", seeds=(0, 1, 2), steps=20)
+    rows = json.loads((folder / "results.json").read_text())
+    write_results(folder, [row for row in rows if row["metric"] == "vqa/accuracy"])
+    edit_json(folder / "study.json", primary=[])
+    return folder
 
 
 def name_figures(study, *nodes):
-    info = json.loads((study / "study.json").read_text())
-    (study / "study.json").write_text(json.dumps(info | {"figures": nodes}))
+    edit_json(study / "study.json", figures=nodes)
 
 
 def strip(example, **settings):
@@ -63,26 +67,28 @@ def test_a_figure_without_numbers_is_left_out(example, study):
 
 
 def refused(study, node, trusted=True):
-    """The note on a figure that cannot be drawn; the report is whole all the same."""
+    """The note on a figure that cannot be drawn."""
     name_figures(study, node)
-    page = write_report(study, trusted_files=trusted).read_text()
     (figure,) = own_figures(load_study(study, trusted))
-    assert 'id="environment"' in page
-    assert not (study / "figures" / "seed-strip.svg").exists()
+    assert not figure.files
     return figure.note
 
 
 def test_what_cannot_be_drawn_is_a_note_on_the_page(example, study):
-    assert "was not drawn" in refused(study, strip(example / "gone"))
+    note = refused(study, strip(example / "gone"))
+    assert note.startswith(f"{example / 'gone' / 'my_figure.py'}:SeedStrip was not drawn: ")
+    page = write_report(study, trusted_files=True).read_text()
+    assert "SeedStrip was not drawn" in page
+    assert 'id="environment"' in page, "all else is there"
+
+
+def test_a_figure_that_raises_or_is_none_stops_no_report(example, study):
     assert "../out" in refused(study, strip(example, name="../out"))
     assert "bogus" in refused(study, strip(example, bogus=1))
-    (example / "raises.py").write_text(
-        (example / "my_figure.py").read_text().replace("lines = [", "raise KeyError('mine'); [")
-    )
-    node = strip(example) | {"class": f"{example / 'raises.py'}:SeedStrip"}
-    assert "mine" in refused(study, node)
-    metric = {"class": "unify.metrics.speed.Speed"}
-    assert "ReportFigure" in refused(study, metric)
+    assert "ReportFigure" in refused(study, {"class": "unify.metrics.speed.Speed"})
+    code = (example / "my_figure.py").read_text()
+    (example / "raises.py").write_text(code.replace("lines = [", "raise KeyError('mine'); ["))
+    assert "mine" in refused(study, strip(example) | {"class": f"{example}/raises.py:SeedStrip"})
 
 
 def test_a_file_that_is_not_trusted_is_not_run(example, study):
