@@ -152,7 +152,10 @@ def _difference(a: object, b: object, axes: int) -> np.ndarray:
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Adjusted p of a table of tests (Holm 1979): at most 5% to err anywhere. None stays None."""
+    """Adjusted p of a family of tests (Holm 1979); None stays None.
+
+    Findings at p < 0.05 hold a false one with a probability of 5% at most.
+    """
     order = sorted((p, i) for i, p in enumerate(ps) if p is not None)
     adjusted: list[float | None] = [None] * len(ps)
     reached = 0.0

@@ -204,8 +204,8 @@ class Candidates:
         return self.peaks[key]
 
     def remedies(self) -> list[Changes]:
-        """The fewest settings together under which it fits, each way to choose them; with none, on
-        how many GPUs it would."""
+        """The smallest sets of settings under which the arm fits; where none does, the number of
+        GPUs on which it would."""
         kinds: list[Changes] = [{"micro_batch": 0}]
         if self.cuts and self.hardware.ranks > 1 and self.machine.strategy != "fsdp":
             kinds.append({"strategy": "fsdp"})
@@ -227,7 +227,7 @@ class Candidates:
         return []
 
     def _enough(self, changes: Changes, times: int = 1) -> Changes | None:
-        """The settings, with the largest micro-batch that fits if they are to have one; or None."""
+        """The settings if they fit, with the largest micro-batch that does where they have one."""
         if "micro_batch" not in changes:
             return changes if self._fits(changes, times) else None
         sizes = [{**changes, "micro_batch": size} for size in self._sizes(times)]
@@ -260,6 +260,6 @@ def _merged(all_changes: Iterable[Changes]) -> Changes:
 
 
 def _as_loaded(part: Any, weights: Any) -> None:
-    """Takes a part for one with weights to start from: a frozen one is left out of checkpoints."""
+    """Mark a part as loaded from weights: if it is frozen, checkpoints leave it out."""
     if isinstance(part, nn.Module):
         part.pretrained, part.source_hash = True, str(weights)  # type: ignore[assignment]

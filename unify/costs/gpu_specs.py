@@ -35,7 +35,7 @@ class Gpu:
 
     @property
     def usable(self) -> float:
-        """Bytes that tensors can have."""
+        """Bytes that tensors can fill."""
         return FILLED * (self.memory - RESERVED)
 
 

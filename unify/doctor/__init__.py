@@ -65,7 +65,7 @@ def diagnose(runs: Path, uri: str, say: Callable[[str], None]) -> list[Finding]:
 
 
 def attempt(name: str, check: Callable[[], list[Finding]], limit: float = LIMIT) -> list[Finding]:
-    """A check's findings without secrets; a check that fails or hangs is a finding, too."""
+    """Findings of a check, secrets removed; a check that fails or hangs is a finding, too."""
     try:
         findings = within(limit, check)
     except TimeoutError:
@@ -78,7 +78,7 @@ def attempt(name: str, check: Callable[[], list[Finding]], limit: float = LIMIT)
 
 
 def line(finding: Finding) -> str:
-    """`state  name  what was found`, and below it what to do."""
+    """A finding as text: `state  name  what was found`, and below it what to do."""
     state = "PROBLEM" if finding.state == "problem" else finding.state
     advice = f"\n{'':9}-> {finding.do}" if finding.do else ""
     return f"{state:<8} {finding.name:<13} {finding.found}{advice}"

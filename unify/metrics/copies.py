@@ -32,7 +32,7 @@ class Copies(Metric):
         self.n, self.split = n, split
 
     def _drawn(self, model: Paradigm, truth: Tensor, subject: Subject) -> Tensor:
-        """[N 3 H W] on the CPU, in chunks."""
+        """Copies of images [N 3 H W], drawn in chunks that ranks share; on the CPU."""
 
         def draw(rows: range) -> Tensor:
             part = truth[rows.start : rows.stop]

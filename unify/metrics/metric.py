@@ -33,7 +33,7 @@ class Score:
     outcomes: Sequence[float] = field(default=(), repr=False)
 
     def row(self) -> dict[str, Any]:
-        """All but the outcomes."""
+        """The score as a row of scores.json: all but the outcomes."""
         row = asdict(self)
         del row["outcomes"]
         return row
@@ -102,7 +102,7 @@ def psnr(images: Tensor, truth: Tensor) -> list[float]:
 
 
 def average(metric: str, values: Sequence[float], passport: dict[str, Any] | None = None) -> Score:
-    """A mean with its 95% interval by Student's t (normal above 30 values)."""
+    """A mean with its 95% interval by Student's t."""
     n = len(values)
     if n == 0:
         return Score(metric, math.nan, 0, None, None, passport or {})

@@ -67,7 +67,7 @@ class Composed:
 
 
 class Compositions(Metric):
-    """The first `n` compositions of a split, and the first `heldout` of the held-out one."""
+    """Exactness of the first `n` compositions of a split and `heldout` of the held-out one."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"compose"})
 

@@ -220,7 +220,7 @@ def _entropy(counts: Counter) -> float:
 
 
 class Edits(Metric):
-    """The first n edits of the test split."""
+    """Exactness of the first n edits of a split."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"edit"})
 
@@ -253,7 +253,7 @@ class Edits(Metric):
 
 
 class Depths(Metric):
-    """The first n depth maps of the test split."""
+    """Error of the first n depth maps of a split."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"depth"})
 
@@ -272,7 +272,7 @@ class Depths(Metric):
 
 
 class SuperResolutions(Metric):
-    """The first n low-resolution images of the test split."""
+    """PSNR and exactness of the first n enlarged images of a split."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"super_resolution"})
 

@@ -51,7 +51,7 @@ def answer(
 
 
 class VisualQuestions(Metric):
-    """The first `questions` of the test split, `heldout` of the held-out one, with baselines."""
+    """Accuracy on the first `questions` of a split and `heldout` of the held-out one; baselines."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"vqa"})
 
@@ -116,7 +116,7 @@ def by_kind(
 
 
 class Captions(Metric):
-    """Captions of the first `images` of the test split, and of `heldout` of the held-out one."""
+    """Exactness of captions of the first `images` of a split and `heldout` of the held-out one."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"caption"})
 

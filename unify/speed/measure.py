@@ -140,7 +140,7 @@ def peak_memory_gib() -> float:
 
 
 def shard_figures(count: int = 400, side: int = 256) -> Figures:
-    """Images per second through the index against bare Pillow decoding, in turn, three times."""
+    """Images per second through the index against bare Pillow decoding, in turn."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "in").mkdir()

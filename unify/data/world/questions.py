@@ -250,7 +250,7 @@ class Composition:
 
 
 def compose(board: Board, target: Scene, rng: random.Random) -> Composition:
-    """The things of a scene in any order, each by itself at any place."""
+    """A composition of a scene's things in random order, each shown alone at a random place."""
     things = rng.sample(target.things, len(target))
     alone = [Scene((replace(thing, cell=rng.choice(board.cells)),)) for thing in things]
     goals = zip(ORDINALS, things, strict=False)  # a scene has nine things at most

@@ -43,7 +43,7 @@ POINTS = 8  # coverage points of a pixel along one side
 
 
 def _polygon(corners: Sequence[tuple[float, float]]) -> Inside:
-    """Inside by the even-odd rule."""
+    """The test whether points lie in a polygon, by the even-odd rule."""
 
     def inside(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         odd = np.zeros(x.shape, bool)
@@ -261,7 +261,7 @@ class Renderer:
         return self._masks[key]
 
     def render(self, scene: Scene) -> np.ndarray:
-        """uint8 [H W 3]."""
+        """The image of a scene, uint8 [H W 3]."""
         image = np.empty((self.board.pixels, self.board.pixels, 3), np.uint8)
         image[:] = BACKGROUND
         for thing in scene.things:

@@ -177,7 +177,7 @@ class World:
         return self.parser.parse(caption)
 
     def render(self, scene: Scene) -> np.ndarray:
-        """uint8 [H W 3]."""
+        """The image of a scene, uint8 [H W 3]."""
         return self.renderer.render(scene)
 
     @property
