@@ -71,9 +71,9 @@ def test_the_paradigm_learns_and_is_scored(folder):
 
 def test_the_tokenizer_is_trained_before_the_paradigm_that_reads_with_it(folder):
     run = trained(folder / "tokenizer", "on_patch_codes.yaml")
-    ((needed, said),) = run.info["needed"].items()
-    tokenizer = Run(Path(said["folder"]))
-    assert "patch_codes" in needed
+    (needed,) = run.info["needed"].values()
+    tokenizer = Run(Path(needed["folder"]))
+    assert tokenizer.info["paradigm"] == "PatchCodes"
     assert tokenizer.finished
     before, after = losses(tokenizer, "pixel")
     assert after < 0.3 * before

@@ -1,0 +1,283 @@
+"""What every metric must do, by its contract in unify/metrics/metric.py.
+
+Shipped ones measure scripted models of the embedded world, and what needs a trained form a tiny
+paradigm; those of a folder measure the model of their own YAML in its tiny form.
+"""
+
+import json
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+import torch
+from parts import concrete, experiments, recipe_of
+
+from unify.data.shapes import Shapes
+from unify.data.source import to_tensor
+from unify.evaluate import subject_of
+from unify.metrics.copies import Copies
+from unify.metrics.metric import Metric, Subject
+from unify.metrics.perplexity import Perplexity
+from unify.metrics.pictures import Pictures
+from unify.metrics.reconstruction import Reconstruction
+from unify.metrics.shapes_compositions import Compositions
+from unify.metrics.shapes_images import Depths, Edits, SuperResolutions, TextToImage
+from unify.metrics.shapes_texts import Captions, VisualQuestions
+from unify.metrics.speed import Speed
+from unify.noise import Noise, stable_seed
+from unify.paradigm import Paradigm
+from unify.report.tables import LOWER_IS_BETTER, REFERENCES
+
+SHIPPED = Path(__file__).parents[2] / "experiments"
+WORLD = Shapes()
+ROWS = 7  # no multiple of the chunks that they are cut into
+SCRIPTED = {
+    "text_to_image": TextToImage(prompts=ROWS, heldout=4, geneval=0),
+    "pictures": Pictures(count=ROWS),
+    "edit": Edits(n=ROWS),
+    "compose": Compositions(n=ROWS, heldout=3),
+    "depth": Depths(n=ROWS),
+    "super_resolution": SuperResolutions(n=ROWS),
+    "copies": Copies(n=ROWS),
+    "vqa": VisualQuestions(questions=ROWS, heldout=4),
+    "caption": Captions(images=ROWS, heldout=4),
+}
+OF_A_MODEL = {
+    "perplexity": Perplexity(rows=ROWS),
+    "reconstruction": Reconstruction(images=ROWS),
+    "speed": Speed(rows=2, repeats=2),
+}
+
+
+class Chance(Paradigm):
+    """Noise for an image, one of three words for a text, by seed and prompt."""
+
+    tasks = WORLD.tasks
+    copies = True
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def loss(self, batch, noise):
+        raise NotImplementedError
+
+    def generate_image(
+        self, prompts, sources=None, negative=None, size=None, seed=0, present=None, **sampling
+    ):
+        rows = len(prompts) if prompts is not None else len(sources[0])
+        noise = Noise.for_prompts(seed, prompts or [None] * rows)
+        return noise.normal("x0", (3, *size)).clamp(-1, 1)
+
+    def generate_text(self, images, prompts=None, seed=0, **sampling):
+        u = Noise.for_prompts(seed, [None] * len(images)).uniform("text")
+        return [("yes", "red", "two")[int(3 * x)] for x in u.tolist()]
+
+
+class Knows(Chance):
+    """Gives back the answers of the world's records, by what is shown and asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.answers = answers()
+
+    def generate_image(
+        self, prompts, sources=None, negative=None, size=None, seed=0, present=None, **sampling
+    ):
+        drawn = []
+        for row in range(len(prompts if prompts is not None else sources[0])):
+            prompt = prompts[row] if prompts is not None else None
+            if sources is None:
+                drawn.append(to_tensor(WORLD.render(WORLD.parse(prompt))))
+                continue
+            shown = [
+                column[row]
+                for place, column in enumerate(sources)
+                if present is None or present[place][row]
+            ]
+            drawn.append(self.answers[key(prompt, shown, size)])
+        return torch.stack(drawn)
+
+    def generate_text(self, images, prompts=None, seed=0, **sampling):
+        asked = prompts or [None] * len(images)
+        return [self.answers.get(key(q, [x], ()), "?") for q, x in zip(asked, images, strict=True)]
+
+
+def key(text, shown, size):
+    return text, tuple(image.numpy().tobytes() for image in shown), tuple(size)
+
+
+@lru_cache
+def answers():
+    """The target of every record that the metrics read, by its conditions and kind."""
+    found = {}
+    for task in ("depth", "super_resolution", "edit", "compose", "caption", "vqa", "image"):
+        for split in ("test", "heldout"):
+            for index in range(ROWS):
+                fields = WORLD.record(task, split, index).fields
+                if task == "image":
+                    continue
+                if task in ("caption", "vqa"):
+                    shown, size = [to_tensor(fields["image"])], ()
+                    target = fields["caption" if task == "caption" else "answer"]
+                else:
+                    given = fields.get("sources") or [fields["source"]]
+                    shown = [to_tensor(image) for image in given if image is not None]
+                    size, target = (32, 32), to_tensor(fields["image"])
+                text = fields.get("instruction") or fields.get("question")
+                found[key(text, shown, size)] = target
+    return found
+
+
+@dataclass
+class Case:
+    name: str
+    metric: Metric
+    subject: Subject
+
+
+def scripted(model):
+    return Subject(model.eval(), WORLD, WORLD.tasks, {}, {}, {}, seed=5, batch=3)
+
+
+@lru_cache
+def of_a_model():
+    return replace(subject_of(recipe_of(SHIPPED / "transfusion.yaml"), 0), batch=3)
+
+
+def cases(folder):
+    if folder == SHIPPED:
+        for name, metric in SCRIPTED.items():
+            yield name, lambda name=name, metric=metric: Case(name, metric, scripted(Chance()))
+        for name, metric in OF_A_MODEL.items():
+            yield name, lambda name=name, metric=metric: Case(name, metric, of_a_model())
+        return
+    for path in experiments(folder):
+        for place, metric in enumerate(recipe_of(path).evaluation):
+            name = f"{path.stem}-{type(metric).__name__}"
+            yield name, lambda path=path, name=name, place=place: of_file(path, name, place)
+
+
+def of_file(path, name, place):
+    recipe = recipe_of(path)
+    return Case(name, recipe.evaluation[place], replace(subject_of(recipe, 0), batch=3))
+
+
+def pytest_generate_tests(metafunc):
+    if "case" in metafunc.fixturenames:
+        named = dict(cases(Path(metafunc.config.getoption("--experiments"))))
+        metafunc.parametrize("case", named.values(), ids=named.keys(), indirect=True)
+
+
+@pytest.fixture
+def case(request):
+    made = request.param()
+    if not made.metric.tasks & made.subject.tasks:
+        pytest.skip("the run trained on none of its tasks")
+    return made
+
+
+@torch.no_grad()
+def measured(case, **changes):
+    """Scores by name, and grids."""
+    scores, grids = case.metric.measure(replace(case.subject, **changes))
+    return {score.metric: score for score in scores}, grids
+
+
+def rows(scores):
+    return {name: score.row() for name, score in scores.items()}
+
+
+def same(one, other):
+    """Equal, or both undefined, up to the rounding of another batch size."""
+    return one == pytest.approx(other, rel=1e-3, abs=1e-4, nan_ok=True)
+
+
+def test_every_shipped_metric_is_tried():
+    tried = {type(metric) for metric in (*SCRIPTED.values(), *OF_A_MODEL.values())}
+    assert tried == concrete(Metric, "unify.metrics")
+
+
+def test_scores_are_named_counted_and_inside_their_intervals(case):
+    scores, grids = case.metric.measure(case.subject)
+    assert scores or grids
+    assert len({score.metric for score in scores}) == len(scores)
+    for score in scores:
+        assert len(score.metric.split("/")) >= 2, "task/measure"
+        assert isinstance(score.n, int)
+        assert math.isfinite(score.value) == (score.n > 0)
+        if score.low is not None or score.high is not None:
+            assert score.low <= score.value + 1e-12
+            assert score.value <= score.high + 1e-12
+        assert json.loads(json.dumps(score.passport)) is not None
+
+
+def test_outcomes_are_one_per_trial_and_average_to_the_value(case):
+    for name, score in measured(case)[0].items():
+        if len(score.outcomes):
+            assert len(score.outcomes) == score.n, name
+            assert math.fsum(score.outcomes) / score.n == pytest.approx(score.value), name
+
+
+def test_grids_are_images_with_a_title_and_a_verdict_each(case):
+    for grid in measured(case)[1]:
+        assert (grid.images.ndim, grid.images.shape[1]) == (4, 3)
+        assert grid.images.abs().max() <= 1
+        assert len(grid.images) == len(grid.titles) == len(grid.verdicts)
+        assert set(grid.verdicts) <= {True, False, None}
+
+
+def test_the_same_seed_gives_the_same_scores_whatever_the_global_generator(case):
+    if case.metric.timed:
+        pytest.skip("measures time")
+    torch.manual_seed(1)
+    first = rows(measured(case)[0])
+    torch.manual_seed(2)
+    assert json.dumps(rows(measured(case)[0])) == json.dumps(first)  # a NaN equals a NaN as text
+
+
+def test_the_size_of_a_chunk_changes_nothing(case):
+    if case.metric.timed:
+        pytest.skip("measures time")
+    (some, _), (whole, _) = measured(case), measured(case, batch=64)
+    assert some.keys() == whole.keys()
+    for name, score in some.items():
+        assert score.n == whole[name].n
+        assert same(score.value, whole[name].value), name
+        assert score.passport == whole[name].passport
+
+
+def test_measuring_leaves_the_model_as_it_was(case):
+    model = case.subject.model
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    measured(case)
+    assert not model.training
+    assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def better(name, one, other):
+    """Whether a score is better than another; None where it says nothing about the model."""
+    measure = name.split("/")[1]
+    if measure in REFERENCES or math.isnan(one) or math.isnan(other):
+        return None
+    return one < other if measure in LOWER_IS_BETTER else one > other
+
+
+@pytest.mark.parametrize("name", [name for name in SCRIPTED if name not in ("pictures", "copies")])
+def test_who_knows_beats_chance_in_the_direction_that_the_report_takes(name):
+    metric = SCRIPTED[name]
+    best, _ = measured(Case(name, metric, scripted(Knows())))
+    chance, _ = measured(Case(name, metric, scripted(Chance())))
+    verdicts = {n: better(n, s.value, chance[n].value) for n, s in best.items()}
+    judged = {n: verdict for n, verdict in verdicts.items() if verdict is not None}
+    assert judged
+    assert all(judged.values()), judged
+
+
+def test_the_seeds_of_the_scripted_models_are_used():
+    """Else the tests above would compare constants."""
+    image = [Chance().generate_image(["a"], size=(4, 4), seed=stable_seed(n)) for n in range(2)]
+    assert not torch.equal(*image)
