@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 import yaml
-
 from unify.assemble import assemble
+from unify.recipe import Recipe
+
 from unify.config import load_recipe
 from unify.nn.init import initialise
 from unify.paradigm import Fitted, Paradigm, Trainable
-from unify.recipe import Recipe
 from unify.tokenizer import Tokenizer
 
 

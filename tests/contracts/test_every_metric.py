@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from parts import concrete, experiments, recipe_of
+from unify.evaluate import subject_of
+from unify.report.tables import LOWER_IS_BETTER, REFERENCES
 
 from unify.data.shapes import Shapes
 from unify.data.source import to_tensor
-from unify.evaluate import subject_of
 from unify.metrics.copies import Copies
 from unify.metrics.metric import Metric, Subject
 from unify.metrics.perplexity import Perplexity
@@ -28,7 +29,6 @@ from unify.metrics.shapes_texts import Captions, VisualQuestions
 from unify.metrics.speed import Speed
 from unify.noise import Noise, stable_seed
 from unify.paradigm import Paradigm
-from unify.report.tables import LOWER_IS_BETTER, REFERENCES
 
 SHIPPED = Path(__file__).parents[2] / "experiments"
 WORLD = Shapes()

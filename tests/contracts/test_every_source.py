@@ -13,9 +13,9 @@ import torch
 from parts import Part, concrete, sources_in
 from PIL import Image
 from records import SPLITS, digest, digests, places
-
 from unify.config.classes import loaded_files
 from unify.data.index import index_folder
+
 from unify.data.module import Data
 from unify.data.shapes import Shapes
 from unify.data.shards import Shards
