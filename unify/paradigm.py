@@ -71,6 +71,7 @@ class ImageRequest:
         return len(self.prompts) if self.prompts is not None else len(self.sources[0])
 
     def noise(self, device: torch.device | str) -> Noise:
+        """Noise of B rows, keyed by each row's seed and prompt."""
         return Noise.for_prompts(self.seed, self.prompts or [None] * len(self), device)
 
 
@@ -94,6 +95,7 @@ class TextRequest:
         return len(self.images) if self.images is not None else len(self.prompts or ())
 
     def noise(self, device: torch.device | str) -> Noise:
+        """Noise of B rows, keyed by each row's seed and prompt."""
         return Noise.for_prompts(self.seed, self.prompts or [None] * len(self), device)
 
 

@@ -13,6 +13,7 @@ from unify.runs.journal import Journal
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
+PARADIGMS = ("attention", "generation", "training")  # contract tests of paradigms
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_the_page_shows_every_example_and_its_commands():
 
 def test_every_file_passes_the_check(folder):
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.yaml"))
-    assert unify("check", *files, cwd=folder).count(": ok") == len(files) == 7
+    assert unify("check", *files, cwd=folder).count(": ok") == len(files) == 8
 
 
 def test_the_paradigm_learns_and_is_scored(folder):
@@ -103,3 +104,12 @@ def test_the_task_is_learned_by_a_shipped_paradigm_and_reported(folder):
         assert values[arm, "inpaint/abs_error"] < 0.8 * values[arm, "inpaint/abs_error/gray"]
     assert "inpaint/abs_error" in said
     assert ">Inpaint<" in (study / "report.html").read_text()
+
+
+def test_the_contract_tests_run_on_a_paradigm_in_a_folder_of_its_own(folder):
+    contracts = [str(ROOT / "tests" / "contracts" / f"test_{name}.py") for name in PARADIGMS]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *contracts]
+    command += ["--experiments", str(folder / "paradigm")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout

@@ -201,6 +201,7 @@ class StudyRecord:
         return text.rsplit("\n", 1)[-1]
 
     def paradigm(self, arm: str) -> str:
+        """Name of the class that an arm trains; empty if not recorded."""
         return str(self.info["arms"][arm].get("paradigm") or "")
 
 

@@ -17,7 +17,7 @@ import torch
 from unify.data.source import Split, images, keys, texts
 from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest
 from unify.noise import stable_seed
-from unify.paradigm import Paradigm
+from unify.paradigm import ImageRequest, Paradigm
 
 
 class ColorError(Metric):
@@ -38,12 +38,10 @@ class ColorError(Metric):
         parts = []
         for rows in subject.chunks(n):
             part = slice(rows.start, rows.stop)
-            drawn = subject.model.generate_image(
-                prompts[part],
-                size=(real.shape[-2], real.shape[-1]),
-                seed=seeds[part],
-                **subject.image_sampling,  # what the run says that it is sampled with
-            )
+            size = (real.shape[-2], real.shape[-1])
+            request = ImageRequest(prompts[part], size=size, seed=seeds[part])
+            # sampled as the run says that it is to be
+            drawn = subject.model.generate_image(request, **subject.image_sampling)
             parts.append(drawn.float().cpu())
         drawn = torch.cat(parts)
         errors = (drawn.mean((2, 3)) - real.mean((2, 3))).abs().mean(1).tolist()  # one per image

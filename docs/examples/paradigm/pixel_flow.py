@@ -11,6 +11,7 @@ B rows, L text tokens, H x W pixels, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,16 @@ from unify.batch import Batch, Text
 from unify.flow import guide, integrate, interpolate
 from unify.nn.layers import Embedding, sincos_2d
 from unify.noise import Noise
-from unify.paradigm import Paradigm, Term, Terms
+from unify.paradigm import ImageRequest, Paradigm, Term, Terms
 from unify.tokenizer import TextTokenizer
+
+
+@dataclass
+class PixelSampler:
+    """How to draw: the keys of `image_sampling`."""
+
+    guidance: float = 1.0
+    steps: int = 8
 
 
 class PixelFlow(Paradigm):
@@ -28,6 +37,7 @@ class PixelFlow(Paradigm):
 
     tasks = frozenset({"text_to_image"})
     terms = frozenset({"flow"})  # the keys of `loss_weights`, and all that `loss` may return
+    image_sampler = PixelSampler
 
     def __init__(self, text: TextTokenizer, width: int = 64, size: int = 32, dropout: float = 0.1):
         super().__init__()
@@ -71,24 +81,15 @@ class PixelFlow(Paradigm):
         weights = sum(layer.weight.numel() for layer in self.net if isinstance(layer, nn.Linear))
         return 3.0 * 2 * weights * batch.segments[-1].images[:, 0].numel()
 
-    @torch.no_grad()
-    def generate_image(  # type: ignore[override]  # names its own sampling settings
-        self,
-        prompts: Sequence[Text],
-        sources: Sequence[Tensor] | None = None,
-        negative: Sequence[Text] | None = None,
-        size: tuple[int, int] | None = None,
-        seed: int | Sequence[int] = 0,
-        guidance: float = 1.0,  # from here on: the keys of `image_sampling`
-        steps: int = 8,
-    ) -> Tensor:
-        h, w = size or (self.size, self.size)
-        x0 = Noise.for_prompts(seed, prompts, self.device).normal("x0", (3, h, w))
-        unguided = [negative or [None] * len(prompts)] if guidance != 1 else []
+    def sample_image(self, request: ImageRequest, sampler: PixelSampler) -> Tensor:
+        h, w = request.size or (self.size, self.size)
+        x0 = request.noise(self.device).normal("x0", (3, h, w))  # [B 3 H W]
+        prompts = request.prompts or [None] * len(request)
+        unguided = [request.negative or [None] * len(request)] if sampler.guidance != 1 else []
         conditions = [self.words(texts) for texts in [*unguided, prompts]]
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             parts = [self.velocity(x, t, words) for words in conditions]
-            return guide(parts, [guidance] * (len(parts) - 1))
+            return guide(parts, [sampler.guidance] * (len(parts) - 1))
 
-        return integrate(velocity, x0, steps).clamp(-1, 1)
+        return integrate(velocity, x0, sampler.steps).clamp(-1, 1)

@@ -21,7 +21,7 @@ from unify.data.shapes import Shapes
 from unify.data.source import Column, Record, Split, Task, images
 from unify.metrics.metric import Grid, Metric, Score, Subject, average
 from unify.noise import stable_seed
-from unify.paradigm import Paradigm
+from unify.paradigm import ImageRequest, Paradigm
 
 VERSION = 1  # raise it whenever the code cuts a hole differently
 
@@ -75,10 +75,11 @@ class HoleError(Metric):
         drawn = torch.cat(
             [
                 subject.model.generate_image(
-                    None,
-                    sources=[holed[rows.start : rows.stop].to(subject.model.device)],
-                    size=(whole.shape[-2], whole.shape[-1]),
-                    seed=seeds[rows.start : rows.stop],
+                    ImageRequest(
+                        sources=[holed[rows.start : rows.stop].to(subject.model.device)],
+                        size=(whole.shape[-2], whole.shape[-1]),
+                        seed=seeds[rows.start : rows.stop],
+                    ),
                     **subject.image_sampling,
                 ).cpu()
                 for rows in subject.chunks(n)
