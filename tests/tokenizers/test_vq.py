@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from unify.batch import Batch
+from unify.distributed.ranks import sum_over_ranks
 from unify.nn.conv import Discriminator, Residual
 from unify.noise import Noise
 from unify.tokenizers.vq import (
@@ -499,6 +500,7 @@ def _train_codebook(rank, folder):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
     )
+    quantizer.share_updates(sum_over_ranks)
     torch.manual_seed(rank + 1)  # ranks see other vectors and revive codes at other moments
     for _ in range(5):
         quantizer(vectors(quantizer))
