@@ -192,6 +192,7 @@ class StudyRecord:
         return f"{'' if low == planned else f'{done} of '}{plural(planned, 'seed')}"
 
     def runs_of(self, arm: str) -> list[RunRecord]:
+        """The runs of an arm, by seed."""
         return [run for run in self.runs if run.arm == arm]
 
     def error(self, arm: str, seed: int) -> str:
