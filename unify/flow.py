@@ -226,6 +226,7 @@ class FlowSampler:
     solver: Solver = "euler"
 
     def integrate(self, velocity: Velocity, x: Tensor, reverse: bool = False) -> Tensor:
+        """x carried from t = 0 to 1, or back with `reverse`: `integrate` with these settings."""
         return integrate(velocity, x, self.steps, self.shift, self.solver, reverse)
 
 

@@ -113,7 +113,7 @@ def decode_text(
             [B V] of the next; rows that are not alive feed padding.
         uniforms: [B L] in [0, 1), one for each token.
         eos: ends a row, and pads what follows.
-        temperature, top_k, top_p: see `draw`.
+        sampler: its temperature, top_k and top_p, see `draw`.
 
     Returns:
         ids [B L'], L' <= L.
