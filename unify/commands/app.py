@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from unify.commands import cluster, machine, plan, runs, study, training
@@ -16,7 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
-for name, command in {  # in the order of `unify --help`
+COMMANDS: dict[str, Callable[..., int | None]] = {  # in the order of `unify --help`
     "train": training.train,
     "study": study.study,
     "check": training.check,
@@ -32,5 +34,6 @@ for name, command in {  # in the order of `unify --help`
     "submit": cluster.submit,
     "status": cluster.status,
     "cancel": cluster.cancel,
-}.items():
+}
+for name, command in COMMANDS.items():
     app.command(name)(command)

@@ -90,16 +90,17 @@ def _placed(recipe: Recipe) -> tuple[Strategy, Callable[..., None] | None]:
     they are cut, so that FSDP gathers a block outside of its graph. Shards come last: they need the
     strategy's mesh of devices, and draw their first values themselves.
     """
-    machine = recipe.machine
+    machine, model = recipe.machine, recipe.model
+    assert isinstance(model, Trainable)
     if machine.recompute:
-        recompute(recipe.model)
+        recompute(model)
     if machine.compile:
-        for unit in units_of(recipe.model):
+        for unit in units_of(model):
             unit.compile()
-    strategy = strategy_of(machine, world(), isinstance(recipe.model, Paradigm))
+    strategy = strategy_of(machine, world(), isinstance(model, Paradigm))
     if isinstance(strategy, Sharded):
         return strategy, partial(shard, seed=recipe.seeds.init)
-    initialise(recipe.model, recipe.seeds.init)
+    initialise(model, recipe.seeds.init)
     return strategy, None
 
 
