@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from parts import SHIPPED
 
 from unify.assembly.assemble import assemble
 from unify.batch import Batch
@@ -24,7 +25,7 @@ from unify.schema.experiment import Recipe
 
 
 def is_paradigm(path: Path) -> bool:
-    """Whether a YAML is an experiment whose model is a paradigm and that has a tiny form."""
+    """True for an experiment whose model is a paradigm and that has a tiny form."""
     content = yaml.safe_load(path.read_text())
     if not isinstance(content, dict) or "model" not in content or "tiny" not in content:
         return False
@@ -105,3 +106,10 @@ def subject(request) -> Tiny:
 def twin(request, subject) -> Tiny:
     """A second build of the same YAML."""
     return build(request.node.callspec.params["subject"])
+
+
+@pytest.fixture
+def shipped_only(request):
+    """For what is said of all that is shipped: not run on a folder of a user's own."""
+    if Path(request.config.getoption("--experiments")) != SHIPPED:
+        pytest.skip("is of the shipped parts")

@@ -15,21 +15,24 @@ from typing import Any
 
 import torch
 import yaml
-from unify.assemble import assemble
-from unify.recipe import Recipe
 
+from unify.assembly.assemble import assemble
 from unify.config import load_recipe
 from unify.nn.init import initialise
 from unify.paradigm import Fitted, Paradigm, Trainable
+from unify.schema.experiment import Recipe
 from unify.tokenizer import Tokenizer
+
+SHIPPED = Path(__file__).parents[2] / "experiments"  # what `--experiments` is if nothing is said
 
 
 @dataclass
 class Part:
-    """A part by its name; `build()` makes it, the same every time."""
+    """A part that `build()` makes, the same every time. `tasks`: what a source is used for."""
 
     name: str
     build: Callable[[], Any]
+    tasks: frozenset[str] = frozenset()
 
 
 def recipe_of(path: Path) -> Recipe:
@@ -50,8 +53,10 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def experiments(folder: Path) -> Iterator[Path]:
-    """The YAMLs of a folder that are experiments with a tiny form."""
+    """The YAMLs of a folder that are experiments with a tiny form; runs that lie there are not."""
     for path in sorted(folder.rglob("*.yaml")):
+        if (path.parent / "run.json").exists():
+            continue
         content = yaml.safe_load(path.read_text())
         if isinstance(content, dict) and "model" in content and "tiny" in content:
             yield path
@@ -85,7 +90,8 @@ def sources_in(folder: Path) -> list[Part]:
     for path in experiments(folder):
         key = json.dumps(_config(path)["data"]["source"], sort_keys=True)
         build = functools.partial(_source, path)
-        found.setdefault(key, Part(path.stem, build))
+        part = found.setdefault(key, Part(path.stem, build))
+        part.tasks |= recipe_of(path).data.tasks.keys()
     return list(found.values())
 
 

@@ -10,9 +10,9 @@ import numpy as np
 SPLITS = ("train", "validation", "test", "heldout")
 
 
-def places(source) -> Iterator[tuple[str, str, int]]:
+def places(source, tasks) -> Iterator[tuple[str, str, int]]:
     """(task, split, size) of every split that has records."""
-    for task in sorted(source.tasks):
+    for task in sorted(tasks):
         for split in SPLITS:
             if size := source.size(task, split):
                 yield task, split, size
@@ -30,10 +30,10 @@ def digest(record) -> str:
     return hashed.hexdigest()
 
 
-def digests(source, rows: int = 3) -> dict[tuple[str, str, int], str]:
+def digests(source, tasks, rows: int = 3) -> dict[tuple[str, str, int], str]:
     """Of the first records of every split."""
     return {
         (task, split, index): digest(source.record(task, split, index))
-        for task, split, size in places(source)
+        for task, split, size in places(source, tasks)
         for index in range(min(rows, size))
     }

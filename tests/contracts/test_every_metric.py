@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from parts import concrete, experiments, recipe_of
-from unify.evaluate import subject_of
-from unify.report.tables import LOWER_IS_BETTER, REFERENCES
+from parts import SHIPPED, concrete, experiments, recipe_of
 
+from unify.answers.score_lines import LOWER_IS_BETTER, REFERENCES
 from unify.data.shapes import Shapes
 from unify.data.source import to_tensor
+from unify.evaluation.score_run import subject_of
 from unify.metrics.copies import Copies
 from unify.metrics.metric import Metric, Subject
 from unify.metrics.perplexity import Perplexity
@@ -28,9 +28,8 @@ from unify.metrics.shapes_images import Depths, Edits, SuperResolutions, TextToI
 from unify.metrics.shapes_texts import Captions, VisualQuestions
 from unify.metrics.speed import Speed
 from unify.noise import Noise, stable_seed
-from unify.paradigm import Paradigm
+from unify.paradigm import ImageRequest, Paradigm
 
-SHIPPED = Path(__file__).parents[2] / "experiments"
 WORLD = Shapes()
 ROWS = 7  # no multiple of the chunks that they are cut into
 SCRIPTED = {
@@ -56,6 +55,7 @@ class Chance(Paradigm):
 
     tasks = WORLD.tasks
     copies = True
+    image_sampler = text_sampler = dict  # whatever a run sets
 
     def __init__(self):
         super().__init__()
@@ -64,15 +64,11 @@ class Chance(Paradigm):
     def loss(self, batch, noise):
         raise NotImplementedError
 
-    def generate_image(
-        self, prompts, sources=None, negative=None, size=None, seed=0, present=None, **sampling
-    ):
-        rows = len(prompts) if prompts is not None else len(sources[0])
-        noise = Noise.for_prompts(seed, prompts or [None] * rows)
-        return noise.normal("x0", (3, *size)).clamp(-1, 1)
+    def sample_image(self, request, sampler):
+        return request.noise("cpu").normal("x0", (3, *request.size)).clamp(-1, 1)
 
-    def generate_text(self, images, prompts=None, seed=0, **sampling):
-        u = Noise.for_prompts(seed, [None] * len(images)).uniform("text")
+    def sample_text(self, request, sampler):
+        u = Noise.for_prompts(request.seed, [None] * len(request)).uniform("text")
         return [("yes", "red", "two")[int(3 * x)] for x in u.tolist()]
 
 
@@ -83,26 +79,24 @@ class Knows(Chance):
         super().__init__()
         self.answers = answers()
 
-    def generate_image(
-        self, prompts, sources=None, negative=None, size=None, seed=0, present=None, **sampling
-    ):
+    def sample_image(self, request, sampler):
         drawn = []
-        for row in range(len(prompts if prompts is not None else sources[0])):
-            prompt = prompts[row] if prompts is not None else None
-            if sources is None:
+        for row in range(len(request)):
+            prompt = request.prompts[row] if request.prompts is not None else None
+            if not request.sources:
                 drawn.append(to_tensor(WORLD.render(WORLD.parse(prompt))))
                 continue
             shown = [
                 column[row]
-                for place, column in enumerate(sources)
-                if present is None or present[place][row]
+                for place, column in enumerate(request.sources)
+                if request.present is None or request.present[place][row]
             ]
-            drawn.append(self.answers[key(prompt, shown, size)])
+            drawn.append(self.answers[key(prompt, shown, request.size)])
         return torch.stack(drawn)
 
-    def generate_text(self, images, prompts=None, seed=0, **sampling):
-        asked = prompts or [None] * len(images)
-        return [self.answers.get(key(q, [x], ()), "?") for q, x in zip(asked, images, strict=True)]
+    def sample_text(self, request, sampler):
+        pairs = zip(request.prompts or [None] * len(request), request.images, strict=True)
+        return [self.answers.get(key(question, [image], ()), "?") for question, image in pairs]
 
 
 def key(text, shown, size):
@@ -195,7 +189,7 @@ def same(one, other):
     return one == pytest.approx(other, rel=1e-3, abs=1e-4, nan_ok=True)
 
 
-def test_every_shipped_metric_is_tried():
+def test_every_shipped_metric_is_tried(shipped_only):
     tried = {type(metric) for metric in (*SCRIPTED.values(), *OF_A_MODEL.values())}
     assert tried == concrete(Metric, "unify.metrics")
 
@@ -267,7 +261,7 @@ def better(name, one, other):
 
 
 @pytest.mark.parametrize("name", [name for name in SCRIPTED if name not in ("pictures", "copies")])
-def test_who_knows_beats_chance_in_the_direction_that_the_report_takes(name):
+def test_who_knows_beats_chance_in_the_direction_that_the_report_takes(name, shipped_only):
     metric = SCRIPTED[name]
     best, _ = measured(Case(name, metric, scripted(Knows())))
     chance, _ = measured(Case(name, metric, scripted(Chance())))
@@ -277,7 +271,7 @@ def test_who_knows_beats_chance_in_the_direction_that_the_report_takes(name):
     assert all(judged.values()), judged
 
 
-def test_the_seeds_of_the_scripted_models_are_used():
+def test_the_seeds_of_the_scripted_models_are_used(shipped_only):
     """Else the tests above would compare constants."""
-    image = [Chance().generate_image(["a"], size=(4, 4), seed=stable_seed(n)) for n in range(2)]
-    assert not torch.equal(*image)
+    requests = [ImageRequest(["a"], size=(4, 4), seed=stable_seed(n)) for n in range(2)]
+    assert not torch.equal(*map(Chance().generate_image, requests))
