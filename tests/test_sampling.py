@@ -82,12 +82,12 @@ def test_another_test_can_keep_decoding_going_for_rows_elsewhere():
 
     try:
         decode_while(two_more)
-        ids = decode_text(ended, lambda ids, alive: ended, torch.zeros(2, 9), eos=0)
+        ids = decode_text(ended, lambda ids, alive: ended, torch.zeros(2, 9), 0, TextSampler())
     finally:
         decode_while(bool)
     assert ids.tolist() == [[0, 0, 0]] * 2
     assert asked == [False] * 3
-    ids = decode_text(ended, lambda ids, alive: ended, torch.zeros(2, 9), eos=0)
+    ids = decode_text(ended, lambda ids, alive: ended, torch.zeros(2, 9), 0, TextSampler())
     assert ids.tolist() == [[0]] * 2
 
 

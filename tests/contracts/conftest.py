@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
-from parts import SHIPPED
+from parts import SHIPPED, experiments
 
 from unify.assembly.assemble import assemble
 from unify.batch import Batch
@@ -25,17 +24,14 @@ from unify.schema.experiment import Recipe
 
 
 def is_paradigm(path: Path) -> bool:
-    """True for an experiment whose model is a paradigm and that has a tiny form."""
-    content = yaml.safe_load(path.read_text())
-    if not isinstance(content, dict) or "model" not in content or "tiny" not in content:
-        return False
+    """True for an experiment whose model is a paradigm."""
     return issubclass(locate_class(load_recipe(path, tiny=True)["model"]["class"], True), Paradigm)
 
 
 def pytest_generate_tests(metafunc):
     if "subject" in metafunc.fixturenames:
         folder = Path(metafunc.config.getoption("--experiments"))
-        files = [path for path in sorted(folder.rglob("*.yaml")) if is_paradigm(path)]
+        files = [path for path in experiments(folder) if is_paradigm(path)]
         names = [str(path.relative_to(folder).with_suffix("")) for path in files]
         metafunc.parametrize("subject", files, ids=names, indirect=True)
 

@@ -112,7 +112,7 @@ def test_it_trains_is_stored_and_draws_from_text_and_from_images(trained):
     assert stored < 4 * sum(p.numel() for p in model.parameters()), "frozen parts are not stored"
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     assert model.llm.sees
-    for prompts, sources in ((["a red circle"] * 2, None), (None, [images]), (["b"] * 2, [images])):
+    for prompts, sources in ((["a red circle"] * 2, ()), (None, [images]), (["b"] * 2, [images])):
         drawn = model.generate_image(
             ImageRequest(prompts, sources=sources), steps=2, guidance=2, image_guidance=1.5
         )

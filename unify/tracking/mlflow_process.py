@@ -97,7 +97,7 @@ def sync(folder: Path | str, uri: str = "") -> int:
     if setting == "none":
         raise ValueError(f"{folder} is not tracked (machine.tracker is none): name an MLflow --uri")
     with _lock(folder, wait=False):
-        return Shipment(folder, store_uri(setting, folder.parents[2])).send(final=True)
+        return Shipment(folder, store_uri(setting, folder.parents[1])).send(final=True)
 
 
 def ship_scores(folder: Path, setting: str, runs: Path | str) -> None:
