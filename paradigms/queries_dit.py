@@ -195,7 +195,7 @@ class QueriesDiT(Paradigm):
         return u < text + all_of_it, (u >= text) & (u < text + all_of_it + images)
 
     def tokenizers(self) -> dict[str, Tokenizer]:
-        """Its own tokenizers, and those of a language model that is a paradigm itself."""
+        """The tokenizers of this module, and of a language model that is a paradigm itself."""
         inner = self.llm.tokenizers() if isinstance(self.llm, Paradigm) else {}
         return super().tokenizers() | {f"llm.{name}": part for name, part in inner.items()}
 

@@ -1,4 +1,4 @@
-"""How much of a score lies between arms, between conditions, and in their combination.
+"""Shares of a score's variance: between arms, between conditions, in their combination.
 
     y_aps = m + arm_a + condition_p + (arm x condition)_ap + seed_s + e_aps
 

@@ -27,7 +27,7 @@ class Quantity:
 
     @property
     def matched(self) -> bool | None:
-        """Whether all values are equal to within `TOLERANCE`; None where an arm has none."""
+        """True if all values are equal to within `TOLERANCE`; None where an arm has none."""
         every = [v for values in self.values.values() for v in values]
         if not every or len(self.values) < self.arms:
             return None

@@ -123,7 +123,7 @@ def comparison(study: StudyRecord, line: Line, first: str, second: str) -> Compa
 
 
 def is_single(study: StudyRecord, line: Line, arm: str) -> bool:
-    """Whether an arm that was not trained on the task answered alike under all its seeds.
+    """True if an arm that was not trained on the task answered alike under all its seeds.
 
     It then answers with a frozen part that its seeds share, which is one sample of how such a part
     turns out. (Not seen where answers are drawn at a temperature, each seed its own.)
@@ -184,7 +184,7 @@ def difference_sentences(study: StudyRecord, lines: Sequence[Line]) -> list[str]
 
 
 def uncorrected_note(tried: Sequence[Comparison]) -> str:
-    """How many pairs without a verdict have an uncorrected interval that leaves out 0."""
+    """A note on pairs without a verdict whose uncorrected interval leaves out 0."""
     count = 0
     for one in tried:
         low, high = one.difference.interval or (0.0, 0.0)

@@ -16,7 +16,7 @@ WORST = ("differs", "not known", "partly", "prefix", "identical")  # from worst 
 
 
 def data_relation(a: RunRecord, b: RunRecord) -> tuple[str, str]:
-    """Whether two runs read the same samples of the tasks that both learn.
+    """Relation of the samples that two runs read, of the tasks that both learn.
 
     Returns (differs | not known | partly | prefix | identical | not applicable, in words); the
     worst over the tasks.
@@ -62,7 +62,7 @@ def _source(run: RunRecord) -> Any:
 
 
 def noise_relation(a: RunRecord, b: RunRecord) -> str:
-    """Whether the rows of the tasks that both learn drew equal noise.
+    """Relation of the noise that two runs drew, for rows of the tasks that both learn.
 
     A row's noise is keyed by seed, step, task, place in the step and sample (unify/noise.py).
     """

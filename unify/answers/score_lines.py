@@ -94,14 +94,14 @@ class Line:
 
     @property
     def is_share(self) -> bool:
-        """Whether every score is k out of its n."""
+        """True if every score is k out of its n."""
         rows = [row for cell in self.cells.values() for row in cell.rows.values()]
         hits = [r["value"] * r["n"] for r in rows if r["value"] is not None and r.get("n")]
         return bool(hits) and all(hit >= 0 and abs(hit - round(hit)) < 1e-6 for hit in hits)
 
     @property
     def reference(self) -> bool:
-        """Whether this is a yardstick (chance, majority, blind), not a score of the arm."""
+        """True for a yardstick (chance, majority, blind), which is no score of the arm."""
         return self.measure in REFERENCES
 
     @property
@@ -121,7 +121,7 @@ class Line:
 
 
 def has_value(row: Row) -> bool:
-    """Whether a row holds a finite score."""
+    """True if a row holds a finite score."""
     return row["value"] is not None and math.isfinite(row["value"])
 
 

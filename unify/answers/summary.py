@@ -43,7 +43,7 @@ def summary(study: StudyRecord, lines: Sequence[Line]) -> str:
 
 
 def _samples(study: StudyRecord, brief: bool) -> list[str]:
-    """How many samples each arm saw in all, and of each task where the arms' numbers differ."""
+    """Samples that each arm saw in all, and of each task where the arms' numbers differ."""
     sentences = []
     for quantity in budget(study):
         arms: dict[str, list[str]] = {}
@@ -59,7 +59,7 @@ def _samples(study: StudyRecord, brief: bool) -> list[str]:
 
 
 def _data(study: StudyRecord) -> list[str]:
-    """Whether the arms that are compared read the same samples of the tasks they share."""
+    """A sentence on whether compared arms read the same samples of the tasks they share."""
     pairs = same_data(study, controls=False)
     kinds = {pair.kind for pair in pairs} - {"not applicable"}
     if not kinds:

@@ -63,7 +63,7 @@ def fill(module: nn.Module) -> None:
 
 
 def units_of(model: nn.Module) -> Iterator[nn.Module]:
-    """What is gathered at a time, in the order of the model; none is within another."""
+    """Modules that are gathered whole, in the order of the model; none is within another."""
     for child in model.children():
         if hasattr(child, "units"):
             units: Any = child.units

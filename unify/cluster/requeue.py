@@ -63,7 +63,7 @@ class Requeued:
             raise SystemExit(code if code > 0 else 128 - code)
 
     def _goes_on(self, asked: Mapping[int, float], gone: bool) -> bool:
-        """Whether the job comes back, here or by what SLURM does."""
+        """True if the job comes back, by this process or by SLURM."""
         if asked.keys() & set(NOTICES):
             return self._again()
         if asked:
@@ -101,6 +101,6 @@ def _job() -> str:
 
 
 def _deaf() -> None:
-    """In the child, until it listens: what is ignored stays so when it becomes another program."""
+    """Ignore signals in the child until it listens: an ignored signal survives exec."""
     for number in SCHEDULER_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""From YAML to built objects, one way: load -> complete -> build; then nothing sees the config.
+"""YAML to built objects, one way: load -> complete -> build; then nothing sees the config.
 
     completed = load_recipe("experiments/transfusion.yaml", ["optimizer.lr=1e-3"])
     recipe = build_recipe(completed, load_weights)

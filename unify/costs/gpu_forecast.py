@@ -85,7 +85,7 @@ class Forecast:
 
     @property
     def saves(self) -> bool:
-        """Whether a save, after the step under way, ends within the notice."""
+        """True if a save, after the step under way, ends within the notice."""
         return self.save + (self.step or 0) <= self.notice
 
     def plain(self) -> dict[str, Any]:

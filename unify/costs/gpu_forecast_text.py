@@ -49,7 +49,7 @@ def lines(forecasts: Mapping[str, Forecast], hardware: Hardware) -> list[str]:
 
 
 def _verdicts(arm: str, f: Forecast) -> list[str]:
-    """Whether an arm fits the memory of its GPUs, and its save the notice of the cluster."""
+    """Verdicts on an arm: the memory of its GPUs, and the notice that its save must fit."""
     out = []
     if f.usable is not None:
         share = f.memory.total / f.usable

@@ -74,7 +74,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Task:
-    """What a model is given and what it is to produce: the last column is the target.
+    """Columns that a model is given, and last the one that it is to produce, the target.
 
         Task("inpaint", (Column("source", "image"), Column("image", "image")))
 
@@ -106,7 +106,7 @@ class Task:
         return Batch(self.name, segments, keys(records))
 
     def learned_by(self, names: Collection[str]) -> bool:
-        """Whether a model that learns the tasks `names` learns this one.
+        """True if a model that learns the tasks `names` learns this one.
 
         A shipped task must be among them. A task of a user's own may also have the layout of one
         that is: it differs from that in its data alone, of which a model knows nothing.

@@ -91,7 +91,7 @@ def _stored(run: Run, config: Config) -> dict[str, Any] | None:
 
 
 def _is_enough(stored: dict[str, Any], untimed: bool) -> bool:
-    """Whether nothing that is asked is missing: timed metrics may have been left for later."""
+    """True if no score is missing; timed metrics may have been left for later."""
     return untimed or stored.get("complete", True)
 
 

@@ -92,7 +92,7 @@ class VisualQuestions(Metric):
 
 
 def hits(records: Sequence[Record], answers: Sequence[str]) -> list[bool]:
-    """Whether each answer is that of its record, to the letter."""
+    """True for each answer that equals its record's, to the letter."""
     return [text == r.fields["answer"] for r, text in zip(records, answers, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""From the hidden states of a language model to the conditions of a diffusion backbone.
+"""Connectors: hidden states of a language model -> conditions of a diffusion backbone.
 
     c = norm(project(encoder(inward(h))))        bidirectional: every token reads every other
 

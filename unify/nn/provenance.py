@@ -1,4 +1,4 @@
-"""Where the weights of a part came from, kept as two attributes of the part.
+"""Provenance: the source of a part's weights, kept as two attributes of the part.
 
     pretrained     true: it brought weights, and `initialise` (nn/init.py) does not draw them
     source_hash    12 hex digits that name them: of an export, or of weight files (nn/frozen.py)

@@ -55,7 +55,7 @@ def _training(study: StudyRecord, arm: str, lines: Sequence[Line]) -> list[tuple
 
 
 def _states(study: StudyRecord, arm: str) -> list[tuple[str, Node]]:
-    """How the arm's runs ended, whose weights they have, and what stopped them."""
+    """States of the arm's runs: how they ended, whose weights they have, what stopped them."""
     runs = study.runs_of(arm)
     states: dict[str, list[RunRecord]] = {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""How figures for papers look: matplotlib's settings, colours, axes, and files of equal bytes.
+"""Style of figures for papers: matplotlib's settings, colours, axes, files of equal bytes.
 
 The page's own plots are svg_plots.py: they follow the reader's light or dark scheme, which a figure
 in a file cannot.

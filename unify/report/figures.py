@@ -95,7 +95,7 @@ def _categories(study: StudyRecord, lines: Sequence[Line]) -> dict[str, Figure]:
 
 
 def _is_proportion(line: Line) -> bool:
-    """Whether all means are from 0 to 1."""
+    """True if all means are from 0 to 1."""
     values = [cell.value for cell in line.cells.values() if cell.value is not None]
     return bool(values) and all(0 <= value <= 1 for value in values)
 

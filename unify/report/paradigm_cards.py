@@ -45,7 +45,7 @@ def _flops(tasks: dict[str, Any]) -> dict[str, tuple[float, float]]:
 
 
 def _is_known(tasks: dict[str, Any]) -> bool:
-    """Whether the card counts what a dense kernel computes, as older ones do not."""
+    """True if the card counts FLOPs of a dense kernel; older cards do not."""
     return all(each.get("computed") for each in tasks.values())
 
 

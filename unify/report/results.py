@@ -22,7 +22,7 @@ SPLIT = "Some scores were not measured alike: they stand on rows of their own, w
 
 
 def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
-    """How to read it, the table, and each score seed by seed."""
+    """The table of results, how to read it, and each score seed by seed."""
     if not lines:
         return tag("p", "No results yet: results.json is missing or empty.")
     fewest, most = study.seeds_done

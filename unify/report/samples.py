@@ -101,7 +101,7 @@ def read_grid(run: RunRecord, path: Path, most: int = MOST_PICTURES) -> Shown:
 
 
 def open_image(path: Path) -> Image | None:
-    """None where the file is damaged: a killed run may leave half a picture."""
+    """The picture; None if the file is damaged: a killed run may leave half of one."""
     from PIL import Image
 
     try:

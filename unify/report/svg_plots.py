@@ -57,7 +57,7 @@ def panel(
 
 
 def is_log(low: float, high: float) -> bool:
-    """Whether an axis from low to high is logarithmic."""
+    """True if an axis from low to high is logarithmic."""
     return low > 0 and high / low >= 10
 
 

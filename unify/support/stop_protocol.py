@@ -1,4 +1,4 @@
-"""How a process is asked to stop, and what its exit status says then.
+"""The stop protocol: the signals that ask a process to stop, and its exit statuses.
 
     scheduler            SIGUSR2 or SIGUSR1 some time before the node is taken, SIGTERM when it is
       -> cluster/requeue.py              one in each task; sends SIGUSR1 until its command ends

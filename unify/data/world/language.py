@@ -38,7 +38,7 @@ class Spec:
     relation: str | None = None
 
     def satisfied(self, scene: Scene) -> bool:
-        """Whether the scene holds these things, in this relation, and no other thing."""
+        """True if the scene holds these things, in this relation, and no other thing."""
         return len(scene) == len(self.patterns) and any(
             all(pattern.fits(thing) for pattern, thing in zip(self.patterns, order, strict=True))
             and (self.relation is None or RELATIONS[self.relation](order[0], order[1]))

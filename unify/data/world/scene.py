@@ -98,7 +98,7 @@ class Pattern:
     cell: Cell | None = None
 
     def fits(self, thing: Thing) -> bool:
-        """Whether the thing has every attribute that is not left open."""
+        """True if the thing has every attribute that is not left open."""
         return (
             self.shape in (None, thing.shape)
             and self.color in (None, thing.color)
