@@ -13,23 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lab_study import study
 from places import ROOT
 
 LAB = Path(__file__).parent / "slurm_lab.sh"
-
-
-def study(folder, **said):
-    """A study of two runs that need nothing trained before."""
-    path = folder / "lab.yaml"
-    whole = {
-        "name": "lab",
-        "arms": {"transfusion": str(ROOT / "experiments" / "transfusion.yaml")},
-        "seeds": [0, 1],
-        "set": {"machine": {"runs": str(folder / "runs"), "tracker": "none"}},
-        **said,
-    }
-    path.write_text(yaml.safe_dump(whole))
-    return str(path)
 
 
 MISSING = [name for name in ("slurmctld", "slurmd", "munged") if not shutil.which(name)]

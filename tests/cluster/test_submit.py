@@ -1,27 +1,13 @@
 """Studies as jobs: which are sent, in which order, with which options."""
 
 import pytest
-import yaml
+from lab_study import study
 from places import ROOT
 
 from unify.cluster.submit import load_cluster, submit
 from unify.schema.cluster import Cluster
 from unify.study.jobs import StudyRequest
 from unify.study.run_job import run_arm
-
-
-def study(folder, **said):
-    """A study of two runs that need nothing trained before."""
-    path = folder / "lab.yaml"
-    whole = {
-        "name": "lab",
-        "arms": {"transfusion": str(ROOT / "experiments" / "transfusion.yaml")},
-        "seeds": [0, 1],
-        "set": {"machine": {"runs": str(folder / "runs"), "tracker": "none"}},
-        **said,
-    }
-    path.write_text(yaml.safe_dump(whole))
-    return str(path)
 
 
 def printed(request, cluster):
