@@ -6,6 +6,7 @@ process = commands.start("train", ...)                               # and `ende
 
 import multiprocessing
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -41,11 +42,12 @@ class Commands:
     def __call__(self, *words: object, cwd: Path | None = None, **variables: str) -> Ended:
         return self.ended(self.start(*words, cwd=cwd, **variables))
 
-    def start(self, *words: object, cwd: Path | None = None, **variables: str):
+    def start(self, *words: object, cwd: Path | None = None, target=None, **variables: str):
+        """`target`: what the child does with these arguments; `run` or a function around it."""
         self.count += 1
         log = self.folder / f"command{self.count}"
         arguments = ([*map(str, words)], str(log), str(cwd or Path.cwd()), variables)
-        process = self.context.Process(target=run, args=arguments, name=str(log))
+        process = self.context.Process(target=target or run, args=arguments, name=str(log))
         process.start()
         return process
 
@@ -73,3 +75,13 @@ def run(words: list[str], log: str, cwd: str, variables: dict[str, str]) -> None
 
     torch.set_num_threads(1)
     main()
+
+
+def run_within(mebibytes: int, *arguments) -> None:
+    """`run` in a process that may take so much more memory than it has with torch imported."""
+    import torch  # noqa: F401
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    most = used + mebibytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    run(*arguments)

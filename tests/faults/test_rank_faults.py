@@ -5,16 +5,15 @@ Real commands and real signals; `pytest --drill` injects as many as docs/reliabi
 
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-import command_child
 import pytest
-from command_child import TRAIN, Commands, weights
+from command_child import TRAIN, Commands, run_within, weights
 
 from unify.distributed.ranks import free_port
 from unify.runs.checkpoint_folder import latest_valid, step_of
@@ -240,26 +239,12 @@ def test_a_loader_process_that_dies(unify, tmp_path, which, record_property):
     assert not any(Path(f"/proc/{one}").exists() for one in workers), "none is left"
 
 
-def within(mebibytes, *rest):
-    """In a child: a command that may take so much more memory than it has."""
-    import torch  # noqa: F401
-
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    most = used + mebibytes * 2**20
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    command_child.run(*rest)
-
-
 @pytest.mark.fault(34)
 def test_a_host_without_memory(unify, tmp_path, record_property):
     rows = "data.tasks={text_to_image: 2048, caption: 2048, vqa: 2048}"
     words = [*TRAIN, rows, "steps=2", f"machine.runs={tmp_path}", "machine.tracker=none"]
-    log = str(tmp_path / "limited")
-    arguments = (600, [*words], log, str(Path.cwd()), {})
     begin = time.monotonic()
-    process = unify.context.Process(target=within, args=arguments, name=log)
-    process.start()
-    ended = unify.ended(process)
+    ended = unify.ended(unify.start(*words, target=partial(run_within, 600)))
     record_property("seconds", time.monotonic() - begin)
     assert ended.status == 1, ended
     assert "lower machine.micro_batch" in ended.err

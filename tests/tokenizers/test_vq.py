@@ -1,12 +1,12 @@
 """Quantizers behind one contract, the VQ tokenizer, and its adversarial term."""
 
+import codebook_child
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from unify.batch import Batch
-from unify.distributed.ranks import sum_over_ranks
 from unify.nn.conv import Discriminator, Residual
 from unify.noise import Noise
 from unify.tokenizers.vq import (
@@ -494,24 +494,10 @@ def test_a_row_s_adversarial_terms_do_not_depend_on_its_batch_mates():
 # Several ranks
 
 
-def _train_codebook(rank, folder):
-    quantizer = EMACodebook(size=32, dim=4)
-    quantizer.load_state_dict(torch.load(f"{folder}/start.pt"))
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
-    quantizer.share_updates(sum_over_ranks)
-    torch.manual_seed(rank + 1)  # ranks see other vectors and revive codes at other moments
-    for _ in range(5):
-        quantizer(vectors(quantizer))
-    torch.save(quantizer.state_dict(), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
 @pytest.mark.slow
 def test_a_codebook_built_before_the_process_group_stays_the_same_on_all_ranks(tmp_path):
     torch.save(EMACodebook(size=32, dim=4).state_dict(), tmp_path / "start.pt")
-    torch.multiprocessing.spawn(_train_codebook, (str(tmp_path),), nprocs=2)
+    torch.multiprocessing.spawn(codebook_child.train_codebook, (str(tmp_path),), nprocs=2)
     start, first, second = (torch.load(tmp_path / f"{n}.pt") for n in ("start", "0", "1"))
     assert not torch.equal(start["vq._codebook.embed"], first["vq._codebook.embed"])
     for name in first:
