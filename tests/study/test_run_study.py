@@ -14,6 +14,7 @@ from unify.runs.folder import Run
 from unify.study import run_study as study_module
 from unify.study.jobs import StudyRequest
 from unify.study.run_study import run_study
+from unify.support.precision import precision_on
 from unify.support.stop_protocol import Stopped
 
 STUDY = f"""
@@ -61,7 +62,7 @@ def test_every_arm_and_seed_has_rows_of_one_form(outcome):
             "arm", "paradigm", "seed", "metric", "value", "n", "low", "high", "passport",
         }  # fmt: skip
         assert row["passport"]["version"] == __version__
-        assert row["passport"]["precision"] == "bf16-mixed"
+        assert row["passport"]["precision"] == precision_on("cpu", "auto")
     weights = {r["passport"]["weights"]: (r["arm"], r["seed"]) for r in rows}
     assert len(weights) == 4, "one export for each run"
     for run in (folder / "runs/tiny").glob("*/run.json"):

@@ -30,6 +30,7 @@ from unify.paradigm import Fitted, Paradigm, Trainable
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.schema.micro_steps import accumulation
+from unify.support.precision import precision_on
 
 Changes = dict[str, Any]  # keys of `machine` -> values
 
@@ -166,7 +167,12 @@ class Candidates:
         self.machine = recipe.machine
 
     def _build(self, changes: Changes) -> Recipe:
-        config = {**self.config, "machine": {**self.config["machine"], **changes}}
+        machine = {**self.config["machine"], **changes}
+        if self.hardware.gpu is None:
+            machine["precision"] = precision_on("cpu", machine["precision"])
+        elif machine["precision"] == "auto":
+            machine["precision"] = "bf16-mixed"  # what `auto` is on every GPU of gpu_specs
+        config = {**self.config, "machine": machine}
         return build_recipe(config, _as_loaded, construct=construct)
 
     def under(self, changes: Changes, times: int = 1) -> Candidate:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from unify.noise import Noise
 from unify.paradigm import Term, Trainable
 from unify.runs.folder import Run
 from unify.schema.experiment import Recipe
+from unify.support.precision import autocast
 
 REPEATS = 3  # timed steps, after one that is not
 
@@ -49,8 +49,7 @@ def _step(recipe: Recipe, model: Trainable) -> float:
     """Seconds of one step: batches of every task, losses and gradients; no optimizer."""
     start, rows = time.perf_counter(), dict[str, list[Term]]()
     device = next(model.parameters()).device
-    mixed = recipe.machine.precision == "bf16-mixed"
-    with torch.autocast(device.type, torch.bfloat16) if mixed else nullcontext():
+    with autocast(recipe.machine.precision, device):
         for task, n in recipe.data.tasks.items():
             batch = first_rows(recipe, task, n)
             noise = Noise.for_batch(recipe.seeds.noise, 0, batch, device)

@@ -20,8 +20,8 @@ from unify.data.module import Data
 from unify.data.source import to_tensor
 from unify.metrics.metric import Grid
 from unify.paradigm import ImageRequest, Paradigm
-from unify.runs.folder import autocast
 from unify.schema.experiment import Recipe
+from unify.support.precision import autocast
 
 
 @dataclass

@@ -24,11 +24,12 @@ from unify.evaluation.paradigm_card import card
 from unify.metrics.metric import Grid, Metric, Score, Subject
 from unify.metrics.reconstruction import reconstruct
 from unify.paradigm import ImageRequest, Paradigm, TextRequest, Trainable
-from unify.runs.folder import Run, autocast, write_json
+from unify.runs.folder import Run, write_json
 from unify.runs.study_files import Row
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.support.atomic_files import write_atomically
+from unify.support.precision import autocast, precision_on
 from unify.tokenizer import ImageTokenizer
 
 SCORING = ("evaluation", "image_sampling", "text_sampling")  # how a run is scored, in its config
@@ -129,7 +130,7 @@ def measure(
                 grids += pictures
     common = {
         "weights": facts["weights"],
-        "precision": recipe.machine.precision,
+        "precision": precision_on(device, recipe.machine.precision),
         "version": __version__,
     }
     for score in scores:

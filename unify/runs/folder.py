@@ -20,7 +20,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from unify.distributed.ranks import broadcast_first, is_first
@@ -122,12 +121,6 @@ def parameter_counts(model: Any) -> dict[str, int]:
             p.numel() for t in tokenizers if isinstance(t, nn.Module) for p in t.parameters()
         ),
     }
-
-
-def autocast(precision: str, device: torch.device | str):
-    """The autocast context of a run's `machine.precision`, for computing outside the trainer."""
-    kind = torch.device(device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
 def is_finished(run: Run) -> bool:

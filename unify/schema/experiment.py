@@ -60,7 +60,8 @@ class Machine:
     recompute: bool = False  # activations, in the backward pass: less memory, more time
     save_beside: bool = True  # write checkpoints from a copy on the host while training goes on
     compile: bool = False  # torch.compile every block
-    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    # auto: bf16-mixed on a device that multiplies in bf16 itself, else 32-true
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     threads: int = 0  # CPU threads of torch; 0 leaves torch's own choice
     workers: int = 0  # loader processes
     micro_batch: int = 0  # most rows of a micro-step on a device; 0: the device's share at once

@@ -33,9 +33,9 @@ from unify.config import load_recipe
 from unify.costs.gpu_specs import current_gpu
 from unify.data.adapters.importer import import_images
 from unify.data.shards import Shards
-from unify.runs.folder import autocast
 from unify.speed.models import plain_step, towers_step, transfusion_step
 from unify.support.environment import environment
+from unify.support.precision import autocast
 from unify.training.train_run import train
 
 Figures = dict[str, Any]

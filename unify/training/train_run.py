@@ -24,6 +24,7 @@ from unify.distributed.ranks import (
     all_gather,
     barrier,
     broadcast_first,
+    device_of,
     is_first,
     join,
     world,
@@ -36,6 +37,7 @@ from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.support.atomic_files import is_full
 from unify.support.environment import environment, git_diff
+from unify.support.precision import precision_on
 from unify.tracking.mlflow_delivery import flatten
 from unify.tracking.mlflow_process import ship, tracker
 from unify.training.trainer import fit
@@ -214,6 +216,7 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
         parameters=parameter_counts(recipe.model),
         data=recipe.data.fingerprint(),
         source=recipe.data.source.fingerprint(),
+        precision=precision_on(device_of(recipe.machine.accelerator), recipe.machine.precision),
         environment=environment(),
         started=_now(),
     )

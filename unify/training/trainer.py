@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.strategies import Strategy
 
 from unify.assembly.sharding import recompute, shard, units_of
-from unify.distributed.ranks import broadcast_first, is_first, world
+from unify.distributed.ranks import broadcast_first, device_of, is_first, world
 from unify.evaluation.score_run import preview, subject_of
 from unify.nn.attention import set_backend
 from unify.nn.init import initialise
@@ -21,6 +21,7 @@ from unify.runs.folder import Run
 from unify.runs.journal import Journal
 from unify.schema.experiment import Machine, Recipe
 from unify.schema.micro_steps import accumulation
+from unify.support.precision import precision_on
 from unify.tokenizer import ImageTokenizer, TextTokenizer
 from unify.training.callbacks import Health, Recorder, SampleGrids
 from unify.training.checkpointing import Checkpoints
@@ -165,7 +166,7 @@ def _trainer(
         devices=machine.devices,
         num_nodes=machine.nodes,
         strategy=strategy,
-        precision=machine.precision,
+        precision=precision_on(device_of(machine.accelerator), machine.precision),  # type: ignore[arg-type]
         max_steps=recipe.steps,
         max_epochs=-1,
         accumulate_grad_batches=accumulation(recipe.data.tasks, machine, recipe.model.group),
