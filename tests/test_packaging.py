@@ -12,6 +12,7 @@ PROBE = """
 import tokenizers, transformers, sys
 from transformers import PreTrainedTokenizerFast
 import unify.paradigms.ar_vq, unify.tokenizers.vq, unify.tokenizers.text
+import unify.report.style  # reads page.css
 print(tokenizers.__file__)
 print(unify.tokenizers.vq.__file__)
 print(unify.paradigms.ar_vq.__file__)

@@ -18,8 +18,7 @@ from unify.runs.checkpoint_folder import STATE, latest_valid
 from unify.runs.journal import Journal
 from unify.training.callbacks import EachStep, Recorder
 from unify.training.checkpointing import Checkpoints
-from unify.training.finite_guard import check_terms
-from unify.training.step_record import StepRecord
+from unify.training.step_record import StepRecord, check_terms
 from unify.training.strategies import Single
 
 ROWS = 4

@@ -3,8 +3,6 @@
 Errors are one message and a non-zero exit status; `--debug` shows the traceback.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import NoReturn
 

@@ -11,8 +11,6 @@ B rows; x has any shape [B ...]; t is [B].
     x1 = integrate(lambda x, t: model(x, t), x0, steps=30)                  # to sample
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence

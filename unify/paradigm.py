@@ -10,8 +10,6 @@ A newcomer's paradigm is one Python file with a `Paradigm` and one YAML that nam
 tokenizers, numbers) arrive built; no paradigm sees a config, a rank or a device.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass

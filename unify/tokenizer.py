@@ -8,8 +8,6 @@ paradigm a tokenizer is always frozen and never a sub-module (`Paradigm.__setatt
 out of checkpoints, sharding, EMA and the optimizer, and is named by its content hash.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from abc import ABC, abstractmethod

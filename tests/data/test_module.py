@@ -6,7 +6,7 @@ from lightning import LightningModule, Trainer
 from tiny_source import TASKS, Tiny
 
 from unify.data.module import Data
-from unify.training.lightning_data import TrainingData
+from unify.training.trainer import TrainingData
 
 
 def journal(batches):

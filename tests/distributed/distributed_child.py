@@ -25,10 +25,10 @@ from unify.runs.journal import Journal
 from unify.schema.experiment import Machine
 from unify.training.callbacks import Recorder
 from unify.training.checkpointing import Checkpoints
-from unify.training.finite_guard import NonFiniteError
-from unify.training.lightning_data import TrainingData
 from unify.training.lightning_module import TrainingModule
+from unify.training.step_record import NonFiniteError
 from unify.training.strategies import environment_of, strategy_of
+from unify.training.trainer import TrainingData
 
 del __file__  # else loader processes would import all of this again
 

@@ -19,7 +19,7 @@ from unify.support.stop_protocol import (
     Stopped,
     stop_signals_to,
 )
-from unify.training.finite_guard import NonFiniteError
+from unify.training.step_record import NonFiniteError
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

@@ -10,8 +10,8 @@ from torch import nn
 from unify.batch import Batch, Segment
 from unify.paradigm import Term, Trainable
 from unify.schema.experiment import Optimizer
-from unify.training.finite_guard import NonFiniteError
 from unify.training.lightning_module import TrainingModule
+from unify.training.step_record import NonFiniteError
 
 STEPS = 3
 

@@ -1,7 +1,5 @@
 """Expected best of k tuning trials."""
 
-from __future__ import annotations
-
 import math
 
 

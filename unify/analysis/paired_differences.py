@@ -18,8 +18,6 @@ outcomes per prompt, the paired t interval over seeds, whose question is about t
 S seeds, N prompts.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

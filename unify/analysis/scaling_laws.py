@@ -13,8 +13,6 @@ from their t distribution. Where a denominator's own interval holds zero (slopes
 a parabola that may be straight), the quotient has no end on either side (Fieller 1954).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

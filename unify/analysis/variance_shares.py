@@ -9,8 +9,6 @@ two arms change places.
 A arms, P conditions, S seeds.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import combinations
 

@@ -3,8 +3,6 @@
 All of it is computed from what the runs logged, never claimed from how the study was set up.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

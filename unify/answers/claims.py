@@ -1,7 +1,5 @@
 """Claims of papers, written down before a study ran, and what the study's scores say of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ An arm that is another under other seeds must not differ from it, and arms known
 lose; where one fails, the report says what that means for the other comparisons.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

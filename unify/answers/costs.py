@@ -1,7 +1,5 @@
 """Quality against what it costs: FLOPs of training, and seconds for an image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from unify.answers.score_lines import Line

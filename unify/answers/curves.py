@@ -1,7 +1,5 @@
 """Curves over training: losses, speed and gradient cosines against samples seen, seed by seed."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence

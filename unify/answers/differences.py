@@ -6,8 +6,6 @@ Primary outcomes are those that the study named before it ran; their p are corre
 (Holm), and only they get a verdict. All other differences are shown with their intervals.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

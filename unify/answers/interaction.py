@@ -3,8 +3,6 @@
 The shares of variance and the agreement of orders are those of analysis/variance_shares.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Everything that differs between the arms of a study besides the paradigm."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

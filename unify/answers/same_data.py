@@ -3,8 +3,6 @@
 Computed from what the runs logged, never claimed from how the study was set up.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 The fits are those of analysis/scaling_laws.py.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

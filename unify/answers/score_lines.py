@@ -5,8 +5,6 @@ mean and range. Scores that were not measured alike never stand in one line. Of 
 names the arm itself (weights, sampler, tokenizer) may differ between arms; all else must be equal.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Collection, Sequence

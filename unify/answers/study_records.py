@@ -4,8 +4,6 @@ A study that MLflow holds is read in the same way: study/mlflow_study.py fetches
 What a crashed run did not write is empty here: nothing that is missing stops a report.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

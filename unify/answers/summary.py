@@ -1,7 +1,5 @@
 """The page's first paragraph: what was done, what came out, and what cannot be told."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from unify.answers.budget import OF_TASK, SAMPLES, budget

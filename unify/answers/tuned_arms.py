@@ -1,7 +1,5 @@
 """Results of equal tuning: entries of tuning.json, and the expected best of k trials."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The parts of a run, built: with the weights they start from, or those of a finished run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Exported weights: how they are written, named by a hash, and loaded into a built part."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

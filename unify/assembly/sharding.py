@@ -7,8 +7,6 @@ A unit is gathered whole while it computes. Units are what a module lists in `un
 through `forward`), else the elements of every list of modules; all else is gathered with the root.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any

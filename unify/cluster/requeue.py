@@ -10,8 +10,6 @@ what it had saved is there.
     no signal             it was killed, or has lost the ranks of another node: requeued as well
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

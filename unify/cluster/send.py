@@ -1,7 +1,5 @@
 """Arrays of commands for SLURM: the options of sbatch, the script, and sending both (submitit)."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Mapping, Sequence

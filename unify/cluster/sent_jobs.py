@@ -3,8 +3,6 @@
 runs/<study>/slurm/jobs.json holds the number of each job by its name, `<arm>-s<seed>` or `report`.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

@@ -8,8 +8,6 @@ A job is this command line again: `unify study F --arm A --seed S` on every rank
 that the time is up, the run saves, ends, and is requeued to go on where it was.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

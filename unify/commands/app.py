@@ -1,7 +1,5 @@
 """All commands in one app. Heavy imports are inside commands, so that `--help` answers at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import typer

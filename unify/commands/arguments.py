@@ -1,7 +1,5 @@
 """Options that several commands have, and how commands print."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import typer

@@ -1,7 +1,5 @@
 """`unify submit | status | cancel`: studies on a cluster. Heavy imports are inside commands."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`unify data ...`: make and check data. Heavy imports are inside commands."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`unify bench | doctor`: how fast this machine is, and what it lacks. Heavy imports are inside."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

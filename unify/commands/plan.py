@@ -1,7 +1,5 @@
 """`unify plan`: what is trained, its cost, and whether it fits. Heavy imports are inside."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated, Any

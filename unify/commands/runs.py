@@ -1,7 +1,5 @@
 """`unify eval | sample | export | sync`: use a run. Heavy imports are inside."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

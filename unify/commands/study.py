@@ -1,7 +1,5 @@
 """`unify study | report | findings`: studies and what they found. Heavy imports are inside."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """`unify train | check`: one experiment, and whether a file is right. Heavy imports are inside."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

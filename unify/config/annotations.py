@@ -3,8 +3,6 @@
 A class comes from a module of `unify`, or from a Python file beside a YAML that the user named.
 """
 
-from __future__ import annotations
-
 import collections.abc
 import dataclasses
 import functools

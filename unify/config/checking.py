@@ -1,7 +1,5 @@
 """`unify check`: all problems of one file, whatever it holds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path

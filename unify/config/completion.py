@@ -10,8 +10,6 @@ One pass, from the top down. References to other keys wait for its end, when all
 only those that choose a class or weights are resolved before it, since defaults depend on them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Completed configs to objects. Only subclasses of a place's annotation are built there."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from dataclasses import is_dataclass

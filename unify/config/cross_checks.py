@@ -1,7 +1,5 @@
 """Checks across keys: loss weights, tasks and sampling settings against the model's class."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping, Sequence

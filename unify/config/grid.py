@@ -8,8 +8,6 @@
 Such an arm is named by the values of its point: `transfusion,depth=2,lr=0.001`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

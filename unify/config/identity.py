@@ -1,7 +1,5 @@
 """Identity of a run: the hash of its config, and the runs whose weights it starts from."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

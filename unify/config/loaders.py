@@ -1,7 +1,5 @@
 """Files to completed configs: experiments, clusters, and what a run wrote down."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from pathlib import Path

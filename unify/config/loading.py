@@ -8,8 +8,6 @@
 Nothing here imports or runs anything that a file names.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -7,8 +7,6 @@ only after something that it was made from has changed.
         return parse(Path(file).read_text(), file, [])
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import time

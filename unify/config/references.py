@@ -4,8 +4,6 @@ an environment variable, always a string.
 OmegaConf looks both up, through chains of them too. Nothing else that it could do is allowed.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A study file to its arms, each a completed config of its own."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace

@@ -8,8 +8,6 @@ A node without `class` takes class and arguments, too, from what was trained:
     {weights: folder}                             an export, as the folder's config.json says
 """
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -10,8 +10,6 @@ Kernels are those of a CPU, but for attention where a GPU's is meant (`_fused`).
 B rows, H heads, G key-value heads, S keys, Sq queries, d numbers of a head.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping

@@ -4,8 +4,6 @@ Nothing is trained, and no model gets memory. Remedies are not rules of thumb: e
 `machine` under which the arm was counted again, and fitted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations

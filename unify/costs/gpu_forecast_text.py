@@ -1,7 +1,5 @@
 """A forecast in words: a column for each arm, and what to do where it does not fit."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 from unify.costs.gpu_forecast import Changes, Forecast, Hardware

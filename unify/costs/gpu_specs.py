@@ -6,8 +6,6 @@ Utilisation of the peak by model FLOPs (MFU, arXiv:2204.02311) is assumed unless
 the bytes are a lower bound: what has to travel, at the link's full rate and beside all computing.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 GIB = 2**30

@@ -9,8 +9,6 @@ Tokenizers are whole on every rank. Activations are counted by activation_memory
 without values.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields

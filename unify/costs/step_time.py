@@ -3,8 +3,6 @@
 Timed steps are forward and backward passes on the run's own first rows.
 """
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Iterable

@@ -4,8 +4,6 @@ A micro-step is `{task: Batch}` with the same tasks and sizes on every rank. Wha
 a function of (seed, step): workers, accumulation and ranks change nothing (see sampler.py).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence

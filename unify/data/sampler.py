@@ -9,8 +9,6 @@ shuffled in memory, and a run resumes exactly by knowing its step.
 R rows of a task per optimizer step, A micro-steps per step, W ranks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ one stream of scenes, and so does text_to_image where its prompt is a full capti
 The exact checker is in world/checker.py, the metrics in unify/metrics/shapes_*.py.
 """
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import numpy as np

@@ -8,8 +8,6 @@ fixed by the data alone.
 N records, S the side of an image in pixels.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -7,8 +7,6 @@ TASKS are the shipped ones; a source brings others as `own_tasks`.
 B rows, H x W pixels.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ A single process forks its workers. A rank of several has threads that exchange 
 and a fork of a process with threads may deadlock: its workers fork from a fresh server process.
 """
 
-from __future__ import annotations
-
 import os
 import pickle
 import signal

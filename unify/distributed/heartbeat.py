@@ -4,8 +4,6 @@ An exchange that times out does not say who was missing. A rank that has ended o
 longer counts, while those that wait for it do.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import threading

@@ -4,8 +4,6 @@ STOP_SIGNALS are passed on, and ranks get the time they need to save: it is the 
 the job. When a rank fails the others cannot go on; they have GRACE seconds to say why.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

@@ -1,7 +1,5 @@
 """Errors that come of other ranks: told from a rank's own, so that a scheduler resumes the job."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

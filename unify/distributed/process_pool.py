@@ -5,8 +5,6 @@ one. A run that several need is trained by the first while the others wait for i
 measured later and alone, as processes that run beside each other slow each other down.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -9,8 +9,6 @@ exchange here is the identity in a process that is alone, so callers need not as
 import this file: what they need of other ranks is handed to them.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import re

@@ -9,8 +9,6 @@ A check returns findings and leaves nothing behind. None may hang, and none need
 finds broken: torch is imported where it is tried.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 from collections.abc import Callable

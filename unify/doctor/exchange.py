@@ -1,7 +1,5 @@
 """One rank that adds up a tensor with the others, and ends: what `unify doctor` starts."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import torch

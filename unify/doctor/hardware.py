@@ -1,7 +1,5 @@
 """Checks of devices: which there are, that they compute right, that ranks can exchange."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

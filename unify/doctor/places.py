@@ -1,7 +1,5 @@
 """Checks of places: the folder of runs, the tracker, and the limits of this host."""
 
-from __future__ import annotations
-
 import errno
 import os
 import resource

@@ -1,7 +1,5 @@
 """Checks of SLURM: partitions, notice before a preemption, and the job around this process."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import socket

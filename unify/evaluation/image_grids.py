@@ -3,8 +3,6 @@
 B pictures of H x W pixels.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import io
 import json

@@ -3,8 +3,6 @@
 One loss of a few rows of each task is computed while every backbone says which mask it was given.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any

@@ -5,8 +5,6 @@ card to `card.json`, grids beside them. The exported (averaged) weights of the l
 never the best on what is evaluated.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

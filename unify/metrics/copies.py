@@ -3,8 +3,6 @@
 copy/psnr, /exact    dB; share read as the scene of the original
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

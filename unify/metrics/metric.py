@@ -1,7 +1,5 @@
 """The contract of a metric: a trained model -> scores with counts, intervals and passports."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from abc import ABC, abstractmethod

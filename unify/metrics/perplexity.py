@@ -3,8 +3,6 @@
 <task>/perplexity    of every task with a text target that the run trained on
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Pictures to look at where no checker can judge: drawn from prompts, beside the real ones."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

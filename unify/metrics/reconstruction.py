@@ -9,8 +9,6 @@ B images, K codes.
     exact       share of images that the embedded world's checker reads as it reads the original
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -17,8 +17,6 @@ same world; images are drawn with seeds stable_seed(seed of the evaluation, what
 B images, H x W pixels.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence

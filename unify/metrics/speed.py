@@ -3,8 +3,6 @@
 generate/images_per_s, /texts_per_s    median of the repeats, and the slowest and fastest
 """
 
-from __future__ import annotations
-
 import platform
 import time
 

@@ -1,7 +1,5 @@
 """Models of libraries inside ours: initial values by name, further input channels, zero outputs."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

@@ -13,8 +13,6 @@ of what the language model's width makes of it.
 B rows, N tokens, D width of the language model, C width of the output, W width of the encoder.
 """
 
-from __future__ import annotations
-
 import functools
 from abc import ABC, abstractmethod
 from typing import Literal

@@ -8,8 +8,6 @@ pixels into channels and back (space-to-depth): nothing is computed at full reso
 of the time would go.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn

@@ -11,8 +11,6 @@
 B rows, C channels, h x w latent grid, N condition tokens of D numbers.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """FLOPs: counted in a pass if no simple formula exists, and the pairs that attention scores."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

@@ -7,8 +7,6 @@ A frozen part with a source is left out of its parent's checkpoints and exports.
 source instead, and are loaded into a parent whose part came from the same one.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path

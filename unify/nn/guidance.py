@@ -5,8 +5,6 @@
 B rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

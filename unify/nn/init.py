@@ -5,8 +5,6 @@ else the arm is made of and in whatever order it was built. Children that their 
 `drawn_alike` are drawn under the parent's own name: they start with equal weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

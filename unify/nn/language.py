@@ -10,8 +10,6 @@ run without a gradient and once, while the gradient flows from the answer to the
 B rows, S tokens of a context, N queries, D width.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass

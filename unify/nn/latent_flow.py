@@ -10,8 +10,6 @@ the source says, and guidance moves away from it.
 B rows, C channels, h x w latent grid, P patches, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 

@@ -5,8 +5,6 @@ B rows, S tokens, D width, C channels, h x w cells of latents, p cells along one
 Linear maps start as normal with variance 1/in (a sum of independent terms keeps unit variance).
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

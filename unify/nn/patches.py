@@ -3,8 +3,6 @@
 B rows, C channels, h x w latent grid, p patch side, P = (h/p)(w/p) tokens, D width.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 
 import torch

@@ -6,8 +6,6 @@ A subclass defines how a clean image enters the sequence (`add_image`) and how h
 text logits (`text_logits`); this class lays out conditions as training does and answers in text.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any

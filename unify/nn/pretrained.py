@@ -6,8 +6,6 @@
 B rows, S new tokens, D width, A position axes, V vocabulary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -9,8 +9,6 @@ on the left, as the library does for generation: then a row's tokens and its que
 B rows, S tokens of a context, N queries, D width.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any

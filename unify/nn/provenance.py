@@ -6,8 +6,6 @@
 A class whose constructor loads weights says `pretrained = True` itself; all else goes through here.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

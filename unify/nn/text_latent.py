@@ -12,8 +12,6 @@ are not read, so the amount of padding changes nothing, and any text gets a late
 its padding leaks into the latent.)
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal

@@ -7,8 +7,6 @@ Ordinary sub-modules: they train with what they are part of, at a learning rate 
 `optimizer.lr_ratio` says so. B images of H x W pixels, h x w features of D numbers.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import Any
 

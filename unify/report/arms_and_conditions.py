@@ -1,15 +1,12 @@
 """The section Arms and conditions, of a grid over several arms."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from unify.answers.interaction import Interaction, interactions
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import number
-from unify.report.html import Html, Node, join, tag
-from unify.report.page_parts import facts
+from unify.report.html import Html, Node, facts, join, tag
 
 READING = (
     "Means over seeds; rows are conditions, columns arms. Shares are of the sum of squares over "

@@ -1,7 +1,5 @@
 """The section What was compared: one card for each arm."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,7 @@ from unify.answers.score_lines import MANY, Line
 from unify.answers.study_records import RUN_NAME, RunRecord, StudyRecord
 from unify.answers.words import duration, number, seeds_text, si
 from unify.report import paradigm_cards
-from unify.report.html import Html, Node, fold, join, tag
-from unify.report.page_parts import swatch
+from unify.report.html import Html, Node, fold, join, swatch, tag
 
 
 def section(study: StudyRecord, lines: Sequence[Line]) -> Html:

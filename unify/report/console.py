@@ -1,7 +1,5 @@
 """The results of a study in the terminal: a rich table, or plain columns in a file."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TextIO
 

@@ -1,15 +1,12 @@
 """The section Differences: a table of the primary outcomes, and all else folded away."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from unify.answers.differences import COLUMNS, READING, Comparison, comparisons
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import plural, sentence
-from unify.report.html import Html, Node, fold, join, tag
-from unify.report.page_parts import swatch
+from unify.report.html import Html, Node, fold, join, swatch, tag
 
 OTHERS = "All other measurements: intervals alone, as the study did not name them before it ran."
 

@@ -1,7 +1,5 @@
 """The section Tuning: each arm as it is, its best trial, and what finding that cost."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +7,7 @@ from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.tuned_arms import best_of_k, settings_text, tuned_arms
 from unify.answers.words import duration, number, si
-from unify.report.html import Html, Node, fold, join, tag
-from unify.report.page_parts import facts, swatch
+from unify.report.html import Html, Node, facts, fold, join, swatch, tag
 from unify.report.svg_plots import Curve, panel
 
 READING = (

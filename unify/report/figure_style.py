@@ -4,8 +4,6 @@ The page's own plots are svg_plots.py: they follow the reader's light or dark sc
 in a file cannot.
 """
 
-from __future__ import annotations
-
 import io
 from typing import Any
 

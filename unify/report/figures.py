@@ -4,8 +4,6 @@ Written to figures/ as SVG and PDF. Equal input gives equal bytes: no date, no r
 a name is read as mathematics.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every claim that the studies under a folder wrote down, and what became of it, as Markdown."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from unify.answers.claims import TriedClaim, claims

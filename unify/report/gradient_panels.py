@@ -1,15 +1,12 @@
 """The section Gradients: cosines between gradients of two losses, by block, over training."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from unify.answers.curves import Point, cosine_curves, smooth
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import number
-from unify.report.html import Html, join, tag
-from unify.report.page_parts import swatch
+from unify.report.html import Html, join, swatch, tag
 from unify.report.svg_plots import Curve, panel
 
 READING = (

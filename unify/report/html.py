@@ -4,9 +4,7 @@
 captions, answers of a model) cannot become markup, because only `tag` and `join` make `Html`.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape as escape_text
 
 OPEN = ("meta", "img", "br", "input")  # void in HTML; the others are SVG's
@@ -48,3 +46,21 @@ def tag(name: str, /, *children: Node, **attributes: str | float | int | bool | 
 def fold(title: str, content: Html) -> Html:
     """Content under a title, shut until the reader opens it."""
     return tag("details", tag("summary", title), content)
+
+
+def swatch(index: int) -> Html:
+    """The colour and dash of the arm of this index, as in every plot."""
+    mark = tag("line", x1=1, y1=5, x2=21, y2=5, class_=f"line arm-{index % 8}")
+    return tag("svg", mark, class_="swatch", viewBox="0 0 22 10", width=22, height=10)
+
+
+def facts(header: Sequence[str], rows: Sequence[Sequence[Node]], kind: str = "") -> Html:
+    """A plain table whose first column names the rows; `kind`: its class in the style sheet."""
+    head = tag("thead", tag("tr", *(tag("th", h, scope="col") for h in header)))
+    body = [
+        tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:]))
+        for row in rows
+    ]
+    return tag(
+        "div", tag("table", head, tag("tbody", *body), class_=f"facts {kind}"), class_="scroll"
+    )

@@ -1,26 +1,14 @@
 """The section Learning curves: small multiples, one per loss term, arms overlaid."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from unify.answers.curves import (
-    Records,
-    logged_keys,
-    loss_terms,
-    mean_curve,
-    samples_at,
-    seed_curves,
-    smooth,
-    time_bins,
-)
+from unify.answers import curves
 from unify.answers.score_lines import Line
 from unify.answers.study_records import RunRecord, StudyRecord
 from unify.answers.words import number
-from unify.report.html import Html, Node, fold, join, tag
-from unify.report.page_parts import swatch
+from unify.report.html import Html, Node, fold, join, swatch, tag
 from unify.report.svg_plots import Curve, panel
 
 READING = (
@@ -34,8 +22,8 @@ BINS = "t = 0 is the source (noise), t = 1 the data; one vertical axis."
 
 def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
     """Panels of the loss terms, those by flow time, and optimization and speed folded below."""
-    keys = logged_keys(study)
-    terms = loss_terms(keys)
+    keys = curves.logged_keys(study)
+    terms = curves.loss_terms(keys)
     if not terms:
         return tag("p", "No losses were logged.")
     legend = [tag("li", swatch(i), tag("b", arm)) for i, arm in enumerate(study.arms)]
@@ -44,7 +32,7 @@ def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
         tag("ul", *legend, class_="key"),
         tag("div", *(_figure(study, term, term[5:]) for term in terms), class_="panels"),
     ]
-    parts += [_time_bins(study, term[5:], names) for term, names in time_bins(keys).items()]
+    parts += [_time_bins(study, term[5:], names) for term, names in curves.time_bins(keys).items()]
     rest = {"loss": "weighted sum", "lr": "learning rate", "grad_norm": "gradient norm"}
     panels = [_figure(study, name, title) for name, title in rest.items() if name in keys]
     speed = _figure(study, "samples_per_s", "training speed, samples/s", lambda run: run.health)
@@ -55,8 +43,8 @@ def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
 def _time_bins(study: StudyRecord, term: str, names: Sequence[str]) -> Html:
     """One panel per bin of flow time, on one vertical axis."""
     edges = [f"t in [{i / len(names):g}, {(i + 1) / len(names):g})" for i in range(len(names))]
-    curves = [curve for name in names for curve in _curves(study, name, _train)]
-    values = [y for curve in curves for _, y in curve.points if math.isfinite(y)]
+    drawn = [curve for name in names for curve in _curves(study, name, _train)]
+    values = [y for curve in drawn for _, y in curve.points if math.isfinite(y)]
     if not values:
         return Html("")
     span = (min(values), max(values))
@@ -80,30 +68,34 @@ def _figure(
     study: StudyRecord,
     key: str,
     title: str,
-    records: Records = _train,
+    records: curves.Records = _train,
     y_range: tuple[float, float] | None = None,
 ) -> Html | None:
     """A panel with its title and last values; None where no arm logged `key`."""
-    curves = [c for c in _curves(study, key, records) if any(math.isfinite(y) for _, y in c.points)]
-    if not curves:
+    drawn = [c for c in _curves(study, key, records) if any(math.isfinite(y) for _, y in c.points)]
+    if not drawn:
         return None
     last = []
-    for curve in curves:
+    for curve in drawn:
         value = next(y for _, y in reversed(curve.points) if math.isfinite(y))
         last.append(tag("span", swatch(curve.index), number(value)))
-    most = max(samples_at(run, record) for run in study.runs for record in run.train + run.health)
+    most = max(
+        curves.samples_at(run, record) for run in study.runs for record in run.train + run.health
+    )
     return tag(
         "figure",
         tag("figcaption", tag("b", title), tag("span", *last, class_="last")),
-        panel(curves, most, y_range),
+        panel(drawn, most, y_range),
     )
 
 
-def _curves(study: StudyRecord, key: str, records: Records) -> list[Curve]:
+def _curves(study: StudyRecord, key: str, records: curves.Records) -> list[Curve]:
     """One curve per arm that logged `key`: every seed faint, their mean bold."""
-    curves = []
+    drawn = []
     for index, arm in enumerate(study.arms):
-        raw = seed_curves(study.runs_of(arm), key, records)
+        raw = curves.seed_curves(study.runs_of(arm), key, records)
         if raw:
-            curves.append(Curve(index, mean_curve([smooth(curve) for curve in raw]), raw))
-    return curves
+            drawn.append(
+                Curve(index, curves.mean_curve([curves.smooth(curve) for curve in raw]), raw)
+            )
+    return drawn

@@ -1,7 +1,5 @@
 """The section Budget and data: what was matched between the arms, and what was not."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from unify.answers.budget import budget
@@ -10,8 +8,7 @@ from unify.answers.same_data import same_data
 from unify.answers.score_lines import MANY, Line
 from unify.answers.study_records import RunRecord, StudyRecord
 from unify.answers.words import plural, seeds_text, unbroken
-from unify.report.html import Html, Node, fold, join, tag
-from unify.report.page_parts import facts
+from unify.report.html import Html, Node, facts, fold, join, tag
 
 READING = (
     "Matched: equal to within 1 % over arms and seeds; a range is over seeds. FLOPs of "

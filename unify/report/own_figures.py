@@ -1,7 +1,5 @@
 """Figures that a study names for its own report (unify/schema/figure.py), drawn from study.json."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

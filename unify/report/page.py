@@ -4,8 +4,6 @@ No script, no network, no file beside it: styles inline, plots as SVG, pictures 
 folding by <details>. Equal input gives equal bytes: whatever is dated is dated by the study.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,24 +13,20 @@ from unify.answers.summary import summary
 from unify.answers.words import number
 from unify.report import (
     arms_and_conditions,
-    claim_table,
+    claims_and_controls,
     compared,
-    control_table,
     difference_table,
-    environment_table,
     equal_tuning,
     figures,
     gradient_panels,
     learning_curves,
     matched,
-    passports,
-    reproduce,
+    provenance,
     results,
     samples,
     sizes_and_budgets,
 )
-from unify.report.html import Html, Node, tag
-from unify.report.page_parts import swatch
+from unify.report.html import Html, Node, swatch, tag
 from unify.report.style import CSS
 from unify.report.table_files import write_tables
 
@@ -44,17 +38,17 @@ SECTIONS = (
     ("results", "Results", results.section),
     ("scaling", "Sizes and budgets", sizes_and_budgets.section),
     ("tuning", "Tuning", equal_tuning.section),
-    ("claims", "Claims", claim_table.section),
+    ("claims", "Claims", claims_and_controls.claims_section),
     ("differences", "Differences", difference_table.section),
     ("interaction", "Arms and conditions", arms_and_conditions.section),
-    ("controls", "Controls", control_table.section),
+    ("controls", "Controls", claims_and_controls.controls_section),
     ("figures", "Figures", figures.section),
     ("samples", "Samples", samples.section),
     ("curves", "Learning curves", learning_curves.section),
     ("gradients", "Gradients", gradient_panels.section),
-    ("reproduce", "How to reproduce", reproduce.section),
-    ("environment", "Environment", environment_table.section),
-    ("measured", "How each number was measured", passports.section),
+    ("reproduce", "How to reproduce", provenance.reproduce_section),
+    ("environment", "Environment", provenance.environment_section),
+    ("measured", "How each number was measured", provenance.measured_section),
 )
 
 

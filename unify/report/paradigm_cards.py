@@ -1,7 +1,5 @@
 """Paradigm cards: parts, costs and masks of an arm (evaluation/paradigm_card.py), as HTML."""
 
-from __future__ import annotations
-
 import base64
 import io
 from typing import Any

@@ -1,14 +1,11 @@
 """The section Results: metrics down, arms across, every measurement folded below."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from unify.answers.score_lines import CONFIRMATORY_SEEDS, TASKS, Cell, Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import number, plural, unbroken
-from unify.report.html import Html, Node, escape, fold, join, tag
-from unify.report.page_parts import facts, swatch
+from unify.report.html import Html, Node, escape, facts, fold, join, swatch, tag
 from unify.report.svg_plots import interval_plot
 from unify.runs.study_files import Row
 

@@ -1,7 +1,5 @@
 """Figures of sizes at budgets: loss against size, and scores against the budget."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

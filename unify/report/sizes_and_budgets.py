@@ -1,15 +1,12 @@
 """The section Sizes and budgets: best sizes, how they grow, and where two arms cross."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from unify.answers.scaling import Series, crossings, growths, series, size_text
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import number, si
-from unify.report.html import Html, Node, join, tag
-from unify.report.page_parts import facts
+from unify.report.html import Html, Node, facts, join, tag
 
 READING = (
     "Loss: of training, weighted as trained, mean over the last tenth of a run; it is compared "

@@ -3,8 +3,6 @@
 x is samples seen, shared by all panels; y is logarithmic where positive values span a decade.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The report for other programs: report.md, results.csv, table.tex, beside report.html."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

@@ -3,8 +3,6 @@
 <run>/checkpoints/step-<n>/{state/, manifest.json}: the manifest has each file's size and sha256.
 """
 
-from __future__ import annotations
-
 import json
 import warnings
 from pathlib import Path

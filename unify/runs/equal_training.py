@@ -5,8 +5,6 @@ scored are one training: a finished run with the same hash and the same settings
 logging, wherever it lies under `machine.runs`, gives its weights and journal.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

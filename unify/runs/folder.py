@@ -9,8 +9,6 @@ runs/<study>/<name>-s<seed>-<hash>/
     export/         config.json (class, arguments) and weights (safetensors)
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import json

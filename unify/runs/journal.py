@@ -9,8 +9,6 @@ of a resumed run equal those of an uninterrupted one, bit by bit, and so do `gra
 Everything else (MLflow, the report) is made from this file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

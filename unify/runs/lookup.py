@@ -11,8 +11,6 @@
 Nothing is trained here; training/train_run.py trains what is missing.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import yaml

@@ -1,7 +1,5 @@
 """Files of a study folder that several wings read."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

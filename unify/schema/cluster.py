@@ -1,7 +1,5 @@
 """The keys of a cluster YAML: its top-level keys are the fields of `Cluster`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

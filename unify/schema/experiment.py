@@ -3,8 +3,6 @@
 Defaults live here and in the constructors of the classes that the YAML names, nowhere else.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, Literal
 

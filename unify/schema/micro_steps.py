@@ -1,7 +1,5 @@
 """Micro-steps: an optimizer step's rows, cut into parts whose gradients are accumulated."""
 
-from __future__ import annotations
-
 from unify.schema.experiment import Machine
 
 

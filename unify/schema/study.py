@@ -1,7 +1,5 @@
 """The keys of a study YAML: its top-level keys are the fields of `Study`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, Literal
 

@@ -9,8 +9,6 @@
 Figures are medians; both sides of a ratio are measured in turn in the same run.
 """
 
-from __future__ import annotations
-
 import os
 import resource
 import shutil

@@ -3,8 +3,6 @@
 80 tokens (14 of a prompt, 64 latents, boi and eoi), width D = 256, 6 layers, 4 heads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

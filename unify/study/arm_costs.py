@@ -1,7 +1,5 @@
 """The cost of each arm of a study, and the steps that its budget buys; nothing is trained."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

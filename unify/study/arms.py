@@ -1,7 +1,5 @@
 """The arms of a study, resolved: widths matched, tuned values set, steps solved from the budget."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from unify.schema.completed import Config

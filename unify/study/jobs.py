@@ -1,7 +1,5 @@
 """The request for a study, and its jobs: one arm under one seed each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

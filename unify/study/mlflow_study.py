@@ -3,8 +3,6 @@
 `send_study` puts it there, `fetch_study` makes the study's folder of it again, on any machine.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 Nothing is trained. With a `budget` in the study, this is where steps are solved from it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from unify.config import load, load_recipe

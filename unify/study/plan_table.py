@@ -1,7 +1,5 @@
 """The plan of a study as `unify plan` prints it: a table, or plain data for JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from datetime import timedelta
 from typing import Any

@@ -4,8 +4,6 @@ What `unify study` does with each job when it runs them one after the other, and
 processes, and each job on a cluster, does with its own.
 """
 
-from __future__ import annotations
-
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

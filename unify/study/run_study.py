@@ -3,8 +3,6 @@
 runs/<study>/{study.json, results.json, report.html, <arm>-s<seed>-<hash>/ ...}
 """
 
-from __future__ import annotations
-
 import datetime
 import fnmatch
 import json

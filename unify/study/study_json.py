@@ -1,7 +1,5 @@
 """study.json: the question, arms and settings of a study, as the report shows them."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterable
 from pathlib import Path

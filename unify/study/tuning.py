@@ -17,8 +17,6 @@ values of its best trial; an arm that a control expects to be the `same` as anot
 and takes over the values of that one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

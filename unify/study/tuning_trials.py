@@ -3,8 +3,6 @@
 They are runs like any other, in a folder of their own: runs/<study>-tuning/<arm>,trial=3-s1000-...
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

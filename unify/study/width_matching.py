@@ -7,8 +7,6 @@ Parameters grow with a width, so bisection over its multiples finds it, on built
 never trained. The nearest multiple is taken; `unify plan` shows how near its count is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 

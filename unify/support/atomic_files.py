@@ -1,7 +1,5 @@
 """Files written whole or not at all: a temporary file beside the target, fsync, rename."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

@@ -3,8 +3,6 @@
 Only the environment variables of a list are recorded, and everything recorded passes `redact`.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import re

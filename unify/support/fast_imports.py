@@ -8,8 +8,6 @@ visit them again and again while they are created: a sixth of the time that `uni
 start.
 """
 
-from __future__ import annotations
-
 import atexit
 import gc
 from collections.abc import Iterator

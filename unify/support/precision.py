@@ -1,7 +1,5 @@
 """`machine.precision` on a device: bf16 is fast only where the hardware multiplies in it."""
 
-from __future__ import annotations
-
 import torch
 
 

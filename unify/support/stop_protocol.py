@@ -17,8 +17,6 @@ Loader processes ignore all of it (data/workers.py): their trainer needs them to
 exception carries its status as `exit_status`. Nothing here imports torch.
 """
 
-from __future__ import annotations
-
 import atexit
 import os
 import signal

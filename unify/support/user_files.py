@@ -1,7 +1,5 @@
 """Python files that a user names in YAML, imported as modules of their own."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import importlib.util

@@ -7,8 +7,6 @@ Delivery is at least once, and idempotent: a record's timestamp comes from the j
 keeps one of two metrics that are equal in name, step, time and value.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import logging

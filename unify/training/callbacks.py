@@ -10,8 +10,6 @@ from the health record before it, and Checkpoints saves the state of the others.
 `TrainingModule.record` (step_record.py), and none changes a weight or draws a random number.
 """
 
-from __future__ import annotations
-
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence

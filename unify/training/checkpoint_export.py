@@ -3,8 +3,6 @@
 It also works on a run that was stopped or has failed. Nothing in a checkpoint is executed.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -9,8 +9,6 @@ after that. It is only ever taken right after an optimizer step, so it holds no 
 gradient; it holds no generator state either, because all noise is keyed by step (noise.py).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -28,8 +26,8 @@ from unify.runs.checkpoint_folder import MANIFEST, STATE, step_of, steps
 from unify.support.atomic_files import flush_to_disk, sha256
 from unify.support.stop_protocol import stop_signals_to
 from unify.training.callbacks import EachStep
-from unify.training.finite_guard import NonFiniteError
 from unify.training.lightning_patches import keep_signals_ours
+from unify.training.step_record import NonFiniteError
 from unify.training.strategies import own_files
 
 PATIENCE = 3.0  # seconds that a rank which fails waits for the save under way

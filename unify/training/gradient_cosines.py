@@ -7,8 +7,6 @@ they use a block side by side. Measured before the update, on the rows of the st
 micro-batch; keyed noise makes the training step see the same numbers again.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from itertools import combinations

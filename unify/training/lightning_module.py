@@ -5,8 +5,6 @@
 B rows of a task's micro-batch. Builds nothing and logs nothing: callbacks read `record`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,9 +24,8 @@ from unify.noise import Noise, stable_seed
 from unify.paradigm import Paradigm, Term, Trainable
 from unify.schema.experiment import Optimizer, Seeds
 from unify.tokenizer import ImageTokenizer
-from unify.training.finite_guard import NonFiniteError, check_gradient, check_terms
 from unify.training.optimizer import parameter_groups, swap_ema, update_ema, warmup_cosine
-from unify.training.step_record import StepRecord
+from unify.training.step_record import NonFiniteError, StepRecord, check_gradient, check_terms
 
 
 class TrainingModule(L.LightningModule):

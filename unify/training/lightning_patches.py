@@ -4,8 +4,6 @@ A version of Lightning that lacks a member is refused before the first step: wit
 would train, and fail to stop or to resume.
 """
 
-from __future__ import annotations
-
 import logging
 import operator
 import warnings

@@ -1,7 +1,5 @@
 """Parameter groups of AdamW, the learning-rate schedule, and the moving average of the weights."""
 
-from __future__ import annotations
-
 import math
 
 import torch

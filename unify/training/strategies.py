@@ -15,8 +15,6 @@ so that any number of ranks resumes what any other number has saved, in shards o
 code that loading would run.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ interrupted one resumes from its newest valid checkpoint, and a tokenizer that s
 trained once.
 """
 
-from __future__ import annotations
-
 import datetime
 import shutil
 import time

@@ -1,7 +1,5 @@
 """Gradient training of one run: model and devices, Lightning's loop, and the callbacks in it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,8 +7,10 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.strategies import Strategy
+from torch.utils.data import DataLoader
 
 from unify.assembly.sharding import recompute, shard, units_of
+from unify.data.module import Data
 from unify.distributed.ranks import broadcast_first, device_of, is_first, world
 from unify.evaluation.score_run import preview, subject_of
 from unify.nn.attention import set_backend
@@ -26,9 +26,8 @@ from unify.tokenizer import ImageTokenizer, TextTokenizer
 from unify.training.callbacks import Health, Recorder, SampleGrids
 from unify.training.checkpointing import Checkpoints
 from unify.training.gradient_cosines import Gradients
-from unify.training.lightning_data import TrainingData
 from unify.training.lightning_module import TrainingModule
-from unify.training.lightning_patches import silence_lightning
+from unify.training.lightning_patches import recount_micro_steps, silence_lightning
 from unify.training.strategies import Sharded, environment_of, strategy_of
 from unify.training.validation import Validation, best_step
 
@@ -181,3 +180,26 @@ def _trainer(
         num_sanity_val_steps=0,
         limit_val_batches=0,
     )
+
+
+class TrainingData(L.LightningDataModule):
+    """The rest of a run's micro-steps, from the trainer's `global_step` to its `max_steps`."""
+
+    def __init__(self, data: Data):
+        super().__init__()
+        self.data = data
+
+    def train_dataloader(self) -> DataLoader:
+        trainer, data = self.trainer, self.data
+        assert trainer is not None
+        recount_micro_steps(trainer)
+        return data.train_batches(
+            data.seed,
+            trainer.accumulate_grad_batches,
+            trainer.global_step,
+            trainer.max_steps,
+            trainer.world_size,
+            trainer.global_rank,
+            data.workers,
+            pin=trainer.strategy.root_device.type == "cuda",
+        )

@@ -1,7 +1,5 @@
 """Loss on held-back records at every checkpoint, and the checkpoint with the lowest."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager

@@ -6,8 +6,6 @@ tones, people at work), from its ligatures (GSUB). The names are composed here f
 names of the Unicode standard, as Python's `unicodedata` has them; `sequence_name` says how.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import re

@@ -7,8 +7,6 @@ become RGB, transparency is laid over white. What cannot be read as the picture 
 H x W pixels, S the side of a square.
 """
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Callable

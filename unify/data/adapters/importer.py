@@ -11,8 +11,6 @@ Nothing is downloaded, unpacked to disk or executed; the image bytes are copied 
 inputs are left out and get a verdict each in `verdicts.jsonl`.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import os

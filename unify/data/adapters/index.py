@@ -12,8 +12,6 @@ also `KEY.source.jpg|png|webp`):
 Every record gets one verdict when the index is built: it is listed, or left out under a reason.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

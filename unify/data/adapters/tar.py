@@ -7,8 +7,6 @@ Nothing is extracted. Members that share a name up to the last dot make a sample
 (or jpg, webp ...) is the image that `KEY.png` was made from, a part of KEY.
 """
 
-from __future__ import annotations
-
 import os
 import tarfile
 from collections.abc import Iterator

@@ -7,8 +7,6 @@ edit made of that, and `KEY.txt`, or "instruction" in `KEY.json`, says how: all 
 Whatever cannot be read as it was meant is left out under a reason.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import unicodedata

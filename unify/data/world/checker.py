@@ -22,8 +22,6 @@ read right up to a blur of 1.25 pixels or white noise of 0.2; none reads wrong u
 pixels and at any noise (at 0.4 all are refused); more blur can turn one small shape into another.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -9,8 +9,6 @@ is satisfied by a scene that holds what it names and nothing else. Sizes are nam
 that have more than one. Every random choice is made by the `rng` that is passed in.
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Callable, Sequence

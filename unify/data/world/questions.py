@@ -6,8 +6,6 @@ leaves everything else as it is. A composition shows things one by one, and says
 Every random choice is made by the `rng` that is passed in.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

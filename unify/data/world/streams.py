@@ -9,8 +9,6 @@ text of the first three; every scene of `heldout` has one at least. The records 
 them are in shapes.py.
 """
 
-from __future__ import annotations
-
 import hashlib
 import random
 from collections.abc import Callable, Sequence

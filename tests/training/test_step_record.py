@@ -9,7 +9,7 @@ from tiny_module import TinyModule, make_trainer
 from unify.paradigm import Term
 from unify.runs.journal import Journal
 from unify.training.callbacks import Recorder
-from unify.training.finite_guard import NonFiniteError, check_gradient, check_terms
+from unify.training.step_record import NonFiniteError, check_gradient, check_terms
 
 
 def terms(**values: list[float]) -> dict[str, Term]:

@@ -1,0 +1,55 @@
+"""The sections Claims and Controls: what was written down before the runs, and its outcome."""
+
+from collections.abc import Sequence
+
+from unify.answers.claims import claims
+from unify.answers.controls import control_sentences, controls
+from unify.answers.score_lines import Line
+from unify.answers.study_records import StudyRecord
+from unify.report.difference_table import difference_cell
+from unify.report.html import Html, join, tag
+
+CLAIMS_READING = (
+    "Written down before the runs: who said it, and which arm should score more. Agrees or "
+    "disagrees only where the difference can be told at 5% (Holm, over these rows)."
+)
+CONTROLS_READING = (
+    "What had to come out for this study to be able to tell arms apart, each tried by itself at "
+    "5%. That no difference was found does not say that there is none: the interval has those that "
+    "are not ruled out."
+)
+
+
+def claims_section(study: StudyRecord, lines: Sequence[Line]) -> Html | None:
+    """One row for each claim; None where the study has none."""
+    rows = []
+    for claim in claims(study, lines):
+        arms = [claim.higher, " − ", claim.lower, tag("br"), tag("code", claim.metric)]
+        cells = [tag("td", f"{claim.paper}: {claim.says}", class_="claim"), tag("td", *arms)]
+        cells += [difference_cell(claim.one), tag("td", tag("b", claim.judgement))]
+        rows.append(tag("tr", *cells))
+    if not rows:
+        return None
+    table = _table(("Claim", "Arms", "Difference", "Here"), rows)
+    return join([tag("p", CLAIMS_READING, class_="quiet"), table])
+
+
+def controls_section(study: StudyRecord, lines: Sequence[Line]) -> Html | None:
+    """One row for each control and metric; None where the study has no controls."""
+    rows = []
+    for control in controls(study, lines):
+        kind = {True: "done", False: "open", None: ""}[control.came_out]
+        badge = tag("span", control.outcome, class_=f"badge {kind}")
+        cells = [tag("td", control.text), tag("td", control.metric)]
+        rows.append(tag("tr", *cells, difference_cell(control.one), tag("td", badge)))
+    if not rows:
+        return None
+    table = _table(("Control", "Metric", "Difference", ""), rows)
+    failed = [tag("p", text, class_="note") for text in control_sentences(study, lines)]
+    return join([*failed, tag("p", CONTROLS_READING, class_="quiet"), table])
+
+
+def _table(header: Sequence[str], rows: Sequence[Html]) -> Html:
+    head = tag("tr", *(tag("th", name) for name in header))
+    table = tag("table", tag("thead", head), tag("tbody", *rows), class_="claims")
+    return tag("div", table, class_="scroll")

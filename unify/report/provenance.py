@@ -1,0 +1,91 @@
+"""Where the numbers come from: How to reproduce, Environment, How each number was measured."""
+
+import json
+import shlex
+from collections.abc import Sequence
+
+import yaml
+
+from unify.answers.not_matched import environments
+from unify.answers.score_lines import Line
+from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.words import plural, sentence
+from unify.report.html import Html, Node, facts, fold, join, tag
+
+READING = "All at once, or one run at a time from the configuration that its folder holds:"
+
+
+def reproduce_section(study: StudyRecord, lines: Sequence[Line]) -> Html:
+    """Commands; hashes of configuration, code and data; every configuration folded below."""
+    words = [study.info.get("file"), *(study.info.get("overrides") or [])]
+    commands = [f"unify study {shlex.join(words)}"] if words[0] else []
+    rows: list[list[Node]] = []
+    place = f"{study.folder.absolute().parent.name}/{study.folder.name}"
+    for run in study.runs:
+        folder = f"{place}/{run.folder.name}"
+        commands += [f"unify train -c {folder}/config.yaml", f"unify eval {folder}"]
+        digest = str(run.info.get("hash") or run.folder.name.rsplit("-", 1)[-1])
+        data = str(run.info.get("data") or "not stated")
+        who = f"{run.arm}, seed {run.seed}"
+        rows.append([who, tag("code", digest), _commit(run), tag("code", data)])
+    commands.append(f"unify report {place}")
+    return join(
+        [
+            tag("p", READING),
+            tag("pre", "\n".join(commands), class_="commands"),
+            facts(["run", "config hash", "code (git)", "data"], rows) if rows else None,
+            *(_config(run) for run in study.runs if run.config),
+        ]
+    )
+
+
+def _config(run: RunRecord) -> Html:
+    text = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
+    return fold(f"config.yaml of {run.arm}, seed {run.seed}", tag("pre", text))
+
+
+def _commit(run: RunRecord) -> Html:
+    """The git commit, and whether what ran was more than it."""
+    git = run.environment.get("git") or {}
+    sha = tag("code", str(git.get("sha") or "not stated")[:12])
+    return join([sha, " with changes (git.diff in the run folder)" if git.get("dirty") else None])
+
+
+LONG = ("packages", "variables", "git.untracked", "command")  # keys that are folded away
+
+
+def environment_section(study: StudyRecord, lines: Sequence[Line]) -> Html:
+    """A row for each key: the value that all runs had, or each value with its runs."""
+    short: list[list[Node]] = []
+    long: list[list[Node]] = []
+    for key, values in environments(study):
+        text = values[0][0]
+        if len(values) > 1:
+            text = "; ".join(
+                f"{value} ({sentence([f'{r.arm} s{r.seed}' for r in runs])})"
+                for value, runs in values
+            )
+        (long if key.startswith(LONG) else short).append([key, text])
+    if not short and not long:
+        return tag("p", "No environment was recorded.")
+    header = ["", "all runs, unless a run is named"]
+    more = fold("Packages, variables, command", facts(header, long, "settings")) if long else None
+    return join([facts(header, short, "settings"), more])
+
+
+def measured_section(study: StudyRecord, lines: Sequence[Line]) -> Html:
+    """Documentation of the metrics, and every passport once, with the scores that carry it."""
+    by_passport: dict[str, list[str]] = {}
+    for row in study.rows:
+        written = json.dumps(row.get("passport") or {}, indent=1, sort_keys=True, default=str)
+        by_passport.setdefault(written, []).append(f"{row['arm']} s{row['seed']} {row['metric']}")
+    folds = [
+        fold(
+            f"Passport {index}, of {plural(len(scores), 'score')}: {sentence(scores[:1])}"
+            + (" ..." if len(scores) > 1 else ""),
+            join([tag("pre", written), tag("p", ", ".join(scores), class_="quiet")]),
+        )
+        for index, (written, scores) in enumerate(by_passport.items(), 1)
+    ]
+    meanings = [tag("pre", text) for text in study.info.get("metrics") or []]
+    return join([*meanings, *folds]) if folds else tag("p", "No scores.")
