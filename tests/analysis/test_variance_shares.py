@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from unify.analysis import variance_shares as module
 from unify.analysis.variance_shares import EFFECTS, variance_shares
 
 ARM = np.array([0.0, 1.0, 3.0])[:, None, None]
@@ -62,7 +63,8 @@ def test_p_are_those_of_nested_least_squares_models():
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 8])
-def test_false_positives_are_5_percent(seeds):
+def test_false_positives_are_5_percent(monkeypatch, seeds):
+    monkeypatch.setattr(module, "_agreement", lambda cells: [])  # most of the time, and no p
     generator, found = np.random.default_rng(seeds), []
     for _ in range(2000):
         values = 3 * SEED[..., :1] + generator.standard_normal((3, 4, seeds))

@@ -72,7 +72,10 @@ def test_frozen_parameters_keep_their_bytes(subject):
 
 
 def test_one_batch_can_be_learned(subject):
-    """With its noise held fixed, a batch of two rows per task is learned almost by heart."""
+    """With its noise held fixed, a batch of two rows per task is learned almost by heart.
+
+    Within 150 steps; most need a third of them.
+    """
     subject.model.train()
     settings = Optimizer(lr=4e-3, weight_decay=0.0)
     optimizer = torch.optim.AdamW(parameter_groups(subject.model, settings), lr=settings.lr)
@@ -82,6 +85,8 @@ def test_one_batch_can_be_learned(subject):
     for _ in range(150):
         optimizer.zero_grad()
         loss, _ = total_loss(subject, rows=2)
+        if loss < 0.15 * first:
+            break
         loss.backward()
         torch.nn.utils.clip_grad_norm_(subject.model.parameters(), 1.0)
         optimizer.step()

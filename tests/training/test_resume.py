@@ -110,10 +110,12 @@ def drill(processes, tmp_path, paradigm, workers, accumulation, kills):
 
 EACH = [(p, w, a) for p in ("ar_vq", "transfusion") for w in (0, 2) for a in (1, 2)]
 TWO = [("ar_vq", 0, 2), ("transfusion", 2, 1)]  # between them all that differs
+CASES = [case if case in TWO else pytest.param(*case, marks=pytest.mark.drill) for case in EACH]
+CASE = pytest.mark.parametrize(("paradigm", "workers", "accumulation"), CASES)
 
 
 @pytest.mark.fault(7, times=3)
-@pytest.mark.parametrize(("paradigm", "workers", "accumulation"), EACH)
+@CASE
 def test_three_kills_leave_no_trace(processes, tmp_path, paradigm, workers, accumulation):
     drill(processes, tmp_path, paradigm, workers, accumulation, 3)
 
@@ -126,9 +128,6 @@ def test_kills_leave_no_trace_in_any_paradigm(processes, tmp_path, paradigm):
 
 @pytest.mark.fault(7, times=10)
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("paradigm", "workers", "accumulation"),
-    [case if case in TWO else pytest.param(*case, marks=pytest.mark.drill) for case in EACH],
-)
+@CASE
 def test_ten_kills_leave_no_trace(processes, tmp_path, paradigm, workers, accumulation):
     drill(processes, tmp_path, paradigm, workers, accumulation, 10)
