@@ -42,7 +42,8 @@ def test_files_are_readable_and_equal_again(study):
     write_figures(study)
     assert set((study.folder / "figures").iterdir()) == set(paths)
     assert {p.suffix for p in paths} == {".svg", ".pdf"}
+    again = figures(study)
     for path in paths:
         if path.suffix == ".svg":
             assert xml.parse(path).getroot().tag.endswith("svg")
-        assert file_bytes(figures(study)[path.stem], path.suffix[1:]) == path.read_bytes()
+        assert file_bytes(again[path.stem], path.suffix[1:]) == path.read_bytes()
