@@ -16,6 +16,6 @@ def train_codebook(rank: int, folder: str) -> None:
     quantizer.share_updates(sum_over_ranks)
     torch.manual_seed(rank + 1)  # ranks see other vectors and revive codes at other moments
     for _ in range(5):
-        quantizer(torch.randn(3, quantizer.dim, 4, 5))  # [B C h w]
+        quantizer(torch.randn(3, quantizer.dim, 4, 5, requires_grad=True))  # [B C h w]
     torch.save(quantizer.state_dict(), f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
