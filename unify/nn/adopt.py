@@ -10,6 +10,7 @@ from torch import nn
 
 def resettable(model: Any, reset: Callable[[nn.Module], None]) -> Any:
     """Modules of a library that own parameters and cannot reset them learn to."""
+    # weights here are drawn by name (init.py), which asks every module for `reset_parameters`
     for part in model.modules():
         own = any(True for _ in part.parameters(recurse=False))
         if own and not hasattr(part, "reset_parameters"):
@@ -47,7 +48,10 @@ def _xavier(part: nn.Linear) -> None:
 
 
 class WiderConv(nn.Conv2d):
-    """A convolution that reads `extra` further channels, whose weights start at zero."""
+    """A convolution that reads `extra` further channels, whose weights start at zero.
+
+    So a pretrained model begins as what it was before it is shown the new channels.
+    """
 
     def __init__(self, conv: nn.Conv2d, extra: int):
         self.extra = extra
@@ -70,7 +74,10 @@ class WiderConv(nn.Conv2d):
 
 
 class ZeroConv(nn.Conv2d):
-    """A 3x3 convolution that starts as the zero function."""
+    """A 3x3 convolution that starts as the zero function (ControlNet, arXiv:2302.05543).
+
+    What is added through it changes nothing before the first step, and its gradient is not zero.
+    """
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__(inputs, outputs, 3, padding=1)

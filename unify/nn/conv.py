@@ -18,6 +18,7 @@ GROUPS = 8
 
 
 def norm(width: int) -> nn.GroupNorm:
+    # not BatchNorm: its statistics would tie a row to its batch mates
     return nn.GroupNorm(GROUPS, width, eps=1e-6)
 
 
@@ -46,7 +47,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.stride = patch * 2 ** (len(widths) - 1)
         layers: list[nn.Module] = [
-            nn.PixelUnshuffle(patch),
+            nn.PixelUnshuffle(patch),  # [B 3 H W] -> [B 3*patch^2 H/patch W/patch]
             nn.Conv2d(3 * patch**2, widths[0], 3, padding=1),
         ]
         for index, width in enumerate(widths):
@@ -69,6 +70,7 @@ class Decoder(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1)]
         for index, width in enumerate(widths):
             if index:
+                # a transposed convolution would draw a checkerboard (Odena et al. 2016)
                 layers += [nn.Upsample(scale_factor=2.0, mode="nearest")]
                 layers += [nn.Conv2d(widths[index - 1], width, 3, padding=1)]
             layers += [Residual(width) for _ in range(blocks)]
@@ -91,6 +93,7 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         previous = 3
         for width in widths:
+            # kernel 4 at stride 2: every pixel is under equally many windows
             layers += [nn.Conv2d(previous, width, 4, stride=2, padding=1)]
             layers += [norm(width), nn.LeakyReLU(0.2)]
             previous = width
@@ -108,4 +111,5 @@ def row_mean(values: Tensor) -> Tensor:
 
 def training_flops(forward: Callable[[Tensor], object], images: Tensor) -> float:
     """FLOPs of forward and backward over images [B 3 H W]: 3 times one row's forward, times B."""
+    # backward is two products for each of forward: by the input and by the weight
     return 3.0 * counted(lambda: forward(images[:1])) * len(images)

@@ -27,6 +27,7 @@ def guidance_passes(
 
     One whose weight in `guide`'s sum, s_i - s_{i+1} with s_0 = 1, is zero is left out.
     """
+    # a negative prompt takes the place of "no text": guidance then leads away from it
     nothing = None if prompts is None else list(negative or [None] * len(prompts))
     ladder: list[Pass] = [(nothing, False)]
     scales = [1.0]
@@ -36,6 +37,7 @@ def guidance_passes(
     if prompts is not None:
         ladder.append((prompts, True))
         scales.append(guidance)
+    # equal neighbours cancel in the sum, so that guidance 1 costs one pass of the model and not two
     last = len(ladder) - 1
     kept = [i for i in range(last) if scales[i] != scales[i + 1]] + [last]
     return [ladder[i] for i in kept], [scales[i] for i in kept[1:]]
