@@ -19,8 +19,8 @@ TRAIN = ["train", "-c", str(FILE), "--tiny"]  # a run of seconds, which needs no
 
 def weights(runs: Path) -> bytes:
     """Of the one run there."""
-    (found,) = runs.glob("default/*/export/model.safetensors")
-    return found.read_bytes()
+    (result,) = runs.glob("default/*/export/model.safetensors")
+    return result.read_bytes()
 
 
 class Ended(NamedTuple):
@@ -56,8 +56,8 @@ class Commands:
         status = process.exitcode
         process.kill()
         process.join()
-        said = [Path(f"{process.name}.{name}").read_text() for name in ("out", "err")]
-        return Ended(status, *said)
+        printed = [Path(f"{process.name}.{name}").read_text() for name in ("out", "err")]
+        return Ended(status, *printed)
 
 
 def run(words: list[str], log: str, cwd: str, variables: dict[str, str]) -> None:

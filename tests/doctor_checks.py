@@ -13,9 +13,9 @@ STEP = {
 }
 
 
-def only(found):
+def only(result):
     """The one finding, which says what to do unless all is well."""
-    (finding,) = found
+    (finding,) = result
     assert finding.state == "ok" or finding.do
     return finding
 

@@ -75,10 +75,10 @@ class Faults:
             report.user_properties.append(("fault", [*mark.args, times]))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        said: dict[str, Any] = dict(report.user_properties)
+        printed: dict[str, Any] = dict(report.user_properties)
         for name, value in report.user_properties:
             if name == "fault":
-                self.seen.append((*value, report.passed, said.get("seconds")))
+                self.seen.append((*value, report.passed, printed.get("seconds")))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.seen:
@@ -104,8 +104,8 @@ def table(seen: Iterable[Any]) -> str:
 def _line(row: str, fault: str, stated: str, own: list) -> str:
     injected, well = sum(n for _, n, _, _ in own), sum(n for _, n, passed, _ in own if passed)
     times = [seconds for *_, seconds in own if seconds is not None]
-    said = f"{statistics.median(times):.1f} (at most {max(times):.1f})" if times and row else ""
-    return f"| {row} | {fault} | {stated} | {injected} | {well} | {injected - well} | {said} |"
+    printed = f"{statistics.median(times):.1f} (at most {max(times):.1f})" if times and row else ""
+    return f"| {row} | {fault} | {stated} | {injected} | {well} | {injected - well} | {printed} |"
 
 
 if __name__ == "__main__":

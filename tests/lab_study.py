@@ -4,7 +4,7 @@ import yaml
 from places import EXPERIMENTS
 
 
-def study(folder, **said):
+def study(folder, **printed):
     """A study of two runs that need nothing trained before."""
     path = folder / "lab.yaml"
     whole = {
@@ -12,7 +12,7 @@ def study(folder, **said):
         "arms": {"transfusion": str(EXPERIMENTS / "transfusion.yaml")},
         "seeds": [0, 1],
         "set": {"machine": {"runs": str(folder / "runs"), "tracker": "none"}},
-        **said,
+        **printed,
     }
     path.write_text(yaml.safe_dump(whole))
     return str(path)

@@ -63,9 +63,9 @@ def write_outcomes(run: Path, arm: str, seed: int) -> None:
     """Right and wrong of two metrics: one differs between the arms, one does not."""
     generator = np.random.default_rng([seed, arm == "transfusion"])
     chances = {"text_to_image/exact": 0.8 if arm == "transfusion" else 0.95, "vqa/accuracy": 0.9}
-    found = {name: (generator.random(512) < p).astype(float) for name, p in chances.items()}
+    result = {name: (generator.random(512) < p).astype(float) for name, p in chances.items()}
     (run / "eval").mkdir(exist_ok=True)
-    np.savez_compressed(run / "eval" / "outcomes.npz", **found)
+    np.savez_compressed(run / "eval" / "outcomes.npz", **result)
 
 
 def edit_json(path: Path, **changes: Any) -> None:
@@ -104,18 +104,18 @@ def scores(arm: str, seed: int) -> list[dict[str, Any]]:
         "edit/exact": (88, 128),
         "tokenizer/exact": (256 if flow else 254, 256),
     }
-    found = []
+    result = []
     for metric, (hits, n) in shares.items():
         if metric == "edit/exact" and not flow:
             continue
         score = proportion(metric, [i < hits - seed for i in range(n)], passport)
-        found.append(score.row())
-    found.append(number("text/perplexity", 3.217 if flow else 3.094, 4096, passport, 0.05))
-    found.append(number("tokenizer/psnr", 27.81 if flow else 26.63, 256, passport, 0.21))
-    found.append(number("generate/images_per_s", 143.2 if flow else 61.27, 32, passport, 2.5))
-    found.append({"metric": "text_to_image/variety/color", "value": math.nan, "n": 0,
+        result.append(score.row())
+    result.append(number("text/perplexity", 3.217 if flow else 3.094, 4096, passport, 0.05))
+    result.append(number("tokenizer/psnr", 27.81 if flow else 26.63, 256, passport, 0.21))
+    result.append(number("generate/images_per_s", 143.2 if flow else 61.27, 32, passport, 2.5))
+    result.append({"metric": "text_to_image/variety/color", "value": math.nan, "n": 0,
                   "low": None, "high": None, "passport": passport})  # fmt: skip
-    return [{"arm": arm, "paradigm": ARMS[arm][0], "seed": seed, **row} for row in found]
+    return [{"arm": arm, "paradigm": ARMS[arm][0], "seed": seed, **row} for row in result]
 
 
 def number(metric: str, value: float, n: int, passport: dict, half: float) -> dict[str, Any]:
@@ -218,8 +218,8 @@ def picture(prompt: str, right: bool) -> torch.Tensor:
     """Discs of the prompt's colours on grey: [3 32 32] in [-1, 1]."""
     y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
     image = torch.full((3, 32, 32), 0.85)
-    found = [c for c in COLOURS if c in prompt]
-    for index, colour in enumerate(found if right else found[::-1]):
+    result = [c for c in COLOURS if c in prompt]
+    for index, colour in enumerate(result if right else result[::-1]):
         inside = (x - 8 - 16 * index) ** 2 + (y - 16) ** 2 < 40
         image[:, inside] = torch.tensor(COLOURS[colour] if right else (-1.0, -1.0, -1.0)).float()[
             :, None

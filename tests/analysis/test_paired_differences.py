@@ -30,8 +30,8 @@ def test_95_percent_intervals_cover_the_truth_93_to_97_times(seeds, of_seed, of_
     generator, truth, trials = np.random.default_rng(seeds), 0.05, 2000
     hits = 0
     for _ in range(trials):
-        found = crossed(*outcomes(generator, seeds, 128, truth, of_seed, of_prompt))
-        low, high = found.interval
+        result = crossed(*outcomes(generator, seeds, 128, truth, of_seed, of_prompt))
+        low, high = result.interval
         hits += low <= truth <= high
     slack = 3 * (0.95 * 0.05 / trials) ** 0.5  # of the simulation itself
     assert 0.93 - slack <= hits / trials <= 0.97 + slack
@@ -51,10 +51,10 @@ def test_a_bootstrap_over_three_seeds_would_not():
 def test_no_more_than_5_percent_of_tables_without_a_difference_claim_one(seeds):
     generator, claimed, tables = np.random.default_rng(1), 0, 200
     for _ in range(tables):
-        found = [crossed(*outcomes(generator, seeds, 64, 0, 0.05, 0.1)) for _ in range(10)]
-        adjusted = holm([f.p for f in found])
+        result = [crossed(*outcomes(generator, seeds, 64, 0, 0.05, 0.1)) for _ in range(10)]
+        adjusted = holm([f.p for f in result])
         claimed += any(
-            verdict(f, p) in ("higher", "lower") for f, p in zip(found, adjusted, strict=True)
+            verdict(f, p) in ("higher", "lower") for f, p in zip(result, adjusted, strict=True)
         )
     assert claimed / tables <= 0.05 + 3 * (0.05 * 0.95 / tables) ** 0.5
 
@@ -63,11 +63,11 @@ def test_paired_is_the_t_test_of_scipy():
     generator = np.random.default_rng(2)
     a, b = generator.random(6), generator.random(6)
     by_scipy = stats.ttest_rel(a, b)
-    found = paired(a, b)
-    assert found.p == pytest.approx(by_scipy.pvalue)
+    result = paired(a, b)
+    assert result.p == pytest.approx(by_scipy.pvalue)
     interval = by_scipy.confidence_interval()
-    assert found.interval == pytest.approx((interval.low, interval.high))
-    assert found.method == "paired t over 6 seeds"
+    assert result.interval == pytest.approx((interval.low, interval.high))
+    assert result.method == "paired t over 6 seeds"
 
 
 def test_prompts_that_all_agree_leave_the_t_test_over_seeds():
@@ -82,10 +82,10 @@ def test_the_test_rejects_exactly_what_the_interval_excludes(scale):
     generator = np.random.default_rng(3)
     for _ in range(50):
         a, b = outcomes(generator, 4, 32, scale / 10, 0.05, 0.1)
-        found = crossed(a, b)
-        assert (found.p < 0.05) == (not found.interval[0] <= 0 <= found.interval[1])
-        assert crossed(b, a).mean == pytest.approx(-found.mean)
-        assert crossed(b, a).p == pytest.approx(found.p)
+        result = crossed(a, b)
+        assert (result.p < 0.05) == (not result.interval[0] <= 0 <= result.interval[1])
+        assert crossed(b, a).mean == pytest.approx(-result.mean)
+        assert crossed(b, a).p == pytest.approx(result.p)
 
 
 def test_identical_arms_do_not_differ_and_constant_differences_do():
@@ -98,9 +98,9 @@ def test_identical_arms_do_not_differ_and_constant_differences_do():
 
 
 def test_one_seed_claims_nothing():
-    found = crossed(np.ones((1, 8)), np.zeros((1, 8)))
-    assert found.interval is None
-    assert verdict(found, holm([found.p])[0]) == "one seed cannot tell"
+    result = crossed(np.ones((1, 8)), np.zeros((1, 8)))
+    assert result.interval is None
+    assert verdict(result, holm([result.p])[0]) == "one seed cannot tell"
 
 
 def test_unpaired_outcomes_are_refused():
@@ -123,11 +123,11 @@ def test_the_standardised_difference_has_its_nominal_coverage():
 
 
 def test_power_is_how_often_a_difference_is_found():
-    generator, found = np.random.default_rng(5), 0
+    generator, result = np.random.default_rng(5), 0
     for _ in range(1000):
         d = 0.1 + 0.1 * generator.standard_normal(8)
-        found += paired(d, np.zeros(8)).p < 0.05
-    assert power(0.1, 0.1, 8) == pytest.approx(found / 1000, abs=0.05)
+        result += paired(d, np.zeros(8)).p < 0.05
+    assert power(0.1, 0.1, 8) == pytest.approx(result / 1000, abs=0.05)
     needed = seeds_needed(0.1, 0.1)
     assert power(0.1, 0.1, needed) >= 0.8 > power(0.1, 0.1, needed - 1)
     assert seeds_needed(0.01, 0.1, prompt_variance=0.01) is None, "more prompts are needed"
@@ -141,7 +141,7 @@ def test_power_is_how_often_a_difference_is_found():
 
 def test_power_rises_from_the_level_to_one_without_gaps():
     for seeds in (2, 3, 5, 8, 33):
-        found = [power(effect, 1.0, seeds) for effect in np.linspace(0, 100, 401)]
-        assert found[0] == pytest.approx(0.05)
-        assert np.all(np.diff(found) >= -1e-12)
-        assert found[-1] == pytest.approx(1.0, abs=1e-9)
+        result = [power(effect, 1.0, seeds) for effect in np.linspace(0, 100, 401)]
+        assert result[0] == pytest.approx(0.05)
+        assert np.all(np.diff(result) >= -1e-12)
+        assert result[-1] == pytest.approx(1.0, abs=1e-9)

@@ -14,16 +14,16 @@ BUDGETS = (1e15, 4e15, 1.6e16, 6.4e16)
 def test_the_best_size_of_a_known_law():
     for budget in BUDGETS:
         best, sizes = sizes_around(budget)
-        found = optimum(sizes, [loss(size, budget) for size in sizes])
-        assert found.where == "inside"
-        assert found.size == pytest.approx(best, rel=0.05), "a parabola in log size is near"
-        assert found.loss == pytest.approx(loss(best, budget), rel=0.002)
+        result = optimum(sizes, [loss(size, budget) for size in sizes])
+        assert result.where == "inside"
+        assert result.size == pytest.approx(best, rel=0.05), "a parabola in log size is near"
+        assert result.loss == pytest.approx(loss(best, budget), rel=0.002)
 
 
 def test_the_exponent_of_the_best_size():
     logs = [(math.log(c), sizes_around(c)) for c in BUDGETS]
-    found = [optimum(s, [loss(n, math.exp(c)) for n in s]).size for c, (_, s) in logs]
-    line = fit_polynomial([c for c, _ in logs], np.log(found).tolist(), 1)
+    result = [optimum(s, [loss(n, math.exp(c)) for n in s]).size for c, (_, s) in logs]
+    line = fit_polynomial([c for c, _ in logs], np.log(result).tolist(), 1)
     assert line.coefficients[1] == pytest.approx(0.37 / (0.34 + 0.37), rel=0.01)
 
 
@@ -41,8 +41,8 @@ def test_least_squares_are_those_of_numpy_and_its_draws_of_student():
     generator = np.random.default_rng(0)
     x = generator.uniform(0, 3, 12)
     y = 2 - x + 0.5 * x**2 + generator.normal(0, 0.1, 12)
-    found = fit_polynomial(x.tolist(), y.tolist(), 2)
-    assert found.coefficients == pytest.approx(np.polynomial.polynomial.polyfit(x, y, 2))
+    result = fit_polynomial(x.tolist(), y.tolist(), 2)
+    assert result.coefficients == pytest.approx(np.polynomial.polynomial.polyfit(x, y, 2))
     from scipy import stats
 
     line = fit_polynomial(x.tolist(), y.tolist(), 1)
@@ -83,9 +83,9 @@ def test_a_crossing_is_inside_beyond_or_none():
     steep, flat = (
         fit_polynomial(xs.tolist(), (s * (xs - math.log(5e12))).tolist(), 1) for s in (2, 1)
     )
-    found = crossing(steep, flat, budgets)
-    assert found.budget == pytest.approx(5e12)
-    assert not found.extrapolated
+    result = crossing(steep, flat, budgets)
+    assert result.budget == pytest.approx(5e12)
+    assert not result.extrapolated
     late = fit_polynomial(xs.tolist(), (2 * (xs - math.log(1e14))).tolist(), 1)
     low = fit_polynomial(xs.tolist(), (0 * xs).tolist(), 1)
     assert crossing(late, low, budgets).extrapolated
@@ -118,8 +118,8 @@ def test_lines_that_may_be_parallel_mostly_have_no_bounded_crossing():
 
 def test_a_parabola_that_may_be_straight_does_not_bound_the_best_size():
     losses = [2.42, 0.44, 0.18, -0.09, 1.93, 0.80, 0.67, 0.53]
-    found = optimum([1e5, 2e5, 4e5, 8e5] * 2, losses)
-    assert found.interval in (None, (0.0, math.inf))
+    result = optimum([1e5, 2e5, 4e5, 8e5] * 2, losses)
+    assert result.interval in (None, (0.0, math.inf))
 
 
 def test_log_odds_are_finite_at_the_ends():

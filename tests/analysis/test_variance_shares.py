@@ -13,14 +13,14 @@ SEED = np.array([0.0, 0.5, 0.1, 0.2])[None, None]
 
 
 def test_an_additive_table_has_nothing_in_combination():
-    found = variance_shares(ARM + CONDITION + SEED)
-    assert found.shares["both"] == pytest.approx(0, abs=1e-12)
-    assert found.shares["rest"] == pytest.approx(0, abs=1e-12)
+    result = variance_shares(ARM + CONDITION + SEED)
+    assert result.shares["both"] == pytest.approx(0, abs=1e-12)
+    assert result.shares["rest"] == pytest.approx(0, abs=1e-12)
     spread = {"arm": 8 * np.var(ARM) * 3, "condition": 12 * np.var(CONDITION) * 2}
-    assert found.shares["arm"] / found.shares["condition"] == pytest.approx(
+    assert result.shares["arm"] / result.shares["condition"] == pytest.approx(
         spread["arm"] / spread["condition"]
     )
-    assert found.agreement == [1.0]
+    assert result.agreement == [1.0]
 
 
 def test_shares_add_up_to_one():
@@ -30,9 +30,9 @@ def test_shares_add_up_to_one():
 
 def test_arms_that_change_places_are_all_combination():
     swapped = np.array([[1.0, 0.0], [0.0, 1.0]])[..., None].repeat(3, -1)
-    found = variance_shares(swapped)
-    assert found.shares["both"] == pytest.approx(1.0)
-    assert found.agreement == [-1.0]
+    result = variance_shares(swapped)
+    assert result.shares["both"] == pytest.approx(1.0)
+    assert result.agreement == [-1.0]
 
 
 def test_p_are_those_of_nested_least_squares_models():
@@ -48,7 +48,7 @@ def test_p_are_those_of_nested_least_squares_models():
         fitted = design @ np.linalg.lstsq(design, values.ravel(), rcond=None)[0]
         return float(((values.ravel() - fitted) ** 2).sum()), np.linalg.matrix_rank(design)
 
-    found = variance_shares(values)
+    result = variance_shares(values)
     rest, rank = residual("seed", "arm", "condition", "both")
     for name, smaller in (
         ("both", ("seed", "arm", "condition")),
@@ -59,25 +59,25 @@ def test_p_are_those_of_nested_least_squares_models():
         effect = residual(*smaller)[0] - residual(*larger)[0]
         freedom = residual(*larger)[1] - residual(*smaller)[1]
         f = effect / freedom / (rest / (values.size - rank))
-        assert found.p[name] == pytest.approx(stats.f.sf(f, freedom, values.size - rank))
+        assert result.p[name] == pytest.approx(stats.f.sf(f, freedom, values.size - rank))
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 8])
 def test_false_positives_are_5_percent(monkeypatch, seeds):
     monkeypatch.setattr(module, "_agreement", lambda cells: [])  # most of the time, and no p
-    generator, found = np.random.default_rng(seeds), []
+    generator, result = np.random.default_rng(seeds), []
     for _ in range(2000):
         values = 3 * SEED[..., :1] + generator.standard_normal((3, 4, seeds))
         values += 2 * generator.standard_normal((1, 1, seeds))  # a seed is common to all cells
-        found.append([variance_shares(values).p[name] < 0.05 for name in EFFECTS])
-    for share in np.mean(found, 0):
+        result.append([variance_shares(values).p[name] < 0.05 for name in EFFECTS])
+    for share in np.mean(result, 0):
         assert 0.035 <= share <= 0.065
 
 
 def test_one_seed_is_tested_against_nothing():
-    found = variance_shares(np.arange(6.0).reshape(2, 3, 1))
-    assert set(found.p.values()) == {None}
-    assert sum(found.shares.values()) == pytest.approx(1.0)
+    result = variance_shares(np.arange(6.0).reshape(2, 3, 1))
+    assert set(result.p.values()) == {None}
+    assert sum(result.shares.values()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4), (3, 1, 4)])

@@ -32,8 +32,8 @@ def test_claims_get_a_verdict_each(eight):
     ]
     (eight / "study.json").write_text(json.dumps(info))
     study = load_study(eight)
-    found = claims.claims(study, score_lines(study.rows))
-    assert [claim.judgement for claim in found] == [
+    result = claims.claims(study, score_lines(study.rows))
+    assert [claim.judgement for claim in result] == [
         "agrees", "disagrees", "not distinguishable at this budget", "not measured",
     ]  # fmt: skip
     page = render(study)
@@ -55,8 +55,8 @@ def test_arms_at_the_floor_or_the_ceiling_cannot_test_a_claim(value, n, edge):
     rows = {s: {"value": value, "seed": s, "n": n} for s in range(3)}
     line = Line("x/exact", {arm: Cell(rows) for arm in ("a", "b")})
     one = Comparison(line, "a", "b", paired([value] * 3, [value] * 3), adjusted=1.0)
-    said = claims.TriedClaim("paper", "says", "x/exact", "a", "b", one).judgement
+    printed = claims.TriedClaim("paper", "says", "x/exact", "a", "b", one).judgement
     if edge:
-        assert said == f"not testable here: both at the {edge}"
+        assert printed == f"not testable here: both at the {edge}"
     else:
-        assert said == "not distinguishable at this budget"
+        assert printed == "not distinguishable at this budget"

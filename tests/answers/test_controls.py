@@ -37,14 +37,14 @@ def test_controls_come_out_or_the_page_says_that_the_study_is_blind(eight):
 def test_what_a_control_that_did_not_come_out_means(eight):
     apart = {"arm": "transfusion", "expect": "worse", "than": "ar_vq"}
     study, _ = with_controls(eight, apart, {**apart, "arm": "ar_vq"})
-    (seeing,) = [s for s in said(study) if "text_to_image/exact" in s]
+    (seeing,) = [s for s in sentences(study) if "text_to_image/exact" in s]
     assert seeing.endswith("not shown here, in a study that did tell transfusion from ar_vq.")
     study, held = with_controls(eight, {**apart, "arm": "ar_vq", "than": "transfusion"})
     assert held[0].outcome == "better, p < 0.001"
-    assert "the other way round" in said(study)[0]
+    assert "the other way round" in sentences(study)[0]
     study, held = with_controls(eight, {**apart, "expect": "same"})
     assert [h.came_out for h in held] == [False, True]
-    assert "seeds alone make such a difference" in said(study)[0]
+    assert "seeds alone make such a difference" in sentences(study)[0]
 
 
 def test_a_control_is_tried_on_the_metric_that_it_names(eight):
@@ -52,20 +52,22 @@ def test_a_control_is_tried_on_the_metric_that_it_names(eight):
     study, (held,) = with_controls(eight, apart)
     assert (held.came_out, held.outcome) == (None, "not measured"), "of one of the two"
     study, (held,) = with_controls(eight, {**apart, "metric": "caption/exakt"})
-    assert said(study) == ["A control has no score (caption/exakt, transfusion: worse than ar_vq)."]
+    assert sentences(study) == [
+        "A control has no score (caption/exakt, transfusion: worse than ar_vq)."
+    ]
     assert "not measured" in markdown(study, score_lines(study.rows), "")
     assert "not measured" in render(study)
 
 
 @pytest.mark.parametrize(("metric", "found"), [("x/perplexity", "worse"), ("x/exact", "better")])
-def test_more_is_worse_where_lower_is_better(metric, found):
+def test_more_is_worse_where_lower_is_better(metric, result):
     rows = [{s: {"value": v + s, "seed": s, "n": 9} for s in range(3)} for v in (5.0, 1.0)]
-    line = Line(metric, {arm: Cell(its) for arm, its in zip("ab", rows, strict=True)})
+    line = Line(metric, {arm: Cell(own) for arm, own in zip("ab", rows, strict=True)})
     one = Comparison(line, "a", "b", paired([5.0, 6.1, 7.0], [1.0, 2.0, 3.0]))
     one.adjusted = one.p
     held = controls.TriedControl({"arm": "a", "expect": "worse", "than": "b"}, metric, one)
-    assert held.outcome.startswith(found)
-    assert held.came_out == (found == "worse")
+    assert held.outcome.startswith(result)
+    assert held.came_out == (result == "worse")
 
 
 def with_controls(folder, *asked):
@@ -75,7 +77,7 @@ def with_controls(folder, *asked):
     return study, controls.controls(study, score_lines(study.rows))
 
 
-def said(study):
+def sentences(study):
     return controls.control_sentences(study, score_lines(study.rows))
 
 
@@ -84,5 +86,5 @@ def test_one_seed_says_nothing_of_a_control(tmp_path):
     worse = {"arm": "transfusion", "expect": "worse", "than": "ar_vq"}
     study, held = with_controls(folder, worse)
     assert [h.came_out for h in held] == [None, None]
-    assert said(study) == []
+    assert sentences(study) == []
     assert "one seed cannot tell" in render(study)

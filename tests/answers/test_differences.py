@@ -18,13 +18,13 @@ def eight(tmp_path_factory):
     return write_study(tmp_path_factory.mktemp("runs") / "eight", seeds=tuple(range(8)), steps=20)
 
 
-def found(folder):
+def result(folder):
     study = load_study(folder)
     return study, *comparisons(study, score_lines(study.rows))
 
 
 def test_primary_outcomes_are_paired_by_seed_and_prompt_and_corrected_together(eight):
-    study, primary, _ = found(eight)
+    study, primary, _ = result(eight)
     assert [c.line.metric for c in primary] == ["text_to_image/exact", "vqa/accuracy"]
     runs = {(run.arm, run.seed): run.outcomes for run in study.runs}
     by_hand = [
@@ -48,7 +48,7 @@ def test_without_outcomes_seeds_alone_are_compared(eight, tmp_path):
     folder = write_study(tmp_path / "three", seeds=(0, 1, 2), steps=20)
     for path in folder.glob("*/eval/outcomes.npz"):
         path.write_bytes(b"damaged")
-    study, primary, _ = found(folder)
+    study, primary, _ = result(folder)
     line = primary[0].line
     a, b = ([line.cells[arm].rows[s]["value"] for s in range(3)] for arm in study.arms)
     assert primary[0].difference == paired(a, b)
@@ -62,7 +62,7 @@ def test_a_seed_without_a_finite_score_is_left_out(tmp_path):
         if (row["metric"], row["seed"]) == ("vqa/accuracy", 1):
             row["value"] = float("nan")
     write_results(folder, rows)
-    study, primary, _ = found(folder)
+    study, primary, _ = result(folder)
     assert [c.difference.seeds for c in primary] == [3, 2]
     render(study)
 
@@ -79,7 +79,7 @@ def test_one_model_under_all_seeds_gets_no_verdict(tmp_path):
         path.unlink()
     for path in folder.glob("ar_vq-*/config.yaml"):
         path.write_text(path.read_text() + "data: {tasks: {text_to_image: 8}}\n")
-    drawing, answering = found(folder)[1]
+    drawing, answering = result(folder)[1]
     assert drawing.words == "higher"
     assert answering.words == "one model of ar_vq under all seeds"
     assert answering.adjusted is None
@@ -89,11 +89,11 @@ def test_one_model_under_all_seeds_gets_no_verdict(tmp_path):
         path.write_text(
             path.read_text().replace("{text_to_image: 8}", "{text_to_image: 8, vqa: 8}")
         )
-    assert found(folder)[1][1].words == "higher", "equal by chance: it was trained on the task"
+    assert result(folder)[1][1].words == "higher", "equal by chance: it was trained on the task"
 
 
 def test_intervals_that_leave_out_zero_without_a_verdict_are_counted(eight):
-    _, primary, _ = found(eight)
+    _, primary, _ = result(eight)
     clear = primary[0]
     assert clear.words == "higher"
     clear.adjusted = 1.0  # as in a table with many rows
@@ -110,7 +110,7 @@ def test_only_seeds_that_both_arms_have_are_compared(tmp_path):
     folder = write_study(tmp_path / "gap", seeds=(0, 1, 2), steps=20)
     rows = [r for arm in ("ar_vq", "transfusion") for s in range(3) for r in scores(arm, s)]
     write_results(folder, [r for r in rows if (r["arm"], r["seed"]) != ("ar_vq", 1)])
-    _, primary, _ = found(folder)
+    _, primary, _ = result(folder)
     assert primary[0].difference.seeds == 2
 
 
@@ -118,12 +118,12 @@ def test_a_baseline_is_what_all_others_are_compared_with(tmp_path):
     folder = write_study(tmp_path / "base", seeds=(0, 1), steps=20)
     info = json.loads((folder / "study.json").read_text())
     (folder / "study.json").write_text(json.dumps(info | {"baseline": "ar_vq"}))
-    _, primary, others = found(folder)
+    _, primary, others = result(folder)
     assert {(c.first, c.second) for c in [*primary, *others]} == {("transfusion", "ar_vq")}
 
 
 def test_ceilings_speed_and_references_are_not_compared(eight):
-    _, primary, others = found(eight)
+    _, primary, others = result(eight)
     tasks = {c.line.metric.split("/")[0] for c in [*primary, *others]}
     assert tasks.isdisjoint({"tokenizer", "generate"})
     assert not any(c.line.reference for c in others)

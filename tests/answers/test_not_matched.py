@@ -9,7 +9,7 @@ from unify.answers.study_records import load_study
 def test_everything_that_differs_is_listed_and_nothing_that_is_equal(tmp_path):
     listed = " ".join(not_matched(load_study(write_study(tmp_path / "runs" / "quickstart"))))
     unequal = ["FLOPs of training", "a factor of 1.26", "Trainable parameters", "Training time"]
-    for said in [*unequal, "vae", "optimizer.lr", "Ceiling set by the tokenizer"]:
-        assert said in listed
+    for printed in [*unequal, "vae", "optimizer.lr", "Ceiling set by the tokenizer"]:
+        assert printed in listed
     for equal in ("Samples seen", "Rows per step", "weight_decay", "Data of"):
         assert equal not in listed

@@ -25,8 +25,8 @@ def test_without_results_the_scores_of_the_runs_are_shown(tmp_path):
     study = load_study(folder)
     (folder / "results.json").unlink()
     for run in study.runs:
-        its = [row for row in study.rows if row["arm"] == run.arm]
-        (run.folder / "eval" / "scores.json").write_text(json.dumps({"rows": its}))
+        own = [row for row in study.rows if row["arm"] == run.arm]
+        (run.folder / "eval" / "scores.json").write_text(json.dumps({"rows": own}))
     assert load_study(folder).rows == study.rows
 
 

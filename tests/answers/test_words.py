@@ -14,5 +14,5 @@ from unify.answers.words import seeds_text
         ([0, 1, 3], "seeds 0, 1 and 3"),
     ],
 )
-def test_seeds_in_words(seeds, said):
-    assert seeds_text(seeds) == said
+def test_seeds_in_words(seeds, printed):
+    assert seeds_text(seeds) == printed

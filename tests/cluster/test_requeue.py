@@ -52,17 +52,17 @@ def test_a_notice_is_repeated_until_heard_and_the_job_requeued(tmp_path, number,
     assert task.stdout is not None
     assert task.stdout.readline() == "deaf\n", "the child does not hear it yet"
     task.send_signal(number)
-    said, end = tmp_path / "said", time.monotonic() + 60
-    while requeued and "requeue" not in (said.read_text() if said.exists() else ""):
+    printed, end = tmp_path / "said", time.monotonic() + 60
+    while requeued and "requeue" not in (printed.read_text() if printed.exists() else ""):
         assert time.monotonic() < end
         time.sleep(0.1)
     time.sleep(1.0 if requeued else 7.0)
     assert task.poll() is None, "it waits for SLURM to take it down"
     task.kill()
     task.wait()
-    assert said.exists() == requeued
+    assert printed.exists() == requeued
     if requeued:
-        assert said.read_text() == "show job -o 7_3\nrequeue 7_3\n"
+        assert printed.read_text() == "show job -o 7_3\nrequeue 7_3\n"
 
 
 def test_a_failing_command_fails_its_task(tmp_path):

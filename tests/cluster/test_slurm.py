@@ -50,7 +50,7 @@ def unify(*words, fails=False):
     return done.stdout
 
 
-def cluster(folder, **said):
+def cluster(folder, **printed):
     """Two nodes with a rank each."""
     path = folder / "cluster.yaml"
     whole = {
@@ -60,7 +60,7 @@ def cluster(folder, **said):
         "notice": 60,
         "environment": {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"},
         "machine": {"strategy": "fsdp", "accelerator": "cpu", "precision": "32-true"},
-        **said,
+        **printed,
     }
     path.write_text(yaml.safe_dump(whole))
     return str(path)
@@ -71,12 +71,12 @@ def numbers(folder):
 
 
 def state(number):
-    said = subprocess.run(
+    printed = subprocess.run(
         ["squeue", "-h", "-r", "-t", "all", "-j", number.split("_")[0], "-o", "%i %T"],
         capture_output=True,
         text=True,
     )
-    return dict(line.split() for line in said.stdout.splitlines()).get(number, "GONE")
+    return dict(line.split() for line in printed.stdout.splitlines()).get(number, "GONE")
 
 
 def wait(number, wanted, seconds=900):
@@ -90,13 +90,13 @@ def wait(number, wanted, seconds=900):
 
 def reached(folder, name):
     """The last checkpoint of a run."""
-    found = sorted(folder.glob(f"runs/lab/{name}-*/checkpoints/step-*"))
-    return int(found[-1].name[5:]) if found else 0
+    result = sorted(folder.glob(f"runs/lab/{name}-*/checkpoints/step-*"))
+    return int(result[-1].name[5:]) if result else 0
 
 
 def weights(folder, name):
-    (found,) = folder.glob(f"runs/lab/{name}-*/export/model.safetensors")
-    return found.read_bytes()
+    (result,) = folder.glob(f"runs/lab/{name}-*/export/model.safetensors")
+    return result.read_bytes()
 
 
 def log(folder):
@@ -124,8 +124,8 @@ class TestReal:
         rows = json.loads((tmp_path / "runs" / "lab" / "results.json").read_text())
         assert {row["seed"] for row in rows if "seed" in row} == {0, 1}
         assert (tmp_path / "runs" / "lab" / "report.html").exists()
-        told = unify("status", str(tmp_path / "runs" / "lab"))
-        assert told.count("finished, saved at 2 of 2") == 2
+        message = unify("status", str(tmp_path / "runs" / "lab"))
+        assert message.count("finished, saved at 2 of 2") == 2
         again = unify("submit", study(tmp_path), "--tiny", "--cluster", cluster(tmp_path))
         assert "every run is finished" in again
 

@@ -17,6 +17,6 @@ def test_one_file_gives_one_class(folder):
 @pytest.mark.fault(28)
 def test_a_file_that_does_not_import_is_named_with_its_error(folder):
     (folder / "bad.py").write_text("import nothing_of_this_name\n")
-    said = message(folder / "good.yaml", (f"model.class={folder}/bad.py:Model",))
-    assert "nothing_of_this_name" in said
-    assert "correct the file" in said
+    printed = message(folder / "good.yaml", (f"model.class={folder}/bad.py:Model",))
+    assert "nothing_of_this_name" in printed
+    assert "correct the file" in printed

@@ -176,14 +176,14 @@ def test_broken_yaml_is_refused_with_file_key_and_remedy(folder, case, record_pr
     assert GOOD.count(old), "the case no longer changes anything"
     path = write(folder, "good.yaml", GOOD.replace(old, new, 1))
     start = time.monotonic()
-    said = message(path)
+    text = message(path)
     record_property("seconds", time.monotonic() - start)
-    line = next((line for line in said.splitlines() if f": {key}" in line and remedy in line), None)
-    assert line is not None, said
+    line = next((line for line in text.splitlines() if f": {key}" in line and remedy in line), None)
+    assert line is not None, text
     assert "good.yaml:" in line
     assert built(folder) == []
     if case != "missing model":  # `check` takes that for a fragment
-        assert [str(problem) for problem in check_file(path)] == said.splitlines()
+        assert [str(problem) for problem in check_file(path)] == text.splitlines()
 
 
 def test_all_errors_are_reported_at_once(folder):

@@ -55,8 +55,8 @@ def test_a_broken_cluster_is_refused_with_file_key_and_remedy(folder, case, reco
 def test_a_finished_run_is_opened_on_another_machine_and_with_no_other_setting():
     known = {"devices": 8, "strategy": "fsdp", "timeout": 60.0}
     assert on_machine(known, []) == known
-    said = on_machine(known, ["machine.devices=2", "machine.strategy=ddp"])
-    assert said == {"devices": 2, "strategy": "ddp", "timeout": 60.0}
+    printed = on_machine(known, ["machine.devices=2", "machine.strategy=ddp"])
+    assert printed == {"devices": 2, "strategy": "ddp", "timeout": 60.0}
     with pytest.raises(ConfigError, match=r"steps: a run that is finished keeps its settings"):
         on_machine(known, ["steps=3"])
     with pytest.raises(ConfigError, match=r"machine.device: unknown key; did you mean 'devices'"):

@@ -87,13 +87,13 @@ def test_command_line_sets(folder, word, keys, value):
     ],
 )
 def test_broken_words_on_the_command_line_are_named(folder, word, key, remedy):
-    said = message(folder / "good.yaml", (word,))
-    assert said.startswith(f"command line: {key}: ")
-    assert remedy in said
+    printed = message(folder / "good.yaml", (word,))
+    assert printed.startswith(f"command line: {key}: ")
+    assert remedy in printed
 
 
 @pytest.mark.fault(28)
 def test_a_missing_file_is_one_clear_problem(folder):
-    said = message(folder / "goood.yaml")
-    assert "goood.yaml: No such file" in said
-    assert "did you mean 'good.yaml'?" in said
+    printed = message(folder / "goood.yaml")
+    assert "goood.yaml: No such file" in printed
+    assert "did you mean 'good.yaml'?" in printed

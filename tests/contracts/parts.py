@@ -70,15 +70,15 @@ def tokenizers_of(recipe: Recipe) -> dict[str, Tokenizer]:
 
 
 def tokenizers_in(folder: Path) -> list[Part]:
-    found: dict[str, Part] = {}
+    result: dict[str, Part] = {}
     for path in experiments(folder):
         for name, part in tokenizers_of(recipe_of(path)).items():
             model = _config(path)["model"]
-            said = model if name == "model" else model.get(name)
-            key = json.dumps([type(part).__qualname__, said], sort_keys=True)
+            printed = model if name == "model" else model.get(name)
+            key = json.dumps([type(part).__qualname__, printed], sort_keys=True)
             build = functools.partial(_tokenizer, path, name)
-            found.setdefault(key, Part(f"{path.stem}-{name}", build))
-    return list(found.values())
+            result.setdefault(key, Part(f"{path.stem}-{name}", build))
+    return list(result.values())
 
 
 def _tokenizer(path: Path, name: str) -> Tokenizer:
@@ -86,13 +86,13 @@ def _tokenizer(path: Path, name: str) -> Tokenizer:
 
 
 def sources_in(folder: Path) -> list[Part]:
-    found: dict[str, Part] = {}
+    result: dict[str, Part] = {}
     for path in experiments(folder):
         key = json.dumps(_config(path)["data"]["source"], sort_keys=True)
         build = functools.partial(_source, path)
-        part = found.setdefault(key, Part(path.stem, build))
+        part = result.setdefault(key, Part(path.stem, build))
         part.tasks |= recipe_of(path).data.tasks.keys()
-    return list(found.values())
+    return list(result.values())
 
 
 def _source(path: Path) -> Any:
@@ -105,11 +105,11 @@ def concrete(base: type, package: str) -> set[type]:
     import inspect
     import pkgutil
 
-    found = set()
+    result = set()
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         members = vars(importlib.import_module(f"{package}.{module.name}")).values()
-        found |= {c for c in members if inspect.isclass(c) and issubclass(c, base)}
-    return {c for c in found if c.__module__.startswith(package) and not inspect.isabstract(c)}
+        result |= {c for c in members if inspect.isclass(c) and issubclass(c, base)}
+    return {c for c in result if c.__module__.startswith(package) and not inspect.isabstract(c)}
 
 
 def seeded(build: Callable[[], Any]) -> Callable[[], Any]:

@@ -106,7 +106,7 @@ def key(text, shown, size):
 @lru_cache
 def answers():
     """The target of every record that the metrics read, by its conditions and kind."""
-    found = {}
+    result = {}
     for task in ("depth", "super_resolution", "edit", "compose", "caption", "vqa", "image"):
         for split in ("test", "heldout"):
             for index in range(ROWS):
@@ -121,8 +121,8 @@ def answers():
                     shown = [to_tensor(image) for image in given if image is not None]
                     size, target = (32, 32), to_tensor(fields["image"])
                 text = fields.get("instruction") or fields.get("question")
-                found[key(text, shown, size)] = target
-    return found
+                result[key(text, shown, size)] = target
+    return result
 
 
 @dataclass

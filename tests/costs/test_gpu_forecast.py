@@ -22,11 +22,11 @@ def test_a_large_trunk_is_planned_without_memory_for_it():
     start_anew()
     before = of_process("VmRSS")
     cost = cost_of(config)
-    found = forecast(config, cost, hardware(1, "h100"))
+    result = forecast(config, cost, hardware(1, "h100"))
     assert cost.parameters["total"] > 1.2e9
-    assert found.memory.parameters == 4 * cost.parameters["trainable"]
-    assert of_process("VmHWM") - before < 0.3 * found.memory.parameters
-    assert found.fits
+    assert result.memory.parameters == 4 * cost.parameters["trainable"]
+    assert of_process("VmHWM") - before < 0.3 * result.memory.parameters
+    assert result.fits
 
 
 def test_remedies_make_it_fit_and_no_other_is_named(monkeypatch):
@@ -35,12 +35,12 @@ def test_remedies_make_it_fit_and_no_other_is_named(monkeypatch):
 
     def remedies(usable, ranks=2):
         monkeypatch.setitem(GPUS, "small", Gpu(usable / 0.95, 1e12, 1e12, 1e9))
-        found = forecast(config, cost, hardware(ranks, "small"))
-        for changes in found.remedies:
+        result = forecast(config, cost, hardware(ranks, "small"))
+        for changes in result.remedies:
             machine = {key: value for key, value in changes.items() if key != "gpus"}
             times = changes.get("gpus", ranks) // ranks
             assert tries.under(machine, times).memory.total <= usable, changes
-        return found.remedies, "\n".join(lines({"arm": found}, hardware(ranks, "small")))
+        return result.remedies, "\n".join(lines({"arm": result}, hardware(ranks, "small")))
 
     cost, tries = cost_of(config), Candidates(config, hardware(2, "h100"))
     need = tries.under({}).memory.total

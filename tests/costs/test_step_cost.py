@@ -134,9 +134,9 @@ def test_a_budget_that_does_not_reach_is_refused_with_what_was_charged():
 
 
 @pytest.mark.parametrize("said", [{}, {"flops": 1, "tokens": 1}])
-def test_a_budget_is_one_quantity(said):
+def test_a_budget_is_one_quantity(printed):
     with pytest.raises(ValueError, match="one of steps, samples, tokens and flops"):
-        Budget(**said)
+        Budget(**printed)
 
 
 def test_what_is_charged_is_charged_in_flops_alone():

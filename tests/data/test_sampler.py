@@ -71,8 +71,8 @@ def test_accumulation_and_ranks_change_nothing(accumulation, world):
 def test_every_step_has_its_rows_of_every_task_in_every_micro_step(accumulation, world):
     for rank in range(world):
         for draws in MicroSteps(TASKS, SIZES, 0, 5, 0, accumulation, world, rank):
-            found = Counter(draw.task for draw in draws)
-            assert found == {t: n // (accumulation * world) for t, n in TASKS.items()}
+            result = Counter(draw.task for draw in draws)
+            assert result == {t: n // (accumulation * world) for t, n in TASKS.items()}
 
 
 def test_steps_continue_the_sequence_without_gap_or_repeat():

@@ -187,10 +187,10 @@ def test_what_is_not_finite_on_one_rank_stops_both_before_the_update(tmp_path):
             if place in ("pixel", "loss"):
                 assert all(f"rank {rank}: " in one for one in messages), (fault, messages)
                 assert "shapes" in messages[0] or "/" in messages[0], "samples are named"
-            found = latest_valid(f"{out}-{number}/checkpoints")
-            assert found is not None
-            assert step_of(found) == 2, fault
-            for name, value in tensors(found / STATE).items():
+            result = latest_valid(f"{out}-{number}/checkpoints")
+            assert result is not None
+            assert step_of(result) == 2, fault
+            for name, value in tensors(result / STATE).items():
                 assert value.isfinite().all(), (fault, name)
 
 

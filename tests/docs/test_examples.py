@@ -31,8 +31,8 @@ def unify(*words, cwd):
 
 def trained(folder, file):
     """The run that `unify train` says it has made."""
-    said = unify("train", "-c", file, "machine.tracker=none", cwd=folder)
-    run = Run(folder / said.strip().splitlines()[-1].removeprefix("run: "))
+    printed = unify("train", "-c", file, "machine.tracker=none", cwd=folder)
+    run = Run(folder / printed.strip().splitlines()[-1].removeprefix("run: "))
     assert run.finished
     return run
 
@@ -99,13 +99,13 @@ def test_the_source_is_learned_from(folder):
 
 @pytest.mark.slow
 def test_the_task_is_learned_by_a_shipped_paradigm_and_reported(folder):
-    said = unify("study", "study.yaml", "machine.tracker=none", cwd=folder / "task")
+    printed = unify("study", "study.yaml", "machine.tracker=none", cwd=folder / "task")
     study = folder / "task" / "runs" / "inpainting"
     rows = json.loads((study / "results.json").read_text())
     values = {(row["arm"], row["metric"]): row["value"] for row in rows}
     for arm in ("shallow", "deep"):
         assert values[arm, "inpaint/abs_error"] < 0.8 * values[arm, "inpaint/abs_error/gray"]
-    assert "inpaint/abs_error" in said
+    assert "inpaint/abs_error" in printed
     assert ">Inpaint<" in (study / "report.html").read_text()
 
 

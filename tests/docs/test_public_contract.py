@@ -23,13 +23,13 @@ def listed():
 
 def imported(path):
     """The (module, name) pairs that a file takes from unify; a whole module counts as (it, *)."""
-    found = set()
+    result = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "unify":
-            found |= {(node.module, alias.name) for alias in node.names}
+            result |= {(node.module, alias.name) for alias in node.names}
         if isinstance(node, ast.Import):
-            found |= {(a.name, "*") for a in node.names if a.name.split(".")[0] == "unify"}
-    return found
+            result |= {(a.name, "*") for a in node.names if a.name.split(".")[0] == "unify"}
+    return result
 
 
 @pytest.mark.parametrize(("module", "name"), listed())

@@ -16,26 +16,26 @@ from unify.doctor import attempt, line, places
 
 
 def test_a_folder_that_is_well_is_left_as_it_was(tmp_path):
-    found = only(places.run_folder(tmp_path / "deep/runs"))
-    assert found.state != "problem", found
-    assert "locks hold" in found.found
+    result = only(places.run_folder(tmp_path / "deep/runs"))
+    assert result.state != "problem", result
+    assert "locks hold" in result.found
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "runs").touch()
     for path in (tmp_path / "runs", tmp_path / "runs/deeper"):
-        found = only(places.run_folder(path))
-        assert found.state == "problem"
-        assert f"{tmp_path / 'runs'} is no folder" in found.found
-        assert "machine.runs" in found.do
+        result = only(places.run_folder(path))
+        assert result.state == "problem"
+        assert f"{tmp_path / 'runs'} is no folder" in result.found
+        assert "machine.runs" in result.do
 
 
 def test_a_folder_that_cannot_be_written():
-    found = only(places.run_folder(Path("/proc/runs")))  # even root cannot
-    assert found.state == "problem"
-    assert "/proc cannot be written" in found.found
-    assert "machine.runs" in found.do
+    result = only(places.run_folder(Path("/proc/runs")))  # even root cannot
+    assert result.state == "problem"
+    assert "/proc cannot be written" in result.found
+    assert "machine.runs" in result.do
 
 
 @pytest.mark.parametrize(
@@ -48,10 +48,10 @@ def test_a_folder_that_cannot_be_written():
 )
 def test_a_lock_that_does_not_keep_others_out(intruder, words, tmp_path, monkeypatch):
     monkeypatch.setattr(places, "INTRUDER", intruder)
-    found = only(places.run_folder(tmp_path))
-    assert found.state == "problem"
-    assert words in found.found
-    assert "Lustre: flock" in found.do
+    result = only(places.run_folder(tmp_path))
+    assert result.state == "problem"
+    assert words in result.found
+    assert "Lustre: flock" in result.do
 
 
 def meeting(*folders, wait):
@@ -81,9 +81,9 @@ def test_tasks_whose_folders_are_not_one(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     assert meeting(tmp_path / "a", tmp_path / "b", wait=0.5) == ["problem"] * 2
-    found = places.meet(tmp_path / "a/x", 0, 2, wait=0.1)
-    assert "nothing of task 1" in found.found
-    assert "all nodes share" in found.do
+    result = places.meet(tmp_path / "a/x", 0, 2, wait=0.1)
+    assert "nothing of task 1" in result.found
+    assert "all nodes share" in result.do
 
 
 def test_the_file_system_is_that_of_the_nearest_mount(tmp_path):
@@ -118,9 +118,9 @@ def server():
 )
 def test_a_server_that_answers(answer, state, advice, server, tmp_path):
     server.answer = answer
-    found = only(places.tracker(f"http://me:pass@127.0.0.1:{server.server_port}/", tmp_path))
-    assert found.state == state
-    assert advice in found.do
+    result = only(places.tracker(f"http://me:pass@127.0.0.1:{server.server_port}/", tmp_path))
+    assert result.state == state
+    assert advice in result.do
 
 
 def test_a_port_that_is_closed_and_no_password_said(tmp_path):
@@ -128,20 +128,20 @@ def test_a_port_that_is_closed_and_no_password_said(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     uri = f"http://me:hunter2@127.0.0.1:{port}"
-    found = only(attempt("tracker", lambda: places.tracker(uri, tmp_path)))
-    assert found.state == "problem"
-    assert f"127.0.0.1:{port} does not answer" in found.found
-    assert "unify sync" in found.do
-    assert "hunter2" not in line(found)
+    result = only(attempt("tracker", lambda: places.tracker(uri, tmp_path)))
+    assert result.state == "problem"
+    assert f"127.0.0.1:{port} does not answer" in result.found
+    assert "unify sync" in result.do
+    assert "hunter2" not in line(result)
 
 
 def test_a_server_that_is_silent(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        found = only(places.tracker(uri, tmp_path))
-    assert found.state == "problem"
-    assert "does not answer" in found.found
+        result = only(places.tracker(uri, tmp_path))
+    assert result.state == "problem"
+    assert "does not answer" in result.found
 
 
 def test_databases(tmp_path):
@@ -164,9 +164,9 @@ def test_trackers_that_are_no_server(tmp_path):
 
 
 def test_a_name_that_nobody_knows():
-    found = places._address("nowhere.invalid")
-    assert found.state == "note"
-    assert "nowhere.invalid" in found.found
-    assert "GLOO_SOCKET_IFNAME" in found.do
-    assert "MASTER_ADDR" in found.do
+    result = places._address("nowhere.invalid")
+    assert result.state == "note"
+    assert "nowhere.invalid" in result.found
+    assert "GLOO_SOCKET_IFNAME" in result.do
+    assert "MASTER_ADDR" in result.do
     assert places._address("localhost").state == "ok"

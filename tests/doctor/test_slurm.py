@@ -16,11 +16,11 @@ def cluster(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
 
-    def found(settings, grace=0):
+    def result(settings, grace=0):
         fake_slurm(tmp_path / "bin", settings, grace)
         return {f.name: f for f in slurm.cluster()}
 
-    return found
+    return result
 
 
 def test_a_machine_without_slurm(tmp_path, monkeypatch):
@@ -32,19 +32,19 @@ def test_a_machine_without_slurm(tmp_path, monkeypatch):
 
 
 def test_partitions_are_shown(cluster):
-    found = cluster(CALM)
-    assert found["slurm"].found == (
+    result = cluster(CALM)
+    assert result["slurm"].found == (
         "24.05.1: main* (4 nodes, at most 2-00:00:00, gpu:h100:4), hi (1 nodes, at most 1:00, down)"
     )
-    assert found["preemption"].state == "ok"
+    assert result["preemption"].state == "ok"
 
 
 def test_preemption_without_notice(cluster):
-    found = cluster(PREEMPTS)["preemption"]
-    assert found.state == "note"
-    assert "without notice" in found.found
+    result = cluster(PREEMPTS)["preemption"]
+    assert result.state == "note"
+    assert "without notice" in result.found
     for remedy in ("preempt_send_user_signal", "GraceTime", "logging.checkpoint_every"):
-        assert remedy in found.do
+        assert remedy in result.do
 
 
 def test_notice_needs_time(cluster):
@@ -68,18 +68,18 @@ def test_a_controller_that_does_not_answer(sinfo, words, cluster, tmp_path, monk
     if "sleep" in sinfo:
         monkeypatch.setattr(slurm, "SECONDS", 0.5)
     script(tmp_path / "bin", "sinfo", sinfo)
-    found = only(slurm.cluster({}))
-    assert found.state == "problem"
-    assert words in found.found
-    assert "SLURM_CONF" in found.do
+    result = only(slurm.cluster({}))
+    assert result.state == "problem"
+    assert words in result.found
+    assert "SLURM_CONF" in result.do
 
 
 def test_half_a_slurm(tmp_path, monkeypatch):
     script(tmp_path / "bin", "srun", "")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    found = only(slurm.cluster({}))
-    assert found.state == "problem"
-    assert "sinfo" in found.found
+    result = only(slurm.cluster({}))
+    assert result.state == "problem"
+    assert "sinfo" in result.found
 
 
 def test_a_step_is_a_world_of_ranks():

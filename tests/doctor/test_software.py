@@ -18,12 +18,12 @@ def test_what_is_installed_is_as_required():
     [("torch>=99", "requires torch>=99"), ("no-such-package>=2", "not installed")],
 )
 def test_a_requirement_that_is_not_met_is_named(requirement, reason):
-    found = {f.name: f for f in software.installed(["typer", requirement])}
-    wrong = found[requirement.split(">")[0]]
+    result = {f.name: f for f in software.installed(["typer", requirement])}
+    wrong = result[requirement.split(">")[0]]
     assert wrong.state == "problem"
     assert reason in wrong.found
     assert f"pip install '{requirement}'" in wrong.do
-    assert "packages" not in found
+    assert "packages" not in result
 
 
 def test_a_malicious_release_costs_every_password(tmp_path, monkeypatch):
@@ -31,14 +31,14 @@ def test_a_malicious_release_costs_every_password(tmp_path, monkeypatch):
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: lightning\nVersion: 2.6.3\n")
     monkeypatch.syspath_prepend(tmp_path)
-    found = {f.name: f for f in software.installed(["lightning>=2.6.4,!=2.6.2,!=2.6.3"])}
-    assert found["lightning"].found.startswith("2.6.3;")
-    assert "change every password" in found["lightning"].do
+    result = {f.name: f for f in software.installed(["lightning>=2.6.4,!=2.6.2,!=2.6.3"])}
+    assert result["lightning"].found.startswith("2.6.3;")
+    assert "change every password" in result["lightning"].do
 
 
 def test_a_missing_extra_is_a_note():
-    found = software.installed(["typer", 'no-such-package; extra == "cluster"'])
-    note = next(f for f in found if f.name == "[cluster]")
+    result = software.installed(["typer", 'no-such-package; extra == "cluster"'])
+    note = next(f for f in result if f.name == "[cluster]")
     assert note.state == "note"
     assert "no-such-package" in note.found
     assert "pip install '.[cluster]'" in note.do
@@ -47,19 +47,19 @@ def test_a_missing_extra_is_a_note():
 def test_a_torchvision_that_does_not_load(monkeypatch):
     assert only(software.vision()).state == "ok"
     monkeypatch.setitem(sys.modules, "torchvision.ops", None)
-    found = only(software.vision())
-    assert found.state == "problem"
-    assert "from one index" in found.do
+    result = only(software.vision())
+    assert result.state == "problem"
+    assert "from one index" in result.do
 
 
 @pytest.mark.parametrize("name", ["/nowhere/g++", "false"])
 def test_a_compiler_that_does_not_compile(name, monkeypatch):
     monkeypatch.setenv("CXX", name)
-    found = only(software.compiler())
-    assert found.state != "ok"
-    assert name in found.found
-    assert "g++" in found.do
-    assert "CXX" in found.do
+    result = only(software.compiler())
+    assert result.state != "ok"
+    assert name in result.found
+    assert "g++" in result.do
+    assert "CXX" in result.do
 
 
 def test_an_xformers_of_another_torch(tmp_path, monkeypatch):

@@ -39,9 +39,9 @@ def test_verdicts_are_drawn_green_and_red(tmp_path):
     def colours(verdict: bool | None) -> set:
         grid = Grid("x", torch.zeros(1, 3, 16, 16), [""], [verdict])
         save_grid(grid, tmp_path / "x.png")
-        found = Image.open(tmp_path / "x.png").getcolors(10_000)
-        assert found is not None
-        return {c for _, c in found}
+        result = Image.open(tmp_path / "x.png").getcolors(10_000)
+        assert result is not None
+        return {c for _, c in result}
 
     assert any(g > 2 * r for r, g, _ in colours(True) if g > 100)  # type: ignore[misc]
     assert any(r > 2 * g for r, g, _ in colours(False) if r > 100)  # type: ignore[misc]

@@ -16,21 +16,21 @@ def made(name):
 
 @pytest.mark.parametrize("name", FIVE)
 def test_parts_add_up_to_the_model_and_frozen_ones_are_told(name):
-    recipe, said = made(name)
+    recipe, printed = made(name)
     model = recipe.model
-    assert sum(p["total"] for p in said["parts"].values()) == sum(
+    assert sum(p["total"] for p in printed["parts"].values()) == sum(
         p.numel() for p in model.parameters()
     )
-    assert {k for k, p in said["parts"].items() if not p["trainable"]} == (
+    assert {k for k, p in printed["parts"].items() if not p["trainable"]} == (
         {"llm"} if name == "queries_dit" else set()
     )
-    assert said["tasks"].keys() == recipe.data.tasks.keys()
+    assert printed["tasks"].keys() == recipe.data.tasks.keys()
 
 
 @pytest.mark.parametrize("name", FIVE)
 def test_every_task_shows_the_mask_of_each_backbone(name):
-    _, said = made(name)
-    for task in said["tasks"].values():
+    _, printed = made(name)
+    for task in printed["tasks"].values():
         assert task["masks"]
         for mask in task["masks"].values():
             count = len(mask["tokens"])
@@ -41,8 +41,8 @@ def test_every_task_shows_the_mask_of_each_backbone(name):
 
 
 def test_transfusion_reads_text_causally_and_patches_both_ways():
-    _, said = made("transfusion")
-    mask = said["tasks"]["text_to_image"]["masks"]["trunk"]
+    _, printed = made("transfusion")
+    mask = printed["tasks"]["text_to_image"]["masks"]["trunk"]
     tokens = mask["tokens"]
     rows = [f"{int(row, 16):0{len(tokens)}b}" for row in mask["rows"]]
     patches = [i for i, kind in enumerate(tokens) if kind == "b"]

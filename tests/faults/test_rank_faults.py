@@ -148,9 +148,9 @@ def test_a_rank_that_is_lost_is_named_by_the_other(unify, tmp_path, how, victim,
     assert f"unify: rank {1 - victim} has lost other ranks" in line
     assert f"rank {victim}" in line
     assert message in line if victim else ("does not answer" in line or "is gone" in line)
-    found = latest_valid(next(tmp_path.glob("*/*/checkpoints")))
-    assert found is not None
-    assert step_of(found) >= 1
+    result = latest_valid(next(tmp_path.glob("*/*/checkpoints")))
+    assert result is not None
+    assert step_of(result) >= 1
 
 
 UNEVEN = [("steps=60", "steps=20"), ("data.tasks.caption=4", "data.tasks.caption=2")]

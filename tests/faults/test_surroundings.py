@@ -67,7 +67,7 @@ ODD = {
 @pytest.mark.slow
 @pytest.mark.fault(35, times=len(ODD) - 1)
 def test_surroundings_do_not_reach_the_weights(tmp_path):
-    found = {}
+    result = {}
     for name, (variables, runs, where) in ODD.items():
         folder = tmp_path / name.replace(" ", "") / where
         folder.mkdir(parents=True)
@@ -82,10 +82,10 @@ def test_surroundings_do_not_reach_the_weights(tmp_path):
             encoding="utf-8",
         )
         assert done.returncode == 0, done.stderr
-        found[name] = weights(folder / runs)
+        result[name] = weights(folder / runs)
         (run,) = (folder / runs).glob("default/*")
         assert yaml.safe_load((run / "config.yaml").read_text("utf-8"))["machine"]["runs"] == runs
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert latest_valid(run / "checkpoints") is not None
-    assert [name for name in ODD if found[name] != found["plain"]] == []
+    assert [name for name in ODD if result[name] != result["plain"]] == []

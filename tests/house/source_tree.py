@@ -15,8 +15,8 @@ PRODUCT = ("unify", "paradigms", "tokenizers")
 @cache
 def product_files() -> list[Path]:
     """Every file once: the links to paradigms and tokenizers in `unify/` are left out."""
-    found = [path for name in PRODUCT for path in (ROOT / name).rglob("*.py")]
-    return sorted(p for p in found if not any(part.is_symlink() for part in p.parents))
+    result = [path for name in PRODUCT for path in (ROOT / name).rglob("*.py")]
+    return sorted(p for p in result if not any(part.is_symlink() for part in p.parents))
 
 
 @cache

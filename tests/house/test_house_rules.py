@@ -49,12 +49,12 @@ def test_files_are_short():
 
 
 def test_functions_are_short():
-    found = {
+    result = {
         f"{name_of(path)}:{function.lineno} {function.name}": lines_of_code(function)
         for path in product_files()
         for function in functions(path)
     }
-    assert {k: n for k, n in found.items() if n > MOST_LINES_OF_A_FUNCTION} == {}
+    assert {k: n for k, n in result.items() if n > MOST_LINES_OF_A_FUNCTION} == {}
 
 
 @pytest.mark.parametrize("path", for_one_device(), ids=name_of)
@@ -78,7 +78,7 @@ def test_public_definitions_of_the_contracts_have_docstrings():
 
 def private_definitions():
     """Private functions, methods and attributes of the product -> the files that define them."""
-    found = {}
+    result = {}
     for path in product_files():
         for node in ast.walk(tree_of(path)):
             name = None
@@ -87,8 +87,8 @@ def private_definitions():
             elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Store):
                 name = node.id if isinstance(node, ast.Name) else node.attr
             if name and name.startswith("_") and not name.startswith("__") and name != "_":
-                found.setdefault(name, set()).add(path.stem)
-    return found
+                result.setdefault(name, set()).add(path.stem)
+    return result
 
 
 def test_tests_use_no_private_member_of_another_module():

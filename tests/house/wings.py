@@ -25,14 +25,14 @@ def layers() -> list[list[str]]:
 
 def levels() -> list[list[str]]:
     """Layers of wings alone, the contracts at the root of `unify/` taken as one."""
-    found: list[list[str]] = []
+    result: list[list[str]] = []
     for line in layers():
         names = [name.removeprefix("unify.") for name in line if name != "unify.cli"]
         if names and set(names) <= set(CONTRACTS):
             names = ["contracts"]
-        if names and names != found[-1:] and (not found or found[-1] != names):
-            found.append(names)
-    return found
+        if names and names != result[-1:] and (not result or result[-1] != names):
+            result.append(names)
+    return result
 
 
 def wing_of(module: str) -> str:

@@ -63,11 +63,11 @@ def test_what_is_read_and_asked_is_one_pass_of_the_bare_model(pair):
     x = torch.cat([bare.get_input_embeddings()(ids), queries[None]], 1)
     whole = bare.base_model(inputs_embeds=x).last_hidden_state
     close(torch.cat([context.hidden, hidden], 1), whole)
-    found, wanted = (
+    result, wanted = (
         torch.autograd.grad(h[:, -N:].square().sum(), queries)[0] for h in (hidden, whole)
     )
-    close(found / wanted.abs().max(), wanted / wanted.abs().max())
-    assert (found.abs().amax(-1) > 0).all()
+    close(result / wanted.abs().max(), wanted / wanted.abs().max())
+    assert (result.abs().amax(-1) > 0).all()
 
 
 @torch.no_grad()
@@ -92,8 +92,8 @@ def test_greedy_answers_are_those_of_the_bare_model(pair):
     inputs.pop("token_type_ids", None)
     ids = bare.generate(**inputs, do_sample=False, max_new_tokens=6)
     wanted = ids[:, inputs["input_ids"].shape[1] :]
-    said = llm.tokenizer.batch_decode(wanted, skip_special_tokens=True)
-    assert llm.sample_text(TextRequest(None, asked), TextSampler(max_length=6)) == said
+    printed = llm.tokenizer.batch_decode(wanted, skip_special_tokens=True)
+    assert llm.sample_text(TextRequest(None, asked), TextSampler(max_length=6)) == printed
 
 
 @torch.no_grad()

@@ -202,12 +202,12 @@ def test_a_heads_norm_is_unit_length_times_root_d():
 
 
 def test_checkpointing_changes_neither_loss_nor_gradients(hidden):
-    found = []
+    result = []
     for checkpoint in (False, True):
         connector = make(RotaryEncoder(WIDTH, 2, 2, checkpoint=checkpoint))
         loss = connector(hidden).square().mean()
-        found.append((loss, *torch.autograd.grad(loss, list(connector.parameters()))))
-    for plain, recomputed in zip(*found, strict=True):
+        result.append((loss, *torch.autograd.grad(loss, list(connector.parameters()))))
+    for plain, recomputed in zip(*result, strict=True):
         torch.testing.assert_close(plain, recomputed, atol=1e-6, rtol=1e-5)
 
 

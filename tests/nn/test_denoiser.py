@@ -157,13 +157,13 @@ def test_the_weighted_error_of_the_velocity_is_the_ddpms_own(build):
     target = targets[denoiser.prediction]
     t = denoiser.grid.flip(0)[timesteps]
     xt, velocity = interpolate(x0, x1, t)
-    found = []
+    result = []
     for output in (target, target + wrong):
         denoiser.model = Oracle(lambda timestep, output=output: output)
         error = (denoiser.velocity(xt, t, None) - velocity).square().flatten(1).mean(1)
-        found.append(denoiser.weight(t) * error)
-    assert found[0].max() < 1e-8
-    torch.testing.assert_close(found[1], wrong.square().flatten(1).mean(1), atol=0, rtol=1e-3)
+        result.append(denoiser.weight(t) * error)
+    assert result[0].max() < 1e-8
+    torch.testing.assert_close(result[1], wrong.square().flatten(1).mean(1), atol=0, rtol=1e-3)
 
 
 @each_unet
@@ -345,12 +345,12 @@ def test_source_latents_start_without_effect_and_can_learn_to_have_one(build, gi
 
 @each_model
 def test_checkpointing_changes_neither_loss_nor_gradients(build, given):
-    found = []
+    result = []
     for checkpoint in (False, True):
         denoiser = make(build, checkpoint=checkpoint).train()
         loss = denoiser.velocity(*given).square().mean()
-        found.append((loss, *torch.autograd.grad(loss, list(denoiser.parameters()))))
-    for plain, recomputed in zip(*found, strict=True):
+        result.append((loss, *torch.autograd.grad(loss, list(denoiser.parameters()))))
+    for plain, recomputed in zip(*result, strict=True):
         torch.testing.assert_close(plain, recomputed, atol=1e-6, rtol=1e-5)
 
 

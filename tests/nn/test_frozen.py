@@ -256,9 +256,9 @@ def test_the_content_is_that_of_the_weight_files_or_of_the_state(tmp_path):
     assert content_hash(one, "no/such/folder") == content_hash(one)
     for path, text in (("model.safetensors", "a"), ("config.json", "b"), ("README.md", "c")):
         (tmp_path / path).write_text(text)
-    found = content_hash(one, str(tmp_path))
-    assert found == content_hash(other, str(tmp_path)) != content_hash(one)
+    result = content_hash(one, str(tmp_path))
+    assert result == content_hash(other, str(tmp_path)) != content_hash(one)
     (tmp_path / "README.md").write_text("d")
-    assert content_hash(one, str(tmp_path)) == found
+    assert content_hash(one, str(tmp_path)) == result
     (tmp_path / "config.json").write_text("e")
-    assert content_hash(one, str(tmp_path)) != found
+    assert content_hash(one, str(tmp_path)) != result

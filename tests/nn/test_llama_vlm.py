@@ -74,11 +74,11 @@ def dual(folder, **settings):
 def test_its_logits_are_those_of_the_bare_model(folder, bare, ids):
     llm = LlamaVLM(folder).eval()
     initialise(llm, 0)
-    found = logits(llm.trunk, llm.embed, llm.to_text, ids)[..., : bare.config.vocab_size]
-    torch.testing.assert_close(found, bare(ids).logits, atol=1e-4, rtol=1e-4)
-    said = llm.text.encode(["a red circle"], 9)[0][0].tolist()
+    result = logits(llm.trunk, llm.embed, llm.to_text, ids)[..., : bare.config.vocab_size]
+    torch.testing.assert_close(result, bare(ids).logits, atol=1e-4, rtol=1e-4)
+    printed = llm.text.encode(["a red circle"], 9)[0][0].tolist()
     known = llm.text.model("a red circle", add_special_tokens=False)["input_ids"]
-    assert said[1 : 1 + len(known)] == known
+    assert printed[1 : 1 + len(known)] == known
 
 
 def test_tokens_beyond_the_vocabulary_are_like_the_others_and_always_the_same(folder, bare):
@@ -111,8 +111,8 @@ def test_it_learns_from_text_and_with_an_encoder_from_images(folder):
 @torch.no_grad()
 def test_as_a_text_tower_it_still_speaks_and_the_image_tower_starts_as_its_copy(folder, bare, ids):
     model = dual(folder)
-    found = logits(model.trunk, model.embed, model.to_text, ids)[..., : bare.config.vocab_size]
-    torch.testing.assert_close(found, bare(ids).logits, atol=1e-4, rtol=1e-4)
+    result = logits(model.trunk, model.embed, model.to_text, ids)[..., : bare.config.vocab_size]
+    torch.testing.assert_close(result, bare(ids).logits, atol=1e-4, rtol=1e-4)
     towers = model.trunk.text.state_dict(), model.trunk.image.state_dict()
     assert all(torch.equal(value, towers[1][name]) for name, value in towers[0].items())
     assert torch.equal(model.embed.weight, dual(folder).embed.weight)

@@ -148,7 +148,7 @@ def whole(llm, prompt, images, queries):
 
 
 def test_the_cached_prefix_gives_the_states_and_gradients_of_the_full_forward(llm):
-    images, found = shown(llm, 1), []
+    images, result = shown(llm, 1), []
     for way in ("cached", "whole"):
         queries = make_queries().requires_grad_()
         if way == "cached":
@@ -158,9 +158,9 @@ def test_the_cached_prefix_gives_the_states_and_gradients_of_the_full_forward(ll
         else:
             hidden = whole(llm, PROMPTS[0], images, queries)
         (hidden * torch.arange(N * DIM).view(N, DIM)).sum().backward()
-        found.append((hidden.detach(), queries.grad))
-    close(found[0][0], found[1][0])
-    close(found[0][1], found[1][1], 1e-4 * found[0][1].abs().max().item())
+        result.append((hidden.detach(), queries.grad))
+    close(result[0][0], result[1][0])
+    close(result[0][1], result[1][1], 1e-4 * result[0][1].abs().max().item())
 
 
 @torch.no_grad()
@@ -269,11 +269,13 @@ def test_reading_nothing_is_named(llm):
 def test_answers_follow_their_seed_and_no_batch_mate(llm):
     images, asked = shown(llm) or [None], ["what is it", "red?", "how many squares are there"]
     settings = {"max_length": 6, "temperature": 1.0}
-    said = llm.sample_text(TextRequest(images[0], asked, seed=[4, 5, 6]), TextSampler(**settings))
-    assert said == llm.sample_text(
+    answers = llm.sample_text(
         TextRequest(images[0], asked, seed=[4, 5, 6]), TextSampler(**settings)
     )
-    assert said != llm.sample_text(
+    assert answers == llm.sample_text(
+        TextRequest(images[0], asked, seed=[4, 5, 6]), TextSampler(**settings)
+    )
+    assert answers != llm.sample_text(
         TextRequest(images[0], asked, seed=[7, 8, 9]), TextSampler(**settings)
     )
     for row in range(3):
@@ -281,7 +283,7 @@ def test_answers_follow_their_seed_and_no_batch_mate(llm):
         alone = llm.sample_text(
             TextRequest(mine, asked[row : row + 1], seed=[4 + row]), TextSampler(**settings)
         )
-        assert alone == said[row : row + 1]
+        assert alone == answers[row : row + 1]
 
 
 # Those of transformers: the bare model, bit for bit

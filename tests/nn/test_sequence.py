@@ -60,9 +60,9 @@ def test_a_noised_copy_stands_where_the_clean_one_does_and_moves_nothing(axes):
             add_image(sequence, True, isolated=True)
         add_image(sequence, True)
         add_text(sequence, 3)
-    (wanted,), (found,) = table(plain), table(both)
-    assert found[:10] == wanted[:10]  # text and noised copy
-    assert found[:2] + found[10:] == wanted
+    (wanted,), (result,) = table(plain), table(both)
+    assert result[:10] == wanted[:10]  # text and noised copy
+    assert result[:2] + result[10:] == wanted
 
 
 @pytest.mark.parametrize("axes", [1, 3])

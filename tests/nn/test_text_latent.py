@@ -110,8 +110,8 @@ def test_gaussian_divergence_is_that_of_the_distributions():
     prior = torch.distributions.Normal(0.0, 1.0)
     ours = torch.distributions.Normal(mean, (logvar / 2).exp())
     wanted = torch.distributions.kl_divergence(ours, prior).flatten(1).mean(1)
-    found = Variational().divergence(torch.cat([mean, logvar], 1))
-    torch.testing.assert_close(found, wanted)
+    result = Variational().divergence(torch.cat([mean, logvar], 1))
+    torch.testing.assert_close(result, wanted)
 
 
 def test_mu6_is_flat_near_the_prior_and_a_wall_beyond():
@@ -189,8 +189,8 @@ def test_a_mate_is_another_row_of_the_group(rows, size):
     same, seen = same_group(range(rows), size), set()
     for step in range(200):
         u = torch.rand(rows, generator=torch.Generator().manual_seed(step))
-        found = mate(same, u)
-        for row, other in enumerate(found.tolist()):
+        result = mate(same, u)
+        for row, other in enumerate(result.tolist()):
             alone = same[row].sum() == 1
             assert same[row, other]
             assert (other == row) == alone
@@ -201,8 +201,8 @@ def test_a_mate_is_another_row_of_the_group(rows, size):
 
 def test_the_largest_uniform_still_finds_a_mate():
     for rows in (2, 3, 1000):
-        found = mate(everyone(rows), torch.full((rows,), 1 - 2**-24))
-        assert (found != torch.arange(rows)).all()
+        result = mate(everyone(rows), torch.full((rows,), 1 - 2**-24))
+        assert (result != torch.arange(rows)).all()
 
 
 def test_a_row_keeps_its_mate_when_the_batch_is_cut_between_groups():
@@ -228,8 +228,8 @@ def test_encoder_and_decoder_learn_to_read_back_texts_of_any_length():
         z = Variational().sample(one(ids, valid, (4, 4)), torch.zeros(4, CHANNELS, 4, 4))
         other.nll(z, ids, valid).mean().backward()
         optimizer.step()
-    said = other(z, 6).argmax(-1)
-    assert torch.equal(said[valid[:, 1:]], ids[:, 1:][valid[:, 1:]])
+    printed = other(z, 6).argmax(-1)
+    assert torch.equal(printed[valid[:, 1:]], ids[:, 1:][valid[:, 1:]])
 
 
 def regularisers():

@@ -102,8 +102,8 @@ def test_null_rows_take_a_mates_target_and_the_others_keep_their_own():
         target, shown = model.targets(z1, batch, noise_of(batch, step))
         for row in range(8):
             mates = [i for i in range(8) if i // 4 == row // 4 and i != row]
-            found = [i for i in range(8) if torch.equal(target[row], z1[i])]
-            assert found[0] in (mates if shown[row] == 0 else [row])
+            result = [i for i in range(8) if torch.equal(target[row], z1[i])]
+            assert result[0] in (mates if shown[row] == 0 else [row])
     assert torch.equal(z1, kept), "the caller's targets are not changed"
 
 
@@ -168,8 +168,8 @@ def test_the_indicator_and_nothing_else_tells_the_two_velocities_apart():
 def test_at_initialisation_the_flow_loss_is_that_of_predicting_zero():
     model, batch = make(dropout=0.0), batch_of(4)
     z0, z1, _ = seen_by_velocity(model, batch)
-    found = terms(make(dropout=0.0), batch)["image_flow"].value
-    torch.testing.assert_close(found, (z1 - z0).square().flatten(1).mean(1))
+    result = terms(make(dropout=0.0), batch)["image_flow"].value
+    torch.testing.assert_close(result, (z1 - z0).square().flatten(1).mean(1))
 
 
 def test_time_and_noise_are_those_that_transfusion_draws():
@@ -224,9 +224,9 @@ def test_groups_in_micro_batches_are_the_groups_of_one_batch():
 )
 def test_parts_can_be_changed(settings):
     model = awake(make(**settings))
-    found = terms(model, batch_of(4))
-    assert found.keys() == model.terms
-    assert all(torch.isfinite(term.value).all() for term in found.values())
+    result = terms(model, batch_of(4))
+    assert result.keys() == model.terms
+    assert all(torch.isfinite(term.value).all() for term in result.values())
     assert model.generate_image(ImageRequest(PROMPTS), steps=2, guidance=2.0).shape == (
         3,
         3,
@@ -266,17 +266,17 @@ def test_images_learned_by_heart_are_drawn():
 
 def unread(model):
     """A list that fills with the FLOPs of pairs that a trunk's mask hides: torch counts them."""
-    found = []
+    result = []
 
     def hook(trunk, args):
         rows, length = args[0].x.shape[:2]
         hidden = rows * length**2 - args[0].mask.pairs()
-        found.append(4.0 * hidden * trunk.head_dim * trunk.heads * trunk.depth)
+        result.append(4.0 * hidden * trunk.head_dim * trunk.heads * trunk.depth)
 
     for part in model.modules():
         if isinstance(part, Trunk):
             part.register_forward_pre_hook(hook)
-    return found
+    return result
 
 
 @pytest.mark.parametrize(
@@ -332,9 +332,9 @@ def test_a_perfect_velocity_lands_on_the_target(monkeypatch, steps, solver):
     model, z0, z1 = make(), pictures(2), pictures(2, 1)
     monkeypatch.setattr(model, "velocity", lambda x, t, shown: z1 - z0)
     sampler = FlowSampler(steps=steps, solver=solver)
-    there = model.carry(z0, sampler)
-    torch.testing.assert_close(there, z1, atol=1e-5, rtol=0)
-    back = model.carry(there, sampler, reverse=True)
+    carried = model.carry(z0, sampler)
+    torch.testing.assert_close(carried, z1, atol=1e-5, rtol=0)
+    back = model.carry(carried, sampler, reverse=True)
     torch.testing.assert_close(back, z0, atol=1e-5, rtol=0)
 
 

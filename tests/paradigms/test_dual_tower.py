@@ -148,9 +148,9 @@ def test_separation_none_is_transfusion_bit_for_bit_from_the_same_seed(images):
         plain = make_transfusion(condition_on=condition_on)
         dense = make_dual(separation="none", condition_on=condition_on)
         for batch in layouts(images).values():
-            expected, found = terms(plain, batch), terms(dense, batch)
+            expected, result = terms(plain, batch), terms(dense, batch)
             for name, term in expected.items():
-                assert torch.equal(found[name].value, term.value), name
+                assert torch.equal(result[name].value, term.value), name
             assert dense.tokens(batch) == plain.tokens(batch)
             assert dense.flops(batch) == plain.flops(batch)
 
@@ -159,9 +159,9 @@ def test_separation_none_is_transfusion_bit_for_bit_from_the_same_seed(images):
 def test_at_the_start_both_towers_are_transfusion(images, separation):
     plain, dual = make_transfusion(), make_dual(separation=separation)
     for batch in layouts(images).values():
-        found = terms(dual, batch)
+        result = terms(dual, batch)
         for name, term in terms(plain, batch).items():
-            torch.testing.assert_close(found[name].value, term.value, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(result[name].value, term.value, rtol=1e-5, atol=1e-5)
         assert dual.flops(batch) == plain.flops(batch)
 
 
@@ -260,8 +260,8 @@ def test_understanding_is_the_language_models_bit_for_bit_after_training_too(ima
         for task in ("caption", "vqa", "text"):
             expected = terms(llm, batches[task])["text_ce"].value
             assert torch.equal(terms(dual, batches[task])["text_ce"].value, expected), task
-        said = [m.generate_text(TextRequest(images, PROMPTS), max_length=5) for m in (llm, dual)]
-        assert said[0] == said[1]
+        printed = [m.generate_text(TextRequest(images, PROMPTS), max_length=5) for m in (llm, dual)]
+        assert printed[0] == printed[1]
         optimizer.zero_grad()
         terms(dual, batches["draw"])["image_flow"].value.mean().backward()
         optimizer.step()
@@ -274,8 +274,8 @@ def test_a_frozen_text_side_keeps_its_bytes_and_has_no_state(images):
     optimizer.register_step_post_hook(lambda *_: update_ema(optimizer, 0.9))
     for step in range(3):
         optimizer.zero_grad()
-        found = {**terms(dual, batches["draw"], step), **terms(dual, batches["caption"], step)}
-        sum(term.value.mean() for term in found.values()).backward()
+        result = {**terms(dual, batches["draw"], step), **terms(dual, batches["caption"], step)}
+        sum(term.value.mean() for term in result.values()).backward()
         optimizer.step()
     now = dict(dual.named_parameters())
     assert {n for n in now if not now[n].requires_grad} == frozen.keys()
@@ -293,11 +293,11 @@ def test_what_a_caption_trains_by_text_tower(images):
     last = "trunk.image.blocks.1"  # after its keys and values nobody reads the image
     image -= of(names, f"{last}.attention.out", f"{last}.norm2", f"{last}.mlp")
     trained = awake(make_dual(condition_on="clean_copy"))
-    found = moved(trained, terms(trained, caption)["text_ce"].value)
-    assert found == image | of(names, "trunk.text.", "embed.", "to_text.")
+    result = moved(trained, terms(trained, caption)["text_ce"].value)
+    assert result == image | of(names, "trunk.text.", "embed.", "to_text.")
     frozen = awake(from_llm(text_tower="frozen", condition_on="clean_copy"))
-    found = moved(frozen, terms(frozen, caption)["text_ce"].value)
-    assert found == image | {"delimiters.weight"}
+    result = moved(frozen, terms(frozen, caption)["text_ce"].value)
+    assert result == image | {"delimiters.weight"}
     for understand in ("latents", "vision"):
         detached = awake(
             from_llm(text_tower="detached", condition_on="clean_copy", understand=understand)
@@ -334,8 +334,8 @@ def test_a_batch_without_images_or_without_text_is_finite(model, images):
 
 def test_a_frozen_text_side_leaves_the_delimiters_of_latents_to_be_learned(images):
     dual = awake(from_llm(text_tower="frozen"))
-    found = moved(dual, terms(dual, layouts(images)["draw"])["image_flow"].value)
-    assert "delimiters.weight" in found
+    result = moved(dual, terms(dual, layouts(images)["draw"])["image_flow"].value)
+    assert "delimiters.weight" in result
     assert from_llm(text_tower="trained").delimiters is None
 
 

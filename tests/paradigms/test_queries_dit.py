@@ -215,15 +215,15 @@ def test_frozen_parts_stay_in_eval_mode(drawing):
 def test_reading_the_prefix_once_without_gradient_is_exact(drawing, monkeypatch):
     """Equal loss and gradients where prefix and queries go through the model in one piece."""
     model = make()
-    found = []
+    result = []
     for whole in (False, True):
         if whole:
             monkeypatch.setattr(model.llm, "ask", lambda context, q: in_one_piece(model.llm, q))
         model.zero_grad()
         value = terms(model, drawing).value
         value.mean().backward()
-        found.append([value, *(p.grad.clone() for p in model.parameters() if p.requires_grad)])
-    for cached, full in zip(*found, strict=True):
+        result.append([value, *(p.grad.clone() for p in model.parameters() if p.requires_grad)])
+    for cached, full in zip(*result, strict=True):
         torch.testing.assert_close(cached, full, atol=1e-5, rtol=1e-4)
 
 
@@ -409,12 +409,12 @@ def test_dual_guidance_is_its_formula_and_passes_without_weight_are_skipped(
         answers(model, nothing, [images]),
         answers(model, PROMPTS, [images]),
     ]
-    found, rows = guided(model, images, guidance=text, image_guidance=image)
-    torch.testing.assert_close(found, guide(parts, [image, text]), atol=1e-5, rtol=1e-4)
+    result, rows = guided(model, images, guidance=text, image_guidance=image)
+    torch.testing.assert_close(result, guide(parts, [image, text]), atol=1e-5, rtol=1e-4)
     assert rows == 3 * passes
     if text == image:
         both = parts[0] + text * (parts[2] - parts[0])
-        torch.testing.assert_close(found, both, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(result, both, atol=1e-5, rtol=1e-4)
 
 
 def test_a_negative_prompt_stands_wherever_there_was_no_text(images):
@@ -424,8 +424,8 @@ def test_a_negative_prompt_stands_wherever_there_was_no_text(images):
         answers(model, unwanted, [images]),
         answers(model, PROMPTS, [images]),
     ]
-    found, _ = guided(model, images, negative=unwanted, guidance=3.0, image_guidance=2.0)
-    torch.testing.assert_close(found, guide(parts, [2.0, 3.0]), atol=1e-5, rtol=1e-4)
+    result, _ = guided(model, images, negative=unwanted, guidance=3.0, image_guidance=2.0)
+    torch.testing.assert_close(result, guide(parts, [2.0, 3.0]), atol=1e-5, rtol=1e-4)
 
 
 def test_image_to_image_is_guided_by_the_image_alone(images):
@@ -447,13 +447,13 @@ def test_dropout_follows_its_joint_table(images):
     prompts, sources, _ = model._conditions(batch, Noise.for_batch(0, 0, batch))
     no_text = torch.tensor([prompt is None for prompt in prompts])
     no_image = ~sources[0][1]
-    for found, share in (
+    for result, share in (
         (no_text & ~no_image, 0.1),
         (no_text & no_image, 0.1),
         (~no_text & no_image, 0.1),
         (~no_text & ~no_image, 0.7),
     ):
-        assert abs(found.sum() - rows * share) < 4 * (rows * share * (1 - share)) ** 0.5
+        assert abs(result.sum() - rows * share) < 4 * (rows * share * (1 - share)) ** 0.5
     shown = Batch.image_to_image(batch.segments[0].images, batch.segments[2].images, batch.keys)
     _, sources, _ = model._conditions(shown, Noise.for_batch(0, 0, shown))
     assert abs((~sources[0][1]).sum() - rows * 0.3) < 4 * (rows * 0.3 * 0.7) ** 0.5
@@ -558,11 +558,11 @@ def test_what_conditions_is_one_switch(drawing):
 
 
 def test_last_layer_conditions_ignore_padding(images):
-    model, found = make(conditioning="last_layer"), []
+    model, result = make(conditioning="last_layer"), []
     for length in (16, 30):
         batch = Batch.text_to_image(PROMPTS, images, list("abc"), length)
-        found.append(terms(model, batch).value)
-    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
+        result.append(terms(model, batch).value)
+    torch.testing.assert_close(*result, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -596,28 +596,28 @@ def test_a_row_without_a_source_does_not_depend_on_its_batch_mates(images, editi
     """Nor on what stands in the place of the absent image."""
     model = make(denoiser=sana(source_channels=3))
     present = torch.tensor([True, False, True])
-    found = []
+    result = []
     for filler in (images, images.roll(1, 0)):
         shown = torch.where(present[:, None, None, None], images, filler)
         batch = Batch.edit([shown], PROMPTS, images.flip(0), list("abc"), 16, [present])
-        found.append(terms(model, batch).value)
+        result.append(terms(model, batch).value)
         alone = terms(model, batch.rows(slice(1, 2))).value
-        torch.testing.assert_close(found[-1][1:2], alone, atol=1e-5, rtol=1e-5)
-    assert torch.equal(*found)
-    assert not torch.allclose(found[0][1], terms(model, editing).value[1])
+        torch.testing.assert_close(result[-1][1:2], alone, atol=1e-5, rtol=1e-5)
+    assert torch.equal(*result)
+    assert not torch.allclose(result[0][1], terms(model, editing).value[1])
 
 
 def test_source_latents_are_those_of_the_sources_and_zero_where_dropped(images):
     model = make(denoiser=Echo(source_channels=6))
-    there, gone = torch.ones(3, dtype=torch.bool), torch.tensor([True, False, True])
+    existing, gone = torch.ones(3, dtype=torch.bool), torch.tensor([True, False, True])
     small = images[..., ::2, ::2]  # shown at the target's size
-    both = model.source_latents([(images, there), (small, gone)], (SIDE, SIDE))
+    both = model.source_latents([(images, existing), (small, gone)], (SIDE, SIDE))
     assert torch.equal(both[:, :3], images)
     assert both[1, 3:].abs().max() == 0
     assert both[0, 3:].abs().max() > 0
-    one = model.source_latents([(images, there)], (SIDE, SIDE))
+    one = model.source_latents([(images, existing)], (SIDE, SIDE))
     assert one[:, 3:].abs().max() == 0
-    assert make(denoiser=Echo()).source_latents([(images, there)], (SIDE, SIDE)) is None
+    assert make(denoiser=Echo()).source_latents([(images, existing)], (SIDE, SIDE)) is None
 
 
 def test_source_latents_follow_the_image_through_guidance(images):
@@ -713,10 +713,10 @@ def test_a_ddpm_trains_at_its_own_times_and_is_given_no_law(images):
     unet = {"channels": 3, "condition_dim": OUT, "widths": (16, 16), "heads": 2, "norm_groups": 4}
     model = make(denoiser=UNetDenoiser(**unet), time=None)
     batch = Batch.text_to_image(PROMPTS, images, list("abc"), 16)
-    found = terms(model, batch)
-    assert torch.isin(found.t, model.denoiser.grid).all()
+    result = terms(model, batch)
+    assert torch.isin(result.t, model.denoiser.grid).all()
     u = Noise.for_batch(0, 0, batch).uniform("image1/t")
-    assert torch.equal(found.t, model.denoiser.own_times(u))
+    assert torch.equal(result.t, model.denoiser.own_times(u))
     assert torch.isfinite(model.generate_image(ImageRequest(PROMPTS), steps=2)).all()
     with pytest.raises(ValueError, match="UNetDenoiser trains at its own times: set time to null"):
         make(denoiser=UNetDenoiser(**unet))

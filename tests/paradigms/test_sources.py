@@ -61,21 +61,21 @@ def drawn(model, second, rows=slice(None), present=PRESENT, **settings):
 
 @pytest.mark.parametrize("name", PREFIXED | QUERIES)
 def test_what_stands_in_the_place_of_an_absent_source_changes_no_loss(name):
-    model, found = model_of((PREFIXED | QUERIES)[name]), []
+    model, result = model_of((PREFIXED | QUERIES)[name]), []
     assert "compose" in model.tasks
     filler = torch.where(PRESENT[1][:, None, None, None], pictures(3), pictures(4))
     for second in (pictures(3), filler):
         batch = composing(second)
-        found.append(model.loss(batch, Noise.for_batch(0, 0, batch)))
+        result.append(model.loss(batch, Noise.for_batch(0, 0, batch)))
         for row in range(3):
             part = batch.rows(slice(row, row + 1))
             for term, alone in model.loss(part, Noise.for_batch(0, 0, part)).items():
-                close(found[-1][term].value[row : row + 1], alone.value)
+                close(result[-1][term].value[row : row + 1], alone.value)
     whole = composing(pictures(3), None)
     everyone = model.loss(whole, Noise.for_batch(0, 0, whole))
     for term in model.terms & {"image_ce", "image_flow"}:
-        close(found[0][term].value, found[1][term].value)
-        differs = (found[0][term].value - everyone[term].value).abs() > 1e-3
+        close(result[0][term].value, result[1][term].value)
+        differs = (result[0][term].value - everyone[term].value).abs() > 1e-3
         assert differs.tolist() == [True, False, True]
 
 

@@ -173,11 +173,11 @@ def test_a_clean_image_is_shown_at_time_1_and_carries_no_flow_loss(images, monke
 
 
 def test_the_flow_loss_of_a_row_is_the_mean_over_the_images_that_it_has(images):
-    there = torch.tensor([True, False, True])
-    batch = Batch.edit([images], PROMPTS, images.flip(0), list("abc"), 16, [there])
+    present = torch.tensor([True, False, True])
+    batch = Batch.edit([images], PROMPTS, images.flip(0), list("abc"), 16, [present])
     both = (unlearned(batch, 0) + unlearned(batch, 2)) / 2
     value = terms(make_transfusion(condition_on="noised"), batch)["image_flow"].value
-    torch.testing.assert_close(value, torch.where(there, both, unlearned(batch, 2)))
+    torch.testing.assert_close(value, torch.where(present, both, unlearned(batch, 2)))
 
 
 def test_at_initialisation_the_flow_loss_is_that_of_predicting_zero(drawing):
@@ -197,8 +197,8 @@ def test_the_image_weight_scales_exactly_the_image_gradient(reading):
 
     def gradient(weight):
         model.zero_grad()
-        found = terms(model, reading)
-        (found["text_ce"].value.mean() + weight * found["image_flow"].value.mean()).backward()
+        result = terms(model, reading)
+        (result["text_ce"].value.mean() + weight * result["image_flow"].value.mean()).backward()
         return model.patches.outward.weight.grad.clone()
 
     torch.testing.assert_close(gradient(5.0), 5 * gradient(1.0))
@@ -234,11 +234,11 @@ def test_the_unconditional_prefix_is_the_one_that_dropout_trains_on(make, drawin
     model.trunk.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     terms(model, drawing)
     model.prefix(model.contexts(ImageRequest(PROMPTS), guidance=2.0)).run(model.trunk)
-    found = []
+    result = []
     for tokens in seen:
         text = tokens.mask.valid[:3, :16]  # of the training rows, of the unconditional rows
-        found.append((tokens.x[:3, :16][text], tokens.positions[:3, :16][text]))
-    (trained, places), (asked, at) = found
+        result.append((tokens.x[:3, :16][text], tokens.positions[:3, :16][text]))
+    (trained, places), (asked, at) = result
     assert torch.equal(trained, asked)
     assert torch.equal(places, at)
     null = [model.text.bos, model.text.null, model.text.eos] * 3

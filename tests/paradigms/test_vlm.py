@@ -81,7 +81,7 @@ def test_image_tokens_are_causal_like_all_others(asking):
 @torch.no_grad()
 def test_the_loss_is_the_chain_rule_over_the_answer(asking):
     model = make_vlm()
-    found = term(model, asking)
+    result = term(model, asking)
     images = asking.segments[0].images
     for row, answer in enumerate(["red", "blue", "no"]):
         sequence = model.prefix([(ASKED[row : row + 1], [images[row : row + 1]])])
@@ -89,9 +89,9 @@ def test_the_loss_is_the_chain_rule_over_the_answer(asking):
         where = sequence.add(model.embed(ids))
         chance = model.to_text(sequence.run(model.trunk)[0, where]).log_softmax(-1)
         steps = [-chance[place - 1, ids[0, place]] for place in range(1, ids.shape[1])]
-        torch.testing.assert_close(found.total[row], torch.stack(steps).sum())
-        torch.testing.assert_close(found.value[row], torch.stack(steps).mean())
-    assert found.count.tolist() == [4, 5, 3]  # letters and eos
+        torch.testing.assert_close(result.total[row], torch.stack(steps).sum())
+        torch.testing.assert_close(result.value[row], torch.stack(steps).mean())
+    assert result.count.tolist() == [4, 5, 3]  # letters and eos
 
 
 def test_gradient_reaches_the_encoder_from_every_text_task(reading, asking):
@@ -114,18 +114,20 @@ def test_answers_learned_by_heart_are_given(asking):
 @torch.no_grad()
 def test_text_alone_is_a_language_model():
     model = make_vlm()
-    found = term(model, Batch.text(["red", "two"], ["a", "b"], 8))
-    assert found.count.tolist() == [4, 4]
-    assert torch.isfinite(found.value).all()
+    result = term(model, Batch.text(["red", "two"], ["a", "b"], 8))
+    assert result.count.tolist() == [4, 4]
+    assert torch.isfinite(result.value).all()
 
 
 @torch.no_grad()
 def test_an_absent_image_changes_nothing(images):
-    model, there = make_vlm(), torch.tensor([True, False, True])
+    model, present = make_vlm(), torch.tensor([True, False, True])
 
     def batch(pictures):
         answer = Segment.text(["red", "blue", "no"], "target", 8)
-        return Batch("caption", [Segment.image(pictures, "condition", there), answer], list("abc"))
+        return Batch(
+            "caption", [Segment.image(pictures, "condition", present), answer], list("abc")
+        )
 
     first, second = (term(model, batch(pictures)).value for pictures in (images, images.flip(3)))
     assert (first != second).tolist() == [True, False, True]
@@ -195,9 +197,9 @@ def test_it_trains_and_is_measured_by_the_ordinary_pipeline(tmp_path):
     config = load_recipe(ROOT / "experiments" / "vlm.yaml", small, tiny=True)
     run = train(config, say=lambda line: None)
     _, config, recipe = open_run(run.folder)
-    found = {row["metric"] for row in evaluate(run, recipe, config)}
-    assert {"vqa/accuracy", "vqa/blind", "caption/perplexity", "generate/texts_per_s"} <= found
-    assert not any(name.startswith(("text_to_image", "tokenizer")) for name in found)
+    result = {row["metric"] for row in evaluate(run, recipe, config)}
+    assert {"vqa/accuracy", "vqa/blind", "caption/perplexity", "generate/texts_per_s"} <= result
+    assert not any(name.startswith(("text_to_image", "tokenizer")) for name in result)
     with pytest.raises(ValueError, match="VLM does not generate images"):
         recipe.model.generate_image(ImageRequest(["a red circle"]))
 

@@ -98,8 +98,8 @@ def test_page_says_what_was_compared_with_which_budget_where_and_how_to_repeat_i
     for arm, (paradigm, doc) in ARMS.items():
         place = f"{finished.parent.name}/quickstart/{run_folder(finished, arm).name}"
         command = f"unify train -c {place}/config.yaml"
-        assert [said for said in (arm, paradigm, doc, command) if said not in text] == []
-    assert [said for said in FACTS if said not in text] == []
+        assert [printed for printed in (arm, paradigm, doc, command) if printed not in text] == []
+    assert [printed for printed in FACTS if printed not in text] == []
 
 
 def test_page_is_self_contained_and_has_no_script(finished):

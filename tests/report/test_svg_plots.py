@@ -23,6 +23,6 @@ def test_curves_break_at_non_finite_values_and_keep_their_ends():
     [(0, 25_600, False), (0.13, 4.7, True), (1e-6, 1e3, True), (-2, 3, False), (0.31, 0.32, False)],
 )
 def test_ticks_are_few_round_and_inside(low, high, log):
-    found = ticks(low, high, log)
-    assert 2 <= len(found) <= 7
-    assert all(low <= tick <= high * (1 + 1e-9) for tick in found)
+    result = ticks(low, high, log)
+    assert 2 <= len(result) <= 7
+    assert all(low <= tick <= high * (1 + 1e-9) for tick in result)

@@ -22,12 +22,12 @@ def study(tmp_path_factory):
 def test_every_row_is_in_the_csv(study):
     rows = list(csv.DictReader(io.StringIO(as_csv(study))))
     assert len(rows) == len(study.rows)
-    for found, row in zip(rows, study.rows, strict=True):
-        assert (found["arm"], found["metric"], found["seed"]) == (
+    for result, row in zip(rows, study.rows, strict=True):
+        assert (result["arm"], result["metric"], result["seed"]) == (
             row["arm"], row["metric"], str(row["seed"]),
         )  # fmt: skip
-        assert found["value"] == str(row["value"])
-        assert found["run"].startswith(f"{row['arm']}-s{row['seed']}-")
+        assert result["value"] == str(row["value"])
+        assert result["run"].startswith(f"{row['arm']}-s{row['seed']}-")
 
 
 def test_the_markdown_has_every_metric_arm_and_difference(study):

@@ -45,22 +45,22 @@ def studies(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reuse")
     options = [f"machine.runs={folder}/runs"]
     first, second = written(folder, "first"), written(folder, "second")
-    said = {"first": [], "second": []}
-    run_study(StudyRequest(first, options, tiny=True), said["first"].append)
+    printed = {"first": [], "second": []}
+    run_study(StudyRequest(first, options, tiny=True), printed["first"].append)
     left = plan(StudyRequest(second, options, tiny=True))
-    run_study(StudyRequest(second, options, tiny=True), said["second"].append)
-    return folder, options, said, left
+    run_study(StudyRequest(second, options, tiny=True), printed["second"].append)
+    return folder, options, printed, left
 
 
 def runs(folder, study, arm):
-    found = sorted((folder / "runs" / study).glob(f"{arm}-s*"))
-    assert len(found) == 2
-    return found
+    result = sorted((folder / "runs" / study).glob(f"{arm}-s*"))
+    assert len(result) == 2
+    return result
 
 
 def test_arms_that_differ_in_sampling_are_trained_once_and_scored_each(studies):
-    folder, _, said, _ = studies
-    assert sum("trained already, as" in line for line in said["first"]) == 2
+    folder, _, printed, _ = studies
+    assert sum("trained already, as" in line for line in printed["first"]) == 2
     for one, other in zip(
         runs(folder, "first", "one"), runs(folder, "first", "more_steps"), strict=True
     ):
@@ -84,8 +84,8 @@ def test_the_page_says_whose_weights_an_arm_has(studies):
 
 
 def test_another_study_trains_nothing_that_is_there(studies):
-    folder, _, said, left = studies
-    assert sum("trained already, as" in line for line in said["second"]) == 4
+    folder, _, printed, left = studies
+    assert sum("trained already, as" in line for line in printed["second"]) == 4
     assert {left.left(arm) for arm in left.arms} == {0.0}
     assert left.states("one") == {0: "finished", 1: "finished"}
     ours, theirs = runs(folder, "second", "one")[0], runs(folder, "first", "one")[0]
@@ -155,7 +155,7 @@ def test_what_takes_a_quiet_machine_is_added_later_and_nothing_is_measured_twice
 
 def test_a_run_of_another_checkout_is_opened_by_its_own_paths(tmp_path):
     """What it needs is there under another path: same weights, so the same training."""
-    said = ["machine.tracker=none", f"machine.runs={tmp_path}/runs", "evaluation=[]"]
+    printed = ["machine.tracker=none", f"machine.runs={tmp_path}/runs", "evaluation=[]"]
     made = []
     for place in ("here", "there"):
         (tmp_path / place).mkdir()
@@ -168,7 +168,7 @@ def test_a_run_of_another_checkout_is_opened_by_its_own_paths(tmp_path):
             "tiny: {model: {text: {class: unify.tokenizers.text.BPE, vocab_size: 384, "
             "weights: {run: text.yaml}}}}\n"
         )
-        config = load_recipe(one, said, tiny=True)
+        config = load_recipe(one, printed, tiny=True)
         made.append(train(config, lambda text: None))
     assert made[1].info["same_as"] == str(made[0].folder)
     assert made[1].info["needed"].keys() == {str(tmp_path / "there" / "text.yaml")}
@@ -208,9 +208,9 @@ def test_code_in_files_is_not_hashed_and_so_never_shared():
 @pytest.mark.fault(27)
 def test_processes_at_once_do_not_train_one_training_twice(studies):
     folder, options, _, _ = studies
-    path, said = written(folder, "third", **{"[0, 1]": "[3]"}), []
-    run_study(StudyRequest(path, options, tiny=True, at_once=2), said.append)
-    begun = [line for line in said if line.endswith("parameters")]
+    path, printed = written(folder, "third", **{"[0, 1]": "[3]"}), []
+    run_study(StudyRequest(path, options, tiny=True, at_once=2), printed.append)
+    begun = [line for line in printed if line.endswith("parameters")]
     assert len(begun) == 1
     assert "one seed 3" in begun[0]
     assert (folder / "runs/third/results.json").is_file()

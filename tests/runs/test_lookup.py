@@ -65,11 +65,11 @@ def test_a_run_is_not_looked_for_before_what_it_needs_is_finished(tmp_path):
         own = find_needed(part)
         weights = {key: run.info["weights"] for key, run in own.items()}
         write_run(run_of(part, weights).folder, weights=part["name"])
-    found = find_needed(arm)
-    assert {key: run.info["weights"] for key, run in found.items()} == {
+    result = find_needed(arm)
+    assert {key: run.info["weights"] for key, run in result.items()} == {
         key: part["name"] for key, part in needed.items()
     }
-    weights = {key: run.info["weights"] for key, run in found.items()}
+    weights = {key: run.info["weights"] for key, run in result.items()}
     assert run_of(arm, weights).hash != run_of(arm, dict.fromkeys(weights, "others")).hash
 
 
@@ -99,13 +99,13 @@ def test_an_equal_training_is_a_finished_run_of_the_same_hash_and_settings(tmp_p
 
 
 def test_needed_runs_are_where_they_were_or_moved_along(tmp_path):
-    there = write_run(tmp_path / "old" / "study" / "text-s0-aa")
+    present = write_run(tmp_path / "old" / "study" / "text-s0-aa")
     run = write_run(
-        tmp_path / "new" / "study" / "arm-s0-bb", needed={"k": {"folder": str(there.folder)}}
+        tmp_path / "new" / "study" / "arm-s0-bb", needed={"k": {"folder": str(present.folder)}}
     )
-    assert recorded_needed(run)["k"].folder == there.folder
+    assert recorded_needed(run)["k"].folder == present.folder
     moved = tmp_path / "new" / "study" / "text-s0-aa"
-    there.folder.rename(moved)
+    present.folder.rename(moved)
     assert recorded_needed(run)["k"].folder == moved
     moved.rename(tmp_path / "lost")
     with pytest.raises(ValueError, match=r"neither there nor in .*keep the folders of a study"):

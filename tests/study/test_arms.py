@@ -7,10 +7,10 @@ METRIC = "text_to_image/exact"
 
 
 def test_arms_as_they_are_keep_their_budgets(study):
-    said = {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
+    printed = {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
     grid = {"budget.steps": [4, 8]}
     _, arms = resolve_arms(
-        StudyRequest(study(tune={**said, "defaults": True}, grid=grid), tiny=True)
+        StudyRequest(study(tune={**printed, "defaults": True}, grid=grid), tiny=True)
     )
     assert len(arms) == 8
     for name, config in arms.items():

@@ -14,16 +14,16 @@ from unify.tracking.mlflow_process import store_uri
 def test_mlflow_has_the_study_above_its_runs(study, tmp_path):
     runs = tmp_path / "runs"
     metric = "generate/images_per_s"
-    said = [f"machine.runs={runs}"]
-    said.append("evaluation=[{class: unify.metrics.speed.Speed, rows: 1, repeats: 1}]")
+    printed = [f"machine.runs={runs}"]
+    printed.append("evaluation=[{class: unify.metrics.speed.Speed, rows: 1, repeats: 1}]")
     path = study(grid={"optimizer.lr": [1e-3]}, primary=[metric])
-    made = run_study(StudyRequest(path, said, tiny=True, only="trans*"), lambda text: None)
+    made = run_study(StudyRequest(path, printed, tiny=True, only="trans*"), lambda text: None)
     uri = store_uri("", runs)
     client = connect(uri)
     (experiment,) = [e for e in client.search_experiments() if e.name == "s"]
-    found = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    parent = found.pop("study s")
-    (child,) = found.values()
+    result = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    parent = result.pop("study s")
+    (child,) = result.values()
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.inputs.dataset_inputs[0].dataset.name == "Shapes"
     assert parent.data.metrics[f"{metric}/transfusion_lr_0.001"] == made.rows[0]["value"]

@@ -17,9 +17,9 @@ def test_a_study_trains_the_steps_that_its_budget_buys(five, tmp_path):
     runs = tmp_path / "runs"
     overrides = [f"machine.runs={runs}", "machine.tracker=none", "evaluation=[]"]
     path = five(budget={"samples": 12})
-    said = yaml.safe_load(Path(path).read_text())
-    said["arms"] = {"transfusion": said["arms"]["transfusion"]}
-    Path(path).write_text(yaml.safe_dump(said))
+    printed = yaml.safe_load(Path(path).read_text())
+    printed["arms"] = {"transfusion": printed["arms"]["transfusion"]}
+    Path(path).write_text(yaml.safe_dump(printed))
     planned = plan(StudyRequest(path, overrides, tiny=True))
     assert planned.states("transfusion") == {0: "missing"}
     assert run_study(StudyRequest(path, overrides, tiny=True), lambda text: None).failed == {}

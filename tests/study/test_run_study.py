@@ -42,12 +42,12 @@ primary: [text_to_image/exact/two_objects]
 def outcome(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     (folder / "tiny.yaml").write_text(STUDY)
-    said = []
+    printed = []
     made = run_study(
         StudyRequest(str(folder / "tiny.yaml"), [f"machine.runs={folder}/runs"], tiny=True),
-        said.append,
+        printed.append,
     )
-    return folder, made, said
+    return folder, made, printed
 
 
 def test_every_arm_and_seed_has_rows_of_one_form(outcome):
@@ -91,8 +91,8 @@ def test_every_arm_and_seed_has_rows_of_one_form(outcome):
 def test_the_study_says_what_its_runs_metrics_and_settings_are(outcome):
     folder, _, _ = outcome
     info = json.loads((folder / "runs/tiny/study.json").read_text())
-    there = {path.parent.name for path in (folder / "runs/tiny").glob("*/run.json")}
-    assert set(info["runs"]) == there
+    present = {path.parent.name for path in (folder / "runs/tiny").glob("*/run.json")}
+    assert set(info["runs"]) == present
     assert any("text_to_image/exact/heldout" in text for text in info["metrics"])
     assert info["overrides"] == ["--tiny"], "but not where the runs are"
 
@@ -137,7 +137,7 @@ def test_a_second_call_trains_and_measures_nothing(outcome):
 
 
 def test_another_way_of_scoring_takes_hold_without_training_again(tmp_path):
-    path, said = tmp_path / "study.yaml", [f"machine.runs={tmp_path}", "machine.tracker=none"]
+    path, printed = tmp_path / "study.yaml", [f"machine.runs={tmp_path}", "machine.tracker=none"]
     arm = f"{{base: {ROOT}/experiments/transfusion.yaml}}"
     path.write_text(f"{{name: s, arms: {{transfusion: {arm}}}}}")
     metric = "class: unify.metrics.shapes_images.TextToImage, heldout: 0, geneval: 0"
@@ -145,7 +145,7 @@ def test_another_way_of_scoring_takes_hold_without_training_again(tmp_path):
 
     def scored(prompts, steps):
         asked = [f"evaluation=[{{{metric}, prompts: {prompts}}}]", f"image_sampling.steps={steps}"]
-        rows = run_study(StudyRequest(str(path), [*said, *asked], tiny=True), lines.append).rows
+        rows = run_study(StudyRequest(str(path), [*printed, *asked], tiny=True), lines.append).rows
         (row,) = [row for row in rows if row["metric"] == "text_to_image/exact"]
         return row["n"], row["passport"]["sampler"]["steps"]
 
@@ -180,9 +180,9 @@ def test_runs_at_once_are_those_of_one_after_another(outcome, tmp_path):
     short = short[: short.index("  evaluation:")] + short[short.index("seeds:") :]
     (tmp_path / "tiny.yaml").write_text(short)
     overrides = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", "evaluation=[]"]
-    said: list[str] = []
+    printed: list[str] = []
     made = run_study(
-        StudyRequest(str(tmp_path / "tiny.yaml"), overrides, tiny=True, at_once=3), said.append
+        StudyRequest(str(tmp_path / "tiny.yaml"), overrides, tiny=True, at_once=3), printed.append
     )
     assert list(made.failed) == ["broken seed 0"]
     assert "lr_ratio" in made.failed["broken seed 0"]
@@ -194,29 +194,29 @@ def test_runs_at_once_are_those_of_one_after_another(outcome, tmp_path):
     for run in finished:
         again = Run(folder / "runs/tiny" / run.folder.name)
         assert run.info["weights"] == again.info["weights"]
-    assert any(line.startswith("transfusion seed 0 | ") for line in said)
+    assert any(line.startswith("transfusion seed 0 | ") for line in printed)
 
 
 def test_only_some_arms_are_trained_and_the_scores_of_others_stay(study, tmp_path):
-    said = [f"machine.runs={tmp_path / 'runs'}", "machine.tracker=none"]
-    said.append("evaluation=[{class: unify.metrics.speed.Speed, rows: 1, repeats: 1}]")
+    printed = [f"machine.runs={tmp_path / 'runs'}", "machine.tracker=none"]
+    printed.append("evaluation=[{class: unify.metrics.speed.Speed, rows: 1, repeats: 1}]")
     path = study()
-    first = run_study(StudyRequest(path, said, tiny=True, only="trans*"), lambda text: None)
+    first = run_study(StudyRequest(path, printed, tiny=True, only="trans*"), lambda text: None)
     assert {row["arm"] for row in first.rows} == {"transfusion"}
-    second = run_study(StudyRequest(path, said, tiny=True, only="ar_vq"), lambda text: None)
+    second = run_study(StudyRequest(path, printed, tiny=True, only="ar_vq"), lambda text: None)
     assert {row["arm"] for row in second.rows} == {"ar_vq", "transfusion"}
     stored = json.loads((second.folder / "results.json").read_text())
     assert [r for r in stored if r["arm"] == "transfusion"] == first.rows
     with pytest.raises(ValueError, match="no arm like 'x'; it has ar_vq, transfusion"):
-        run_study(StudyRequest(path, said, tiny=True, only="x"), lambda text: None)
+        run_study(StudyRequest(path, printed, tiny=True, only="x"), lambda text: None)
 
 
 def test_an_arm_of_other_seeds_is_paired_by_the_seed_of_the_study(study, tmp_path):
-    said = [f"machine.runs={tmp_path / 'runs'}", "machine.tracker=none", "evaluation=[]"]
+    printed = [f"machine.runs={tmp_path / 'runs'}", "machine.tracker=none", "evaluation=[]"]
     file = str(EXPERIMENTS / "transfusion.yaml")
     arms = {"one": file, "again": {"base": file, "seeds": {"init": 10, "data": 20, "noise": 30}}}
     made = run_study(
-        StudyRequest(study(arms=arms, seeds=[0, 1]), said, tiny=True), lambda text: None
+        StudyRequest(study(arms=arms, seeds=[0, 1]), printed, tiny=True), lambda text: None
     )
     runs = sorted((run.arm, run.seed) for run in load_report(made.folder).runs)
     assert runs == [("again", 0), ("again", 1), ("one", 0), ("one", 1)]
@@ -235,8 +235,8 @@ def test_an_arm_without_its_data_costs_no_report(study, tmp_path):
         },
     }
     speed = "evaluation=[{class: unify.metrics.speed.Speed, rows: 1, repeats: 1}]"
-    said = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", speed]
-    made = run_study(StudyRequest(study(arms=arms), said, tiny=True), lambda text: None)
+    printed = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", speed]
+    made = run_study(StudyRequest(study(arms=arms), printed, tiny=True), lambda text: None)
     assert list(made.failed) == ["lost seed 0"]
     assert "lost" in (made.folder / "report.html").read_text()
     rows = load_report(made.folder).rows
@@ -246,7 +246,7 @@ def test_an_arm_without_its_data_costs_no_report(study, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_module, "finish_job", stopped)
         with pytest.raises(Stopped):
-            run_study(StudyRequest(study(arms=arms), said, tiny=True), lambda text: None)
+            run_study(StudyRequest(study(arms=arms), printed, tiny=True), lambda text: None)
     assert load_report(made.folder).rows == rows
 
 
@@ -255,9 +255,9 @@ def stopped(job, say):
 
 
 def test_the_page_names_the_command_that_was_given(study, tmp_path):
-    said = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", "machine.precision=32-true"]
-    said += ["steps=1", "evaluation=[{class: unify.metrics.speed.Speed, rows: 1, repeats: 1}]"]
+    printed = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", "machine.precision=32-true"]
+    printed += ["steps=1", "evaluation=[{class: unify.metrics.speed.Speed, rows: 1, repeats: 1}]"]
     path = study(arms={"one": str(EXPERIMENTS / "transfusion.yaml")})
-    made = run_study(StudyRequest(path, said, tiny=True), lambda text: None)
-    words = shlex.join([path, *said[2:], "--tiny"])
+    made = run_study(StudyRequest(path, printed, tiny=True), lambda text: None)
+    words = shlex.join([path, *printed[2:], "--tiny"])
     assert f"unify study {words}" in html.unescape((made.folder / "report.html").read_text())

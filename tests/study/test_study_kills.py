@@ -18,10 +18,10 @@ KILLS = 5
 
 def begin(study, runs):
     command = [sys.executable, "-m", "unify.cli", "study", str(study), "--tiny", "--jobs", "2"]
-    said = [f"machine.runs={runs}", "machine.tracker=none", "steps=12", "machine.threads=1"]
-    said += ["logging.checkpoint_every=1", "logging.metrics_every=1"]
+    words = [f"machine.runs={runs}", "machine.tracker=none", "steps=12", "machine.threads=1"]
+    words += ["logging.checkpoint_every=1", "logging.metrics_every=1"]
     quiet = subprocess.DEVNULL
-    return subprocess.Popen([*command, *said], start_new_session=True, stdout=quiet, stderr=quiet)
+    return subprocess.Popen([*command, *words], start_new_session=True, stdout=quiet, stderr=quiet)
 
 
 def table(runs):
@@ -38,8 +38,8 @@ def test_five_kills_leave_the_same_table(tmp_path, record_property):
     images = {"class": "unify.metrics.shapes_images.TextToImage", "prompts": 8, "heldout": 4}
     speed = {"class": "unify.metrics.speed.Speed", "rows": 1, "repeats": 1}
     scores = [{**images, "geneval": 0}, speed]
-    said = {"name": "kills", "arms": arms, "seeds": [0], "set": {"evaluation": scores}}
-    study.write_text(yaml.safe_dump(said))
+    words = {"name": "kills", "arms": arms, "seeds": [0], "set": {"evaluation": scores}}
+    study.write_text(yaml.safe_dump(words))
     calm, rough = tmp_path / "calm", tmp_path / "rough"
     start = time.monotonic()
     assert begin(study, calm).wait(600) == 0

@@ -30,9 +30,9 @@ def test_values_are_inside_the_space_and_the_same_for_arms_that_share_a_key():
     assert 25 < sum(rate < 1e-3 for rate in rates) < 75, "log-uniform around the arm's own"
     assert {values["image_sampling.guidance"] for values in made} == {1, 1.5, 2.5}
     other = [draw_values(tune, config("b", lr=2e-3), n) for n in range(1, 100)]
-    for mine, its in zip(made, other, strict=True):
-        assert its["optimizer.lr"] == pytest.approx(2 * mine["optimizer.lr"], rel=0.01)
-        assert its["image_sampling.guidance"] == mine["image_sampling.guidance"]
+    for mine, own in zip(made, other, strict=True):
+        assert own["optimizer.lr"] == pytest.approx(2 * mine["optimizer.lr"], rel=0.01)
+        assert own["image_sampling.guidance"] == mine["image_sampling.guidance"]
     assert made == [draw_values(tune, config(), n) for n in range(1, 100)]
     assert made != [draw_values(Tune(METRIC, SPACE, seed=7), config(), n) for n in range(1, 100)]
 
@@ -72,9 +72,9 @@ def test_an_arm_stays_as_it_is_unless_something_is_better():
         ({"space": {"a": {"low": "x", "high": 1}}}, "space.a is"),
     ],
 )
-def test_what_is_no_space_is_refused(said, message):
+def test_what_is_no_space_is_refused(printed, message):
     with pytest.raises(ValueError, match=message):
-        Tune(**{"metric": METRIC, "space": SPACE, **said})
+        Tune(**{"metric": METRIC, "space": SPACE, **printed})
 
 
 def test_whole_numbers_stay_whole():

@@ -63,8 +63,8 @@ def test_what_is_to_be_the_same_has_the_values_of_the_other(study, tmp_path):
     file = str(EXPERIMENTS / "transfusion.yaml")
     arms = {"one": file, "again": {"base": file, "seeds": {"init": 50}}}
     controls = [{"arm": "again", "expect": "same", "than": "one"}]
-    said = {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
-    path = study(tune=said, arms=arms, controls=controls)
+    printed = {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
+    path = study(tune=printed, arms=arms, controls=controls)
     words = [f"machine.runs={tmp_path}"]
     trials = plan_trials(StudyRequest(path, words, tiny=True))
     missing = trials.missing({"one", "again"})
@@ -83,9 +83,9 @@ def test_what_is_to_be_the_same_has_the_values_of_the_other(study, tmp_path):
 
 
 def test_a_key_that_no_arm_has_is_named(study):
-    said = {"metric": METRIC, "space": {**SPACE, "model.trunk.deph": [1]}}
+    printed = {"metric": METRIC, "space": {**SPACE, "model.trunk.deph": [1]}}
     with pytest.raises(ValueError, match=r"no arm has model\.trunk\.deph"):
-        plan_trials(StudyRequest(study(tune=said), tiny=True))
+        plan_trials(StudyRequest(study(tune=printed), tiny=True))
 
 
 def test_a_study_is_tuned_and_then_trained_at_the_best(study, tmp_path):
@@ -94,8 +94,8 @@ def test_a_study_is_tuned_and_then_trained_at_the_best(study, tmp_path):
     space = {"optimizer.lr": [0.02, 0.01], "image_sampling.guidance": [1.25]}
     tune = {"metric": "text_to_image/unreadable", "trials": 2, "space": space, "defaults": True}
     path = study(tune=tune, set=scores, primary=[METRIC])
-    said = [f"machine.runs={tmp_path / 'runs'}", "machine.tracker=none"]
-    made = run_study(StudyRequest(path, said, tiny=True, only="trans*"), lambda text: None)
+    printed = [f"machine.runs={tmp_path / 'runs'}", "machine.tracker=none"]
+    made = run_study(StudyRequest(path, printed, tiny=True, only="trans*"), lambda text: None)
     assert not made.failed
     entry = json.loads((made.folder / "tuning.json").read_text())["transfusion"]
     assert [len(trial["values"]) for trial in entry["trials"]] == [0, 2]
@@ -108,7 +108,7 @@ def test_a_study_is_tuned_and_then_trained_at_the_best(study, tmp_path):
     stored = json.loads((made.folder / "tuning.json").read_text())
     stored["transfusion"]["best"] = 1  # whichever won, the values of this one
     (made.folder / "tuning.json").write_text(json.dumps(stored))
-    run_study(StudyRequest(path, said, tiny=True, only="trans*"), lambda text: None)
+    run_study(StudyRequest(path, printed, tiny=True, only="trans*"), lambda text: None)
     runs = {run.arm: run for run in load_study(made.folder).runs}
     assert runs["transfusion"].config["optimizer"]["lr"] in (0.02, 0.01)
     assert runs["transfusion"].config["image_sampling"]["guidance"] == 1.25
@@ -117,15 +117,15 @@ def test_a_study_is_tuned_and_then_trained_at_the_best(study, tmp_path):
     assert "best of k trials" in page
     assert "Every trial" in page
     again: list[str] = []
-    run_study(StudyRequest(path, said, tiny=True, only="trans*"), again.append)
+    run_study(StudyRequest(path, printed, tiny=True, only="trans*"), again.append)
     assert not any("trial=" in line for line in again), "tuned once"
-    changed = [*said, "tune.metric=text_to_image/exac"]
+    changed = [*printed, "tune.metric=text_to_image/exac"]
     failed = run_study(
         StudyRequest(path, changed, tiny=True, only="trans*"), lambda text: None
     ).failed
     assert "text_to_image/exac is not scored on validation" in failed["transfusion, tuning"]
     untuned = run_study(
-        StudyRequest(path, [*said, "tune=null"], tiny=True, only="trans*"), lambda text: None
+        StudyRequest(path, [*printed, "tune=null"], tiny=True, only="trans*"), lambda text: None
     )
     assert "best of k trials" not in render(load_study(untuned.folder))
 
@@ -138,8 +138,8 @@ def test_trials_at_once_are_those_of_one_after_the_other(study, tmp_path):
     tables = []
     for jobs in (1, 2):
         runs = tmp_path / f"runs{jobs}"
-        said = [f"machine.runs={runs}", "machine.tracker=none", "machine.threads=1"]
-        made = run_study(StudyRequest(path, said, tiny=True, at_once=jobs), lambda text: None)
+        printed = [f"machine.runs={runs}", "machine.tracker=none", "machine.threads=1"]
+        made = run_study(StudyRequest(path, printed, tiny=True, at_once=jobs), lambda text: None)
         assert not made.failed
         known = json.loads((made.folder / "tuning.json").read_text())
         tables.append(

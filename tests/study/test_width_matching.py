@@ -27,9 +27,9 @@ def study(tmp_path):
 @pytest.mark.parametrize("target", [1, 999, 1000, 1001, 4_100, 1e6])
 def test_no_other_multiple_is_nearer(target):
     width = Width(parameters=target, multiple=8)
-    found = solve_width(target, width, lambda n: n * n + 10)
+    result = solve_width(target, width, lambda n: n * n + 10)
     best = min(range(8, 2000, 8), key=lambda n: abs(n * n + 10 - target))
-    assert found == best
+    assert result == best
 
 
 def test_a_key_that_changes_nothing_is_named():
@@ -65,9 +65,9 @@ def test_unknown_arms_are_named(study):
 
 
 @pytest.mark.parametrize("said", [{}, {"like": "a", "parameters": 2.0}])
-def test_a_width_follows_from_one_thing(said):
+def test_a_width_follows_from_one_thing(printed):
     with pytest.raises(ValueError, match="say one of `like`"):
-        Width(**said)
+        Width(**printed)
 
 
 def test_a_grid_is_refused_beside_widths():

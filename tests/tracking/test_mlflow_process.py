@@ -66,8 +66,8 @@ def write(folder: Path, steps, shift: float = 0.0) -> None:
 
 def history(uri: str, folder: Path, name: str = "loss") -> list[tuple[int, float]]:
     client, run = find(uri, folder)
-    found = client.get_metric_history(run.info.run_id, name)
-    return sorted((metric.step, metric.value) for metric in found)
+    result = client.get_metric_history(run.info.run_id, name)
+    return sorted((metric.step, metric.value) for metric in result)
 
 
 def find(uri: str, folder: Path):

@@ -34,8 +34,8 @@ def test_cosines_are_those_of_the_inputs():
         "b": 0.1 * model.blocks[0](y).sum() + model.head(y).sum(),
         "c": -model.blocks[0](x).sum() + model.blocks[1](x).sum(),
     }
-    found = cosines(model, losses)
-    assert found == {
+    result = cosines(model, losses)
+    assert result == {
         "cosine/a|b/blocks.0": pytest.approx(0.6),
         "cosine/a|c/blocks.0": pytest.approx(-1.0),
         "cosine/b|c/blocks.0": pytest.approx(-0.6),

@@ -63,14 +63,14 @@ def test_micro_steps_are_counted_anew_from_the_optimizer_steps(accumulation, ste
 
 
 def test_no_other_file_touches_a_private_member_of_a_trainer():
-    found = {
+    result = {
         path.name
         for path in (ROOT / "unify").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute)
         and any("._" in f".{name}" for name in ast.unparse(node).split("trainer.")[1:])
     }
-    assert not found
+    assert not result
 
 
 def test_warnings_that_do_not_apply_are_hidden_and_others_are_not():

@@ -45,23 +45,23 @@ def answer(world, question, scene):
     colors = [w for w in words if w in COLORS]
     shapes = [w for w in words if w in SHAPES or w[:-1] in SHAPES or w[:-2] in SHAPES]
     shapes = [next(s for s in SHAPES if w.startswith(s)) for w in shapes]
-    found = [
+    result = [
         t
         for t in scene.things
         if t.color in (colors[:1] or [t.color]) and t.shape in (shapes[:1] or [t.shape])
     ]
     if question.startswith("how many"):
-        return ["zero", "one", "two", "three", "four"][len(found)]
+        return ["zero", "one", "two", "three", "four"][len(result)]
     if question.startswith("is there"):
-        return "yes" if found else "no"
-    assert len(found) == 1, question
+        return "yes" if result else "no"
+    assert len(result) == 1, question
     if question.startswith("where"):
-        return place(world.board, found[0].cell)
+        return place(world.board, result[0].cell)
     if question.startswith("what"):
-        return getattr(found[0], words[1])
+        return getattr(result[0], words[1])
     relation = next(r for r in RELATIONS if f" {r} " in question)
     others = scene.like(Pattern(shapes[1], colors[1]))
-    return "yes" if RELATIONS[relation](found[0], others[0]) else "no"
+    return "yes" if RELATIONS[relation](result[0], others[0]) else "no"
 
 
 @pytest.mark.parametrize("world", WORLDS)
