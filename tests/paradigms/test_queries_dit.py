@@ -609,15 +609,15 @@ def test_a_row_without_a_source_does_not_depend_on_its_batch_mates(images, editi
 
 def test_source_latents_are_those_of_the_sources_and_zero_where_dropped(images):
     model = make(denoiser=Echo(source_channels=6))
-    existing, gone = torch.ones(3, dtype=torch.bool), torch.tensor([True, False, True])
+    here, gone = torch.ones(3, dtype=torch.bool), torch.tensor([True, False, True])
     small = images[..., ::2, ::2]  # shown at the target's size
-    both = model.source_latents([(images, existing), (small, gone)], (SIDE, SIDE))
+    both = model.source_latents([(images, here), (small, gone)], (SIDE, SIDE))
     assert torch.equal(both[:, :3], images)
     assert both[1, 3:].abs().max() == 0
     assert both[0, 3:].abs().max() > 0
-    one = model.source_latents([(images, existing)], (SIDE, SIDE))
+    one = model.source_latents([(images, here)], (SIDE, SIDE))
     assert one[:, 3:].abs().max() == 0
-    assert make(denoiser=Echo()).source_latents([(images, existing)], (SIDE, SIDE)) is None
+    assert make(denoiser=Echo()).source_latents([(images, here)], (SIDE, SIDE)) is None
 
 
 def test_source_latents_follow_the_image_through_guidance(images):
