@@ -64,6 +64,10 @@ class CrossFlowImages(FlowToImage):
     def tokens(self, batch: Batch) -> int:
         return len(batch) * self.flow_tokens(self._grid(batch))
 
+    def encoded(self, batch: Batch) -> list[tuple[int, int]]:
+        h, w = batch.segments[-1].images.shape[-2:]
+        return 2 * [(h, w)]  # a smaller source is enlarged first
+
     def flops(self, batch: Batch) -> float:
         """Forward and backward of the flow."""
         return 3.0 * len(batch) * self.flow_flops(self._grid(batch))

@@ -151,8 +151,9 @@ class DualTower(Transfusion):
         vision = sum(self._vision_flops(column, features) for column, _, features in copies)
         return super().flops(batch) + len(batch) * (vision - saved)
 
-    def latent_columns(self, batch: Batch) -> list[Segment]:
-        return [column for column, latents, _ in self._copies(batch) if latents]
+    def latent_copies(self, batch: Batch) -> list[tuple[Segment, int, bool]]:
+        pairs = zip(super().latent_copies(batch), self._copies(batch), strict=True)
+        return [(column, own.latents, noised) for (column, _, noised), own in pairs if own.latents]
 
     def _copies(self, batch: Batch) -> list[_Copies]:
         copies, last = [], batch.segments[-1]
@@ -177,7 +178,8 @@ class DualTower(Transfusion):
         learns = any(parameter.requires_grad for parameter in self.vision.parameters())
         passes = 1 + self.project.weight.requires_grad + learns
         projected = 2.0 * self.project.weight.numel() * features * passes
-        return self.vision.flops(*column.images.shape[-2:]) * (3 if learns else 1) + projected
+        h, w = column.images.shape[-2:]
+        return (self.vision.training_flops if learns else self.vision.flops)(h, w) + projected
 
 
 def _text_side(

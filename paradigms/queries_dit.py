@@ -204,6 +204,12 @@ class QueriesDiT(Paradigm):
         context, queries, grid = self._lengths(batch)
         return len(batch) * (context + queries + self.denoiser.tokens(grid))
 
+    def encoded(self, batch: Batch) -> list[tuple[int, int]]:
+        """The target, and the sources that the denoiser sees; the llm has eyes of its own."""
+        slots = self.denoiser.source_channels // self.image.channels
+        h, w = batch.segments[-1].images.shape[-2:]
+        return (1 + min(slots, len(_columns(batch)[1]))) * [(h, w)]
+
     def flops(self, batch: Batch) -> float:
         """Forward, and backward to what is trained: once for activations, once for weights.
 
@@ -214,6 +220,8 @@ class QueriesDiT(Paradigm):
         ask = self.llm.flops_ask(context, queries) if queries else 0.0
         learned = self.queries is not None and self.queries.requires_grad
         llm = 3 * (read + ask) if self.tune_llm else read + ask * (1 + learned)
+        if self.tune_llm and queries:
+            llm -= 2 * self.llm.flops_unlearned(context)
         conditions = queries or context  # tokens that the connector reads
         # a frozen denoiser still passes the gradient on to its conditions
         denoise = self.denoiser.flops(grid, conditions) * (2 + self.train_denoiser)

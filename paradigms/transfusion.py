@@ -213,22 +213,42 @@ class Transfusion(PrefixParadigm):
         return h * w + 2
 
     def flops(self, batch: Batch) -> float:
-        """Forward and backward (three forwards) of trunk and text head; patches are negligible."""
-        length = self.tokens(batch) // len(batch)
-        sizes = [self.latent_tokens(c) - 2 for c in self.latent_columns(batch)]  # between its ends
-        # beyond the causal pairs, those that a bidirectional image reads ahead
-        ahead = self.bidirectional * sum(n * (n - 1) // 2 for n in sizes)
+        """Forward and backward (three forwards) of trunk, patches and text head."""
+        length, ahead, patches = self.tokens(batch) // len(batch), 0, 0.0
+        for column, copies, noised in self.latent_copies(batch):
+            n = self.latent_tokens(column) - 2  # between its ends
+            # beyond the causal pairs, those that a bidirectional image reads ahead
+            ahead += self.bidirectional * copies * (n * (n - 1) // 2)
+            grid = self.image.grid(*column.images.shape[-2:])
+            seen = copies - noised  # of these no velocity is read
+            patches += noised * self.patches.flops(grid)
+            patches += seen * self.patches.flops(grid, back=False)
         pairs = scored(length * (length + 1) // 2 + ahead, length, length)
-        return 3.0 * len(batch) * (self.trunk.flops(length, pairs) + self.head_flops(batch))
+        row = self.trunk.flops(length, pairs) + patches + self.head_flops(batch)
+        return 3.0 * len(batch) * row
 
     def head_flops(self, batch: Batch) -> int:
         """FLOPs of the text head over one row's target column; 0 if that is an image."""
         target = batch.segments[-1]
         return 2 * self.to_text.weight.numel() * target.length if target.kind == "text" else 0
 
-    def latent_columns(self, batch: Batch) -> list[Segment]:
-        """The image columns that are read as latents."""
-        return [column for column in batch.segments if column.kind == "image"]
+    def latent_copies(self, batch: Batch) -> list[tuple[Segment, int, bool]]:
+        """Image columns, how often each is read as a latent, and whether one copy is noised."""
+        copies, last = [], batch.segments[-1]
+        for column in batch.segments:
+            if column.kind == "image":
+                clean = self.condition_on == "clean_copy"
+                given = clean and column.role == "condition"
+                twice = clean and not given and column is not last
+                copies.append((column, 1 + twice, not given))
+        return copies
+
+    def encoded(self, batch: Batch) -> list[tuple[int, int]]:
+        return [
+            (column.images.shape[-2], column.images.shape[-1])
+            for column, copies, _ in self.latent_copies(batch)
+            for _ in range(copies)
+        ]
 
     def sample_image(self, request: ImageRequest, sampler: FlowSampler) -> Tensor:
         """Integrate the velocity over a cached prefix; guidance s = 1 skips the second pass."""

@@ -23,7 +23,7 @@ from typing import Any
 from torch import Tensor
 
 from unify.batch import Batch, Segment, Text
-from unify.nn.flops import causal
+from unify.nn.flops import after_keys, causal
 from unify.nn.language import Context, LanguageModel
 from unify.nn.layers import Embedding, Linear
 from unify.nn.prefix import MAX_PROMPT, PrefixParadigm
@@ -106,13 +106,16 @@ class VLM(PrefixParadigm, LanguageModel):
         length = self.tokens(batch) // len(batch)
         head = 2 * self.trunk.dim * self.text.vocab_size * batch.segments[-1].length
         sizes = [column.images.shape[-2:] for column in batch.segments if column.kind == "image"]
-        vision = sum(self._flops_image(height, width) for height, width in sizes)
-        return 3.0 * len(batch) * (self.flops_ask(0, length) + head + vision)
+        vision = sum(self._flops_image(h, w, training=True) for h, w in sizes)
+        return len(batch) * (3.0 * (self.flops_ask(0, length) + head) + vision)
 
-    def _flops_image(self, height: int, width: int) -> float:
+    def _flops_image(self, height: int, width: int, training: bool = False) -> float:
         vision, project = self.eyes()
         h, w = vision.grid(height, width)
-        return vision.flops(height, width) + 2.0 * project.weight.numel() * h * w
+        projected = 2.0 * project.weight.numel() * h * w
+        if training:
+            return vision.training_flops(height, width) + 3.0 * projected
+        return vision.flops(height, width) + projected
 
     # As a language model that others condition on
 
@@ -146,6 +149,10 @@ class VLM(PrefixParadigm, LanguageModel):
     def flops_read(self, length: int, sizes: Sequence[tuple[int, int]] = ()) -> float:
         tokens = self.context_tokens(length, sizes)
         return self.flops_ask(0, tokens) + sum(self._flops_image(*size) for size in sizes)
+
+    def flops_unlearned(self, context: int) -> float:
+        width = self.trunk.heads * self.trunk.head_dim
+        return after_keys(self.trunk.blocks[-1], context, causal(context), width)
 
     def flops_ask(self, context: int, queries: int) -> float:
         return self.trunk.flops(queries, causal(queries, context))

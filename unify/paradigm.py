@@ -197,6 +197,14 @@ class Paradigm(Trainable):
         """The frozen tokenizers by attribute name."""
         return {name: part for name, part in vars(self).items() if isinstance(part, Tokenizer)}
 
+    def encoded(self, batch: Batch) -> list[tuple[int, int]]:
+        """Height and width of each image of a row that `loss` has encoded by a frozen tokenizer.
+
+        Counted as `encoding` of a budget. Here: every image column, once, as it is.
+        """
+        columns = [column for column in batch.segments if column.kind == "image"]
+        return [(column.images.shape[-2], column.images.shape[-1]) for column in columns]
+
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device

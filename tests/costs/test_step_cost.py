@@ -1,12 +1,9 @@
 """Cost of a step: FLOPs as torch counts them, and the steps that a budget buys."""
 
-import math
-
 import pytest
 import torch
 from places import ROOT
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch_flops import by_torch
 
 from unify.assembly.assemble import assemble
 from unify.config import load_recipe
@@ -27,12 +24,6 @@ WIDE = {
 }
 
 
-def convolution_backward(grad, image, weight, *settings, **_) -> int:
-    """As the forward pass, for each of the two gradients; torch's own rule ignores groups."""
-    wanted = settings[-1]  # gradients of the image, of the weight, of the bias
-    return 2 * math.prod(grad) * math.prod(weight[1:]) * sum(wanted[:2])
-
-
 def recipe_of(paradigm, *overrides):
     config = load_recipe(ROOT / "experiments" / f"{paradigm}.yaml", overrides, tiny=True)
     recipe = assemble(config, {})
@@ -40,24 +31,12 @@ def recipe_of(paradigm, *overrides):
     return recipe
 
 
-def counted(model, batch) -> int:
-    """By torch, of a loss and its gradients; attention is dense."""
-    mapping = {torch.ops.aten.convolution_backward: convolution_backward}
-    with (
-        sdpa_kernel(SDPBackend.MATH),
-        FlopCounterMode(display=False, custom_mapping=mapping) as counter,
-    ):
-        terms = model.loss(batch, Noise.for_batch(0, 0, batch))
-        sum(term.value.mean() for term in terms.values()).backward()
-    return counter.get_total_flops()
-
-
 @pytest.mark.parametrize("paradigm", WIDE)
 def test_the_ledger_is_what_torch_counts(paradigm):
     recipe = recipe_of(paradigm, *WIDE[paradigm])
     for task, cost in tasks_of(recipe).items():
-        by_torch = counted(recipe.model, first_rows(recipe, task, cost.rows))
-        assert cost.training + cost.encoding == pytest.approx(by_torch, rel=0.02)
+        measured = by_torch(recipe.model, first_rows(recipe, task, cost.rows))
+        assert cost.training + cost.encoding == pytest.approx(measured, rel=0.02)
 
 
 @pytest.mark.parametrize("paradigm", ["ar_vq", "transfusion", "dual_tower", "crossflow"])
@@ -66,10 +45,10 @@ def test_what_is_computed_is_what_torch_counts_however_narrow_a_model(paradigm):
     narrow = ["model.trunk.dim=16", "model.trunk.heads=2", "data.lengths.prompt=60"]
     recipe = recipe_of(paradigm, *narrow)
     cost = tasks_of(recipe)["text_to_image"]
-    by_torch = counted(recipe.model, first_rows(recipe, "text_to_image", cost.rows))
+    measured = by_torch(recipe.model, first_rows(recipe, "text_to_image", cost.rows))
     if paradigm != "crossflow":  # whose flow reads all of everything
-        assert cost.training + cost.encoding < 0.95 * by_torch
-    assert cost.computed + cost.encoding == pytest.approx(by_torch, rel=0.02)
+        assert cost.training + cost.encoding < 0.95 * measured
+    assert cost.computed + cost.encoding == pytest.approx(measured, rel=0.02)
 
 
 @pytest.mark.parametrize("paradigm", WIDE)

@@ -152,9 +152,12 @@ def _encoding(model: Trainable, batch: Batch) -> float:
     if not isinstance(model, Paradigm):
         return 0.0
     parts: list[Any] = [t for t in model.tokenizers().values() if isinstance(t, ImageTokenizer)]
-    columns = [column for column in batch.segments if column.kind == "image"]
+    like = next(model.parameters())
+    sizes = Counter(model.encoded(batch))
     each = [
-        counted(partial(part.encode, column.images[:1])) for part in parts for column in columns
+        times * counted(partial(part.encode, like.new_zeros(1, 3, *size)))
+        for part in parts
+        for size, times in sizes.items()
     ]
     return sum(each) * len(batch)
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
@@ -39,3 +40,18 @@ def scored(pairs: int, queries: int, keys: int) -> int:
 def causal(queries: int, context: int = 0) -> int:
     """Number of pairs of queries that read a context, themselves and the queries before them."""
     return scored(queries * context + queries * (queries + 1) // 2, queries, context + queries)
+
+
+def after_keys(block: nn.Module, tokens: int, pairs: int, width: int) -> float:
+    """FLOPs of a block's forward pass without its projections to keys and values.
+
+    No gradient comes back through them in the last block of a prefix that is only asked.
+
+    Args:
+        width: numbers of all query heads together.
+    """
+    keys = ("qkv.weight", "k_proj.weight", "v_proj.weight")
+    weights = sum(
+        p.numel() for name, p in block.named_parameters() if p.ndim == 2 and not name.endswith(keys)
+    )
+    return 2.0 * weights * tokens + 4.0 * pairs * width

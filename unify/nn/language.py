@@ -76,5 +76,12 @@ class LanguageModel(nn.Module, ABC):
         """FLOPs of the forward pass over such a row, its images' encoder included."""
 
     @abstractmethod
+    def flops_unlearned(self, context: int) -> float:
+        """FLOPs of `read` through which no gradient comes back where `ask` alone follows it.
+
+        Those of the last layer after its keys and values.
+        """
+
+    @abstractmethod
     def flops_ask(self, context: int, queries: int) -> float:
         """FLOPs of the forward pass of `queries` after `context` tokens, in one row."""

@@ -41,16 +41,20 @@ class Patches(nn.Module, ABC):
             )
         return h // self.patch, w // self.patch
 
-    def flops(self, grid: tuple[int, int]) -> float:
-        """FLOPs of both ways for one latent with grid (h, w), the time embedding included."""
+    def flops(self, grid: tuple[int, int], back: bool = True) -> float:
+        """FLOPs of one latent with grid (h, w) to tokens, its time embedding included.
+
+        `back`: and from tokens to a latent again.
+        """
         like = next(self.parameters())
         latents, t = like.new_zeros(1, self.channels, *grid), like.new_zeros(1)
 
-        def there_and_back() -> Tensor:
+        def run() -> None:
             tokens, _, skip = self.tokens(latents, t)
-            return self.latents(tokens, skip, grid)
+            if back:
+                self.latents(tokens, skip, grid)
 
-        return counted(there_and_back)
+        return counted(run)
 
 
 class LinearPatches(Patches):

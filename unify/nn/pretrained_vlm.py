@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unify.batch import Text
 from unify.nn.attention import Cache
-from unify.nn.flops import causal, counted
+from unify.nn.flops import after_keys, causal, counted
 from unify.nn.frozen import content_hash, freeze
 from unify.nn.language import Context, LanguageModel
 from unify.nn.pretrained import UNUSABLE, Past, check_cached, layers_of
@@ -221,12 +221,19 @@ class PretrainedVLM(LanguageModel):
         return counted(lambda: self.read([_wordy(length)], _blank(sizes), length))
 
     def flops_ask(self, context: int, queries: int) -> float:
-        config = self.decoder.config
-        heads = config.num_attention_heads
-        width = heads * (getattr(config, "head_dim", None) or self.dim // heads)
         weights = sum(p.numel() for p in layers_of(self.decoder).parameters() if p.ndim == 2)
         pairs = causal(queries, context)
-        return 2.0 * weights * queries + 4.0 * pairs * width * self.depth
+        return 2.0 * weights * queries + 4.0 * pairs * self._width() * self.depth
+
+    def flops_unlearned(self, context: int) -> float:
+        last = layers_of(self.decoder)[-1]
+        return after_keys(last, context, causal(context), self._width())
+
+    def _width(self) -> int:
+        """Numbers of all query heads together."""
+        config = self.decoder.config
+        heads = config.num_attention_heads
+        return heads * (getattr(config, "head_dim", None) or self.dim // heads)
 
 
 def _next(positions: Tensor, valid: Tensor) -> Tensor:

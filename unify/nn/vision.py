@@ -38,6 +38,10 @@ class VisionEncoder(nn.Module, ABC):
     def flops(self, height: int, width: int) -> float:
         """FLOPs of the forward pass over one such image."""
 
+    def training_flops(self, height: int, width: int) -> float:
+        """FLOPs of forward and backward over one such image, where it learns."""
+        return 3.0 * self.flops(height, width)
+
 
 class PatchEncoder(VisionEncoder):
     """Patches of `patch` x `patch` pixels, all reading all: a token's place is its row and column,
@@ -70,7 +74,14 @@ class PatchEncoder(VisionEncoder):
 
     def flops(self, height: int, width: int) -> float:
         h, w = self.grid(height, width)
-        return 2.0 * self.inward.weight.numel() * h * w + self.trunk.flops(h * w, (h * w) ** 2)
+        return self._inward_flops(h * w) + self.trunk.flops(h * w, (h * w) ** 2)
+
+    def training_flops(self, height: int, width: int) -> float:
+        h, w = self.grid(height, width)
+        return super().training_flops(height, width) - self._inward_flops(h * w)  # none to pixels
+
+    def _inward_flops(self, patches: int) -> float:
+        return 2.0 * self.inward.weight.numel() * patches
 
 
 class TimmEncoder(VisionEncoder):

@@ -1,0 +1,66 @@
+"""The FLOPs that a paradigm states, against those that torch counts in forward and backward."""
+
+import pytest
+from places import EXPERIMENTS
+from torch_flops import by_torch
+
+from unify.assembly.assemble import assemble
+from unify.config import load_recipe
+from unify.costs.step_cost import first_rows, tasks_of
+from unify.nn.flops import dense
+from unify.nn.init import initialise
+from unify.paradigm import Paradigm
+from unify.study.jobs import StudyRequest
+from unify.study.width_matching import study_and_arms
+
+CONV = "{class: unify.nn.patches.ConvPatches, channels: 4, dim: 32, patch: 2}"
+TIMED = "model.trunk={class: unify.nn.trunk.TimedTrunk, dim: 32, depth: 2, heads: 2}"
+VARIANTS = {  # classes of part that no shipped YAML has, or has in one place only
+    "transfusion/patches": ["transfusion", f"model.patches={CONV}"],
+    "transfusion/noised": ["transfusion", f"model.patches={CONV}", "model.condition_on=noised"],
+    "transfusion/timed": ["transfusion", TIMED],
+    "dual_tower/patches": ["dual_tower", f"model.patches={CONV}"],
+    "dual_tower/editing": ["editing/dual_tower", f"model.patches={CONV}"],
+    "dual_tower/eyes": ["dual_tower_llm", "model.understand=vision"],
+    "crossflow/patches": ["crossflow", f"model.patches={CONV}"],
+    "crossflow/timed": ["crossflow", TIMED],
+}
+
+
+def assert_counted(recipe, rows=4):
+    """`flops` and the frozen tokenizers' encoding are within 2% of torch's counter in each task."""
+    recipe.data.tasks = dict.fromkeys(recipe.data.tasks, rows)
+    with dense():
+        costs = tasks_of(recipe)
+    for task, cost in costs.items():
+        measured = by_torch(recipe.model, first_rows(recipe, task, rows))
+        assert cost.training + cost.encoding == pytest.approx(measured, rel=0.02), task
+
+
+def built(config):
+    recipe = assemble(config, {})
+    initialise(recipe.model.train(), 0)
+    return recipe
+
+
+def test_stated_flops_are_within_2_percent_of_those_counted(subject):
+    if not subject.model.flops(subject.batch(subject.tasks[0])):
+        pytest.skip("states no FLOPs")
+    subject.model.train()
+    assert_counted(subject.recipe, 2 * subject.model.group)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_same_of_every_class_of_part(name):
+    file, *overrides = VARIANTS[name]
+    assert_counted(built(load_recipe(EXPERIMENTS / f"{file}.yaml", overrides, tiny=True)))
+
+
+@pytest.mark.parametrize(
+    "file", sorted((EXPERIMENTS / "ablations").glob("*.yaml")), ids=lambda f: f.stem
+)
+def test_the_same_of_every_arm_of_an_ablation(file):
+    for config in study_and_arms(StudyRequest(str(file), [], tiny=True))[1].values():
+        recipe = built(config)
+        if isinstance(recipe.model, Paradigm):
+            assert_counted(recipe)
