@@ -59,7 +59,7 @@ def test_a_control_is_tried_on_the_metric_that_it_names(eight):
     assert "not measured" in render(study)
 
 
-@pytest.mark.parametrize(("metric", "found"), [("x/perplexity", "worse"), ("x/exact", "better")])
+@pytest.mark.parametrize(("metric", "result"), [("x/perplexity", "worse"), ("x/exact", "better")])
 def test_more_is_worse_where_lower_is_better(metric, result):
     rows = [{s: {"value": v + s, "seed": s, "n": 9} for s in range(3)} for v in (5.0, 1.0)]
     line = Line(metric, {arm: Cell(own) for arm, own in zip("ab", rows, strict=True)})

@@ -6,7 +6,7 @@ from unify.answers.words import seeds_text
 
 
 @pytest.mark.parametrize(
-    ("seeds", "said"),
+    ("seeds", "printed"),
     [
         ([3], "seed 3"),
         ([0, 1], "seeds 0 and 1"),

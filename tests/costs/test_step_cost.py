@@ -112,10 +112,10 @@ def test_a_budget_that_does_not_reach_is_refused_with_what_was_charged():
         steps_for(Budget(flops=1200, charge=["needed"]), COST)
 
 
-@pytest.mark.parametrize("said", [{}, {"flops": 1, "tokens": 1}])
-def test_a_budget_is_one_quantity(printed):
+@pytest.mark.parametrize("given", [{}, {"flops": 1, "tokens": 1}])
+def test_a_budget_is_one_quantity(given):
     with pytest.raises(ValueError, match="one of steps, samples, tokens and flops"):
-        Budget(**printed)
+        Budget(**given)
 
 
 def test_what_is_charged_is_charged_in_flops_alone():

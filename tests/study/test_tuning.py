@@ -59,7 +59,7 @@ def test_an_arm_stays_as_it_is_unless_something_is_better():
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("given", "message"),
     [
         ({"space": {}}, "two trials"),
         ({"trials": 1}, "two trials"),
@@ -72,9 +72,9 @@ def test_an_arm_stays_as_it_is_unless_something_is_better():
         ({"space": {"a": {"low": "x", "high": 1}}}, "space.a is"),
     ],
 )
-def test_what_is_no_space_is_refused(printed, message):
+def test_what_is_no_space_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        Tune(**{"metric": METRIC, "space": SPACE, **printed})
+        Tune(**{"metric": METRIC, "space": SPACE, **given})
 
 
 def test_whole_numbers_stay_whole():

@@ -64,10 +64,10 @@ def test_unknown_arms_are_named(study):
         study_and_arms(StudyRequest(study(widths={"one": {"like": "tower"}})))
 
 
-@pytest.mark.parametrize("said", [{}, {"like": "a", "parameters": 2.0}])
-def test_a_width_follows_from_one_thing(printed):
+@pytest.mark.parametrize("given", [{}, {"like": "a", "parameters": 2.0}])
+def test_a_width_follows_from_one_thing(given):
     with pytest.raises(ValueError, match="say one of `like`"):
-        Width(**printed)
+        Width(**given)
 
 
 def test_a_grid_is_refused_beside_widths():
