@@ -50,6 +50,7 @@ def imported_modules(path: Path) -> set[str]:
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""  # "" in `from . import name`
+            names |= {module, *(f"{module}.{alias.name}".lstrip(".") for alias in node.names)}
     return names

@@ -18,8 +18,14 @@ MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION = 300, 40
 # Files that are written for one device: what trains a model knows of ranks, a model does not.
 FOR_ONE_DEVICE = ("unify/nn", "paradigms", "tokenizers")
 CONTRACTS = ("batch", "noise", "flow", "sampling", "tokenizer", "paradigm")
-OF_RANKS = re.compile(r"(torch\.distributed|unify\.distributed|lightning)(\.|$)")
-RANK_NAMES = {"rank", "ranks", "local_rank", "global_rank", "world_size", "all_reduce"}
+OF_RANKS = re.compile(
+    r"(.*\bdistributed|lightning|pytorch_lightning|lightning_fabric|lightning_utilities)(\.|$)"
+)
+RANK_NAMES = {
+    *("distributed", "rank", "ranks", "local_rank", "global_rank", "world_size"),
+    *("get_rank", "get_world_size", "all_reduce", "all_gather", "broadcast", "barrier"),
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS"),
+}
 
 
 def name_of(path):
@@ -33,7 +39,7 @@ def for_one_device():
 
 
 def names_in(path):
-    """Identifiers of code: names, attributes and arguments."""
+    """Identifiers of code: names, attributes and arguments; and strings, as of environ["RANK"]."""
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Name):
             yield node.id
@@ -41,6 +47,8 @@ def names_in(path):
             yield node.attr
         elif isinstance(node, ast.arg):
             yield node.arg
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 def test_files_are_short():
@@ -61,6 +69,50 @@ def test_functions_are_short():
 def test_models_know_nothing_of_ranks(path):
     assert [name for name in imported_modules(path) if OF_RANKS.match(name)] == []
     assert RANK_NAMES & set(names_in(path)) == set()
+
+
+RANKED = [
+    "import torch\ntorch.distributed.get_world_size()",
+    "import torch.distributed as dist",
+    "from torch import distributed",
+    "from ..distributed import ranks",
+    "from unify import distributed",
+    "from pytorch_lightning import Trainer",
+    "from torchmetrics.utilities.distributed import gather_all_tensors",
+    "import os\nos.environ['RANK']",
+    "def f(model):\n    return model.trainer.global_rank",
+]
+
+
+@pytest.mark.parametrize("code", RANKED)
+def test_a_model_that_asks_for_ranks_is_seen(tmp_path, code):
+    path = tmp_path / "model.py"
+    path.write_text(code)
+    imported = [name for name in imported_modules(path) if OF_RANKS.match(name)]
+    assert imported or RANK_NAMES & set(names_in(path))
+
+
+LOADERS = {"import_module", "__import__", "exec", "eval", "spec_from_file_location"}
+MAY_LOAD = {"unify/config/annotations.py", "unify/support/user_files.py"}  # classes that YAML names
+
+
+def test_modules_are_imported_by_import_statements():
+    """Otherwise the linter of imports would not see them. `model.eval()` is a method."""
+    loading = []
+    for path in product_files():
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Call):
+                own = node.func.id if isinstance(node.func, ast.Name) else None
+                attribute = node.func.attr if isinstance(node.func, ast.Attribute) else None
+                if own in LOADERS or attribute in LOADERS - {"eval", "exec"}:
+                    loading.append(name_of(path))
+    assert set(loading) - MAY_LOAD == set()
+
+
+def test_every_folder_is_a_package():
+    """The linter of imports does not enter a folder without `__init__.py`."""
+    folders = {path.parent for path in product_files()} - {ROOT / "paradigms", ROOT / "tokenizers"}
+    assert [name_of(f) for f in folders if not (f / "__init__.py").exists()] == []
 
 
 def test_public_definitions_of_the_contracts_have_docstrings():

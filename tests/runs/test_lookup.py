@@ -19,6 +19,7 @@ from unify.runs.lookup import (
     replicate,
     run_of,
 )
+from unify.support.precision import precision_on
 
 WITHOUT_DATA = "data.source={class: unify.data.shards.Shards, path: nowhere}"
 
@@ -89,6 +90,7 @@ def test_an_equal_training_is_a_finished_run_of_the_same_hash_and_settings(tmp_p
     assert find_equal_training(run, arm) is None, "it has no configuration"
     (other.folder / "config.yaml").write_text(json.dumps(arm))  # JSON is YAML
     (other.folder / "export" / "config.json").write_text("{}")
+    other.update(precision=precision_on("cpu", "auto"))
     assert find_equal_training(run, arm).folder == other.folder
     assert find_run(arm, reuse=True).folder == other.folder
     assert find_run(arm) is None
@@ -96,6 +98,27 @@ def test_an_equal_training_is_a_finished_run_of_the_same_hash_and_settings(tmp_p
     assert find_equal_training(run, precise) is None
     other.update(state="failed")
     assert find_equal_training(run, arm) is None
+
+
+def test_what_auto_was_is_compared_and_not_the_word(tmp_path):
+    arm = config(tmp_path, "tokenizers/shapes_text")
+    asked = {
+        name: {**arm, "machine": {**arm["machine"], "precision": name}}
+        for name in ("auto", "32-true", "bf16-mixed")
+    }
+    here = precision_on("cpu", "auto")
+    (elsewhere,) = {"32-true", "bf16-mixed"} - {here}
+    run = run_of(arm, {})
+    other = write_run(tmp_path / "elsewhere" / run.folder.name.replace("shapes_text", "twin"))
+    (other.folder / "config.yaml").write_text(json.dumps(asked["auto"]))
+    (other.folder / "export" / "config.json").write_text("{}")
+    other.update(precision=here)
+    assert find_equal_training(run, asked["auto"])
+    assert find_equal_training(run, asked[here])
+    assert find_equal_training(run, asked[elsewhere]) is None
+    other.update(precision=elsewhere)  # by a machine of another kind
+    assert find_equal_training(run, asked["auto"]) is None
+    assert find_equal_training(run, asked[elsewhere]).folder == other.folder
 
 
 def test_needed_runs_are_where_they_were_or_moved_along(tmp_path):

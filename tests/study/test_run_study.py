@@ -143,16 +143,22 @@ def test_another_way_of_scoring_takes_hold_without_training_again(tmp_path):
     metric = "class: unify.metrics.shapes_images.TextToImage, heldout: 0, geneval: 0"
     lines: list[str] = []
 
-    def scored(prompts, steps):
+    def scored(prompts, steps, *words):
         asked = [f"evaluation=[{{{metric}, prompts: {prompts}}}]", f"image_sampling.steps={steps}"]
+        asked += words
         rows = run_study(StudyRequest(str(path), [*printed, *asked], tiny=True), lines.append).rows
         (row,) = [row for row in rows if row["metric"] == "text_to_image/exact"]
-        return row["n"], row["passport"]["sampler"]["steps"]
+        return row["n"], row["passport"]["sampler"]["steps"], row["passport"]["precision"]
 
-    assert scored(4, 2) == (4, 2)
+    trained = precision_on("cpu", "auto")
+    (other,) = {"32-true", "bf16-mixed"} - {trained}
+    assert scored(4, 2) == (4, 2, trained)
     lines.clear()
-    assert scored(6, 3) == (6, 3)
-    assert any("trained already" in line for line in lines)
+    assert scored(6, 3) == (6, 3, trained)
+    assert any(line.endswith("trained already") for line in lines)
+    assert scored(6, 3, f"machine.precision={other}") == (6, 3, other)
+    assert f"trained already, in {trained}; for one in {other}" in " ".join(lines)
+    assert scored(6, 3) == (6, 3, other), "auto takes scores of any machine"
 
 
 def test_report_is_one_page_with_pictures(outcome):

@@ -16,6 +16,12 @@ def terms(**values: list[float]) -> dict[str, Term]:
     return {name: Term(torch.tensor(value, requires_grad=True)) for name, value in values.items()}
 
 
+@pytest.mark.parametrize("value", [torch.tensor(1.0), torch.ones(3, 1), torch.ones(2)])
+def test_a_term_that_is_not_one_value_per_row_is_refused(value):
+    with pytest.raises(ValueError, match=r"'flow' has the shape .* for 3 rows; return one value"):
+        check_terms({"flow": Term(value)}, ["a", "b", "c"])
+
+
 @pytest.mark.fault(21)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_non_finite_value_names_its_term_and_sample(bad):

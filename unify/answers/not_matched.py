@@ -23,6 +23,7 @@ def not_matched(study: StudyRecord) -> list[str]:
     if settings:
         more = [f"{len(settings) - NAMED} more"] if len(settings) > NAMED else []
         sentences.append(f"Settings outside the model: {sentence(settings[:NAMED] + more)}.")
+    sentences += _precision_sentences(study)
     for run in study.runs:
         if not run.finished:
             sentences.append(f"{run.arm}, seed {run.seed}, did not finish: {progress(run)}.")
@@ -63,6 +64,16 @@ def _part_sentences(study: StudyRecord) -> list[str]:
         for a, n in parts.items()
     )
     return [f"Tokenizers and other runs needed: {each}."]
+
+
+def _precision_sentences(study: StudyRecord) -> list[str]:
+    """A sentence where the runs were trained in more than one precision."""
+    arms: dict[str, list[str]] = {}
+    for run in study.runs:
+        if trained := run.info.get("precision"):
+            arms.setdefault(trained, []).append(f"{run.arm} s{run.seed}")
+    each = [f"{trained} ({sentence(runs)})" for trained, runs in arms.items()]
+    return [f"Precision of training: {'; '.join(each)}."] if len(each) > 1 else []
 
 
 def _ceiling_sentences(study: StudyRecord) -> list[str]:

@@ -66,7 +66,13 @@ def _tasks(root: Node, model: type, completion: Completion) -> None:
     except ValueError as error:
         problems.append(data.value["source"].problem("data.source", str(error)))
         return
-    learns = getattr(model, "tasks", known.keys())
+    learns = getattr(model, "tasks", None if issubclass(model, Trainable) else known.keys())
+    if learns is None or isinstance(learns, str):
+        message = (
+            f'{model.__name__} needs `tasks`, a set as frozenset({{"caption"}})'
+        )
+        problems.append(root.value["model"].problem("model", message))
+        return
     for task, child in node.value.items():
         key = f"data.tasks.{task}"
         if task not in known:
@@ -134,6 +140,8 @@ def _settings(node: Node, model: type, kind: str, completion: Completion, key: s
     """Settings of `generate_image` or `generate_text`: the fields of the model's sampler."""
     accepted = parameters(getattr(model, f"{kind}_sampler", NoSampler))
     taker = f"{model.__name__}.generate_{kind}"
+    if not accepted:
+        taker += f" (without a dataclass as {kind}_sampler)"
     return replace(node, value=completion.arguments(node, node.value, accepted, taker, key))
 
 

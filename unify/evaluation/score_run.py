@@ -81,11 +81,18 @@ def stored_scores(run: Run, config: Config, untimed: bool = False) -> list[Row] 
 
 
 def _stored(run: Run, config: Config) -> dict[str, Any] | None:
-    """scores.json, if it was measured with these weights, settings and version."""
+    """scores.json, if it was measured with these weights, settings, version and precision.
+
+    `auto` takes them in any: the machine that asks may be another one, without the accelerator.
+    """
     folder = run.folder / "eval"
     if not (folder / SCORES).exists() or not (folder / OUTCOMES).exists():
         return None
     stored = json.loads((folder / SCORES).read_text())
+    precisions = {row["passport"].get("precision") for row in stored["rows"]}
+    as_asked = precisions <= {None, config["machine"]["precision"]}
+    if not as_asked and config["machine"]["precision"] != "auto":
+        return None
     return stored if stored["asked"] == _identity(run, config) else None
 
 

@@ -49,8 +49,8 @@ def weighted(
     for name, terms in rows.items():
         if name not in weights:
             raise ValueError(
-                f"loss_weights has no {name!r}, which the model returns; it has "
-                f"{', '.join(weights)}"
+                f"loss_weights has no {name!r}, which the model's loss returns; it has "
+                f"{', '.join(weights)}: name a new term in the class's `terms` and in loss_weights"
             )
         value = torch.cat([term.value for term in terms])  # [rows]
         total = total.to(value.device) + weights[name] * value.mean()

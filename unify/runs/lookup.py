@@ -17,9 +17,11 @@ import yaml
 
 from unify.config import build, config_hash, load_recipe, needed_runs
 from unify.data.module import Data
+from unify.distributed.ranks import device_of
 from unify.runs.equal_training import reusable, unhashed_settings
 from unify.runs.folder import Run
 from unify.schema.completed import Config
+from unify.support.precision import precision_on
 
 
 def run_of(config: Config, weights: dict[str, str]) -> Run:
@@ -90,11 +92,18 @@ def find_equal_training(run: Run, config: Config) -> Run | None:
     """
     if not reusable(config):
         return None
-    wanted = unhashed_settings(config)
+    machine, wanted = config["machine"], unhashed_settings(config)
+    precision = precision_on(device_of(machine["accelerator"]), machine["precision"])
     for folder in sorted(run.folder.parents[1].glob(f"*/*-{run.hash}")):
         other = Run(folder)
         whole = other.finished and (folder / "export" / "config.json").is_file()
-        if folder != run.folder and whole and unhashed_settings(_saved_config(folder)) == wanted:
+        if folder == run.folder or not whole:
+            continue
+        saved = unhashed_settings(_saved_config(folder))
+        # what `auto` was there, not the word; runs from before it have a setting of their own
+        trained = other.info.get("precision", saved["machine"].get("precision"))
+        saved["machine"]["precision"] = wanted["machine"]["precision"]
+        if trained == precision and saved == wanted:
             return other
     return None
 

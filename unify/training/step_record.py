@@ -52,8 +52,14 @@ class NonFiniteError(PlainError, RuntimeError):
 def check_terms(terms: Terms, keys: Sequence[str]) -> None:
     """Raise NonFiniteError, naming term and samples, unless all values [B] are finite.
 
-    `keys`: of the B rows, in their order.
+    `keys`: of the B rows, in their order. ValueError for values that are not one per row.
     """
+    for name, term in terms.items():
+        if term.value.shape != (len(keys),):
+            raise ValueError(
+                f"loss term {name!r} has the shape {list(term.value.shape)} for {len(keys)} rows; "
+                "return one value per row, e.g. error.flatten(1).mean(1)"
+            )
     finite = {name: torch.isfinite(term.value.detach()) for name, term in terms.items()}
     if torch.stack([good.all() for good in finite.values()]).all():  # one transfer from the device
         return

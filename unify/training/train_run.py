@@ -85,7 +85,7 @@ def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool)
     _agree({"data": run.folder.name}, "reads other data:")
     with nullcontext() if is_finished(run) else run.writing(wait), _errors_in_words(run):
         if is_finished(run):  # perhaps by the process that was waited for
-            say(f"{run.folder}: trained already")
+            say(f"{run.folder}: trained already{_other_precision(run, config)}")
             return run
         other = broadcast_first(find_equal_training(run, config) if is_first() else None)
         if other:
@@ -99,6 +99,14 @@ def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool)
         with tracker(run.folder, machine.tracker, machine.runs) if is_first() else nullcontext():
             _finish(run, recipe, config, say, watchers)
     return run
+
+
+def _other_precision(run: Run, config: Config) -> str:
+    """A phrase for a finished run that was not trained in the precision that is asked for."""
+    trained, asked = run.info.get("precision"), config["machine"]["precision"]
+    if trained is None or asked in ("auto", trained):
+        return ""
+    return f", in {trained}; for one in {asked}, give another study= or machine.runs="
 
 
 def _start(machine: Config, say: Say) -> Say:
@@ -205,6 +213,8 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
     if is_first():
         save(config, run.folder / "config.yaml")
         (run.folder / "git.diff").write_text(git_diff())
+    precision = precision_on(device_of(recipe.machine.accelerator), recipe.machine.precision)
+    before = run.info.get("precision", precision) if run.info else precision
     run.update(
         **study_facts(run, config, needed),
         paradigm=type(recipe.model).__name__,
@@ -214,7 +224,8 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
         parameters=parameter_counts(recipe.model),
         data=recipe.data.fingerprint(),
         source=recipe.data.source.fingerprint(),
-        precision=precision_on(device_of(recipe.machine.accelerator), recipe.machine.precision),
+        # one that is resumed on another device, or by another setting, says both
+        precision=before if before.endswith(precision) else f"{before}, then {precision}",
         environment=environment(),
         started=_now(),
     )
