@@ -105,5 +105,5 @@ def machine_of(folder: Path, words: Sequence[str]) -> Config:
     return on_machine({**own, "devices": 1, "nodes": 1}, words)
 
 
-# keys of `machine` that decide where and how a finished model is opened
-PLACEMENT = ("devices", "nodes", "strategy", "accelerator", "timeout")
+# keys of `machine` that decide where and how a finished model is opened and computes
+PLACEMENT = ("devices", "nodes", "strategy", "accelerator", "timeout", "precision")

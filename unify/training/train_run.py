@@ -214,7 +214,8 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
         save(config, run.folder / "config.yaml")
         (run.folder / "git.diff").write_text(git_diff())
     precision = precision_on(device_of(recipe.machine.accelerator), recipe.machine.precision)
-    before = run.info.get("precision", precision) if run.info else precision
+    resumed = (run.folder / "run.json").exists()
+    before = run.info.get("precision", precision) if resumed else precision
     run.update(
         **study_facts(run, config, needed),
         paradigm=type(recipe.model).__name__,
