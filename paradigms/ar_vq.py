@@ -9,8 +9,6 @@ Row and end tokens follow from the grid: a grammar feeds them and they carry no 
 is always well formed. B rows, n tokens of a column, h x w grid of codes, D width, V vocabulary.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

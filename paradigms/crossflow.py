@@ -10,8 +10,6 @@ unify/nn/text_latent.py, flows that start at an image in crossflow_from_image.py
 B rows, C channels, h x w latent grid, L text tokens.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@
 B rows, C channels, h x w latent grid, L text tokens, V vocabulary.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

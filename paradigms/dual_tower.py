@@ -12,8 +12,6 @@ before text it is that alone, before another image it is the latents and then th
 B rows, P patches, D width.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn

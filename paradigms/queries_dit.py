@@ -11,8 +11,6 @@ shown to the language model as a gray one (the number of tokens stays) and to th
 in training and in sampling alike. B rows, N queries, D width, C channels, h x w latent grid.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -22,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unify.batch import Batch, Segment, Text
-from unify.flow import Solver, TimeLaw, guide, integrate, interpolate, shift_time
+from unify.flow import FlowSampler, TimeLaw, guide, interpolate, shift_time
 from unify.nn.connector import Connector
 from unify.nn.denoiser import Denoiser
 from unify.nn.frozen import freeze
@@ -35,14 +33,10 @@ from unify.tokenizer import ContinuousTokenizer, Tokenizer
 
 
 @dataclass(frozen=True)
-class QueriesSampler:
-    """Scales of guidance by the text and by the source images, and settings of `integrate`."""
+class QueriesSampler(FlowSampler):
+    """A flow's settings, whose guidance is by the text, and the scale of that by source images."""
 
-    guidance: float = 1.0
     image_guidance: float = 1.0
-    steps: int = 30
-    shift: float = 1.0
-    solver: Solver = "euler"
 
 
 class QueriesDiT(Paradigm):
@@ -257,7 +251,7 @@ class QueriesDiT(Paradigm):
             v = self.denoiser.velocity(xs, ts, tokens, valid, source).float()
             return guide(v.chunk(len(passes)), scales)
 
-        x1 = integrate(velocity, x0, sampler.steps, sampler.shift, sampler.solver)
+        x1 = sampler.integrate(velocity, x0)
         return self.image.decode(x1)
 
     def sample_text(self, request: TextRequest, sampler: TextSampler) -> list[str]:

@@ -10,8 +10,6 @@ that is drawn and read later appears twice, noised and isolated, then clean (`"c
 arXiv:2505.14683). B rows, C channels, h x w latent grid, P patches, D width.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 

@@ -15,8 +15,6 @@ on: frozen, read once and asked by learned queries (unify/nn/language.py).
 B rows, P patches, N queries, S tokens of a context, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 B rows, H x W pixels. Patches are cut by the paradigm's own projection.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor

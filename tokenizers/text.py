@@ -9,8 +9,6 @@ text, is `bos null eos`. What a user writes is never read as a special token: `"
 letters.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from abc import abstractmethod

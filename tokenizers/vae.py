@@ -13,8 +13,6 @@ running average: they do not depend on batches, and resuming is exact.
              (Weight w on sums over a row is weight w * (C h w) / (3 H W) on these means.)
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

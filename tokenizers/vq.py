@@ -13,8 +13,6 @@ precision. Losses are computed here, one value per row (the library's are means 
     discriminator  (relu(1 - D(x)) + relu(1 + D(sg[x']))) / 2: it trains the discriminator alone
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -68,9 +68,7 @@ def _tasks(root: Node, model: type, completion: Completion) -> None:
         return
     learns = getattr(model, "tasks", None if issubclass(model, Trainable) else known.keys())
     if learns is None or isinstance(learns, str):
-        message = (
-            f'{model.__name__} needs `tasks`, a set as frozenset({{"caption"}})'
-        )
+        message = f'{model.__name__} needs `tasks`, a set as frozenset({{"caption"}})'
         problems.append(root.value["model"].problem("model", message))
         return
     for task, child in node.value.items():
