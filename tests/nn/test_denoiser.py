@@ -382,6 +382,26 @@ def test_a_sana_folder_loads_as_its_pipeline_saves_it(given, tmp_path):
     )
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.001])
+def test_a_sana_reads_times_by_the_scale_of_its_own_configuration(given, tmp_path, scale):
+    """As diffusers' pipeline: timestep = 1000 sigma * timestep_scale."""
+    model = awake(SANA().model)
+    model.register_to_config(timestep_scale=scale)
+    model.save_pretrained(tmp_path / "transformer")
+    xt, t, condition = given
+    timestep = 1000 * (1 - t) * scale
+    wanted = -model(xt, encoder_hidden_states=condition, timestep=timestep).sample
+    torch.testing.assert_close(PretrainedSana(str(tmp_path)).eval().velocity(*given), wanted)
+
+
+def test_a_sana_that_wants_a_scale_of_guidance_is_refused(tmp_path):
+    model = SANA().model
+    model.register_to_config(guidance_embeds=True)
+    model.save_pretrained(tmp_path / "transformer")
+    with pytest.raises(ValueError, match="embeds a scale of guidance"):
+        PretrainedSana(str(tmp_path))
+
+
 @each_unet
 def test_a_stable_diffusion_folder_loads_with_its_noise_and_prediction(build, given, tmp_path):
     source = make(build)

@@ -143,7 +143,7 @@ class SanaDenoiser(Denoiser):
         (output,) = self.model(
             self._input(xt, source),
             encoder_hidden_states=condition,
-            timestep=1000.0 * (1 - t),
+            timestep=1000.0 * (1 - t) * self.model.config.timestep_scale,
             encoder_attention_mask=valid,
             return_dict=False,
         )
@@ -161,6 +161,11 @@ class PretrainedSana(SanaDenoiser):
         model = SanaTransformer2DModel.from_pretrained(
             name, subfolder="transformer", torch_dtype=torch.float32
         )
+        if model.config.guidance_embeds:
+            raise ValueError(
+                f"{name} embeds a scale of guidance (Sana-Sprint), which no flow here gives it; "
+                "use a Sana without"
+            )
         self._adopt(model, source_channels, checkpoint)
         self.source_hash = content_hash(self.model, str(Path(name) / "transformer"))
 
