@@ -92,8 +92,7 @@ def find_equal_training(run: Run, config: Config) -> Run | None:
     """
     if not reusable(config):
         return None
-    machine, wanted = config["machine"], unhashed_settings(config)
-    precision = precision_on(device_of(machine["accelerator"]), machine["precision"])
+    wanted, accelerator = unhashed_settings(config), config["machine"]["accelerator"]
     for folder in sorted(run.folder.parents[1].glob(f"*/*-{run.hash}")):
         other = Run(folder)
         whole = other.finished and (folder / "export" / "config.json").is_file()
@@ -102,8 +101,9 @@ def find_equal_training(run: Run, config: Config) -> Run | None:
         saved = unhashed_settings(_saved_config(folder))
         # what `auto` was there, not the word; runs from before it have a setting of their own
         trained = other.info.get("precision", saved["machine"].get("precision"))
-        saved["machine"]["precision"] = wanted["machine"]["precision"]
-        if trained == precision and saved == wanted:
+        saved["machine"]["precision"] = asked = wanted["machine"]["precision"]
+        # last: to ask a GPU what it multiplies in takes a share of its memory
+        if saved == wanted and trained == precision_on(device_of(accelerator), asked):
             return other
     return None
 
