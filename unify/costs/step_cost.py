@@ -152,10 +152,11 @@ def _encoding(model: Trainable, batch: Batch) -> float:
     if not isinstance(model, Paradigm):
         return 0.0
     parts: list[Any] = [t for t in model.tokenizers().values() if isinstance(t, ImageTokenizer)]
-    like = next(model.parameters())
     sizes = Counter(model.encoded(batch))
+    # like an image of the batch: parameters may be shards, which a tokenizer's are not
+    images = [column.images for column in batch.segments if column.kind == "image"]
     each = [
-        times * counted(partial(part.encode, like.new_zeros(1, 3, *size)))
+        times * counted(partial(part.encode, images[0].new_zeros(1, 3, *size)))
         for part in parts
         for size, times in sizes.items()
     ]
