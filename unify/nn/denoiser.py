@@ -129,6 +129,7 @@ class SanaDenoiser(Denoiser):
         self.model = prepared(model, checkpoint)
         self.channels, self.patch = model.config.out_channels, model.config.patch_size
         self.condition_dim, self.source_channels = model.config.caption_channels, source_channels
+        self.timestep_scale: float = model.config.timestep_scale
         if source_channels:
             model.patch_embed.proj = WiderConv(model.patch_embed.proj, source_channels)
 
@@ -143,7 +144,7 @@ class SanaDenoiser(Denoiser):
         (output,) = self.model(
             self._input(xt, source),
             encoder_hidden_states=condition,
-            timestep=1000.0 * (1 - t) * self.model.config.timestep_scale,
+            timestep=1000.0 * (1 - t) * self.timestep_scale,
             encoder_attention_mask=valid,
             return_dict=False,
         )
