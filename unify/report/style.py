@@ -40,5 +40,5 @@ _MARKS = "".join(
 )
 CSS = (
     f":root{{{LIGHT}}}\n@media (prefers-color-scheme:dark){{:root{{{DARK}}}}}\n{_MARKS}\n"
-    + Path(__file__).with_name("page.css").read_text()
+    + Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 )
