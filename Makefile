@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test floors install install-dev
+.PHONY: quickstart lint test floors install install-dev
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -20,11 +20,13 @@ install-dev: .venv/installed-dev
 quickstart: .venv/installed
 	$(BIN)/unify study experiments/studies/quickstart.yaml --jobs 2
 
-test: .venv/installed-dev
+lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+
+test: lint
 	$(BIN)/pytest -m 'not slow and not floors' -n 2 --dist loadfile
 
 floors: .venv/installed-dev

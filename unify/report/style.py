@@ -38,7 +38,5 @@ _MARKS = "".join(
     f".arm-{i}{{--c:var(--arm-{i})}}.line.arm-{i}{{stroke-dasharray:{dash}}}\n"
     for i, dash in enumerate(DASHES)
 )
-CSS = (
-    f":root{{{LIGHT}}}\n@media (prefers-color-scheme:dark){{:root{{{DARK}}}}}\n{_MARKS}\n"
-    + Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-)
+_PAGE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+CSS = f":root{{{LIGHT}}}\n@media (prefers-color-scheme:dark){{:root{{{DARK}}}}}\n{_MARKS}\n{_PAGE}"
