@@ -34,13 +34,14 @@ def test_claims_get_a_verdict_each(eight):
     study = load_study(eight)
     result = claims.claims(study, score_lines(study.rows))
     assert [claim.judgement for claim in result] == [
-        "agrees", "disagrees", "not distinguishable at this budget", "not measured",
+        "agrees", "disagrees", "not distinguishable at this budget",
+        "not measured: ar_vq and transfusion have no score",
     ]  # fmt: skip
     page = render(study)
     table = findings(eight.parent)
     assert table.count("\n| A et al") == 4
     assert "| agrees |" in table
-    assert "| not measured |" in table
+    assert "| not measured: ar_vq and transfusion have no score |" in table
     assert "8 seeds per arm" in table
     assert "A et al. &lt;b&gt;: codes draw better" in page
     assert page.count("agrees</b>") == 2
@@ -54,9 +55,11 @@ def test_claims_get_a_verdict_each(eight):
 def test_arms_at_the_floor_or_the_ceiling_cannot_test_a_claim(value, n, edge):
     rows = {s: {"value": value, "seed": s, "n": n} for s in range(3)}
     line = Line("x/exact", {arm: Cell(rows) for arm in ("a", "b")})
-    one = Comparison(line, "a", "b", paired([value] * 3, [value] * 3), adjusted=1.0)
-    printed = claims.TriedClaim("paper", "says", "x/exact", "a", "b", one).judgement
-    if edge:
-        assert printed == f"not testable here: both at the {edge}"
-    else:
-        assert printed == "not distinguishable at this budget"
+    for scores, adjusted, without_edge in (
+        ([value, value + 0.001, value - 0.001], 1.0, "not distinguishable at this budget"),
+        ([value + 0.01, value + 0.011, value + 0.009], 0.001, "agrees"),
+        ([value] * 3, 1.0, "no verdict: every seed gave exactly the same difference"),
+    ):
+        one = Comparison(line, "a", "b", paired(scores, [value] * 3), adjusted=adjusted)
+        printed = claims.TriedClaim("paper", "says", "x/exact", "a", "b", one).judgement
+        assert printed == (f"not testable here: both at the {edge}" if edge else without_edge)

@@ -2,6 +2,8 @@
 
 import math
 
+from unify.analysis.finite import finite
+
 
 def best_of(scores: list[float], k: int, lower: bool = False) -> float:
     """Expected best of k trials: the first, and k - 1 of the others drawn without replacement.
@@ -10,7 +12,7 @@ def best_of(scores: list[float], k: int, lower: bool = False) -> float:
     k in C(i - 1, k - 1) of C(n, k) (arXiv:2004.13705, eq. 4, who correct arXiv:1909.03004).
     """
     sign = -1.0 if lower else 1.0
-    first, *others = (sign * score for score in scores)
+    first, *others = (sign * float(score) for score in finite("scores of trials", scores))
     if not 1 <= k <= len(scores):
         raise ValueError(f"best of {k} out of {len(scores)} trials")
     if k == 1:

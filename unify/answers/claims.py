@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unify.analysis.paired_differences import holm
-from unify.answers.differences import SAME, Comparison, comparison
+from unify.answers.differences import Comparison, comparisons_of, correct
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
-
-EDGE = 0.02  # a share this near to 0 or 1 leaves no room to be better or worse
 
 
 @dataclass
@@ -24,31 +21,19 @@ class TriedClaim:
 
     @property
     def judgement(self) -> str:
-        """agrees | disagrees | not distinguishable ... | not testable here ... | not measured"""
+        """agrees | disagrees | not distinguishable ... | why there is no verdict"""
         if self.one is None:
             return "not measured"
-        edge = self._edge(self.one) if self.one.words == SAME else ""
-        if edge:
-            return f"not testable here: both at the {edge}"
-        return {"higher": "agrees", "lower": "disagrees"}.get(self.one.words, self.one.words)
-
-    @staticmethod
-    def _edge(one: Comparison) -> str:
-        """`floor` or `ceiling`, where both arms' shares are there."""
-        values = [one.line.cells[arm].value for arm in (one.first, one.second)]
-        shares = [value for value in values if value is not None]
-        if not one.line.is_share or len(shares) < 2:
-            return ""
-        return "floor" if max(shares) <= EDGE else "ceiling" if min(shares) >= 1 - EDGE else ""
+        return {"higher": "agrees", "lower": "disagrees"}.get(self.one.verdict, self.one.words)
 
 
 def claims(study: StudyRecord, lines: Sequence[Line]) -> list[TriedClaim]:
-    """Every claim of the study, each tried; their p are corrected together (Holm)."""
+    """Every claim of the study, each tried; their p are corrected together (Holm).
+
+    Where a metric was measured in several ways that both arms share, the first of them is taken.
+    """
     tried = [TriedClaim(**claim) for claim in study.info.get("claims") or []]
     for claim in tried:
-        line = next((x for x in lines if x.metric == claim.metric and not x.note), None)
-        claim.one = comparison(study, line, claim.higher, claim.lower) if line else None
-    measured = [claim.one for claim in tried if claim.one is not None]
-    for one, p in zip(measured, holm([one.p for one in measured]), strict=True):
-        one.adjusted = p
+        claim.one = comparisons_of(study, lines, claim.metric, claim.higher, claim.lower)[0]
+    correct([claim.one for claim in tried if claim.one is not None])
     return tried

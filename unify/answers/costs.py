@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
+from unify.runs.study_files import has_value
 
 Cost = dict[tuple[str, int], float]  # by (arm, seed)
 
@@ -13,7 +14,7 @@ def costs(study: StudyRecord) -> dict[str, tuple[str, Cost]]:
     seconds = {
         (r["arm"], r["seed"]): 1 / r["value"]
         for r in study.rows
-        if r["metric"] == "generate/images_per_s" and r["value"]
+        if r["metric"] == "generate/images_per_s" and has_value(r) and r["value"]
     }
     flops = {(run.arm, run.seed): run.flops for run in study.runs if run.flops}
     return {"flops": ("FLOPs of training", flops), "seconds": ("seconds for an image", seconds)}
@@ -25,7 +26,7 @@ def cost_points(line: Line, arm: str, cost: Cost) -> list[tuple[float, float]]:
     return [
         (cost[arm, seed], row["value"])
         for seed, row in rows.items()
-        if (arm, seed) in cost and row["value"] is not None
+        if (arm, seed) in cost and has_value(row)
     ]
 
 
