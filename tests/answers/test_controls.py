@@ -58,7 +58,8 @@ def test_a_control_is_tried_on_the_metric_that_it_names(eight):
     assert held.outcome == "not measured: ar_vq has no score", "of one of the two"
     study, (held,) = with_controls(eight, {**apart, "metric": "caption/exakt"})
     assert sentences(study) == [
-        "A control has no score (caption/exakt, transfusion: worse than ar_vq)."
+        "A control was not tried (caption/exakt, transfusion: worse than ar_vq): not measured: "
+        "transfusion and ar_vq have no score."
     ]
     assert "not measured" in markdown(study_answers(study), "")
     assert "not measured" in render(study)

@@ -146,8 +146,11 @@ def control_sentences(tried: Sequence[TriedControl], scored: bool = True) -> lis
             ]
             by_meaning.setdefault(failed.meaning(worse), []).append(failed)
     sentences = [f"{_subject(c, 'did not come out')}: {text}" for text, c in by_meaning.items()]
-    absent = [control for control in tried if control.one is None or not control.one.difference]
-    return sentences + ([f"{_subject(absent, 'has no score')}."] if absent and scored else [])
+    absent: dict[str, list[TriedControl]] = {}
+    for control in tried if scored else ():
+        if control.one is None or control.one.difference is None:
+            absent.setdefault(control.outcome, []).append(control)
+    return sentences + [f"{_subject(c, 'was not tried')}: {why}." for why, c in absent.items()]
 
 
 def _subject(some: Sequence[TriedControl], verb: str) -> str:
