@@ -120,6 +120,14 @@ def test_equivalence_is_said_only_by_a_margin(differences, margin, came_out, wor
         assert held.within_margin == (-margin < low <= high < margin)
 
 
+def test_without_a_known_direction_no_arm_is_worse(monkeypatch):
+    monkeypatch.setattr(Line, "lower_is_better", property(lambda line: None))
+    far = [0.30, 0.31, 0.29, 0.32]
+    assert made("again", {"expect": "worse", "than": "a"}, far).came_out is None
+    assert made("again", {"expect": "worse", "than": "a"}, far).outcome.startswith("higher, p ")
+    assert made("again", {"expect": "same", "than": "a"}, far).came_out is False
+
+
 def test_two_one_sided_tests_are_wrong_5_percent_of_the_time():
     """Arms that differ by exactly the margin are called equal in 5% at most."""
     generator, equal = np.random.default_rng(0), 0

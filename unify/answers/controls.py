@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unify.analysis.paired_differences import HIGHER, SAME
+from unify.analysis.paired_differences import HIGHER, LOWER, SAME
 from unify.answers.differences import Comparison, comparisons_of, interval_text
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
@@ -43,7 +43,8 @@ class TriedControl:
         if self.one is None or not self.one.verdict:
             return None
         if self.margin is None:
-            return self._direction == self.control["expect"]
+            unknown = self.control["expect"] == "worse" and self._direction in (HIGHER, LOWER)
+            return None if unknown else self._direction == self.control["expect"]
         return self.within_margin or (None if self._direction == "same" else False)
 
     @property
@@ -70,13 +71,16 @@ class TriedControl:
 
     @property
     def _direction(self) -> str:
-        """same, worse or better, as the arm was found to be."""
+        """same, worse or better, as the arm was found to be; higher or lower where it is not known
+        which is better."""
         assert self.one is not None
         assert self.one.line is not None
         if self.one.verdict == SAME:
             return "same"
-        more = self.one.verdict == HIGHER
-        return "worse" if more == self.one.line.lower_is_better else "better"
+        lower_is_better = self.one.line.lower_is_better
+        if lower_is_better is None:
+            return self.one.verdict
+        return "worse" if (self.one.verdict == HIGHER) == lower_is_better else "better"
 
     @property
     def outcome(self) -> str:
