@@ -14,7 +14,6 @@ import pytest
 import torch
 from parts import SHIPPED, concrete, experiments, recipe_of
 
-from unify.answers.score_lines import LOWER_IS_BETTER, REFERENCES
 from unify.data.shapes import Shapes
 from unify.data.source import to_tensor
 from unify.evaluation.score_run import subject_of
@@ -252,12 +251,11 @@ def test_measuring_leaves_the_model_as_it_was(case):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def better(name, one, other):
+def is_better(one, other):
     """Whether a score is better than another; None where it says nothing about the model."""
-    measure = name.split("/")[1]
-    if measure in REFERENCES or math.isnan(one) or math.isnan(other):
+    if one.better is None or math.isnan(one.value) or math.isnan(other.value):
         return None
-    return one < other if measure in LOWER_IS_BETTER else one > other
+    return one.value < other.value if one.better == "lower" else one.value > other.value
 
 
 @pytest.mark.parametrize("name", [name for name in SCRIPTED if name not in ("pictures", "copies")])
@@ -265,7 +263,7 @@ def test_who_knows_beats_chance_in_the_direction_that_the_report_takes(name, shi
     metric = SCRIPTED[name]
     best, _ = measured(Case(name, metric, scripted(Knows())))
     chance, _ = measured(Case(name, metric, scripted(Chance())))
-    verdicts = {n: better(n, s.value, chance[n].value) for n, s in best.items()}
+    verdicts = {n: is_better(s, chance[n]) for n, s in best.items()}
     judged = {n: verdict for n, verdict in verdicts.items() if verdict is not None}
     assert judged
     assert all(judged.values()), judged

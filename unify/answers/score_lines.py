@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unify.answers.words import number
-from unify.runs.study_files import Row
+from unify.runs.study_files import Row, better
 
 CONFIRMATORY_SEEDS = 8  # fewer seeds per arm: "exploratory"
 REFERENCES = ("chance", "majority", "blind")  # rows that belong beside vqa/accuracy
-LOWER_IS_BETTER = ("perplexity", "frechet", "bits_per_byte", "abs_error", "unreadable")
 WEIGHTS = {"weights", "run", "checkpoint", "step", "seed"}  # differ between runs of one arm too
 OWN = {"sampler", "sampling", "guidance", "tokenizer"}  # an arm's own, the same in all its runs
 TASKS = {  # in reading order; others follow
@@ -86,9 +85,9 @@ class Line:
         return "/".join(self.metric.split("/")[2:])
 
     @property
-    def lower_is_better(self) -> bool:
-        # the perplexity of a code book says how evenly its codes are used: more is no worse
-        return self.measure in LOWER_IS_BETTER and self.task != "tokenizer"
+    def better(self) -> str | None:
+        """`higher` or `lower`: which scores are better; None where neither is."""
+        return better({"metric": self.metric, **_first_row(self)})
 
     @property
     def is_share(self) -> bool:

@@ -52,13 +52,14 @@ class Copies(Metric):
         truth = images(records, "image")
         drawn = self._drawn(model, truth, subject)
         stamp = passport(subject, [record.key for record in records], subject.image_sampling)
-        scores = [average("copy/psnr", psnr(drawn, truth), stamp)]
+        scores = [average("copy/psnr", psnr(drawn, truth), stamp, better="higher")]
         right: list[bool | None] = [None] * len(records)
         if isinstance(source, Shapes):
             checker = Checker(source)
             pairs = zip(checker.read(drawn), checker.read(truth), strict=True)
             right = [isinstance(original, Scene) and copy == original for copy, original in pairs]
-            scores.append(proportion("copy/exact", [bool(hit) for hit in right], stamp))
+            hits = [bool(hit) for hit in right]
+            scores.append(proportion("copy/exact", hits, stamp, better="higher"))
         both = torch.stack([truth, drawn], 1).flatten(0, 1)[: 2 * SHOWN]
         verdicts = [verdict for hit in right for verdict in (None, hit)][: 2 * SHOWN]
         return scores, [picture("copy", both, ["image", "copy"] * (len(both) // 2), verdicts)]

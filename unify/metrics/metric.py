@@ -5,7 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -13,12 +13,16 @@ from torch import Tensor
 from unify.data.source import Source
 from unify.paradigm import Trainable
 
+Better = Literal["higher", "lower"]
+
 
 @dataclass
 class Score:
     """One measured number: `n` trials, a 95% interval [low, high] where one is defined.
 
     `passport` says how it was measured; scores with unlike passports are never put in one column.
+    `better` says which values are better; None where neither is (how many codes are used, a
+    baseline): then no arm is called better or worse by it, and nothing is tuned by it.
     `outcomes` has each trial's in the order of its prompt set, which is what two arms share.
     """
 
@@ -29,6 +33,7 @@ class Score:
     high: float | None = None
     passport: dict[str, Any] = field(default_factory=dict)
     outcomes: Sequence[float] = field(default=(), repr=False)
+    better: Better | None = None
 
     def row(self) -> dict[str, Any]:
         """The score as a row of scores.json: all but the outcomes."""
@@ -81,16 +86,23 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def proportion(metric: str, hits: Sequence[bool], passport: dict[str, Any] | None = None) -> Score:
+def proportion(
+    metric: str,
+    hits: Sequence[bool],
+    passport: dict[str, Any] | None = None,
+    *,
+    better: Better | None = None,
+) -> Score:
     """A share with its 95% Wilson interval."""
     n, k = len(hits), sum(map(bool, hits))
     if n == 0:
-        return Score(metric, math.nan, 0, None, None, passport or {})
+        return Score(metric, math.nan, 0, None, None, passport or {}, better=better)
     p, z = k / n, 1.959964
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Score(metric, p, n, low, high, passport or {}, [float(hit) for hit in hits])
+    outcomes = [float(hit) for hit in hits]
+    return Score(metric, p, n, low, high, passport or {}, outcomes, better)
 
 
 def psnr(images: Tensor, truth: Tensor) -> list[float]:
@@ -99,16 +111,22 @@ def psnr(images: Tensor, truth: Tensor) -> list[float]:
     return (10 * torch.log10(4 / error)).tolist()
 
 
-def average(metric: str, values: Sequence[float], passport: dict[str, Any] | None = None) -> Score:
+def average(
+    metric: str,
+    values: Sequence[float],
+    passport: dict[str, Any] | None = None,
+    *,
+    better: Better | None = None,
+) -> Score:
     """A mean with its 95% interval by Student's t."""
     n = len(values)
     if n == 0:
-        return Score(metric, math.nan, 0, None, None, passport or {})
+        return Score(metric, math.nan, 0, None, None, passport or {}, better=better)
     mean = math.fsum(values) / n
     if n == 1:
-        return Score(metric, mean, 1, None, None, passport or {}, values)
+        return Score(metric, mean, 1, None, None, passport or {}, values, better)
     from scipy.stats import t as student
 
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
     half = float(student.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
-    return Score(metric, mean, n, mean - half, mean + half, passport or {}, values)
+    return Score(metric, mean, n, mean - half, mean + half, passport or {}, values, better)

@@ -68,11 +68,6 @@ class Perplexity(Metric):
             "likelihood": model.likelihood,
             "text_tokenizer": [tokenizer.content_hash() for tokenizer in vocabulary],
         }
-        return Score(
-            f"{task}/perplexity",
-            math.exp(mean),
-            int(tokens),
-            math.exp(mean - half),
-            math.exp(mean + half),
-            passport,
-        )
+        value, low, high = (math.exp(x) for x in (mean, mean - half, mean + half))
+        name = f"{task}/perplexity"
+        return Score(name, value, int(tokens), low, high, passport, better="lower")

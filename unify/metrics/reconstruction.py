@@ -58,7 +58,7 @@ class Reconstruction(Metric):
                 assert codes is not None
                 scores += variety(prefix, codes, tokenizer.vocab_size, passport)
             if verdicts:
-                scores.append(proportion(f"{prefix}/exact", verdicts, passport))
+                scores.append(proportion(f"{prefix}/exact", verdicts, passport, better="higher"))
             grids.append(pairs(prefix, originals, copies, verdicts))
         return scores, grids
 
@@ -118,13 +118,16 @@ def fidelity(prefix: str, originals: Tensor, copies: Tensor, passport: dict) -> 
         assert isinstance(part, Tensor)
         ssim += part.tolist()
     return [
-        average(f"{prefix}/psnr", psnr.clamp(max=COPY).tolist(), passport),
-        average(f"{prefix}/ssim", ssim, passport),
+        average(f"{prefix}/psnr", psnr.clamp(max=COPY).tolist(), passport, better="higher"),
+        average(f"{prefix}/ssim", ssim, passport, better="higher"),
     ]
 
 
 def variety(prefix: str, codes: Tensor, vocab_size: int, passport: dict) -> list[Score]:
-    """Usage and perplexity over all codes [N L]; `n` is N * L, without an interval."""
+    """Usage and perplexity over all codes [N L]; `n` is N * L, without an interval.
+
+    Neither has a better direction: a tokenizer that uses more codes gives no better images for it.
+    """
     counts = torch.bincount(codes.flatten(), minlength=vocab_size).double()
     usage = (counts > 0).double().mean().item()
     perplexity = torch.special.entr(counts / counts.sum()).sum().exp().item()

@@ -50,7 +50,7 @@ class Composed:
         counts = torch.stack([column.present for column in self.batch.segments[:-2]]).sum(0)
         kept = [things in (None, count) for count in counts.tolist()]
         hits = [hit for hit, keep in zip(self.right, kept, strict=True) if keep]
-        return proportion(name, hits, self.passport)
+        return proportion(name, hits, self.passport, better="higher")
 
     def grid(self, name: str) -> Grid:
         """A grid of the sources of each row, then its image."""

@@ -163,11 +163,11 @@ class TextToImage(Metric):
             scores.append(self._share(subject, f"text_to_image/exact/{category}", [some]))
         refused = [isinstance(s, Unreadable) for some in drawn.values() for s in some.read]
         stamp = self._passport(subject, drawn.values())
-        return [*scores, proportion("text_to_image/unreadable", refused, stamp)]
+        return [*scores, proportion("text_to_image/unreadable", refused, stamp, better="lower")]
 
     def _share(self, subject: Subject, name: str, drawn: Sequence[Drawn]) -> Score:
         right = [hit for some in drawn for hit in some.right]
-        return proportion(name, right, self._passport(subject, drawn))
+        return proportion(name, right, self._passport(subject, drawn), better="higher")
 
     @staticmethod
     def _passport(subject: Subject, drawn: Iterable[Drawn]) -> dict:
@@ -199,7 +199,8 @@ def variety(world: Shapes, drawn: Drawn, stamp: dict) -> list[Score]:
                 total += len(scenes) * _entropy(values) / math.log(m)
                 n += len(scenes)
         value = min(1.0, total / n) if n else math.nan
-        scores.append(Score(f"text_to_image/variety/{attribute}", value, n, passport=stamp))
+        name = f"text_to_image/variety/{attribute}"
+        scores.append(Score(name, value, n, passport=stamp, better="higher"))
     return scores
 
 
@@ -243,7 +244,9 @@ class Edits(Metric):
             kept.append(all(hit for cell, hit in right.items() if cell not in cells))
         stamp = passport(subject, [r.key for r in records] + instructions, subject.image_sampling)
         parts = {"exact": exact, "changed": changed, "kept": kept}
-        scores = [proportion(f"edit/{name}", hits, stamp) for name, hits in parts.items()]
+        scores = [
+            proportion(f"edit/{name}", hits, stamp, better="higher") for name, hits in parts.items()
+        ]
         pairs = torch.stack([sources, drawn], 1).flatten(0, 1)  # before, after, before ...
         titles = [title for text in instructions for title in ("before", text)]
         verdicts = [verdict for hit in exact for verdict in (None, hit)]
@@ -266,7 +269,7 @@ class Depths(Metric):
         error = (drawn - truth).abs().mean((1, 2, 3)) / 2  # [B], of [0, 1]
         stamp = passport(subject, [r.key for r in records], subject.image_sampling)
         grid = picture("depth", drawn, [r.key for r in records], [None] * len(records))
-        return [average("depth/abs_error", error.tolist(), stamp)], [grid]
+        return [average("depth/abs_error", error.tolist(), stamp, better="lower")], [grid]
 
 
 class SuperResolutions(Metric):
@@ -287,7 +290,7 @@ class SuperResolutions(Metric):
         right = [scene == r.meta["scene"] for scene, r in zip(read, records, strict=True)]
         stamp = passport(subject, [r.key for r in records], subject.image_sampling)
         scores = [
-            average("super_resolution/psnr", psnr(drawn, truth), stamp),
-            proportion("super_resolution/exact", right, stamp),
+            average("super_resolution/psnr", psnr(drawn, truth), stamp, better="higher"),
+            proportion("super_resolution/exact", right, stamp, better="higher"),
         ]
         return scores, [picture("super_resolution", drawn, [r.key for r in records], right)]

@@ -11,6 +11,7 @@ B rows.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -69,7 +70,9 @@ class VisualQuestions(Metric):
             subject, [(r.key, r.fields["question"]) for r in records], subject.text_sampling
         )
         right = hits(records, answers)
-        scores = by_kind("vqa/accuracy", records, right, stamp, proportion)
+        scores = by_kind(
+            "vqa/accuracy", records, right, stamp, partial(proportion, better="higher")
+        )
         scores += by_kind("vqa/chance", records, chance, stamp, average)
         scores += by_kind("vqa/majority", records, hits(records, guess), stamp, proportion)
         scores += by_kind("vqa/blind", records, hits(records, blind), stamp, proportion)
@@ -86,7 +89,7 @@ class VisualQuestions(Metric):
         stamp = passport(
             subject, [(r.key, r.fields["question"]) for r in records], subject.text_sampling
         )
-        return proportion("vqa/accuracy/heldout", hits(records, answers), stamp)
+        return proportion("vqa/accuracy/heldout", hits(records, answers), stamp, better="higher")
 
 
 def hits(records: Sequence[Record], answers: Sequence[str]) -> list[bool]:
@@ -138,4 +141,6 @@ class Captions(Metric):
         right = [world.parse(t) == r.meta["scene"] for r, t in zip(records, captions, strict=True)]
         truth = [(r.key, r.fields["caption"]) for r in records]
         stamp = passport(subject, truth, subject.text_sampling)
-        return proportion(name, right, stamp), picture(name, shown, captions, right)
+        return proportion(name, right, stamp, better="higher"), picture(
+            name, shown, captions, right
+        )

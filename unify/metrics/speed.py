@@ -65,4 +65,5 @@ class Speed(Metric):
         if ranks() > 1:  # that share each pass
             machine["ranks"] = ranks()
         middle = rates[len(rates) // 2]
-        return Score(name, middle, self.rows, rates[0], rates[-1], {**passport, **machine})
+        stamp = {**passport, **machine}
+        return Score(name, middle, self.rows, rates[0], rates[-1], stamp, better="higher")

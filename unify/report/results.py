@@ -72,7 +72,7 @@ def _row(line: Line, arms: Sequence[str], seeds: Sequence[int], primary: bool) -
     name: list[Html | str] = [tag("span", line.label, title=line.metric)]
     if primary:
         name.append(tag("span", "primary", class_="badge primary"))
-    if line.lower_is_better:
+    if line.better == "lower":
         name.append(tag("span", " lower is better", class_="quiet"))
     absent = "–" if line.note else "n/a"
     trials = {cell.trials for cell in line.cells.values()}

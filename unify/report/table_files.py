@@ -84,7 +84,7 @@ def _control(control: TriedControl) -> list[str]:
 
 
 def _claim(claim: TriedClaim) -> list[str]:
-    text, arms = f"{claim.paper}: {claim.says}", f"{claim.higher} − {claim.lower}"
+    text, arms = f"{claim.paper}: {claim.says}", f"{claim.better} − {claim.worse}"
     return [text, arms, claim.metric, _with_interval(claim.one), claim.judgement]
 
 
