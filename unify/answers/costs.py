@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from unify.analysis.best_of_trials import SIGNS
-from unify.answers.score_lines import Line
+from unify.answers.score_lines import Line, has_value
 from unify.answers.study_records import StudyRecord
 
 Cost = dict[tuple[str, int], float]  # by (arm, seed)
@@ -26,7 +26,7 @@ def cost_points(line: Line, arm: str, cost: Cost) -> list[tuple[float, float]]:
     return [
         (cost[arm, seed], row["value"])
         for seed, row in rows.items()
-        if (arm, seed) in cost and row["value"] is not None
+        if (arm, seed) in cost and has_value(row)
     ]
 
 

@@ -139,4 +139,5 @@ def _score(tune: Tune, rows: list[Row]) -> float | None:
             f"tune.metric: {tune.metric} is not scored on validation; there are "
             f"{', '.join(sorted(scores))}"
         )
-    return scores[tune.metric] if math.isfinite(scores[tune.metric]) else None
+    value = scores[tune.metric]
+    return value if value is not None and math.isfinite(value) else None
