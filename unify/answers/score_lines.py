@@ -112,6 +112,17 @@ class Line:
         return self.measure if self.measure in REFERENCES else ""
 
     @property
+    def trials(self) -> str:
+        """`512 prompts`, `256 prompts, 40 distinct`; empty where the arms differ in it."""
+        counts = {cell.trials for cell in self.cells.values()}
+        if len(counts) != 1 or "" in counts:
+            return ""
+        first, distinct = _first_row(self), _first_row(self).get("distinct")
+        repeated = distinct is not None and distinct < (first.get("n") or 0)
+        count = f"{min(counts)} {self.unit}".rstrip()
+        return f"{count}, {distinct:,} distinct" if repeated else count
+
+    @property
     def unit(self) -> str:
         """What the numbers of trials count, `prompts`; empty where older files do not say."""
         return _first_row(self).get("unit") or ""
