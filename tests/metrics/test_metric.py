@@ -33,7 +33,7 @@ def test_the_message_says_where_there_are_some_and_what_to_do():
     with pytest.raises(ValueError) as error:
         first_records(Small(train=1200, validation=3), "image", "test", 4)
     assert "(train 1,200, validation 3, test 0)" in str(error.value)
-    assert "data.source.test" in str(error.value)
+    assert "`data.source.test`), or score another (`split: train`)" in str(error.value)
 
 
 def test_no_more_records_are_read_than_there_are_and_none_asked_for_is_refused():

@@ -116,10 +116,13 @@ def available_records(source: Source, task: str, split: Split) -> int:
     size = source.size(task, split)
     if size == 0:
         splits: tuple[Split, ...] = ("train", "validation", "test")
-        sizes = ", ".join(f"{name} {source.size(task, name):,}" for name in splits)
+        sizes = {name: source.size(task, name) for name in splits}
+        there = ", ".join(f"{name} {count:,}" for name, count in sizes.items())
+        other = next((name for name in splits if sizes[name]), "")
+        instead = f", or score another (`split: {other}`)" if other else ""
         raise ValueError(
-            f"the {split} split of {type(source).__name__} has no record of {task} ({sizes}): give "
-            f"it some (as by `data.source.{split}` of imported files), or name another split"
+            f"the {split} split of {type(source).__name__} has no record of {task} ({there}): give "
+            f"it some (imported files: `data.source.{split}`){instead}"
         )
     return size
 
