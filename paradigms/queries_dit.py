@@ -118,10 +118,9 @@ class QueriesDiT(Paradigm):
         target = batch.segments[-1].images
         prompts, sources, length = self._conditions(batch, noise)
         tokens, valid = self.condition(prompts, sources, length)
-        name = f"image{len(batch.segments) - 1}"
         x1 = self.image.encode(target)  # [B C h w]
-        x0 = noise.normal(f"{name}/x0", x1.shape[1:])
-        t = self.times(noise.uniform(f"{name}/t"))  # [B]
+        x0 = noise.x0(batch.target_place, x1.shape[1:])
+        t = self.times(noise.t(batch.target_place))  # [B]
         xt, velocity = interpolate(x0, x1, t)  # [B C h w] each
         source = self.source_latents(sources, target.shape[-2:])
         v = self.denoiser.velocity(xt, t, tokens, valid, source).float()

@@ -131,8 +131,8 @@ class Transfusion(PrefixParadigm):
             return []
         followed = segment is not last
         x1 = self.image.encode(segment.images)  # [B C h w]
-        x0 = noise.normal(f"image{place}/x0", x1.shape[1:])
-        u = noise.uniform(f"image{place}/t")
+        x0 = noise.x0(place, x1.shape[1:])
+        u = noise.t(place)
         read = followed and self.condition_on == "noised"
         t = self.time.above(u, self.condition_time) if read else self.time.quantile(u)  # [B]
         xt, velocity = interpolate(x0, x1, t)  # [B C h w] each

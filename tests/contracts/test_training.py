@@ -138,7 +138,7 @@ def in_micro_batches(subject, task, rows, size):
         terms = model.loss(part, Noise.for_batch(0, 0, part))
         loss, metrics = weighted({k: [v] for k, v in terms.items()}, subject.recipe.loss_weights)
         (loss * size / rows).backward()
-        values.append(metrics["loss"])
+        values.append(metrics["loss"].value)
     return torch.stack(values).mean(), [
         p.grad.clone() for p in model.parameters() if p.grad is not None
     ]

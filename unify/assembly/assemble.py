@@ -13,6 +13,7 @@ from unify.config import build_recipe, needed_key, on_machine, read
 from unify.config.annotations import locate_class
 from unify.distributed.ranks import broadcast_first, device_of, join, world
 from unify.nn.init import kept_parameters
+from unify.noise import seed_torch
 from unify.paradigm import Paradigm, Trainable
 from unify.runs.folder import Run
 from unify.runs.lookup import recorded_needed
@@ -30,7 +31,7 @@ def assemble(config: Config, needed: dict[str, Run], meta: bool = False) -> Reci
         meta: leave parameters that will be drawn on the meta device, without memory, and map those
             that are loaded from their files, which the ranks of a machine share (sharding.py).
     """
-    torch.manual_seed(config["seeds"]["init"])
+    seed_torch(config["seeds"]["init"])
 
     def load_weights(part: Any, weights: Any) -> None:
         of_run = weights if isinstance(weights, dict) else {}
@@ -40,7 +41,7 @@ def assemble(config: Config, needed: dict[str, Run], meta: bool = False) -> Reci
     def seeded_construct(cls: type, arguments: Config) -> Any:
         # an untrained tokenizer is the same, whatever was drawn for the parts built before it
         if issubclass(cls, Tokenizer) and not tokenizer:
-            torch.manual_seed(config["seeds"]["init"])
+            seed_torch(config["seeds"]["init"])
         return construct(cls, arguments) if meta else cls(**arguments)
 
     tokenizer = issubclass(locate_class(config["model"]["class"], trusted=True), Tokenizer)
