@@ -7,6 +7,9 @@ There is no noise but the encoder's and no cross-attention: the text is where th
 flow and its guidance by an indicator are in unify/nn/latent_flow.py, encoder and L_enc in
 unify/nn/text_latent.py, flows that start at an image in crossflow_from_image.py.
 
+Other than the release: the encoder learns from scratch, where theirs reads a pretrained T5 or CLIP;
+the divergence is the Gaussian one, with a weight of its own (docs/definitions.md).
+
 B rows, C channels, h x w latent grid, L text tokens.
 """
 

@@ -8,7 +8,8 @@ diffusion backbone (MetaQuery arXiv:2504.06256, OpenUni arXiv:2505.23661).
 
 Understanding is the language model's own, untouched. A source image that is dropped, or absent, is
 shown to the language model as a gray one (the number of tokens stays) and to the denoiser as zeros,
-in training and in sampling alike. B rows, N queries, D width, C channels, h x w latent grid.
+in training and in sampling alike (MetaQuery: black; more such in docs/definitions.md).
+B rows, N queries, D width, C channels, h x w latent grid.
 """
 
 from collections.abc import Sequence
