@@ -15,6 +15,7 @@ from unify.distributed.ranks import broadcast_first, device_of, join, world
 from unify.nn.init import kept_parameters
 from unify.paradigm import Paradigm, Trainable
 from unify.runs.folder import Run
+from unify.runs.kept_code import check_code
 from unify.runs.lookup import recorded_needed
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
@@ -81,6 +82,7 @@ def open_run(
     )  # the first rank writes it, others may read an older one
     if state != "finished":
         raise ValueError(f"{folder} is {state}; finish it with `unify train` first")
+    check_code(run, config)
     cut, device = in_shards(config), device_of(accelerator)
     recipe = assemble(config, recorded_needed(run), meta=cut)
     load_export(recipe.model, run.folder / "export", mapped=cut)

@@ -11,10 +11,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from unify.config import OUTSIDE_HASH, save
+from unify.config import OUTSIDE_HASH, save, trained_code
 from unify.runs.folder import Run
 from unify.runs.journal import FILE as JOURNAL
 from unify.runs.journal import Journal
+from unify.runs.kept_code import keep_code
 from unify.schema.completed import Config
 from unify.support.atomic_files import write_atomically
 from unify.support.environment import git_state
@@ -27,19 +28,8 @@ PLACE_KEYS = ("runs", "tracker", "reuse", "timeout", "save_beside")
 
 
 def reusable(config: Config) -> bool:
-    """True if the hash covers all that is trained, and `machine.reuse` is on.
-
-    The code of a class in a Python file is not hashed, so a run with one is never shared.
-    """
-    return config["machine"]["reuse"] and not _names_python_file(config)
-
-
-def _names_python_file(value: Any) -> bool:
-    """True if a class anywhere in `value` comes from a Python file."""
-    if isinstance(value, dict):
-        own = ".py:" in str(value.get("class", ""))
-        return own or any(map(_names_python_file, value.values()))
-    return isinstance(value, list) and any(map(_names_python_file, value))
+    """True if `machine.reuse` is on: the hash covers all that is trained, users' files too."""
+    return config["machine"]["reuse"]
 
 
 def trains_like(config: Config, other: Config) -> bool:
@@ -65,6 +55,7 @@ def adopt(run: Run, other: Run, config: Config, needed: dict[str, Run]) -> str:
     `same_as` in run.json names the source. Pictures drawn while training are not taken over.
     """
     save(config, run.folder / "config.yaml")
+    keep_code(run, config)
     shutil.copy(other.folder / "git.diff", run.folder / "git.diff")
     shutil.copytree(
         other.folder / "export", run.folder / "export", copy_function=_link, dirs_exist_ok=True
@@ -89,6 +80,7 @@ def study_facts(run: Run, config: Config, needed: dict[str, Run]) -> dict[str, A
         "study": config["study"],
         "arm": config["name"],
         "seed": config["seeds"]["init"] if replicate is None else replicate,
+        "code": trained_code(config),
         "needed": {
             key: {
                 "name": part.info["arm"],

@@ -4,6 +4,7 @@ runs/<study>/<name>-s<seed>-<hash>/
     config.yaml     the completed configuration
     run.json        what, when, where, state: running | finished | failed
     journal.jsonl   metrics by step
+    code/           the user's Python files that it was trained with
     checkpoints/    to resume from
     samples/ eval/  pictures and scores
     export/         config.json (class, arguments) and weights (safetensors)
