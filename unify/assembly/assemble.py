@@ -35,8 +35,12 @@ def assemble(config: Config, needed: dict[str, Run], meta: bool = False) -> Reci
 
     def load_weights(part: Any, weights: Any) -> None:
         of_run = weights if isinstance(weights, dict) else {}
-        folder = needed[needed_key(of_run)].folder / "export" if of_run else Path(weights)
-        load_export(part, folder, of_run.get("part", ""), mapped=meta)
+        if not of_run:
+            load_export(part, Path(weights), mapped=meta)
+            return
+        run = needed[needed_key(of_run)]
+        name = of_run.get("part", "")
+        load_export(part, run.folder / "export", name, mapped=meta, recorded=run.weights)
 
     def seeded_construct(cls: type, arguments: Config) -> Any:
         # an untrained tokenizer is the same, whatever was drawn for the parts built before it
@@ -85,7 +89,7 @@ def open_run(
     check_code(run, config)
     cut, device = in_shards(config), device_of(accelerator)
     recipe = assemble(config, recorded_needed(run), meta=cut)
-    load_export(recipe.model, run.folder / "export", mapped=cut)
+    load_export(recipe.model, run.folder / "export", mapped=cut, recorded=run.weights)
     if cut:
         assert isinstance(recipe.model, Paradigm)
         shard(recipe.model, init_device_mesh(device.type, (world().size,)))

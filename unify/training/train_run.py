@@ -29,7 +29,7 @@ from unify.distributed.ranks import (
     world,
 )
 from unify.paradigm import Fitted
-from unify.runs.equal_training import adopt, study_facts
+from unify.runs.equal_training import adopt, other_code, study_facts
 from unify.runs.folder import Run, finished_or_stopped, is_finished, parameter_counts
 from unify.runs.kept_code import keep_code
 from unify.runs.lookup import find_equal_training, needed_configs, run_of
@@ -55,7 +55,7 @@ def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
     needed = {
         path: finished_or_stopped(train(part, say, wait=True)) for path, part in parts.items()
     }
-    weights = {path: run.info["weights"] for path, run in needed.items()} if is_first() else {}
+    weights = {path: run.weights for path, run in needed.items()} if is_first() else {}
     return run_of(config, broadcast_first(weights)), needed
 
 
@@ -88,7 +88,7 @@ def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool)
     _agree({"data": run.folder.name}, "reads other data:")
     with nullcontext() if is_finished(run) else run.writing(wait), _errors_in_words(run):
         if is_finished(run):  # perhaps by the process that was waited for
-            say(f"{run.folder}: trained already{_other_precision(run, config)}")
+            say(f"{run.folder}: trained already{other_code(run)}{_other_precision(run, config)}")
             return run
         other = broadcast_first(find_equal_training(run, config) if is_first() else None)
         if other:
