@@ -135,6 +135,17 @@ def test_places_beside_the_run_are_looked_at_first(kept, folder, tmp_path):
         open_run(run.folder)
 
 
+def test_an_export_that_was_given_by_its_folder_is_compared_too(folder, tmp_path):
+    shutil.copytree(run_in(folder, "tok").folder, tmp_path / "given")
+    given = MODEL["model"] | {"image": {"weights": str(tmp_path / "given" / "export")}}
+    (folder / "exp.yaml").write_text(yaml.safe_dump({**MODEL, "model": given}))
+    run = train(config(folder, "steps=1"), lambda text: None)
+    open_run(run.folder)
+    wanted, found = run_in(folder, "tok").info["weights"], spoil(Run(tmp_path / "given"))
+    with pytest.raises(ValueError, match=f"it is {found}, and was {wanted}"):
+        open_run(run.folder)
+
+
 def test_a_run_from_before_hashes_were_recorded_is_opened(folder):
     run = run_in(folder)
     needed = {key: {"folder": part["folder"]} for key, part in run.info["needed"].items()}

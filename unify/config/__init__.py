@@ -23,6 +23,7 @@ from unify.config.identity import (
     needed_runs,
     trained_code,
     user_classes,
+    weight_folders,
 )
 from unify.config.loaders import complete, load_cluster, load_recipe, on_machine, read, save
 from unify.config.loading import Tree, load
@@ -54,4 +55,5 @@ __all__ = [
     "save",
     "trained_code",
     "user_classes",
+    "weight_folders",
 ]

@@ -70,6 +70,21 @@ def user_classes(value: Any) -> dict[str, str]:
     return files | ({f"{path}.py": code_hash(f"{path}.py")} if own else {})
 
 
+def weight_folders(value: Any) -> dict[str, str]:
+    """The exports that the nodes of a config start from, by folder, with the hash of each.
+
+    As its config.json says: OSError or ValueError if that cannot be read.
+    """
+    folders: dict[str, str] = {}
+    for child in value.values() if isinstance(value, dict) else value:
+        folders |= weight_folders(child) if isinstance(child, (dict, list)) else {}
+    weights = value.get("weights") if isinstance(value, dict) and "class" in value else None
+    if isinstance(weights, str):
+        saved = json.loads((Path(weights) / "config.json").read_text(encoding="utf-8"))
+        folders[weights] = saved["hash"]
+    return folders
+
+
 def trained_code(completed: Mapping[str, Any]) -> dict[str, str]:
     """`user_classes` of what decides the training."""
     return user_classes({k: v for k, v in completed.items() if k not in OUTSIDE_HASH})
@@ -105,8 +120,7 @@ def config_hash(
                 named = [weights["part"]] if "part" in weights else []
                 out["weights"] = " ".join([needed_hashes[needed_key(weights)], *named])
             elif weights is not None:
-                saved = json.loads((Path(weights) / "config.json").read_text(encoding="utf-8"))
-                out["weights"] = saved["hash"]
+                out["weights"] = weight_folders({"class": None, "weights": weights})[weights]
         return out
 
     kept = {key: value for key, value in completed.items() if key not in OUTSIDE_HASH}

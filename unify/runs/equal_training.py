@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from unify.config import OUTSIDE_HASH, save, trained_code
+from unify.config import OUTSIDE_HASH, save, trained_code, weight_folders
 from unify.runs.export_folder import DESCRIPTION, hash_of_unchanged
 from unify.runs.folder import Run
 from unify.runs.journal import FILE as JOURNAL
@@ -108,6 +108,7 @@ def study_facts(run: Run, config: Config, needed: dict[str, Run]) -> dict[str, A
         "arm": config["name"],
         "seed": config["seeds"]["init"] if replicate is None else replicate,
         "code": trained_code(config),
+        "exports": weight_folders(training_settings(config)),
         "needed": {
             key: {
                 "name": part.info["arm"],

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from unify.config import build, config_hash, load_recipe, needed_runs
+from unify.config import build, config_hash, load_recipe, needed_runs, weight_folders
 from unify.data.module import Data
 from unify.distributed.ranks import device_of
 from unify.runs.equal_training import damage, reusable, unhashed_settings
@@ -143,8 +143,15 @@ def recorded_needed(run: Run) -> dict[str, Run]:
     """The runs that `run` started from, by key, with the hash of their weights as it recorded it.
 
     Each is looked for beside `run` first, as all were perhaps moved or copied together, and then
-    where it was; ValueError if it is in neither.
+    where it was; ValueError if it is in neither, or if an export that it started from has changed.
     """
+    for folder, then in run.info.get("exports", {}).items():
+        now = weight_folders({"class": None, "weights": folder})[folder]
+        if now != then:
+            raise ValueError(
+                f"{folder}: the weights differ from the hash that {run.folder} recorded: it is "
+                f"{now}, and was {then}; put those back, or train again"
+            )
     needed = run.info["needed"].items()
     return {key: Run(_place(run, part["folder"]), part.get("hash", "")) for key, part in needed}
 
