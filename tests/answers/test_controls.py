@@ -59,9 +59,12 @@ def test_a_control_is_tried_on_the_metric_that_it_names(eight):
     assert "not measured" in render(study)
 
 
-@pytest.mark.parametrize(("metric", "result"), [("x/perplexity", "worse"), ("x/exact", "better")])
-def test_more_is_worse_where_lower_is_better(metric, result):
-    rows = [{s: {"value": v + s, "seed": s, "n": 9} for s in range(3)} for v in (5.0, 1.0)]
+@pytest.mark.parametrize(
+    ("better", "result"), [("lower", "worse"), ("higher", "better"), (None, "different")]
+)
+def test_more_is_worse_where_lower_is_better(better, result):
+    metric, stated = "x/score", {"n": 9, "better": better}
+    rows = [{s: {"value": v + s, "seed": s, **stated} for s in range(3)} for v in (5.0, 1.0)]
     line = Line(metric, {arm: Cell(own) for arm, own in zip("ab", rows, strict=True)})
     one = Comparison(line, "a", "b", paired([5.0, 6.1, 7.0], [1.0, 2.0, 3.0]))
     one.adjusted = one.p

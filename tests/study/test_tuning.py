@@ -50,12 +50,11 @@ def test_an_arm_stays_as_it_is_unless_something_is_better():
     def trials(*scores):
         return [Trial({}, score, 1, 1.0, 1.0) for score in scores]
 
-    tune = Tune(METRIC, SPACE)
-    assert best_trial(tune, trials(0.5, 0.5, None)) == 0
-    assert best_trial(tune, trials(None, 0.1, 0.2)) == 2
-    assert best_trial(Tune(METRIC, SPACE, lower=True), trials(0.5, 0.4, None)) == 1
+    assert best_trial(trials(0.5, 0.5, None), "higher") == 0
+    assert best_trial(trials(None, 0.1, 0.2), "higher") == 2
+    assert best_trial(trials(0.5, 0.4, None), "lower") == 1
     with pytest.raises(ValueError, match="every trial failed"):
-        best_trial(tune, trials(None, None))
+        best_trial(trials(None, None), "higher")
 
 
 @pytest.mark.parametrize(

@@ -36,13 +36,13 @@ class TriedControl:
 
     @property
     def _direction(self) -> str:
-        """same, worse or better, as the arm was found to be."""
+        """same, worse or better, as the arm was found to be; different where neither is better."""
         assert self.one is not None
         if self.one.words == SAME:
             return "same"
-        return (
-            "worse" if (self.one.words == "higher") == self.one.line.lower_is_better else "better"
-        )
+        if self.one.line.better is None:
+            return "different"
+        return "better" if self.one.words == self.one.line.better else "worse"
 
     @property
     def outcome(self) -> str:
@@ -62,6 +62,10 @@ class TriedControl:
         than = self.control["than"]
         if self.control["expect"] == "same":
             return "seeds alone make such a difference, so others as small mean nothing."
+        if self._direction == "different":
+            return (
+                "the metric states no direction (`better` of its score), so nothing is worse by it."
+            )
         if self._direction == "better":
             return "the other way round: what was expected does not hold here."
         if worse:

@@ -19,7 +19,7 @@ from unify.data.source import Record, Source, images
 from unify.distributed.ranks import broadcast_first, in_step, is_first
 from unify.evaluation.image_grids import save_grid
 from unify.evaluation.paradigm_card import card
-from unify.metrics.metric import Grid, Metric, Score, Subject
+from unify.metrics.metric import Grid, Metric, Score, Subject, available_records, first_records
 from unify.metrics.reconstruction import reconstruct
 from unify.paradigm import ImageRequest, Paradigm, TextRequest, Trainable
 from unify.runs.folder import Run, write_json
@@ -109,9 +109,14 @@ def _identity(run: Run, config: Config) -> str:
 
 
 def pack_outcomes(scores: Sequence[Score]) -> bytes:
-    """Outcomes of every trial by metric, as numpy's npz."""
+    """Outcomes of every trial by metric, as numpy's npz.
+
+    `prompts/<metric>`: index of the distinct prompt of each trial, int64 [n]; absent where each
+    trial has its own.
+    """
     packed = io.BytesIO()
     arrays: dict[str, Any] = {s.metric: np.asarray(s.outcomes, float) for s in scores}
+    arrays |= {f"prompts/{s.metric}": np.asarray(s.prompts, int) for s in scores if s.prompts}
     np.savez_compressed(packed, **arrays)
     return packed.getvalue()
 
@@ -160,6 +165,17 @@ def subject_of(recipe: Recipe, seed: int) -> Subject:
     )
 
 
+def check_preview(subject: Subject) -> None:
+    """ValueError, before a training begins, if the validation split lacks what `preview` draws."""
+    of_paradigms = ("text_to_image", "caption")
+    drawn = ("image",) if isinstance(subject.model, ImageTokenizer) else of_paradigms
+    for task in subject.tasks.intersection(drawn):
+        try:
+            available_records(subject.source, task, "validation")
+        except ValueError as error:
+            raise ValueError(f"logging.samples_every: {error}; 0 draws no pictures") from None
+
+
 def preview(subject: Subject, precision: str, count: int = 16) -> list[Grid]:
     """Grids of what the model makes of the first `count` validation records.
 
@@ -194,7 +210,4 @@ def _preview(subject: Subject, count: int) -> list[Grid]:
 
 
 def _first(source: Source, task: str, count: int) -> list[Record]:
-    return [
-        source.record(task, "validation", index)
-        for index in range(min(count, source.size(task, "validation")))
-    ]
+    return first_records(source, task, "validation", count)

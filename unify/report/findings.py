@@ -29,9 +29,9 @@ def _study(study: StudyRecord) -> str:
 
 def _row(claim: TriedClaim) -> list[str]:
     cells = [f"{claim.paper}: {claim.says}"]
-    cells.append(f"{claim.metric}: {claim.higher} above {claim.lower}")
+    cells.append(f"{claim.metric}: {claim.better} better than {claim.worse}")
     if claim.one is None:
         return [*cells, "–", "–", claim.judgement]
-    means = [number(claim.one.line.cells[arm].value) for arm in (claim.higher, claim.lower)]
+    means = [number(claim.one.line.cells[arm].value) for arm in (claim.better, claim.worse)]
     difference = claim.one.mean_text + claim.one.interval_text
     return [*cells, " and ".join(means), difference, claim.judgement]

@@ -106,7 +106,8 @@ def ship_scores(folder: Path, setting: str, runs: Path | str) -> None:
     An MLflow that cannot be reached costs a warning: the scores are in the run folder.
     """
     rows = json.loads((folder / "eval" / "scores.json").read_text())["rows"]
-    record = {row["metric"]: row["value"] for row in rows if math.isfinite(row["value"])}
+    measured = {row["metric"]: row["value"] for row in rows if row["value"] is not None}
+    record = {metric: value for metric, value in measured.items() if math.isfinite(value)}
     record = {"step": read_facts(folder)["steps"], "kind": "eval", **record}
     journal = Journal(folder)
     if record not in journal.records("eval")[-1:]:

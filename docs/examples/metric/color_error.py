@@ -2,8 +2,8 @@
 
     text_to_image/abs_error/color    mean over images of |mean colour - real mean colour|, in [0, 2]
 
-A score's name is task/measure/category. The report knows `abs_error` as a measure of which less is
-better, as it knows `perplexity`; of a measure with another name, more is better.
+A score's name is task/measure/category. Which of its values are better is the metric's to say: of
+an error, the lower ones.
 
 B rows, H x W pixels.
 """
@@ -51,7 +51,7 @@ class ColorError(Metric):
             "prompts": digest("\n".join(prompts).encode()),
             "sampling": subject.image_sampling,
         }
-        score = average("text_to_image/abs_error/color", errors, passport)
+        score = average("text_to_image/abs_error/color", errors, passport, better="lower")
         shown = min(n, 16)
         grid = Grid("text_to_image/color", drawn[:shown], prompts[:shown], [None] * shown)
         return [score], [grid]
