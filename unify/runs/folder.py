@@ -25,6 +25,7 @@ from unify.distributed.ranks import broadcast_first, is_first
 from unify.paradigm import Paradigm
 from unify.support.atomic_files import write_atomically
 from unify.support.stop_protocol import Stopped
+from unify.support.strict_json import strict_json
 
 
 class Run:
@@ -113,8 +114,8 @@ BUSY = "is being written by another process"
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically: readers see the old file or the new one."""
-    write_atomically(path, json.dumps(content, indent=1, default=str))
+    """Write JSON atomically: readers see the old file or the new one. NaN is null."""
+    write_atomically(path, strict_json(content))
 
 
 def parameter_counts(model: Any) -> dict[str, int]:
