@@ -59,6 +59,13 @@ def test_scores_that_state_another_unit_or_direction_never_share_a_row(key, firs
     assert str(first) in one.note
 
 
+def test_a_name_says_where_lower_is_better():
+    row = {"arm": "a", "seed": 0, "metric": "x/error", "value": 0.5, "n": 8}
+    (lower,), (higher,) = (score_lines([{**row, "better": way}]) for way in ("lower", "higher"))
+    assert lower.full_name == "x/error (lower is better)"
+    assert higher.full_name == "x/error"
+
+
 def test_several_seeds_show_mean_and_range_and_failed_seeds_are_counted():
     values = {0: 0.9, 1: 0.6, 2: math.nan}
     rows = {s: {"value": v, "n": 10, "low": 0.0, "high": 1.0} for s, v in values.items()}

@@ -141,8 +141,10 @@ class Line:
 
     @property
     def full_name(self) -> str:
-        """The metric, with the way of measuring where there are several."""
-        return f"{self.metric} ({self.note})" if self.note else self.metric
+        """The metric, and the way of measuring where there are several; says if lower is better."""
+        direction = "lower is better" if self.better == "lower" else ""
+        notes = "; ".join(filter(None, (self.note, direction)))
+        return f"{self.metric} ({notes})" if notes else self.metric
 
 
 def score_lines(rows: Sequence[Row]) -> list[Line]:
