@@ -1,5 +1,7 @@
 """Cells of the tables of differences, in words: the page and report.md show the same."""
 
+from collections.abc import Sequence
+
 from unify.analysis.sign_flips import MOST_SEEDS
 from unify.answers.differences import Comparison, interval_text
 from unify.answers.words import number, p_value, plural
@@ -44,6 +46,16 @@ def unseen_text(seeds: int) -> str:
         "is within 0.05 of 0 or 1 and seeds differ widely, the interval of a true difference "
         "covers it in about 90%."
     )
+
+
+def limits_text(seeds: int) -> str:
+    """What no interval of these tables knows; `seeds`: the most that a difference has, or 0."""
+    return f"{CONDITIONAL} {unseen_text(seeds)}" if seeds else CONDITIONAL
+
+
+def most_seeds(some: Sequence[Comparison]) -> int:
+    """The most seeds that a difference has; 0 where there is no difference."""
+    return max((one.difference.seeds for one in some if one.difference is not None), default=0)
 
 
 def notes_text(one: Comparison) -> str:

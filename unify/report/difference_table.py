@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from unify.answers.difference_cells import (
     COLUMNS,
-    CONDITIONAL,
     READING,
     judged_texts,
+    limits_text,
+    most_seeds,
     notes_text,
-    unseen_text,
 )
 from unify.answers.differences import Comparison
 from unify.answers.study_answers import Answers
@@ -24,13 +24,12 @@ def section(answers: Answers) -> Html:
     study, primary, others = answers.study, answers.primary, answers.others
     if not study.pairs:
         return tag("p", "No two arms to compare.", class_="quiet")
-    seeds = [one.difference.seeds for one in [*primary, *others] if one.difference is not None]
-    if seeds and max(seeds) == 1:
+    most = most_seeds([*primary, *others])
+    if most == 1:
         return tag("p", "One seed per arm: nothing is known of how seeds differ.")
     parts: list[Node] = []
     if primary:
-        limits = f"{CONDITIONAL} {unseen_text(max(seeds))}" if seeds else CONDITIONAL
-        parts += [tag("p", READING, class_="quiet"), tag("p", limits, class_="quiet")]
+        parts += [tag("p", text, class_="quiet") for text in (READING, limits_text(most))]
         parts.append(_table(study, primary, judged=True))
     measured = {line.metric for line in answers.lines}
     missing = [metric for metric in study.primary if metric not in measured]
@@ -54,8 +53,10 @@ def _table(study: StudyRecord, some: Sequence[Comparison], judged: bool) -> Html
 
 
 def _cells(study: StudyRecord, one: Comparison, judged: bool) -> list[Html]:
-    arms = [swatch(study.arms.index(one.first)), one.first, " − "]
-    arms += [swatch(study.arms.index(one.second)), one.second]
+    arms = [
+        tag("span", swatch(study.arms.index(one.first)), one.first, " − "),
+        tag("span", swatch(study.arms.index(one.second)), one.second),
+    ]
     cells = [tag("th", one.metric, scope="row"), tag("td", *arms), difference_cell(one)]
     return cells + [tag("td", text) for text in judged_texts(one)] if judged else cells
 
@@ -66,8 +67,8 @@ def difference_cell(one: Comparison | None) -> Html:
     if one is None:
         return tag("td", "–")
     if one.difference is None:
-        return tag("td", tag("span", one.reason, class_="why"))
+        return tag("td", tag("span", one.reason, class_="said"))
     span = tag("span", one.interval_text, class_="quiet")
     notes = notes_text(one)
-    parts = [one.mean_text, span, tag("span", notes, class_="why") if notes else None]
+    parts = [one.mean_text, span, tag("span", notes, class_="said") if notes else None]
     return tag("td", *parts, title=one.difference.method)

@@ -11,11 +11,11 @@ from unify.answers.claims import TriedClaim
 from unify.answers.controls import TriedControl
 from unify.answers.difference_cells import (
     COLUMNS,
-    CONDITIONAL,
     READING,
     judged_texts,
+    limits_text,
+    most_seeds,
     notes_text,
-    unseen_text,
 )
 from unify.answers.differences import Comparison
 from unify.answers.score_lines import Line, cell_text
@@ -71,11 +71,11 @@ def _answered(answers: Answers) -> list[str]:
     """The tables of differences, controls and claims."""
     parts = []
     primary = answers.primary
-    seeds = [one.difference.seeds for one in primary if one.difference is not None]
-    if seeds and max(seeds) > 1:
+    most = most_seeds(primary)
+    if primary and most != 1:
         heads = ["metric", "arms", "difference", *COLUMNS]
         table = markdown_table(heads, [[*_difference(c), *judged_texts(c)] for c in primary])
-        parts += ["## Differences", READING, f"{CONDITIONAL} {unseen_text(max(seeds))}", table]
+        parts += ["## Differences", READING, limits_text(most), table]
     if answers.controls:
         heads = ["control", "metric", "difference", "here"]
         rows = [_control(each) for each in answers.controls]
