@@ -17,3 +17,8 @@ def test_best_of_k_is_the_mean_over_all_choices(better):
         assert best_of(scores, k, better) == pytest.approx(expected)
     with pytest.raises(ValueError, match="best of 7 out of 6"):
         best_of(scores, 7, better)
+
+
+def test_a_score_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match=r"scores of trials: nan at \[1\]"):
+        best_of([0.1, float("nan"), 0.2], 2, "higher")

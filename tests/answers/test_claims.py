@@ -35,13 +35,14 @@ def test_claims_get_a_verdict_each(eight):
     study = load_study(eight)
     result = claims.claims(study, score_lines(study.rows))
     assert [claim.judgement for claim in result] == [
-        "agrees", "disagrees", "not distinguishable at this budget", "not measured",
+        "agrees", "disagrees", "not distinguishable at this budget",
+        "not measured: ar_vq and transfusion have no score",
     ]  # fmt: skip
     page = render(study)
     table = findings(eight.parent)
     assert table.count("\n| A et al") == 4
     assert "| agrees |" in table
-    assert "| not measured |" in table
+    assert "| not measured: ar_vq and transfusion have no score |" in table
     assert "8 seeds per arm" in table
     assert "A et al. &lt;b&gt;: codes draw better" in page
     assert page.count("agrees</b>") == 2
@@ -80,7 +81,7 @@ def test_a_metric_that_states_no_direction_makes_no_arm_better():
 @pytest.mark.parametrize(("metric", "better"), [("x/exact", "ar_vq"), ("x/abs_error", "flow")])
 def test_an_older_claim_names_its_arms_by_their_scores(metric, better):
     rows = [
-        {"arm": arm, "seed": s, "metric": metric, "value": v + s / 100, "n": 7, "passport": {}}
+        {"arm": arm, "seed": s, "metric": metric, "value": v + v * s / 100, "n": 7, "passport": {}}
         for arm, v in (("ar_vq", 0.9), ("flow", 0.2))
         for s in range(3)
     ]
@@ -98,9 +99,11 @@ def test_an_older_claim_names_its_arms_by_their_scores(metric, better):
 def test_arms_at_the_floor_or_the_ceiling_cannot_test_a_claim(value, n, edge):
     rows = {s: {"value": value, "seed": s, "n": n} for s in range(3)}
     line = Line("x/exact", {arm: Cell(rows) for arm in ("a", "b")})
-    one = Comparison(line, "a", "b", paired([value] * 3, [value] * 3), adjusted=1.0)
-    printed = claims.TriedClaim("paper", "says", "x/exact", "a", "b", one).judgement
-    if edge:
-        assert printed == f"not testable here: both at the {edge}"
-    else:
-        assert printed == "not distinguishable at this budget"
+    for scores, adjusted, without_edge in (
+        ([value, value + 0.001, value - 0.001], 1.0, "not distinguishable at this budget"),
+        ([value + 0.01, value + 0.011, value + 0.009], 0.001, "agrees"),
+        ([value] * 3, 1.0, "no verdict: every seed gave exactly the same difference"),
+    ):
+        one = Comparison(line, "a", "b", paired(scores, [value] * 3), adjusted=adjusted)
+        printed = claims.TriedClaim("paper", "says", "x/exact", "a", "b", one).judgement
+        assert printed == (f"not testable here: both at the {edge}" if edge else without_edge)

@@ -5,13 +5,13 @@ import json
 from report_study import write_study
 
 from unify.answers.score_lines import score_lines
+from unify.answers.study_answers import study_answers
 from unify.answers.study_records import load_study
 from unify.answers.summary import summary
 
 
 def paragraph(folder):
-    study = load_study(folder)
-    return summary(study, score_lines(study.rows))
+    return summary(study_answers(load_study(folder)))
 
 
 def test_one_seed_is_said_to_be_exploratory_and_untuned(tmp_path):

@@ -53,9 +53,9 @@ def test_the_report_finds_what_was_put_in(tmp_path):
     by_base = series(study)
     assert set(by_base) == {"slow", "fast"}
     assert final_loss(study.runs[0]) < 99.0
-    for one in by_base.values():
+    for arm, one in by_base.items():
         assert {best.where for best in one.optima.values()} == {"inside"}
-        assert growth(one).coefficients[1] == pytest.approx(0.521, abs=0.03)
+        assert growth(arm, one).exponent == pytest.approx(0.521, abs=0.03)
         assert one.nearest(1e15).size == pytest.approx(sizes_around(1e15)[0], rel=0.01)
     assert {"scaling-loss", "scaling-text_to_image-exact"} <= set(figures(study))
     page = render(study)

@@ -8,6 +8,7 @@ import pytest
 from report_study import write_study
 
 from unify.answers.score_lines import score_lines
+from unify.answers.study_answers import study_answers
 from unify.answers.study_records import StudyRecord, load_study
 from unify.metrics.metric import proportion
 from unify.report.page import write_report
@@ -27,16 +28,16 @@ def test_every_row_is_in_the_csv(study):
         assert (result["arm"], result["metric"], result["seed"]) == (
             row["arm"], row["metric"], str(row["seed"]),
         )  # fmt: skip
-        assert result["value"] == str(row["value"])
+        assert result["value"] == ("" if row["value"] is None else str(row["value"]))
         assert result["run"].startswith(f"{row['arm']}-s{row['seed']}-")
 
 
 def test_the_markdown_has_every_metric_arm_and_difference(study):
-    text = markdown(study, score_lines(study.rows), "A summary.")
+    text = markdown(study_answers(study), "A summary.")
     table = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert table[0] == ["| metric", "n", "ar_vq", "transfusion |"]
     assert {row[0].removeprefix("| ") for row in table} >= {r["metric"] for r in study.rows}
-    assert {len(row) for row in table} == {4, 8, 3}, "results, differences, budget"
+    assert {len(row) for row in table} == {4, 10, 3}, "results, differences, budget"
     assert "ar_vq − transfusion" in text
     assert ["| Optimizer steps", "20", "20 |"] in table
 
@@ -47,8 +48,8 @@ def test_rows_say_what_n_counts_and_how_many_prompts_are_distinct(tmp_path):
     study = StudyRecord(tmp_path, {"arms": {"x": {}}, "seeds": [0]}, rows, [])
     (line,) = score_lines(rows)
     assert line.trials == "8 prompts, 2 distinct"
-    assert "8 prompts, 2 distinct" in markdown(study, [line], "")
-    assert "over prompts, of this one model" in markdown(study, [line], "")
+    assert "8 prompts, 2 distinct" in markdown(study_answers(study), "")
+    assert "over prompts, of this one model" in markdown(study_answers(study), "")
     (row,) = csv.DictReader(io.StringIO(as_csv(study)))
     assert (row["n"], row["unit"], row["distinct"], row["better"]) == (
         "8",
@@ -71,7 +72,7 @@ def test_hostile_names_are_no_markup(tmp_path):
     info = json.loads((folder / "study.json").read_text())
     info["title"] = "a | b <script>\n# c & 100% `d`"
     (folder / "study.json").write_text(json.dumps(info))
-    text = markdown(load_study(folder), [], "")
+    text = markdown(study_answers(load_study(folder)), "")
     assert text.splitlines()[0] == r"# a \| b \<script\> # c & 100% \`d\`"
 
 

@@ -2,6 +2,8 @@
 
 import math
 
+from unify.analysis.finite import finite
+
 SIGNS = {"higher": 1.0, "lower": -1.0}  # times a score: more is better
 
 
@@ -13,7 +15,7 @@ def best_of(scores: list[float], k: int, better: str) -> float:
     eq. 4, who correct arXiv:1909.03004).
     """
     sign = SIGNS[better]
-    first, *others = (sign * score for score in scores)
+    first, *others = (sign * float(score) for score in finite("scores of trials", scores))
     if not 1 <= k <= len(scores):
         raise ValueError(f"best of {k} out of {len(scores)} trials")
     if k == 1:

@@ -9,11 +9,12 @@ mean is (M_s + (M_p - M_e)) / (S N). Its two parts have S - 1 and N - 1 degrees 
 half-widths are put together as those of independent parts are (MOVER, Zou and Donner 2008,
 doi:10.1002/sim.3095):
 
-    h^2 = (t_{S-1}^2 M_s + t_{N-1}^2 max(M_p - M_e, 0)) / (S N)
+    h^2 = (t_{S-1}^2 max(M_s, M_e) + t_{N-1}^2 max(M_p - M_e, 0)) / (S N)
 
-A percentile bootstrap over three seeds covers 75 to 80%, not 95%; this covers 94 to 97% at 3, 5 and
-8 seeds, small and large variance between them (tests/analysis/test_paired_differences.py). Without
-outcomes per prompt, the paired t interval over seeds, whose question is about these very prompts.
+E[M_s] is never below E[M_e], so a smaller M_s is luck: seeds whose totals happen to be equal would
+otherwise give an interval of no width. What this covers, and where it does not, is in
+docs/statistics.md. Without outcomes per prompt, the paired t interval over seeds, whose question is
+about these very prompts.
 
 S seeds, N prompts.
 """
@@ -24,26 +25,37 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
+
+from unify.analysis.finite import finite
 
 LEVEL = 0.95
 TAIL = (1 - LEVEL) / 2
 SMALLEST = 1e-12  # p that is told apart from 0
-POWER = 0.8
-MOST_SEEDS = 1000  # that `seeds_needed` looks for
+FEWEST_SEEDS = 3  # that get a verdict: the intervals of two do not cover (docs/statistics.md)
+ROUNDING = 1e-9  # a deviation below this share of the outcomes themselves is rounding
+LARGE = 1e3  # t at which only its denominator is uncertain
+HIGHER, LOWER, SAME = "higher", "lower", "not distinguishable at this budget"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of A - B. `parts`: (variance of the mean, degrees of freedom) of what is independently
-    uncertain in it, empty where nothing is known of that; `between_seeds`: the standard deviation
-    of a seed's difference."""
+    """Mean of A - B, and the differences of its seeds. `parts`: (variance of the mean, degrees of
+    freedom) of what is independently uncertain in it, empty where nothing is known of that."""
 
     mean: float
     parts: tuple[tuple[float, int], ...]
-    seeds: int
+    by_seed: tuple[float, ...]
     prompts: int | None = None
-    between_seeds: float | None = None
+
+    @property
+    def seeds(self) -> int:
+        return len(self.by_seed)
+
+    @property
+    def between_seeds(self) -> float | None:
+        """Standard deviation of a seed's difference; None where it is not known."""
+        return float(np.std(self.by_seed, ddof=1)) if self.parts else None
 
     @property
     def prompt_variance(self) -> float:
@@ -52,24 +64,36 @@ class Difference:
 
     @property
     def method(self) -> str:
-        if not self.parts:
-            return "one seed: nothing is known of how seeds differ"
         if self.prompts is None:
-            return f"paired t over {self.seeds} seeds"
+            return f"paired t over {self.seeds} seed{'s' * (self.seeds > 1)}"
         return f"crossed model, {self.seeds} seeds x {self.prompts} prompts"
+
+    @property
+    def refusal(self) -> str:
+        """Why there can be no verdict; empty where there can be one."""
+        if self.seeds < FEWEST_SEEDS:
+            return f"{('one seed', 'two seeds')[self.seeds - 1]} cannot tell"
+        if self.prompts == 1:
+            return "one prompt cannot tell"
+        return "" if self.parts else "no verdict: every seed gave exactly the same difference"
 
     @cached_property
     def interval(self) -> tuple[float, float] | None:
-        """95% interval of the mean; None for one seed."""
-        if not self.parts:
+        """95% interval of the mean; None where there can be no verdict."""
+        return self.interval_at(LEVEL)
+
+    def interval_at(self, level: float) -> tuple[float, float] | None:
+        """Interval of the mean that covers it with probability `level`, such as 0.95."""
+        if self.refusal:
             return None
-        half = self._half(1 - LEVEL)
+        half = self._half(1 - level)
         return self.mean - half, self.mean + half
 
     @cached_property
     def p(self) -> float | None:
-        """Two-sided p of no difference: the tail at which the interval just reaches zero."""
-        if not self.parts:
+        """Two-sided p of no difference: the tail at which the interval just reaches zero. None
+        where there can be no verdict."""
+        if self.refusal:
             return None
         distance = abs(self.mean)
         if distance == 0:
@@ -79,21 +103,32 @@ class Difference:
         return float(optimize.brentq(lambda tail: self._half(tail) - distance, SMALLEST, 1.0))
 
     def _half(self, tail: float) -> float:
-        """Half-width of the interval that misses the mean with probability `tail` (MOVER)."""
-        return math.sqrt(sum(float(stats.t.isf(tail / 2, df)) ** 2 * v for v, df in self.parts))
+        return float(half_width(tail, *((np.array(v), df) for v, df in self.parts)))
 
     @property
     def standardised(self) -> tuple[float, float, float] | None:
-        """Cohen's d_z, mean / deviation over seeds, with its 95% interval by noncentral t."""
-        if not self.between_seeds:
+        """Cohen's d_z, mean / deviation over seeds, with its 95% interval by noncentral t; None
+        where no two seeds differ."""
+        if self.refusal or not self.between_seeds:
             return None
         ratio, root, df = self.mean / self.between_seeds, math.sqrt(self.seeds), self.seeds - 1
-        low, high = (_shift(ratio * root, df, tail) / root for tail in (TAIL, 1 - TAIL))
+        low, high = sorted(_shift(ratio * root, df, tail) / root for tail in (TAIL, 1 - TAIL))
         return ratio, low, high
+
+
+def half_width(tail: float, *parts: tuple[np.ndarray, int]) -> np.ndarray:
+    """Half-width [...] of the interval that misses the mean with probability `tail` (MOVER).
+
+    `parts`: (variance of the mean [...], degrees of freedom) of each independent part.
+    """
+    squares = [special.stdtrit(df, tail / 2) ** 2 * variance for variance, df in parts]
+    return np.sqrt(np.sum(squares, axis=0))
 
 
 def _shift(t: float, df: int, tail: float) -> float:
     """The noncentrality under which the statistic is at least t with probability `tail`."""
+    if abs(t) > LARGE:  # scipy's noncentral t ends before; the numerator's own error is 1 of 1000
+        return t * math.sqrt(special.chdtri(df, 1 - tail) / df)
 
     def excess(shift: float) -> float:
         return float(stats.nct.sf(t, df, shift)) - tail
@@ -107,128 +142,70 @@ def _shift(t: float, df: int, tail: float) -> float:
 def paired(a: Sequence[float], b: Sequence[float]) -> Difference:
     """Difference from one score per seed, a [S] and b [S] in the same order of seeds.
 
-    ValueError where the two have not as many scores.
+    ValueError where the two have not as many scores, or one is not finite.
     """
-    difference = _difference(a, b, 1)
+    difference, scale = _difference(a, b, 1)
     seeds, mean = len(difference), float(difference.mean())
-    if seeds < 2:
-        return Difference(mean, (), seeds)
-    deviation = float(difference.std(ddof=1))
-    return Difference(mean, ((deviation**2 / seeds, seeds - 1),), seeds, None, deviation)
+    by_seed = tuple(map(float, difference))
+    deviation = float(difference.std(ddof=1)) if seeds > 1 else 0.0
+    if deviation <= ROUNDING * scale:
+        return Difference(mean, (), by_seed)
+    return Difference(mean, ((deviation**2 / seeds, seeds - 1),), by_seed)
 
 
-def crossed(a: np.ndarray, b: np.ndarray) -> Difference:
+def crossed(a: np.ndarray, b: np.ndarray, trials: np.ndarray | None = None) -> Difference:
     """Difference from one outcome per seed and prompt, a [S N] and b [S N].
 
-    Both arms had the same seeds and the same prompts, in the same order.
+    Both arms had the same seeds and the same prompts, in the same order. `trials` [N]: how many
+    trials each outcome is the mean of, one by default. A prompt then weighs by its trials, and the
+    difference is the mean of the trials: the model is that of N w_p (d_sp - m) + m, the
+    linearisation of a weighted mean over clusters (w_p: a prompt's share of the trials).
+
+    ValueError where the two are not paired, or an outcome is not finite.
     """
-    difference = _difference(a, b, 2)
+    difference, scale = _difference(a, b, 2)
     seeds, prompts = difference.shape
+    if trials is not None:
+        share = np.asarray(trials, float) / np.sum(trials)
+        mean = float((difference @ share).mean())
+        difference = mean + prompts * share * (difference - mean)
+    by_seed = tuple(map(float, difference.mean(1)))
     mean = float(difference.mean())
     if seeds < 2 or prompts < 2:
-        return Difference(mean, (), seeds, prompts)
-    by_seed, by_prompt = difference.mean(1), difference.mean(0)
-    residual = difference - by_seed[:, None] - by_prompt + mean
-    ms_seeds = prompts * by_seed.var(ddof=1)
-    ms_prompts = seeds * by_prompt.var(ddof=1)
-    ms_residual = (residual**2).sum() / ((seeds - 1) * (prompts - 1))
-    parts = (
-        (float(ms_seeds) / (seeds * prompts), seeds - 1),
-        (float(max(ms_prompts - ms_residual, 0)) / (seeds * prompts), prompts - 1),
-    )
-    return Difference(mean, parts, seeds, prompts, float(by_seed.std(ddof=1)))
+        return Difference(mean, (), by_seed, prompts)
+    of_seeds, of_prompts = map(float, crossed_variances(difference))
+    if math.sqrt(of_seeds) <= ROUNDING * scale:
+        return Difference(mean, (), by_seed, prompts)
+    return Difference(mean, ((of_seeds, seeds - 1), (of_prompts, prompts - 1)), by_seed, prompts)
 
 
-def _difference(a: object, b: object, axes: int) -> np.ndarray:
-    first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+def crossed_variances(difference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two parts of the variance of the mean [...], of seeds and of prompts, from [... S N]."""
+    seeds, prompts = difference.shape[-2:]
+    by_seed, by_prompt = difference.mean(-1), difference.mean(-2)
+    ms_seeds = prompts * by_seed.var(-1, ddof=1)
+    ms_prompts = seeds * by_prompt.var(-1, ddof=1)
+    squares = ((difference - by_seed[..., None]) ** 2).sum((-2, -1)) - (prompts - 1) * ms_prompts
+    ms_residual = squares.clip(0) / ((seeds - 1) * (prompts - 1))
+    size = seeds * prompts
+    return np.maximum(ms_seeds, ms_residual) / size, (ms_prompts - ms_residual).clip(0) / size
+
+
+def _difference(a: object, b: object, axes: int) -> tuple[np.ndarray, float]:
+    """a - b, and the largest number among them."""
+    first, second = finite("outcomes", a), finite("outcomes", b)
     if first.shape != second.shape or first.ndim != axes or first.size == 0:
         raise ValueError(
             f"outcomes of shapes {first.shape} and {second.shape} are not paired: give both arms "
             "the same seeds and prompts"
         )
-    return first - second
-
-
-def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Adjusted p of a family of tests (Holm 1979); None stays None.
-
-    Findings at p < 0.05 hold a false one with a probability of 5% at most.
-    """
-    order = sorted((p, i) for i, p in enumerate(ps) if p is not None)
-    adjusted: list[float | None] = [None] * len(ps)
-    reached = 0.0
-    for rank, (p, index) in enumerate(order):
-        reached = max(reached, min(1.0, p * (len(order) - rank)))
-        adjusted[index] = reached
-    return adjusted
-
-
-def power(
-    effect: float, deviation: float, seeds: int, prompt_variance: float = 0.0, tests: int = 1
-) -> float:
-    """Probability that a true difference is found at 5%.
-
-    Args:
-        effect: the true difference of means.
-        deviation: standard deviation of a seed's difference.
-        seeds: seeds of each arm.
-        prompt_variance: variance of the mean from the choice of prompts.
-        tests: tests that share the 5% (Bonferroni: Holm finds it at least as often).
-    """
-    if seeds < 2:
-        return 0.0
-    tail = TAIL / tests
-    if not effect:
-        return 2 * tail
-    spread = math.sqrt(deviation**2 / seeds + prompt_variance)
-    if spread == 0:
-        return 1.0
-    df = seeds - 1
-    beyond = float(stats.t.isf(tail, df))  # t^2 is a non-central F: its tail has no gaps
-    return float(stats.ncf.sf(beyond**2, 1, df, (effect / spread) ** 2))
-
-
-def seeds_needed(
-    effect: float, deviation: float, prompt_variance: float = 0.0, tests: int = 1
-) -> int | None:
-    """Fewest seeds that find a difference of `effect` with probability 0.8 (see `power`).
-
-    None if a thousand seeds do not, as where too few prompts limit the precision.
-    """
-
-    def reached(seeds: int) -> bool:
-        return power(effect, deviation, seeds, prompt_variance, tests) >= POWER
-
-    if not reached(MOST_SEEDS):
-        return None
-    low, high = 1, MOST_SEEDS  # not reached at low, reached at high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) else (middle, high)
-    return high
-
-
-def detectable(
-    deviation: float, seeds: int, prompt_variance: float = 0.0, tests: int = 1
-) -> float | None:
-    """Smallest true difference found with probability 0.8 (see `power`); None for one seed."""
-    spread = math.sqrt(deviation**2 / seeds + prompt_variance)
-    if seeds < 2 or spread == 0:
-        return None
-
-    def excess(effect: float) -> float:
-        return power(effect, deviation, seeds, prompt_variance, tests) - POWER
-
-    high = spread
-    while excess(high) < 0:
-        high *= 2
-    return float(optimize.brentq(excess, 0.0, high))
+    return first - second, float(max(np.abs(first).max(), np.abs(second).max()))
 
 
 def verdict(difference: Difference, adjusted: float | None) -> str:
-    """`higher`, `lower`, `not distinguishable at this budget`, or that one seed cannot tell."""
-    if adjusted is None:
-        return "one seed cannot tell"
-    if adjusted > 1 - LEVEL:
-        return "not distinguishable at this budget"
-    return "higher" if difference.mean > 0 else "lower"
+    """`higher`, `lower`, `not distinguishable at this budget`, or why there can be no verdict."""
+    if difference.refusal or adjusted is None:
+        return difference.refusal or "no verdict: it was not tested"
+    if float(finite("adjusted p", adjusted)) > 1 - LEVEL:
+        return SAME
+    return HIGHER if difference.mean > 0 else LOWER

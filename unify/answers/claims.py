@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unify.analysis.paired_differences import holm
-from unify.answers.differences import SAME, Comparison, comparison
+from unify.analysis.paired_differences import HIGHER, LOWER
+from unify.answers.differences import Comparison, comparisons_of, correct
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
-
-EDGE = 0.02  # a share this near to 0 or 1 leaves no room to be better or worse
 
 
 @dataclass
@@ -25,26 +23,15 @@ class TriedClaim:
 
     @property
     def judgement(self) -> str:
-        """agrees | disagrees | not distinguishable ... | not testable here ... | not measured"""
+        """agrees | disagrees | not distinguishable ... | why there is no verdict"""
         if self.one is None:
             return "not measured"
-        if self.one.line.better is None:
+        if self.one.line is not None and self.one.line.better is None:
             return f"not testable: {self.metric} states no direction (`better` of its score)"
-        edge = self._edge(self.one) if self.one.words == SAME else ""
-        if edge:
-            return f"not testable here: both at the {edge}"
-        if self.one.words not in ("higher", "lower"):
+        if self.one.verdict not in (HIGHER, LOWER):
             return self.one.words
-        return "agrees" if self.one.words == self.one.line.better else "disagrees"
-
-    @staticmethod
-    def _edge(one: Comparison) -> str:
-        """`floor` or `ceiling`, where both arms' shares are there."""
-        values = [one.line.cells[arm].value for arm in (one.first, one.second)]
-        shares = [value for value in values if value is not None]
-        if not one.line.is_share or len(shares) < 2:
-            return ""
-        return "floor" if max(shares) <= EDGE else "ceiling" if min(shares) >= 1 - EDGE else ""
+        assert self.one.line is not None
+        return "agrees" if self.one.verdict == self.one.line.better else "disagrees"
 
 
 def _in_terms_of_better(claim: dict[str, Any], line: Line | None) -> dict[str, Any]:
@@ -59,14 +46,15 @@ def _in_terms_of_better(claim: dict[str, Any], line: Line | None) -> dict[str, A
 
 
 def claims(study: StudyRecord, lines: Sequence[Line]) -> list[TriedClaim]:
-    """Every claim of the study, each tried; their p are corrected together (Holm)."""
+    """Every claim of the study, each tried; their p are corrected together (Holm).
+
+    Where a metric was measured in several ways that both arms share, the first of them is taken.
+    """
     tried = []
     for stated in study.info.get("claims") or []:
-        line = next((x for x in lines if x.metric == stated["metric"] and not x.note), None)
+        line = next((x for x in lines if x.metric == stated["metric"]), None)
         claim = TriedClaim(**_in_terms_of_better(stated, line))
-        claim.one = comparison(study, line, claim.better, claim.worse) if line else None
+        claim.one = comparisons_of(study, lines, claim.metric, claim.better, claim.worse)[0]
         tried.append(claim)
-    measured = [claim.one for claim in tried if claim.one is not None]
-    for one, p in zip(measured, holm([one.p for one in measured]), strict=True):
-        one.adjusted = p
+    correct([claim.one for claim in tried if claim.one is not None])
     return tried

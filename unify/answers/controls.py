@@ -1,23 +1,30 @@
 """Controls: what must come out, or a study could not tell arms apart.
 
 An arm that is another under other seeds must not differ from it, and arms known to be worse must
-lose; where one fails, the report says what that means for the other comparisons.
+lose; where one fails, the report says what that means for the other comparisons. That no difference
+was found is no equality: such a control is a yardstick of what two draws of one arm differ by. Two
+arms are as good as equal within a margin that the study names before it runs (two one-sided tests:
+the 90% interval lies inside of it; Schuirmann 1987, doi:10.1007/BF01068419).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from unify.answers.differences import SAME, Comparison, comparison
+from unify.analysis.paired_differences import SAME
+from unify.answers.differences import Comparison, comparisons_of, interval_text
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
-from unify.answers.words import p_value, sentence
+from unify.answers.words import number, p_value, sentence
+
+TWO_ONE_SIDED = 0.9  # level of the interval by which two one-sided tests at 5% are made
 
 
 @dataclass
 class TriedControl:
     """A control on one metric, and its comparison, arm - than; None where nothing was measured."""
 
-    control: dict[str, str]
+    control: dict[str, Any]
     metric: str
     one: Comparison | None
 
@@ -29,30 +36,67 @@ class TriedControl:
 
     @property
     def came_out(self) -> bool | None:
-        """At 5%, by itself; None where that cannot be told."""
-        if self.one is None or self.one.p is None:
+        """At 5%, by itself; None where that cannot be told.
+
+        One of equal arms without a margin came out if no difference was found.
+        """
+        if self.one is None or not self.one.verdict:
             return None
-        return self._direction == self.control["expect"]
+        if self.margin is None:
+            return self._direction == self.control["expect"]
+        return self.within_margin or (None if self._direction == "same" else False)
+
+    @property
+    def margin(self) -> float | None:
+        """The largest difference that the study takes for none; None where it names none."""
+        return self.control.get("margin") or None
+
+    @property
+    def is_yardstick(self) -> bool:
+        """True if nothing but the absence of a finding could speak for it."""
+        return self.control["expect"] == "same" and self.margin is None
+
+    @property
+    def equivalence_interval(self) -> tuple[float, float] | None:
+        """The 90% interval, which a control with a margin is tried by."""
+        difference = None if self.one is None else self.one.difference
+        return None if difference is None else difference.interval_at(TWO_ONE_SIDED)
+
+    @property
+    def within_margin(self) -> bool:
+        """True if the 90% interval lies inside the margin."""
+        ends = self.equivalence_interval
+        return ends is not None and self.margin is not None and max(map(abs, ends)) < self.margin
 
     @property
     def _direction(self) -> str:
         """same, worse or better, as the arm was found to be; different where neither is better."""
         assert self.one is not None
-        if self.one.words == SAME:
+        assert self.one.line is not None
+        if self.one.verdict == SAME:
             return "same"
         if self.one.line.better is None:
             return "different"
-        return "better" if self.one.words == self.one.line.better else "worse"
+        return "better" if self.one.verdict == self.one.line.better else "worse"
 
     @property
     def outcome(self) -> str:
         """The result with its own p; or why there is none."""
         if self.one is None:
             return "not measured"
-        if self.one.p is None:
+        if not self.one.verdict or self.one.p is None or self.one.interval is None:
             return self.one.words
-        result = "no difference found" if self._direction == "same" else self._direction
-        return f"{result}, p {p_value(self.one.p)}"
+        p = f"p {p_value(self.one.p)}"
+        if self.margin is not None:
+            ends = interval_text(self.equivalence_interval or self.one.interval)
+            held = "within" if self.within_margin else "not shown to be within"
+            return f"{held} the margin of {number(self.margin)}: 90% interval {ends}, {p}"
+        if self._direction != "same":
+            return f"{self._direction}, {p}"
+        if self.control["expect"] != "same":
+            return f"no difference found, {p}"
+        reach = number(max(map(abs, self.one.interval)))
+        return f"no difference found: two draws of one arm differ by {reach} at most, {p}"
 
     def meaning(self, worse: Sequence[str]) -> str:
         """The meaning of this control's failure, as the end of a sentence.
@@ -60,6 +104,8 @@ class TriedControl:
         `worse`: other arms that were found worse than the same one.
         """
         than = self.control["than"]
+        if self.margin is not None:
+            return "the two differ by more than the study takes for none."
         if self.control["expect"] == "same":
             return "seeds alone make such a difference, so others as small mean nothing."
         if self._direction == "different":
@@ -81,20 +127,18 @@ def controls(study: StudyRecord, lines: Sequence[Line]) -> list[TriedControl]:
     tried = []
     for control in study.info.get("controls") or []:
         for metric in [control["metric"]] if control.get("metric") else study.primary:
-            line = next((x for x in lines if x.metric == metric and not x.note), None)
-            one = comparison(study, line, control["arm"], control["than"]) if line else None
-            if one is not None:
-                one.adjusted = one.p  # each control is tried by itself
+            one = comparisons_of(study, lines, metric, control["arm"], control["than"])[0]
+            one.adjusted = one.p  # each control is tried by itself
             tried.append(TriedControl(control, metric, one))
     return tried
 
 
-def control_sentences(study: StudyRecord, lines: Sequence[Line]) -> list[str]:
+def control_sentences(tried: Sequence[TriedControl], scored: bool = True) -> list[str]:
     """A sentence for all controls whose failure means one thing, and one for those without a score.
 
-    The page's first paragraph has them, and the section of controls.
+    The page's first paragraph has them, and the section of controls. `scored`: whether the study
+    has any scores.
     """
-    tried = controls(study, lines)
     by_meaning: dict[str, list[TriedControl]] = {}
     for failed in tried:
         if failed.came_out is False:
@@ -107,8 +151,8 @@ def control_sentences(study: StudyRecord, lines: Sequence[Line]) -> list[str]:
             ]
             by_meaning.setdefault(failed.meaning(worse), []).append(failed)
     sentences = [f"{_subject(c, 'did not come out')}: {text}" for text, c in by_meaning.items()]
-    absent = [control for control in tried if control.one is None]
-    return sentences + ([f"{_subject(absent, 'has no score')}."] if absent and lines else [])
+    absent = [control for control in tried if control.one is None or not control.one.difference]
+    return sentences + ([f"{_subject(absent, 'has no score')}."] if absent and scored else [])
 
 
 def _subject(some: Sequence[TriedControl], verb: str) -> str:

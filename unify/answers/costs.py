@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from unify.analysis.best_of_trials import SIGNS
-from unify.answers.score_lines import Line, has_value
+from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
+from unify.runs.study_files import has_value
 
 Cost = dict[tuple[str, int], float]  # by (arm, seed)
 
@@ -14,7 +15,7 @@ def costs(study: StudyRecord) -> dict[str, tuple[str, Cost]]:
     seconds = {
         (r["arm"], r["seed"]): 1 / r["value"]
         for r in study.rows
-        if r["metric"] == "generate/images_per_s" and r["value"]
+        if r["metric"] == "generate/images_per_s" and has_value(r) and r["value"]
     }
     flops = {(run.arm, run.seed): run.flops for run in study.runs if run.flops}
     return {"flops": ("FLOPs of training", flops), "seconds": ("seconds for an image", seconds)}

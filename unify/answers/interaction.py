@@ -1,17 +1,20 @@
 """Interaction of arms and conditions: does the arm decide, the grid point, or their combination?
 
-The shares of variance and the agreement of orders are those of analysis/variance_shares.py.
+The shares of the sum of squares and the agreement of orders are those of analysis/eta_squared.py;
+their p are corrected together, over all primary outcomes (Holm).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from unify.analysis.variance_shares import VarianceShares, variance_shares
-from unify.answers.score_lines import Cell, Line, has_value
+from unify.analysis.eta_squared import EtaSquared, eta_squared
+from unify.analysis.multiple_tests import holm
+from unify.answers.score_lines import Cell, Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import plural
+from unify.runs.study_files import has_value
 
 NAMES = {
     "arm": "between arms",
@@ -29,15 +32,15 @@ class Interaction:
     arms: list[str]
     points: list[str]
     cells: dict[tuple[str, str], Cell | None]
+    shares: EtaSquared | None = None  # None where a score is missing
+    adjusted: dict[str, float | None] = field(default_factory=dict)  # p, by effect
 
     @property
     def sentence(self) -> str:
-        """Shares of variance; or that a score is missing."""
-        values = _scores(self.cells, self.arms, self.points)
-        shares = None if values is None else variance_shares(values)
-        if shares is None:
-            return "Not every arm has a score under every condition."
-        return variance_sentence(shares)
+        """Shares of the sum of squares; or that a score is missing."""
+        if self.shares is None:
+            return "Not every arm has a score under every condition, or nothing varies."
+        return shares_sentence(self.shares, self.adjusted)
 
 
 def interactions(study: StudyRecord, lines: Sequence[Line]) -> list[Interaction]:
@@ -51,8 +54,18 @@ def interactions(study: StudyRecord, lines: Sequence[Line]) -> list[Interaction]
     for line in lines:
         if line.metric in study.primary and not line.note:
             cells = {(a, p): line.cells.get(names.get((a, p), "")) for a in arms for p in points}
-            made.append(Interaction(line, arms, points, cells))
+            values = _scores(cells, arms, points)
+            shares = None if values is None else eta_squared(values)
+            made.append(Interaction(line, arms, points, cells, shares))
+    _correct(made)
     return made
+
+
+def _correct(made: Sequence[Interaction]) -> None:
+    """Adjust the p of all effects on all outcomes together."""
+    tests = [(one, name, p) for one in made if one.shares for name, p in one.shares.p.items()]
+    for (one, name, _), p in zip(tests, holm([p for _, _, p in tests]), strict=True):
+        one.adjusted[name] = p
 
 
 def _scores(
@@ -64,20 +77,20 @@ def _scores(
         for place, cell in cells.items()
         if cell is not None
     }
-    seeds = sorted(set.intersection(*(set(each) for each in scores.values())))
+    seeds = sorted(set.intersection(*(set(each) for each in scores.values()))) if scores else []
     if len(scores) < len(cells) or not seeds:
         return None
     return np.array([[[scores[a, p][s] for s in seeds] for p in points] for a in arms])
 
 
-def variance_sentence(result: VarianceShares) -> str:
-    """`Of the variance, 62% between arms (p < 0.001), 30% between conditions ...`"""
+def shares_sentence(result: EtaSquared, adjusted: dict[str, float | None]) -> str:
+    """`Of the sum of squares (eta squared), 62% between arms (p < 0.001), 30% between ...`"""
     parts = []
     for name, words in NAMES.items():
-        p = result.p.get(name)
+        p = adjusted.get(name)
         note = "" if p is None else f" (p {'< 0.001' if p < 1e-3 else f'= {p:.3f}'})"
         parts.append(f"{result.shares[name]:.0%} {words}{note}")
-    text = f"Of the variance, {', '.join(parts)}; the rest is chance."
+    text = f"Of the sum of squares (eta squared), {', '.join(parts)}; the rest is chance."
     if result.agreement:
         low, mean = min(result.agreement), sum(result.agreement) / len(result.agreement)
         pairs = plural(len(result.agreement), "pair")

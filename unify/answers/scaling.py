@@ -1,6 +1,7 @@
 """Scaling: best sizes at budgets, how they grow, and where two arms cross.
 
-The fits are those of analysis/scaling_laws.py.
+The fits are those of analysis/best_size.py and analysis/scaling_laws.py. Every interval here is at
+95% by itself: pairs of arms that cross are in no correction.
 """
 
 import math
@@ -8,20 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from unify.analysis.scaling_laws import (
-    Crossing,
-    Optimum,
-    Polynomial,
-    crossing,
-    fit_polynomial,
-    logit,
-    optimum,
-)
+from unify.analysis.best_size import Optimum, optimum
+from unify.analysis.scaling_laws import Crossing, crossing, fit_polynomial, logit
 from unify.answers.score_lines import Line
 from unify.answers.study_records import RunRecord, StudyRecord
 from unify.answers.words import si
+from unify.runs.study_files import has_value
 
 NO_INTERVAL = "; these runs do not bound it"
+FEWEST_BUDGETS = 3  # through two there is a line, and nothing to tell how far off it is
 
 
 @dataclass
@@ -92,12 +88,67 @@ def _optima(places: Sequence[Place]) -> dict[float, Optimum]:
     return optima
 
 
-def growth(one: Series) -> Polynomial | None:
+@dataclass
+class Growth:
+    """How an arm's best size grows: the exponent of log N* over log C, with its 95% interval; None
+    where the best size lies inside of what was tried at fewer than three `budgets`."""
+
+    arm: str
+    budgets: list[float]
+    exponent: float | None = None
+    interval: tuple[float, float] | None = None
+
+    @property
+    def sentence(self) -> str:
+        if self.exponent is None:
+            where = f"it lies inside of what was tried at {len(self.budgets)} of the budgets"
+            return (
+                f"{self.arm}: how its best size grows cannot be said: {where}, and an exponent "
+                f"takes {FEWEST_BUDGETS}."
+            )
+        ends = "" if self.interval is None else " [{:.2f}, {:.2f}]".format(*self.interval)
+        grows = "its best size grows as the budget to the power of"
+        return f"{self.arm}: {grows} {self.exponent:.2f}{ends}."
+
+
+@dataclass
+class ArmCrossing:
+    """Where two arms score alike on a metric."""
+
+    metric: str
+    first: str
+    second: str
+    at: Crossing
+    budgets: list[float]
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.metric}: {self.first} and {self.second} {self._words}"
+
+    @property
+    def _words(self) -> str:
+        at = self.at
+        if at.apart:
+            return f"do not cross between {si(self.budgets[0])} and {si(self.budgets[-1])}."
+        if at.budget is None:
+            return "are not known to cross, or not to, near these budgets: these runs do not tell."
+        low, high = at.interval or (math.nan, math.nan)
+        span = "" if at.interval is None else f" [{size_text(low)}, {size_text(high)}]"
+        note = ", extrapolated beyond what was measured" if at.extrapolated else ""
+        unsure = "" if at.interval and low > 0 and math.isfinite(high) else NO_INTERVAL
+        return f"cross at {si(at.budget)}{span}{note}{unsure}."
+
+
+def growth(arm: str, one: Series) -> Growth:
     """log N* over log C, where the best size lies inside of what was tried."""
     inside = {c: best for c, best in one.optima.items() if best.where == "inside"}
-    return fit_polynomial(
+    if len(inside) < FEWEST_BUDGETS:
+        return Growth(arm, list(inside))
+    line = fit_polynomial(
         [math.log(c) for c in inside], [math.log(b.size) for b in inside.values()], 1
     )
+    assert line is not None
+    return Growth(arm, list(inside), float(line.coefficients[1]), line.interval(1))
 
 
 def odds_by_budget(one: Series, line: Line) -> tuple[list[float], list[float]]:
@@ -106,59 +157,34 @@ def odds_by_budget(one: Series, line: Line) -> tuple[list[float], list[float]]:
     for budget in one.optima:
         cell = line.cells.get(one.nearest(budget).name)
         for row in cell.rows.values() if cell else ():
-            if row["value"] is not None and row.get("n"):
+            if has_value(row) and row.get("n"):
                 xs.append(math.log(budget))
                 ys.append(logit(row["value"], row["n"]))
     return xs, ys
 
 
-def scaling_sentences(study: StudyRecord, lines: Sequence[Line]) -> list[str]:
-    """The answer, for the page's first paragraph; none for a study with one budget."""
-    by_arm = series(study)
-    return [*growths(by_arm), *crossings(study, by_arm, lines)] if by_arm else []
+def growths(by_arm: dict[str, Series]) -> list[Growth]:
+    """How the best size of each arm grows with the budget."""
+    return [growth(arm, one) for arm, one in by_arm.items() if one.optima]
 
 
-def growths(by_arm: dict[str, Series]) -> list[str]:
-    """A sentence for each arm on how its best size grows with the budget."""
-    return [f"{arm}: {_growth_words(one)}" for arm, one in by_arm.items() if one.optima]
-
-
-def crossings(study: StudyRecord, by_arm: dict[str, Series], lines: Sequence[Line]) -> list[str]:
-    """Sentences on where arms cross, for each primary outcome that is a share."""
+def crossings(
+    study: StudyRecord, by_arm: dict[str, Series], lines: Sequence[Line]
+) -> list[ArmCrossing]:
+    """Where arms cross, for each primary outcome that is a share, and every two arms whose scores
+    can be fitted."""
     shares = [x for x in lines if x.metric in study.primary and not x.note and x.is_share]
-    return [f"{line.metric}: {text}" for line in shares for text in _line_crossings(by_arm, line)]
+    made = []
+    for line in shares:
+        fits = {arm: fit_polynomial(*odds_by_budget(one, line), 1) for arm, one in by_arm.items()}
+        for (a, first), (b, second) in combinations(fits.items(), 2):
+            if first is not None and second is not None:
+                budgets = sorted({c for arm in (a, b) for c in by_arm[arm].optima})
+                at = crossing(first, second, budgets)
+                made.append(ArmCrossing(line.metric, a, b, at, budgets))
+    return made
 
 
 def size_text(value: float) -> str:
     """`1.32 M`; `no end` for the open end of an interval."""
     return "no end" if value == 0 or math.isinf(value) else si(value)
-
-
-def _growth_words(one: Series) -> str:
-    line = growth(one)
-    if line is None:
-        return "how its best size grows cannot be said: it lies inside at fewer than two budgets."
-    ends = line.interval(1)
-    span = "" if ends is None else f" [{ends[0]:.2f}, {ends[1]:.2f}]"
-    return f"its best size grows as the budget to the power of {line.coefficients[1]:.2f}{span}."
-
-
-def _line_crossings(by_arm: dict[str, Series], line: Line) -> list[str]:
-    """A sentence for every two arms whose scores on the line can be fitted."""
-    fits = {arm: fit_polynomial(*odds_by_budget(one, line), 1) for arm, one in by_arm.items()}
-    sentences = []
-    for (a, first), (b, second) in combinations(fits.items(), 2):
-        if first is not None and second is not None:
-            budgets = sorted({c for arm in (a, b) for c in by_arm[arm].optima})
-            sentences.append(f"{a} and {b} {_crossing_words(crossing(first, second, budgets))}")
-    return sentences
-
-
-def _crossing_words(at: Crossing) -> str:
-    if at.budget is None:
-        return "do not cross near these budgets."
-    low, high = at.interval or (math.nan, math.nan)
-    span = "" if at.interval is None else f" [{size_text(low)}, {size_text(high)}]"
-    note = ", extrapolated beyond what was measured" if at.extrapolated else ""
-    unsure = "" if at.interval and low > 0 and math.isfinite(high) else NO_INTERVAL
-    return f"cross at {si(at.budget)}{span}{note}{unsure}."

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unify.answers.words import number
-from unify.runs.study_files import Row, better
+from unify.runs.study_files import Row, better, has_value
 
 CONFIRMATORY_SEEDS = 8  # fewer seeds per arm: "exploratory"
 REFERENCES = ("chance", "majority", "blind")  # rows that belong beside vqa/accuracy
@@ -96,8 +96,10 @@ class Line:
     def is_share(self) -> bool:
         """True if every score is k out of its n."""
         rows = [row for cell in self.cells.values() for row in cell.rows.values()]
-        hits = [r["value"] * r["n"] for r in rows if r["value"] is not None and r.get("n")]
-        return bool(hits) and all(hit >= 0 and abs(hit - round(hit)) < 1e-6 for hit in hits)
+        scored = [row for row in rows if has_value(row) and row.get("n")]
+        hits = [row["value"] * row["n"] for row in scored]
+        within = all(0 <= row["value"] <= 1 for row in scored)
+        return bool(hits) and within and all(abs(hit - round(hit)) < 1e-6 for hit in hits)
 
     @property
     def reference(self) -> bool:
@@ -143,11 +145,6 @@ class Line:
         direction = "lower is better" if self.better == "lower" else ""
         notes = "; ".join(filter(None, (self.note, direction)))
         return f"{self.metric} ({notes})" if notes else self.metric
-
-
-def has_value(row: Row) -> bool:
-    """True if a row holds a finite score."""
-    return row["value"] is not None and math.isfinite(row["value"])
 
 
 def score_lines(rows: Sequence[Row]) -> list[Line]:

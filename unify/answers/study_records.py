@@ -4,7 +4,6 @@ A study that MLflow holds is read in the same way: study/mlflow_study.py fetches
 What a crashed run did not write is empty here: nothing that is missing stops a report.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import yaml
 from unify.answers.words import plural
 from unify.runs.journal import Journal
 from unify.runs.study_files import Row
+from unify.support.strict_json import read_strict_json
 
 ALL_TASKS = "all tasks"  # key of journals that hashed the samples of all tasks together
 RUN_NAME = re.compile(r"(?P<arm>.+)-s(?P<seed>-?\d+)-(?P<hash>[0-9a-f]+)")
@@ -262,7 +262,7 @@ def load_run(folder: Path) -> RunRecord:
 
 
 def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_strict_json(path.read_text(encoding="utf-8"))
 
 
 def _age(folder: Path) -> tuple[float, str]:

@@ -1,19 +1,18 @@
 """The page's first paragraph: what was done, what came out, and what cannot be told."""
 
-from collections.abc import Sequence
-
 from unify.answers.budget import OF_TASK, SAMPLES, budget
 from unify.answers.controls import control_sentences
 from unify.answers.differences import difference_sentences
 from unify.answers.same_data import same_data
-from unify.answers.scaling import scaling_sentences
-from unify.answers.score_lines import CONFIRMATORY_SEEDS, MANY, Line
+from unify.answers.score_lines import CONFIRMATORY_SEEDS, MANY
+from unify.answers.study_answers import Answers
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import number, plural, sentence
 
 
-def summary(study: StudyRecord, lines: Sequence[Line]) -> str:
+def summary(answers: Answers) -> str:
     """The whole paragraph; a study of many arms is not spelt out arm by arm."""
+    study, lines = answers.study, answers.lines
     brief = len(study.arms) <= MANY
     parts = [
         f"{plural(len(study.arms), 'arm')} ({sentence(study.arms) if brief else _grid(study)}), "
@@ -27,8 +26,10 @@ def summary(study: StudyRecord, lines: Sequence[Line]) -> str:
         if line.metric in study.primary and not line.note and brief:
             values = [f"{a} {number(c.value)}" for a, c in line.cells.items()]
             parts.append(f"{line.metric}: {', '.join(values)}.")
-    parts += scaling_sentences(study, lines)
-    parts += [*difference_sentences(study, lines), *control_sentences(study, lines)]
+    parts += [one.sentence for one in answers.growths]
+    parts += [one.sentence for one in answers.crossings]
+    parts += difference_sentences(study, answers.primary)
+    parts += control_sentences(answers.controls, bool(lines))
     fewest, _ = study.seeds_done
     if 0 < fewest < CONFIRMATORY_SEEDS:
         few = plural(fewest, "seed")

@@ -20,7 +20,7 @@ def say(text: str) -> None:
 
 
 def emit(content: Any) -> None:
-    """Print JSON."""
-    import json
+    """Print JSON; NaN is null."""
+    from unify.support.strict_json import strict_json
 
-    typer.echo(json.dumps(content, indent=1, default=str))
+    typer.echo(strict_json(content))

@@ -1,23 +1,21 @@
 """The section Arms and conditions, of a grid over several arms."""
 
-from collections.abc import Sequence
-
-from unify.answers.interaction import Interaction, interactions
-from unify.answers.score_lines import Line
-from unify.answers.study_records import StudyRecord
+from unify.answers.interaction import Interaction
+from unify.answers.study_answers import Answers
 from unify.answers.words import number
 from unify.report.html import Html, Node, facts, join, tag
 
 READING = (
-    "Means over seeds; rows are conditions, columns arms. Shares are of the sum of squares over "
-    "all runs; p by F against what seeds leave unexplained. Kendall's tau compares the order of "
-    "the arms under every two conditions: 1 where no two arms change places."
+    "Means over seeds; rows are conditions, columns arms. Eta squared: shares of the sum of "
+    "squares over all runs, which describe this table and are no components of variance; p by F "
+    "against what seeds leave unexplained, corrected over all outcomes (Holm). Kendall's tau "
+    "compares the order of the arms under every two conditions: 1 where no two arms change places."
 )
 
 
-def section(study: StudyRecord, lines: Sequence[Line]) -> Html | None:
+def section(answers: Answers) -> Html | None:
     """A table and a sentence for each primary outcome; None without a grid over two arms."""
-    parts = [part for one in interactions(study, lines) for part in _outcome(one)]
+    parts = [part for one in answers.interactions for part in _outcome(one)]
     return join([tag("p", READING, class_="quiet"), *parts]) if parts else None
 
 

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-from unify.answers.claims import claims
-from unify.answers.controls import control_sentences, controls
-from unify.answers.score_lines import Line
-from unify.answers.study_records import StudyRecord
+from unify.answers.controls import control_sentences
+from unify.answers.study_answers import Answers
 from unify.report.difference_table import difference_cell
 from unify.report.html import Html, join, tag
 
@@ -15,15 +13,17 @@ CLAIMS_READING = (
 )
 CONTROLS_READING = (
     "What had to come out for this study to be able to tell arms apart, each tried by itself at "
-    "5%. That no difference was found does not say that there is none: the interval has those that "
-    "are not ruled out."
+    "5%. That no difference was found does not say that there is none. An arm that is another "
+    "under other seeds is a yardstick: its interval has what two draws of one arm differ by, and "
+    "other differences no larger than that mean nothing. Only by a margin named before the run are "
+    "two arms as good as equal: the 90% interval lies inside of it."
 )
 
 
-def claims_section(study: StudyRecord, lines: Sequence[Line]) -> Html | None:
+def claims_section(answers: Answers) -> Html | None:
     """One row for each claim; None where the study has none."""
     rows = []
-    for claim in claims(study, lines):
+    for claim in answers.claims:
         arms = [claim.better, " − ", claim.worse, tag("br"), tag("code", claim.metric)]
         cells = [tag("td", f"{claim.paper}: {claim.says}", class_="claim"), tag("td", *arms)]
         cells += [difference_cell(claim.one), tag("td", tag("b", claim.judgement))]
@@ -34,18 +34,20 @@ def claims_section(study: StudyRecord, lines: Sequence[Line]) -> Html | None:
     return join([tag("p", CLAIMS_READING, class_="quiet"), table])
 
 
-def controls_section(study: StudyRecord, lines: Sequence[Line]) -> Html | None:
+def controls_section(answers: Answers) -> Html | None:
     """One row for each control and metric; None where the study has no controls."""
     rows = []
-    for control in controls(study, lines):
-        kind = {True: "done", False: "open", None: ""}[control.came_out]
+    for control in answers.controls:
+        told = None if control.is_yardstick and control.came_out else control.came_out
+        kind = {True: "done", False: "open", None: ""}[told]
         badge = tag("span", control.outcome, class_=f"badge {kind}")
         cells = [tag("td", control.text), tag("td", control.metric)]
         rows.append(tag("tr", *cells, difference_cell(control.one), tag("td", badge)))
     if not rows:
         return None
     table = _table(("Control", "Metric", "Difference", ""), rows)
-    failed = [tag("p", text, class_="note") for text in control_sentences(study, lines)]
+    said = control_sentences(answers.controls, bool(answers.lines))
+    failed = [tag("p", text, class_="note") for text in said]
     return join([*failed, tag("p", CONTROLS_READING, class_="quiet"), table])
 
 

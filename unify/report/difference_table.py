@@ -2,8 +2,16 @@
 
 from collections.abc import Sequence
 
-from unify.answers.differences import COLUMNS, READING, Comparison, comparisons
-from unify.answers.score_lines import Line
+from unify.answers.difference_cells import (
+    COLUMNS,
+    READING,
+    judged_texts,
+    limits_text,
+    most_seeds,
+    notes_text,
+)
+from unify.answers.differences import Comparison
+from unify.answers.study_answers import Answers
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import plural, sentence
 from unify.report.html import Html, Node, fold, join, swatch, tag
@@ -11,17 +19,19 @@ from unify.report.html import Html, Node, fold, join, swatch, tag
 OTHERS = "All other measurements: intervals alone, as the study did not name them before it ran."
 
 
-def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
+def section(answers: Answers) -> Html:
     """The differences, or why there is none to show."""
+    study, primary, others = answers.study, answers.primary, answers.others
     if not study.pairs:
         return tag("p", "No two arms to compare.", class_="quiet")
-    primary, others = comparisons(study, lines)
-    if not any(c.difference.parts for c in [*primary, *others]):
+    most = most_seeds([*primary, *others])
+    if most == 1:
         return tag("p", "One seed per arm: nothing is known of how seeds differ.")
     parts: list[Node] = []
     if primary:
-        parts += [tag("p", READING, class_="quiet"), _table(study, primary, judged=True)]
-    measured = {line.metric for line in lines}
+        parts += [tag("p", text, class_="quiet") for text in (READING, limits_text(most))]
+        parts.append(_table(study, primary, judged=True))
+    measured = {line.metric for line in answers.lines}
     missing = [metric for metric in study.primary if metric not in measured]
     if missing:
         text = f"Named before the run, and never measured: {sentence(missing)}."
@@ -43,17 +53,22 @@ def _table(study: StudyRecord, some: Sequence[Comparison], judged: bool) -> Html
 
 
 def _cells(study: StudyRecord, one: Comparison, judged: bool) -> list[Html]:
-    arms = [swatch(study.arms.index(one.first)), one.first, " − "]
-    arms += [swatch(study.arms.index(one.second)), one.second]
-    cells = [tag("th", one.line.metric, scope="row"), tag("td", *arms), difference_cell(one)]
-    if judged:
-        cells += [tag("td", text) for text in (one.words, *one.power_texts)]
-    return cells
+    arms = [
+        tag("span", swatch(study.arms.index(one.first)), one.first, " − "),
+        tag("span", swatch(study.arms.index(one.second)), one.second),
+    ]
+    cells = [tag("th", one.metric, scope="row"), tag("td", *arms), difference_cell(one)]
+    return cells + [tag("td", text) for text in judged_texts(one)] if judged else cells
 
 
 def difference_cell(one: Comparison | None) -> Html:
-    """The difference and its interval, in a cell of a table; a dash where nothing was measured."""
+    """The difference, its interval, and what was left out or changed, in a cell of a table; the
+    reason where there is no difference."""
     if one is None:
         return tag("td", "–")
+    if one.difference is None:
+        return tag("td", tag("span", one.reason, class_="said"))
     span = tag("span", one.interval_text, class_="quiet")
-    return tag("td", one.mean_text, span, title=one.difference.method)
+    notes = notes_text(one)
+    parts = [one.mean_text, span, tag("span", notes, class_="said") if notes else None]
+    return tag("td", *parts, title=one.difference.method)

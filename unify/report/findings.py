@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from unify.answers.claims import TriedClaim, claims
+from unify.answers.difference_cells import notes_text
 from unify.answers.score_lines import score_lines
 from unify.answers.study_records import StudyRecord, load_study
 from unify.answers.words import number
@@ -30,8 +31,9 @@ def _study(study: StudyRecord) -> str:
 def _row(claim: TriedClaim) -> list[str]:
     cells = [f"{claim.paper}: {claim.says}"]
     cells.append(f"{claim.metric}: {claim.better} better than {claim.worse}")
-    if claim.one is None:
+    if claim.one is None or claim.one.line is None:
         return [*cells, "–", "–", claim.judgement]
     means = [number(claim.one.line.cells[arm].value) for arm in (claim.better, claim.worse)]
-    difference = claim.one.mean_text + claim.one.interval_text
+    notes = notes_text(claim.one)
+    difference = claim.one.mean_text + claim.one.interval_text + (f" ({notes})" if notes else "")
     return [*cells, " and ".join(means), difference, claim.judgement]

@@ -4,10 +4,12 @@ No script, no network, no file beside it: styles inline, plots as SVG, pictures 
 folding by <details>. Equal input gives equal bytes: whatever is dated is dated by the study.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from unify.answers.score_lines import MANY, Line, score_lines
+from unify.answers.answers_json import write_answers
+from unify.answers.score_lines import MANY, Line
+from unify.answers.study_answers import Answers, study_answers
 from unify.answers.study_records import StudyRecord, load_study
 from unify.answers.summary import summary
 from unify.answers.words import number
@@ -31,45 +33,60 @@ from unify.report.style import CSS
 from unify.report.table_files import write_tables
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-# Every section is `section(study, lines) -> Html | None`; one that is None is left out.
+
+
+def _of_scores(
+    section: Callable[[StudyRecord, Sequence[Line]], Html | None],
+) -> Callable[[Answers], Html | None]:
+    """A section that shows what was measured, and needs none of the answers."""
+    return lambda answers: section(answers.study, answers.lines)
+
+
+# Every section is `section(answers) -> Html | None`; one that is None is left out.
 SECTIONS = (
-    ("compared", "What was compared", compared.section),
-    ("matched", "Budget and data", matched.section),
-    ("results", "Results", results.section),
+    ("compared", "What was compared", _of_scores(compared.section)),
+    ("matched", "Budget and data", _of_scores(matched.section)),
+    ("results", "Results", _of_scores(results.section)),
     ("scaling", "Sizes and budgets", sizes_and_budgets.section),
-    ("tuning", "Tuning", equal_tuning.section),
+    ("tuning", "Tuning", _of_scores(equal_tuning.section)),
     ("claims", "Claims", claims_and_controls.claims_section),
     ("differences", "Differences", difference_table.section),
     ("interaction", "Arms and conditions", arms_and_conditions.section),
     ("controls", "Controls", claims_and_controls.controls_section),
-    ("figures", "Figures", figures.section),
-    ("samples", "Samples", samples.section),
-    ("curves", "Learning curves", learning_curves.section),
-    ("gradients", "Gradients", gradient_panels.section),
-    ("reproduce", "How to reproduce", provenance.reproduce_section),
-    ("environment", "Environment", provenance.environment_section),
-    ("measured", "How each number was measured", provenance.measured_section),
+    ("figures", "Figures", _of_scores(figures.section)),
+    ("samples", "Samples", _of_scores(samples.section)),
+    ("curves", "Learning curves", _of_scores(learning_curves.section)),
+    ("gradients", "Gradients", _of_scores(gradient_panels.section)),
+    ("reproduce", "How to reproduce", _of_scores(provenance.reproduce_section)),
+    ("environment", "Environment", _of_scores(provenance.environment_section)),
+    ("measured", "How each number was measured", _of_scores(provenance.measured_section)),
 )
 
 
 def write_report(study_folder: Path | str, trusted_files: bool = False) -> Path:
     """Write <study_folder>/report.html from what the study left there; returns its path.
 
-    Beside it go report.md, results.csv, table.tex and figures/. `trusted_files`: whether a figure
-    that the study names may be loaded from its Python file.
+    Beside it go answers.json, report.md, results.csv, table.tex and figures/. `trusted_files`:
+    whether a figure that the study names may be loaded from its Python file.
     """
     study = load_study(Path(study_folder), trusted_files)
-    write_tables(study, summary(study, score_lines(study.rows)))
+    answers = study_answers(study)
+    write_answers(answers)
+    write_tables(answers, summary(answers))
     figures.write_figures(study)
     path = study.folder / "report.html"
-    path.write_bytes(render(study).encode("utf-8", "replace"))
+    path.write_bytes(_page(answers).encode("utf-8", "replace"))
     return path
 
 
 def render(study: StudyRecord) -> str:
     """The page; its figures are those that `write_figures` left in the study's folder."""
-    lines = score_lines(study.rows)
-    made = [(key, name, section(study, lines)) for key, name, section in SECTIONS]
+    return _page(study_answers(study))
+
+
+def _page(answers: Answers) -> str:
+    study = answers.study
+    made = [(key, name, section(answers)) for key, name, section in SECTIONS]
     sections = [(key, name, part) for key, name, part in made if part is not None]
     title = study.info.get("title") or study.info.get("name") or study.folder.name
     head = tag(
@@ -84,12 +101,13 @@ def render(study: StudyRecord) -> str:
     contents = tag("nav", *(tag("a", name, href=f"#{key}") for key, name, _ in sections))
     main = tag("main", *(tag("section", tag("h2", n), part, id=k) for k, n, part in sections))
     footer = tag("footer", "Made by unify from the files of the study folder.")
-    page = tag("body", _header(study, str(title), lines), contents, main, footer)
+    page = tag("body", _header(answers, str(title)), contents, main, footer)
     return "<!doctype html>\n" + tag("html", head, page, lang="en") + "\n"
 
 
-def _header(study: StudyRecord, title: str, lines: Sequence[Line]) -> Html:
+def _header(answers: Answers, title: str) -> Html:
     """Title, question, arms, the first paragraph, and the primary outcomes in large figures."""
+    study, lines = answers.study, answers.lines
     name = study.info.get("name") or study.folder.name
     parts: list[Node] = [
         tag("p", "unify study", " · ", name, class_="kicker"),
@@ -100,7 +118,7 @@ def _header(study: StudyRecord, title: str, lines: Sequence[Line]) -> Html:
     created = str(study.info.get("created") or "").replace("T", " ")[:16]
     arms = [tag("span", swatch(i), arm, class_="arm-name") for i, arm in enumerate(study.arms)]
     parts.append(tag("p", *arms, tag("span", created, class_="quiet"), class_="meta"))
-    parts.append(tag("p", summary(study, lines), class_="summary"))
+    parts.append(tag("p", summary(answers), class_="summary"))
     primary = study.primary if len(study.arms) <= MANY else []
     cards = [_headline(study, line) for line in lines if line.metric in primary]
     parts.append(tag("div", *cards, class_="headlines") if cards else None)

@@ -7,10 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unify.answers.budget import budget
-from unify.answers.claims import TriedClaim, claims
-from unify.answers.controls import TriedControl, controls
-from unify.answers.differences import COLUMNS, READING, Comparison, comparisons
-from unify.answers.score_lines import Line, cell_text, score_lines
+from unify.answers.claims import TriedClaim
+from unify.answers.controls import TriedControl
+from unify.answers.difference_cells import (
+    COLUMNS,
+    READING,
+    judged_texts,
+    limits_text,
+    most_seeds,
+    notes_text,
+)
+from unify.answers.differences import Comparison
+from unify.answers.score_lines import Line, cell_text
+from unify.answers.study_answers import Answers
 from unify.answers.study_records import StudyRecord
 from unify.support.atomic_files import write_atomically
 
@@ -22,12 +31,12 @@ TEX = r"{} {{\footnotesize [{}, {}]}}"
 SPECIAL = re.compile(r"([&%$#_{}])")
 
 
-def write_tables(study: StudyRecord, summary: str) -> list[Path]:
+def write_tables(answers: Answers, summary: str) -> list[Path]:
     """Write the three files; returns their paths. Equal input gives equal bytes."""
-    lines = score_lines(study.rows)
+    study, lines = answers.study, answers.lines
     written = {
         "results.csv": as_csv(study),
-        "report.md": markdown(study, lines, summary),
+        "report.md": markdown(answers, summary),
         "table.tex": latex(study, lines),
     }
     for name, text in written.items():
@@ -45,26 +54,37 @@ def as_csv(study: StudyRecord) -> str:
     return out.getvalue()
 
 
-def markdown(study: StudyRecord, lines: Sequence[Line], summary: str) -> str:
+def markdown(answers: Answers, summary: str) -> str:
     """The page's tables and its first paragraph, `summary`, without its pictures."""
+    study, lines = answers.study, answers.lines
     title = study.info.get("title") or study.info.get("name") or study.folder.name
     parts = [f"# {_plain(title)}", _plain(study.info.get("question") or ""), _plain(summary)]
     parts += ["## Results", f"{_reading(study)} n: of each run."]
     parts.append(markdown_table(["metric", "n", *study.arms], [_line(study, x) for x in lines]))
-    primary = [c for c in comparisons(study, lines)[0] if c.difference.parts]
-    if primary:
-        heads = ["metric", "arms", "difference", *COLUMNS]
-        table = markdown_table(heads, [[*_difference(c), *c.power_texts] for c in primary])
-        parts += ["## Differences", READING, table]
-    if tried := controls(study, lines):
-        heads = ["control", "metric", "difference", "here"]
-        parts += ["## Controls", markdown_table(heads, [_control(each) for each in tried])]
-    if claimed := claims(study, lines):
-        heads = ["claim", "arms", "metric", "difference", "here"]
-        parts += ["## Claims", markdown_table(heads, [_claim(each) for each in claimed])]
+    parts += _answered(answers)
     spent = [[q.name, *(q.text(a) for a in study.arms)] for q in budget(study)]
     parts += ["## Budget", markdown_table(["", *study.arms], spent)] if spent else []
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _answered(answers: Answers) -> list[str]:
+    """The tables of differences, controls and claims."""
+    parts = []
+    primary = answers.primary
+    most = most_seeds(primary)
+    if primary and most != 1:
+        heads = ["metric", "arms", "difference", *COLUMNS]
+        table = markdown_table(heads, [[*_difference(c), *judged_texts(c)] for c in primary])
+        parts += ["## Differences", READING, limits_text(most), table]
+    if answers.controls:
+        heads = ["control", "metric", "difference", "here"]
+        rows = [_control(each) for each in answers.controls]
+        parts += ["## Controls", markdown_table(heads, rows)]
+    if answers.claims:
+        heads = ["claim", "arms", "metric", "difference", "here"]
+        rows = [_claim(each) for each in answers.claims]
+        parts += ["## Claims", markdown_table(heads, rows)]
+    return parts
 
 
 def _reading(study: StudyRecord) -> str:
@@ -81,7 +101,7 @@ def _line(study: StudyRecord, line: Line) -> list[str]:
 
 
 def _difference(one: Comparison) -> list[str]:
-    return [one.line.metric, f"{one.first} − {one.second}", _with_interval(one), one.words]
+    return [one.metric, f"{one.first} − {one.second}", _with_interval(one)]
 
 
 def _control(control: TriedControl) -> list[str]:
@@ -94,7 +114,11 @@ def _claim(claim: TriedClaim) -> list[str]:
 
 
 def _with_interval(one: Comparison | None) -> str:
-    return "n/a" if one is None else one.mean_text + one.interval_text
+    """The difference, its interval, and what was left out or changed; or why there is none."""
+    if one is None:
+        return "n/a"
+    notes = notes_text(one)
+    return one.mean_text + one.interval_text + (f" ({notes})" if notes else "")
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -4,6 +4,7 @@ runs/<study>/<name>-s<seed>-<hash>/
     config.yaml     the completed configuration
     run.json        what, when, where, state: running | finished | failed
     journal.jsonl   metrics by step
+    code/           the user's Python files that it was trained with
     checkpoints/    to resume from
     samples/ eval/  pictures and scores
     export/         config.json (class, arguments) and weights (safetensors)
@@ -24,13 +25,18 @@ from unify.distributed.ranks import broadcast_first, is_first
 from unify.paradigm import Paradigm
 from unify.support.atomic_files import write_atomically
 from unify.support.stop_protocol import Stopped
+from unify.support.strict_json import strict_json
 
 
 class Run:
-    """A run folder and its `run.json`."""
+    """A run folder and its `run.json`.
 
-    def __init__(self, folder: Path):
+    `weights`: the hash that another run has recorded of this one's weights when it used them.
+    """
+
+    def __init__(self, folder: Path, weights: str = ""):
         self.folder = Path(folder)
+        self._recorded = weights
 
     @property
     def info(self) -> dict[str, Any]:
@@ -47,6 +53,11 @@ class Run:
     def finished(self) -> bool:
         """True if the run is trained and its weights are exported."""
         return (self.folder / "run.json").exists() and self.info["state"] == "finished"
+
+    @property
+    def weights(self) -> str:
+        """The hash that its exported weights must have, as who uses them recorded or run.json."""
+        return self._recorded or self.info["weights"]
 
     @property
     def hash(self) -> str:
@@ -103,8 +114,8 @@ BUSY = "is being written by another process"
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically: readers see the old file or the new one."""
-    write_atomically(path, json.dumps(content, indent=1, default=str))
+    """Write JSON atomically: readers see the old file or the new one. NaN is null."""
+    write_atomically(path, strict_json(content))
 
 
 def parameter_counts(model: Any) -> dict[str, int]:

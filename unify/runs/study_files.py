@@ -1,6 +1,7 @@
 """Files of a study folder that several wings read."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ def better(row: Row) -> str | None:
     if f"{task}/{measure}" in OLD_NEITHER:
         return None
     return "lower" if measure in OLD_LOWER else "higher"
+
+
+def has_value(row: Row) -> bool:
+    """True if a row holds a finite score: null and NaN (in older files) say that it has none."""
+    return row["value"] is not None and math.isfinite(row["value"])
 
 
 def read_tuning(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The keys of a study YAML: its top-level keys are the fields of `Study`."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -127,6 +128,15 @@ class Control:
     expect: Literal["same", "worse"]
     than: str
     metric: str = ""  # empty: every primary outcome
+    # of `expect: same`: the largest difference that counts as none, in units of the metric; 0: none
+    # is named, and that no difference was found is then all that can be said
+    margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.margin and self.expect != "same":
+            raise ValueError(f"controls: {self.arm} has a margin, which is for `expect: same`")
+        if not 0 <= self.margin < math.inf:
+            raise ValueError(f"controls: {self.arm} has the margin {self.margin}: say one above 0")
 
 
 @dataclass

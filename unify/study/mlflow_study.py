@@ -4,11 +4,10 @@
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unify.answers.score_lines import Line, score_lines
+from unify.answers.study_answers import Answers, study_answers
 from unify.answers.study_records import RUN_NAME, StudyRecord, load_study
 from unify.answers.summary import summary
 from unify.support.atomic_files import write_atomically
@@ -26,6 +25,7 @@ FILES = (
     "report.html",
     "report.md",
     "results.json",
+    "answers.json",
     "results.csv",
     "table.tex",
     "study.json",
@@ -50,9 +50,9 @@ def send_study(folder: Path, uri: str) -> str:
     """
     study, client = load_study(folder), connect(uri)
     parent = _parent_run(study, client, uri)
-    lines = score_lines(study.rows)
-    client.set_tag(parent, "mlflow.note.content", _note(study, lines))
-    for line in lines:
+    answers = study_answers(study)
+    client.set_tag(parent, "mlflow.note.content", _note(answers))
+    for line in answers.lines:
         if line.metric in study.primary and not line.note:
             if line.better is not None:
                 client.set_tag(parent, f"better.{mlflow_name(line.metric)}", line.better)
@@ -72,9 +72,10 @@ def send_study(folder: Path, uri: str) -> str:
     return parent
 
 
-def _note(study: StudyRecord, lines: Sequence[Line]) -> str:
+def _note(answers: Answers) -> str:
     """The description on MLflow's page of the study, as Markdown."""
-    parts = [f"**{study.info.get('question') or study.info['name']}**", summary(study, lines)]
+    info = answers.study.info
+    parts = [f"**{info.get('question') or info['name']}**", summary(answers)]
     return "\n\n".join([*parts, "The whole report is `report.html` under *Artifacts*."])
 
 

@@ -63,7 +63,8 @@ def run_study(request: StudyRequest, say: Say = print) -> Outcome:
         tuned = tuned_arms(request)
         study, arms = resolve_arms(request)  # at the best values
     write_study_json(study, arms, request, folder, tuned)
-    (folder / "results.json").unlink(missing_ok=True)  # a stopped study must not show an old table
+    for name in ("results.json", "answers.json"):  # a stopped study must not show an old table
+        (folder / name).unlink(missing_ok=True)
     jobs = [job for job in study_jobs(study, arms) if job.arm in tuned]
     failed |= _train_in_processes([job for job in jobs if job.arm in wanted], request, say)
     rows = _score(jobs, wanted, failed, say)

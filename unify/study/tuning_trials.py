@@ -3,14 +3,13 @@
 They are runs like any other, in a folder of their own: runs/<study>-tuning/<arm>,trial=3-s1000-...
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from unify.config.grid import as_overrides
 from unify.evaluation.score_run import Row
 from unify.runs.lookup import find_run, replicate
-from unify.runs.study_files import better
+from unify.runs.study_files import better, has_value
 from unify.schema.completed import Config
 from unify.schema.study import Study, Tune
 from unify.study.arms import resolve_arms
@@ -133,11 +132,10 @@ def _score(tune: Tune, rows: list[Row]) -> float | None:
     """The value of the metric; None for a run that failed or whose value is not finite."""
     if not rows:
         return None
-    scores = {row["metric"]: row["value"] for row in rows}
+    scores = {row["metric"]: row["value"] if has_value(row) else None for row in rows}
     if tune.metric not in scores:
         raise ValueError(
             f"tune.metric: {tune.metric} is not scored on validation; there are "
             f"{', '.join(sorted(scores))}"
         )
-    value = scores[tune.metric]
-    return value if value is not None and math.isfinite(value) else None
+    return scores[tune.metric]

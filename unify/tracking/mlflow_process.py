@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import select
 import subprocess
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from unify.runs.journal import Journal
+from unify.runs.study_files import has_value
 from unify.tracking.mlflow_delivery import Shipment, read_facts, read_settings, without_password
 
 WAIT = 2.0  # seconds that the end of a run waits for MLflow
@@ -106,8 +106,7 @@ def ship_scores(folder: Path, setting: str, runs: Path | str) -> None:
     An MLflow that cannot be reached costs a warning: the scores are in the run folder.
     """
     rows = json.loads((folder / "eval" / "scores.json").read_text())["rows"]
-    measured = {row["metric"]: row["value"] for row in rows if row["value"] is not None}
-    record = {metric: value for metric, value in measured.items() if math.isfinite(value)}
+    record = {row["metric"]: row["value"] for row in rows if has_value(row)}
     record = {"step": read_facts(folder)["steps"], "kind": "eval", **record}
     journal = Journal(folder)
     if record not in journal.records("eval")[-1:]:

@@ -74,7 +74,8 @@ def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> b
     trainer.fit(module, TrainingData(recipe.data), ckpt_path=path, weights_only=True)
     step = module.record
     if step.rows:  # 0 where all steps had been made before
-        run.update(rows_per_step=step.rows, tokens_per_step=step.tokens, flops_per_step=step.flops)
+        sizes = {"rows_per_step": step.rows, "tokens_per_step": step.tokens}
+        run.update(**sizes, flops_per_step=step.flops, noise=step.noise)
     _count_cuts(run, recipe, say)
     if trainer.global_step < recipe.steps:
         return False

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from unify.analysis import variance_shares as module
-from unify.analysis.variance_shares import EFFECTS, variance_shares
+from unify.analysis import eta_squared as module
+from unify.analysis.eta_squared import EFFECTS, eta_squared
 
 ARM = np.array([0.0, 1.0, 3.0])[:, None, None]
 CONDITION = np.array([0.0, 5.0])[None, :, None]
@@ -13,7 +13,7 @@ SEED = np.array([0.0, 0.5, 0.1, 0.2])[None, None]
 
 
 def test_an_additive_table_has_nothing_in_combination():
-    result = variance_shares(ARM + CONDITION + SEED)
+    result = eta_squared(ARM + CONDITION + SEED)
     assert result.shares["both"] == pytest.approx(0, abs=1e-12)
     assert result.shares["rest"] == pytest.approx(0, abs=1e-12)
     spread = {"arm": 8 * np.var(ARM) * 3, "condition": 12 * np.var(CONDITION) * 2}
@@ -25,12 +25,12 @@ def test_an_additive_table_has_nothing_in_combination():
 
 def test_shares_add_up_to_one():
     values = np.random.default_rng(0).standard_normal((3, 4, 5))
-    assert sum(variance_shares(values).shares.values()) == pytest.approx(1.0)
+    assert sum(eta_squared(values).shares.values()) == pytest.approx(1.0)
 
 
 def test_arms_that_change_places_are_all_combination():
     swapped = np.array([[1.0, 0.0], [0.0, 1.0]])[..., None].repeat(3, -1)
-    result = variance_shares(swapped)
+    result = eta_squared(swapped)
     assert result.shares["both"] == pytest.approx(1.0)
     assert result.agreement == [-1.0]
 
@@ -48,7 +48,7 @@ def test_p_are_those_of_nested_least_squares_models():
         fitted = design @ np.linalg.lstsq(design, values.ravel(), rcond=None)[0]
         return float(((values.ravel() - fitted) ** 2).sum()), np.linalg.matrix_rank(design)
 
-    result = variance_shares(values)
+    result = eta_squared(values)
     rest, rank = residual("seed", "arm", "condition", "both")
     for name, smaller in (
         ("both", ("seed", "arm", "condition")),
@@ -69,18 +69,31 @@ def test_false_positives_are_5_percent(monkeypatch, seeds):
     for _ in range(2000):
         values = 3 * SEED[..., :1] + generator.standard_normal((3, 4, seeds))
         values += 2 * generator.standard_normal((1, 1, seeds))  # a seed is common to all cells
-        result.append([variance_shares(values).p[name] < 0.05 for name in EFFECTS])
+        result.append([eta_squared(values).p[name] < 0.05 for name in EFFECTS])
     for share in np.mean(result, 0):
         assert 0.035 <= share <= 0.065
 
 
 def test_one_seed_is_tested_against_nothing():
-    result = variance_shares(np.arange(6.0).reshape(2, 3, 1))
+    result = eta_squared(np.arange(6.0).reshape(2, 3, 1))
     assert set(result.p.values()) == {None}
     assert sum(result.shares.values()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4), (3, 1, 4)])
 def test_one_arm_or_condition_is_no_layout(shape):
-    assert variance_shares(np.random.default_rng(0).standard_normal(shape)) is None
-    assert variance_shares(np.zeros((2, 2, 2))) is None
+    assert eta_squared(np.random.default_rng(0).standard_normal(shape)) is None
+    assert eta_squared(np.zeros((2, 2, 2))) is None
+
+
+def test_scores_without_chance_are_tested_against_nothing():
+    """Rounding in the residual would give a p of 0."""
+    result = eta_squared(0.1 * (ARM + CONDITION + SEED))
+    assert set(result.p.values()) == {None}
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    values = np.zeros((2, 2, 3))
+    values[0, 1, 2] = np.nan
+    with pytest.raises(ValueError, match=r"scores: nan at \[0, 1, 2\]"):
+        eta_squared(values)

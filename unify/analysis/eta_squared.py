@@ -1,8 +1,10 @@
-"""Shares of a score's variance: between arms, between conditions, in their combination.
+"""Eta squared: shares of a table's sum of squares, of arms, of conditions, of their combination.
 
     y_aps = m + arm_a + condition_p + (arm x condition)_ap + seed_s + e_aps
 
 Sums of squares of the two-way layout with seeds as blocks; each effect is tested by F against e.
+Eta squared describes the table at hand; it is no estimate of a component of variance, which it
+exceeds: an effect that is nothing has a share of its degrees of freedom.
 Rank stability: Kendall's tau between the orders of the arms under every two conditions, 1 where no
 two arms change places.
 
@@ -15,11 +17,14 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
+from unify.analysis.finite import finite
+from unify.analysis.paired_differences import ROUNDING
+
 EFFECTS = ("arm", "condition", "both")
 
 
 @dataclass(frozen=True)
-class VarianceShares:
+class EtaSquared:
     """`shares` of the sum of squares, by effect, `seed` and `rest`; `p` of each effect, None where
     one seed leaves nothing to test against; `agreement`: tau of every two conditions."""
 
@@ -28,23 +33,27 @@ class VarianceShares:
     agreement: list[float]
 
 
-def variance_shares(values: np.ndarray) -> VarianceShares | None:
-    """Variance shares of scores [A P S]: A arms, P conditions, S seeds.
+def eta_squared(values: np.ndarray) -> EtaSquared | None:
+    """Eta squared of scores [A P S]: A arms, P conditions, S seeds.
 
-    None for fewer than two arms or conditions, or where nothing varies.
+    None for fewer than two arms or conditions, or where nothing varies; ValueError for a score that
+    is not finite.
     """
-    arms, conditions, seeds = values.shape
+    arms, conditions, seeds = finite("scores", values).shape
     squares = _squares(values)
     total = sum(squares.values())
-    if min(arms, conditions) < 2 or total <= 0:
+    rounding = values.size * (ROUNDING * float(np.abs(values).max())) ** 2
+    if min(arms, conditions) < 2 or total <= rounding:
         return None
+    if squares["rest"] <= rounding:
+        squares["rest"] = 0.0
     freedom = {
         "arm": arms - 1,
         "condition": conditions - 1,
         "both": (arms - 1) * (conditions - 1),
         "rest": (arms * conditions - 1) * (seeds - 1),
     }
-    return VarianceShares(
+    return EtaSquared(
         {name: square / total for name, square in squares.items()},
         {name: _p(squares, freedom, name) for name in EFFECTS},
         _agreement(values.mean(-1)),

@@ -1,0 +1,149 @@
+"""answers.json: what a study answers, for programs. docs/answers.md describes it.
+
+The schema stands beside this file; every field is always there, and null where there is nothing.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from unify.analysis.paired_differences import LEVEL
+from unify.answers.claims import TriedClaim
+from unify.answers.controls import TriedControl
+from unify.answers.differences import Comparison
+from unify.answers.interaction import Interaction
+from unify.answers.scaling import ArmCrossing, Growth, Series
+from unify.answers.study_answers import Answers
+from unify.support.atomic_files import write_atomically
+from unify.support.strict_json import strict_json
+
+FILE, SCHEMA = "answers.json", Path(__file__).with_name("answers.schema.json")
+VERSION = 1  # raised when a field changes its meaning or goes; new fields may come without
+
+
+def write_answers(answers: Answers) -> Path:
+    """Write <study>/answers.json; returns its path. Equal answers give equal bytes."""
+    path = answers.study.folder / FILE
+    write_atomically(path, strict_json(answers_content(answers)) + "\n")
+    return path
+
+
+def answers_content(answers: Answers) -> dict[str, Any]:
+    """The content of answers.json, before numbers that are not finite become null."""
+    study = answers.study
+    return {
+        "version": VERSION,
+        "study": str(study.info.get("name") or study.folder.name),
+        "level": LEVEL,
+        "primary": study.primary,
+        "arms": study.arms,
+        "seeds": study.seeds,
+        "differences": [
+            {"primary": primary, **_difference(one)}
+            for primary, some in ((True, answers.primary), (False, answers.others))
+            for one in some
+        ],
+        "claims": [_claim(one) for one in answers.claims],
+        "controls": [_control(one) for one in answers.controls],
+        "interactions": [_interaction(one) for one in answers.interactions],
+        "best_sizes": [size for arm, one in answers.series.items() for size in _sizes(arm, one)],
+        "growths": [_growth(one) for one in answers.growths],
+        "crossings": [_crossing(one) for one in answers.crossings],
+    }
+
+
+def _difference(one: Comparison) -> dict[str, Any]:
+    difference = one.difference
+    standardised = difference.standardised if difference and one.p is not None else None
+    return {
+        "metric": one.metric,
+        "direction": None if one.line is None else one.line.better,
+        "first": one.first,
+        "second": one.second,
+        "estimate": None if difference is None else difference.mean,
+        "interval": _ends(one.interval),
+        "simultaneous": _ends(one.simultaneous),
+        "p": one.p,
+        "adjusted_p": one.adjusted,
+        "tests": one.tests,
+        "sign_flip_p": one.sign_flip_p,
+        "least_sign_flip_p": one.least_sign_flip_p,
+        "verdict": one.verdict or None,
+        "reason": one.untestable or (one.words if one.words != one.verdict else ""),
+        "notes": one.notes,
+        "method": None if difference is None else difference.method,
+        "seeds": one.seeds,
+        "prompts": _prompts(one),
+        "by_seed": [] if difference is None else list(difference.by_seed),
+        "standardised": None if standardised is None else standardised[0],
+        "standardised_interval": None if standardised is None else list(standardised[1:]),
+        "detectable": one.detectable,
+        "seeds_needed": None if one.seeds_needed is None else list(one.seeds_needed),
+    }
+
+
+def _prompts(one: Comparison) -> dict[str, Any] | None:
+    """How many distinct prompts were compared (trials where outcomes were not kept), and the digest
+    of their set."""
+    if one.line is None or one.difference is None:
+        return None
+    row = next(iter(one.line.cells[one.first].rows.values()))
+    digest = (row.get("passport") or {}).get("prompts")
+    count = one.difference.prompts
+    return {"n": row.get("n") if count is None else count, "digest": digest and str(digest)}
+
+
+def _claim(claim: TriedClaim) -> dict[str, Any]:
+    about = {"paper": claim.paper, "says": claim.says, "judgement": claim.judgement}
+    return {**about, "difference": None if claim.one is None else _difference(claim.one)}
+
+
+def _control(control: TriedControl) -> dict[str, Any]:
+    return {
+        "control": control.text,
+        "expect": control.control["expect"],
+        "margin": control.margin,
+        "equivalence_interval": _ends(control.equivalence_interval),
+        "came_out": control.came_out,
+        "outcome": control.outcome,
+        "difference": None if control.one is None else _difference(control.one),
+    }
+
+
+def _interaction(one: Interaction) -> dict[str, Any]:
+    return {
+        "metric": one.line.metric,
+        "eta_squared": None if one.shares is None else one.shares.shares,
+        "adjusted_p": None if one.shares is None else one.adjusted,
+        "agreement": [] if one.shares is None else one.shares.agreement,
+    }
+
+
+def _sizes(arm: str, one: Series) -> list[dict[str, Any]]:
+    return [
+        {"arm": arm, "budget": budget, "size": best.size, "loss": best.loss, "where": best.where,
+         "interval": _ends(best.interval)}
+        for budget, best in one.optima.items()
+    ]  # fmt: skip
+
+
+def _growth(one: Growth) -> dict[str, Any]:
+    about = {"arm": one.arm, "exponent": one.exponent, "interval": _ends(one.interval)}
+    return {**about, "budgets": one.budgets, "sentence": one.sentence}
+
+
+def _crossing(one: ArmCrossing) -> dict[str, Any]:
+    return {
+        "metric": one.metric,
+        "first": one.first,
+        "second": one.second,
+        "budget": one.at.budget,
+        "interval": _ends(one.at.interval),
+        "extrapolated": one.at.extrapolated,
+        "apart": one.at.apart,
+        "sentence": one.sentence,
+    }
+
+
+def _ends(ends: tuple[float, float] | None) -> list[float] | None:
+    """[low, high]; an end that is infinite becomes null in the file."""
+    return None if ends is None else list(ends)

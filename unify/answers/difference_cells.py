@@ -1,0 +1,104 @@
+"""Cells of the tables of differences, in words: the page and report.md show the same."""
+
+from collections.abc import Sequence
+
+from unify.analysis.sign_flips import MOST_SEEDS
+from unify.answers.differences import Comparison, interval_text
+from unify.answers.words import number, p_value, plural
+
+READING = (
+    "Difference of two arms trained under the same seeds and scored on the same prompts, with its "
+    "own 95% interval. All rows together: intervals that all hold in 95% of such tables; one "
+    "leaves out 0 exactly where p is at most 5%, and ends at 0 where only the sign is told. p is "
+    "corrected for all rows (Holm). Sign flips: an exact p of this row alone, over the seeds, "
+    "without a model; not the ground of the verdict. d_z: the difference over its standard "
+    "deviation from seed to seed. For rows that are not distinguishable: Detectable, roughly the "
+    "smallest true difference that these seeds and prompts find with probability 0.8 in a table of "
+    "so many rows; Seeds needed, to find so a true difference as large as the largest and the "
+    "smallest that the interval of d_z holds (“no end” where it holds 0)."
+)
+CONDITIONAL = (
+    "Intervals are over seeds and prompts alone. Whatever all seeds of an arm share (its settings, "
+    "chosen by hand or by one tuning, and the tokenizers and language models trained before it) is "
+    "one draw: with other settings all seeds would shift together, and no interval here knows by "
+    "how much."
+)
+COLUMNS = (
+    "All rows together",
+    "In words",
+    "p",
+    "Sign flips",
+    "d_z",
+    "Detectable",
+    "Seeds needed",
+)
+NONE = "–"
+
+
+def unseen_text(seeds: int) -> str:
+    """What an interval over few seeds cannot know, with the share that may never have shown, and
+    where simulations find that it covers less than 93% (docs/statistics.md)."""
+    share = 1 - 0.05 ** (1 / seeds)
+    return (
+        "They take the differences of seeds as drawn from one bell-shaped law. Training that "
+        "succeeds or fails under a few seeds only is not of that kind: what fewer than "
+        f"{share:.0%} of seeds do may not have shown under {plural(seeds, 'seed')}. Where one arm "
+        "is within 0.05 of 0 or 1 and seeds differ widely, the interval of a true difference "
+        "covers it in about 90%."
+    )
+
+
+def limits_text(seeds: int) -> str:
+    """What no interval of these tables knows; `seeds`: the most that a difference has, or 0."""
+    return f"{CONDITIONAL} {unseen_text(seeds)}" if seeds else CONDITIONAL
+
+
+def most_seeds(some: Sequence[Comparison]) -> int:
+    """The most seeds that a difference has; 0 where there is no difference."""
+    return max((one.difference.seeds for one in some if one.difference is not None), default=0)
+
+
+def notes_text(one: Comparison) -> str:
+    """What was left out, and a method that had to change: empty where all is as it should be."""
+    return "; ".join(one.notes)
+
+
+def judged_texts(one: Comparison) -> tuple[str, ...]:
+    """The cells under `COLUMNS` of a primary outcome."""
+    if one.difference is None:
+        return (NONE, "no verdict", *([NONE] * 5))
+    size = one.difference.standardised if one.p is not None else None
+    together = one.simultaneous
+    return (
+        NONE if together is None else interval_text(together),
+        one.words,
+        NONE if one.adjusted is None else p_value(one.adjusted),
+        sign_flip_text(one),
+        NONE if size is None else "{:.2f} [{:.2f}, {:.2f}]".format(*size).replace("-", "−"),
+        NONE if one.detectable is None else number(one.detectable),
+        seeds_needed_text(one),
+    )
+
+
+def sign_flip_text(one: Comparison) -> str:
+    """The exact p, and that it is the least possible or that it and the model's disagree."""
+    least = one.least_sign_flip_p
+    if least is None:
+        return NONE
+    if one.sign_flip_p is None:
+        return f"not with more than {MOST_SEEDS} seeds"
+    text = p_value(one.sign_flip_p)
+    if least > 0.05:
+        return f"{text} (at least {p_value(least)} with so few seeds)"
+    return f"{text} (disagrees with the model)" if one.sign_flips_disagree else text
+
+
+def seeds_needed_text(one: Comparison) -> str:
+    """`9 to 120`, `9, no end`, `more prompts` where no number of seeds is enough."""
+    needed = one.seeds_needed
+    if needed is None:
+        return NONE
+    fewest, most = needed
+    if fewest is None:
+        return "more prompts"
+    return f"{fewest}, no end" if most is None else f"{fewest} to {most}"

@@ -1,0 +1,122 @@
+"""What of two arms can be compared on a metric, and why the rest cannot.
+
+Scores are compared where they were measured alike, under seeds that both arms have, and trial by
+trial where the outcomes were kept. Whatever is left out, and a method that had to change, is said
+in words that stand beside the difference.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from unify.analysis.paired_differences import Difference, crossed, paired
+from unify.answers.score_lines import Line
+from unify.answers.study_records import StudyRecord
+from unify.answers.words import seeds_text, sentence
+from unify.runs.study_files import has_value
+
+PROMPTS = "prompts/"  # outcomes.npz: before a metric's name, the index of each trial's prompt
+
+
+@dataclass
+class Pairing:
+    """The difference of two arms, or `reason`: why there is none. `notes`: what was left out, and
+    why another method was taken; `seeds`: those that were compared."""
+
+    difference: Difference | None = None
+    reason: str = ""
+    notes: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+
+
+def lines_of_pair(
+    study: StudyRecord, lines: Sequence[Line], metric: str, first: str, second: str
+) -> tuple[list[Line], str]:
+    """The lines of a metric on which both arms stand; or none, and why."""
+    of_metric = [line for line in lines if line.metric == metric]
+    both = [line for line in of_metric if first in line.cells and second in line.cells]
+    if both:
+        return both, ""
+    notes = {arm: [x.note for x in of_metric if arm in x.cells] for arm in (first, second)}
+    absent = [arm for arm, ways in notes.items() if not ways]
+    if not absent:
+        each = [f"{arm} with {' or '.join(ways)}" for arm, ways in notes.items()]
+        return [], f"not measured alike: {sentence(each)}"
+    untrained = [arm for arm in absent if not any(run.finished for run in study.runs_of(arm))]
+    if untrained:
+        return [], f"not trained yet: {sentence(untrained)}"
+    return [], f"not measured: {sentence(absent)} {'has' if len(absent) == 1 else 'have'} no score"
+
+
+def pair(study: StudyRecord, line: Line, first: str, second: str) -> Pairing:
+    """`first` - `second` on a line on which both stand."""
+    rows = {arm: line.cells[arm].rows for arm in (first, second)}
+    seeds = sorted({*study.seeds, *rows[first], *rows[second]})
+    why = {seed: _why_not(study, line, (first, second), seed) for seed in seeds}
+    used = [seed for seed in seeds if not why[seed]]
+    by_reason: dict[str, list[int]] = {}
+    for seed in seeds:
+        if why[seed]:
+            by_reason.setdefault(why[seed], []).append(seed)
+    left = [f"{seeds_text(some)} left out: {text}" for text, some in by_reason.items()]
+    if not used:
+        return Pairing(reason=f"no common seed ({'; '.join(left)})")
+    outcomes = _outcomes(study, line.metric, (first, second), used)
+    if isinstance(outcomes, str):
+        a, b = ([rows[arm][seed]["value"] for seed in used] for arm in (first, second))
+        return Pairing(paired(a, b), notes=[outcomes, *left], seeds=used)
+    return Pairing(crossed(*outcomes), notes=left, seeds=used)
+
+
+def _why_not(study: StudyRecord, line: Line, arms: Sequence[str], seed: int) -> str:
+    """Why a seed cannot be compared; empty where it can."""
+    reasons: dict[str, list[str]] = {}
+    finished = {(run.arm, run.seed) for run in study.runs if run.finished}
+    for arm in arms:
+        row = line.cells[arm].rows.get(seed)
+        if row is None:
+            said = "has no score measured alike" if (arm, seed) in finished else "is not trained"
+            reasons.setdefault(said, []).append(arm)
+        elif not has_value(row):
+            reasons.setdefault("has a score that is no number", []).append(arm)
+    return "; ".join(f"{arm} {said}" for said, some in reasons.items() for arm in some)
+
+
+def _outcomes(
+    study: StudyRecord, metric: str, arms: Sequence[str], seeds: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | str:
+    """Outcomes [S N] of both arms and the trials of each prompt [N]; or why there are none."""
+    runs = {(run.arm, run.seed): run.outcomes for run in study.runs}
+    kept = {(a, s): runs.get((a, s), {}).get(metric) for a in arms for s in seeds}
+    for (arm, seed), row in kept.items():
+        if row is None or row.ndim != 1 or row.size < 2:
+            return f"by seeds alone: {arm}, seed {seed}, has no outcomes by prompt"
+        if not np.isfinite(row).all():
+            return f"by seeds alone: an outcome of {arm}, seed {seed}, is no number"
+    rows = {key: row for key, row in kept.items() if row is not None}
+    counts = {row.size: f"{arm}, seed {seed}" for (arm, seed), row in rows.items()}
+    if len(counts) > 1:
+        each = [f"{count} trials ({who})" for count, who in sorted(counts.items())]
+        return f"by seeds alone: {sentence(each)} are not the same prompts"
+    stacked = [np.stack([rows[a, s].astype(float) for s in seeds]) for a in arms]
+    indices = [i for key in kept if (i := runs[key].get(PROMPTS + metric)) is not None]
+    if not indices:
+        return stacked[0], stacked[1], None
+    if any(not np.array_equal(indices[0], other) for other in indices):
+        return "by seeds alone: the runs repeat their prompts in unlike ways"
+    return _by_prompt(stacked, indices[0])
+
+
+def _by_prompt(
+    stacked: Sequence[np.ndarray], index: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | str:
+    """Means [S N] over the trials of each distinct prompt, and the trials of each [N]."""
+    if index.shape != stacked[0].shape[1:]:
+        return f"by seeds alone: {index.size} prompts are named for {stacked[0].shape[1]} trials"
+    _, place, trials = np.unique(index, return_inverse=True, return_counts=True)
+    one, other = (
+        np.stack([np.bincount(place, weights=row) for row in outcomes]) / trials
+        for outcomes in stacked
+    )
+    return one, other, trials
