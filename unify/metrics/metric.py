@@ -89,6 +89,8 @@ class Metric(ABC):
 
     tasks: ClassVar[frozenset[str]]  # measured only if a subject has one of these; else n/a
     timed: ClassVar[bool] = False  # whether it measures time, which takes a quiet machine
+    # to be raised when it, or what it measures by, comes to another score: stored ones are then old
+    version: ClassVar[int] = 1
 
     @abstractmethod
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:

@@ -25,7 +25,8 @@ def _study(study: StudyRecord) -> str:
     title = f"## {study.info.get('title') or study.folder.name}"
     source = f"`{study.info.get('file')}`, {study.seeds_in_words} per arm."
     rows = [_row(claim) for claim in claims(study, score_lines(study.rows))]
-    return "\n\n".join([title, source, markdown_table(HEADS, rows)])
+    refused = [f"{reason}." for reason in study.refused]
+    return "\n\n".join([title, source, *refused, markdown_table(HEADS, rows)])
 
 
 def _row(claim: TriedClaim) -> list[str]:
