@@ -78,6 +78,10 @@ class ArVQ(PrefixParadigm):
         self.embed = Embedding(self.vocab_size, trunk.dim)
         self.to_logits = Linear(trunk.dim, self.vocab_size, bias=False)
 
+    @property
+    def alphabet(self) -> int:
+        return self.vocab_size
+
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Next-token loss on the target, which is the last column; conditions are only read."""
         sequence = TokenSequence(self.trunk.axes)

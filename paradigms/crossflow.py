@@ -7,6 +7,9 @@ There is no noise but the encoder's and no cross-attention: the text is where th
 flow and its guidance by an indicator are in unify/nn/latent_flow.py, encoder and L_enc in
 unify/nn/text_latent.py, flows that start at an image in crossflow_from_image.py.
 
+Other than the release: the encoder learns from scratch, where theirs reads a pretrained T5 or CLIP;
+the divergence is the Gaussian one, with a weight of its own (docs/definitions.md).
+
 B rows, C channels, h x w latent grid, L text tokens.
 """
 
@@ -20,7 +23,7 @@ from torch import Tensor
 
 from unify.batch import Batch, Text
 from unify.flow import FlowSampler
-from unify.nn.latent_flow import FlowToImage, target_name
+from unify.nn.latent_flow import FlowToImage
 from unify.nn.prefix import MAX_PROMPT
 from unify.nn.text_latent import Regulariser, TextEncoder, check_fit
 from unify.noise import Noise
@@ -66,7 +69,7 @@ class CrossFlow(FlowToImage):
         encoded = self.text.encode(prompts.texts, prompts.length)
         ids, valid = (part.to(self.device) for part in encoded)  # [B L] each
         moments = self.encoder(ids, valid, self._grid(batch))
-        eps = noise.normal(f"{target_name(batch)}/x0", z1.shape[1:])
+        eps = noise.x0(batch.target_place, z1.shape[1:])
         z0 = self.encoder.posterior.sample(moments, eps)
         # two rows with one text have no right to be told apart
         compared = self.grouped(batch) & ~twins(prompts.texts).to(self.device)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unify.batch import Batch
 from unify.flow import FlowSampler
-from unify.nn.latent_flow import FlowToImage, LatentFlow, target_name
+from unify.nn.latent_flow import FlowToImage, LatentFlow
 from unify.nn.text_latent import TextDecoder, TextEncoder, check_fit
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Term, Terms, TextRequest
@@ -104,7 +104,7 @@ class CrossFlowCaption(LatentFlow):
         encoded = self.text.encode(target.texts, target.length)
         ids, valid = (part.to(self.device) for part in encoded)
         moments = self.encoder(ids, valid, self._grid(batch))
-        eps = noise.normal(f"{target_name(batch)}/x0", z0.shape[1:])
+        eps = noise.x0(batch.target_place, z0.shape[1:])
         z1 = self.encoder.posterior.sample(moments, eps)
         return {
             "text_flow": self.flow_term(z0, z1.detach(), batch, noise),

@@ -8,7 +8,8 @@
 Patches of latents, noised or clean, go through the image tower and all else through the text tower;
 one attention reads both (unify/nn/towers.py). An image that is read is clean latents, or with
 `understand="vision"` (BAGEL) also what the language model's own encoder sees, for the text tower:
-before text it is that alone, before another image it is the latents and then that.
+before text it is that alone, before another image it is the latents and then that. BAGEL has boi
+and eoi inside the bidirectional block, and one position for all patches (docs/definitions.md).
 B rows, P patches, D width.
 """
 

@@ -8,7 +8,8 @@ diffusion backbone (MetaQuery arXiv:2504.06256, OpenUni arXiv:2505.23661).
 
 Understanding is the language model's own, untouched. A source image that is dropped, or absent, is
 shown to the language model as a gray one (the number of tokens stays) and to the denoiser as zeros,
-in training and in sampling alike. B rows, N queries, D width, C channels, h x w latent grid.
+in training and in sampling alike (MetaQuery: black; more such in docs/definitions.md).
+B rows, N queries, D width, C channels, h x w latent grid.
 """
 
 from collections.abc import Sequence
@@ -118,10 +119,9 @@ class QueriesDiT(Paradigm):
         target = batch.segments[-1].images
         prompts, sources, length = self._conditions(batch, noise)
         tokens, valid = self.condition(prompts, sources, length)
-        name = f"image{len(batch.segments) - 1}"
         x1 = self.image.encode(target)  # [B C h w]
-        x0 = noise.normal(f"{name}/x0", x1.shape[1:])
-        t = self.times(noise.uniform(f"{name}/t"))  # [B]
+        x0 = noise.x0(batch.target_place, x1.shape[1:])
+        t = self.times(noise.t(batch.target_place))  # [B]
         xt, velocity = interpolate(x0, x1, t)  # [B C h w] each
         source = self.source_latents(sources, target.shape[-2:])
         v = self.denoiser.velocity(xt, t, tokens, valid, source).float()

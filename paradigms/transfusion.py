@@ -7,7 +7,10 @@
 An image that is read rather than drawn is either noised a little and drawn as well
 (`condition_on="noised"`, the paper: t >= 0.5 for image-first pairs), or clean, and then an image
 that is drawn and read later appears twice, noised and isolated, then clean (`"clean_copy"`, BAGEL
-arXiv:2505.14683). B rows, C channels, h x w latent grid, P patches, D width.
+arXiv:2505.14683). Other than the paper: a flow's velocity for DDPM's noise, no text loss on
+prompts, lambda 1 in the shipped YAMLs instead of 5, boi and eoi outside the block
+(docs/definitions.md).
+B rows, C channels, h x w latent grid, P patches, D width.
 """
 
 from dataclasses import dataclass
@@ -131,8 +134,8 @@ class Transfusion(PrefixParadigm):
             return []
         followed = segment is not last
         x1 = self.image.encode(segment.images)  # [B C h w]
-        x0 = noise.normal(f"image{place}/x0", x1.shape[1:])
-        u = noise.uniform(f"image{place}/t")
+        x0 = noise.x0(place, x1.shape[1:])
+        u = noise.t(place)
         read = followed and self.condition_on == "noised"
         t = self.time.above(u, self.condition_time) if read else self.time.quantile(u)  # [B]
         xt, velocity = interpolate(x0, x1, t)  # [B C h w] each

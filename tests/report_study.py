@@ -108,7 +108,9 @@ def scores(arm: str, seed: int) -> list[dict[str, Any]]:
     for metric, (hits, n) in shares.items():
         if metric == "edit/exact" and not flow:
             continue
-        score = proportion(metric, [i < hits - seed for i in range(n)], passport)
+        reference = metric.split("/")[1] in ("chance", "majority", "blind")
+        right = [i < hits - seed for i in range(n)]
+        score = proportion(metric, right, passport, better=None if reference else "higher")
         result.append(score.row())
     result.append(number("text/perplexity", 3.217 if flow else 3.094, 4096, passport, 0.05))
     result.append(number("tokenizer/psnr", 27.81 if flow else 26.63, 256, passport, 0.21))

@@ -11,8 +11,7 @@ from unify.data.source import to_tensor
 from unify.data.world.checker import Checker
 from unify.data.world.language import at
 from unify.data.world.scene import Scene
-from unify.metrics.metric import Subject
-from unify.metrics.shapes_images import records_of
+from unify.metrics.metric import Subject, first_records
 from unify.paradigm import Paradigm
 
 WORLD = Shapes(prompt_mix=0.5)
@@ -27,11 +26,11 @@ def answer_key(world):
         for prompt in world.prompts(category, 64, 0):
             scenes.setdefault(prompt.text, []).append(prompt.scene)
     for task in ("edit", "depth", "super_resolution"):
-        for record in records_of(world, task, "test", 40):
+        for record in first_records(world, task, "test", 40):
             source = to_tensor(record.fields["source"]).numpy().tobytes()
             pictures[record.fields.get("instruction"), source] = to_tensor(record.fields["image"])
     for split in ("test", "heldout"):
-        for record in records_of(world, "vqa", split, 200):
+        for record in first_records(world, "vqa", split, 200):
             key = (record.fields["question"], record.meta["scene"])
             answers[key] = record.fields["answer"]
     return scenes, pictures, answers

@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+import numpy as np
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from unify.batch import Batch
-from unify.noise import Noise, stable_seed
+from unify.noise import Noise, seed_torch, stable_seed
 
 
 def batch(keys, slots=None, task="text_to_image"):
@@ -71,6 +74,90 @@ def test_generation_is_keyed_by_seed_and_prompt_and_tells_copies_apart():
     by_row = Noise.for_prompts([7, 8], ["a", "a"]).normal("x0", (2,))
     assert torch.equal(Noise.for_prompts([8], [None]).normal("x0", (2,))[0], by_row[1])
     assert not torch.equal(by_row[0], by_row[1])
+
+
+def keys_that_share_32_bits(number):
+    """Pairs of numbers below `number` whose 63-bit seeds differ in the upper half alone."""
+    first = {}
+    for one in range(number):
+        low = stable_seed(0, one) % 2**32
+        if low in first:
+            yield first[low], one
+        first[low] = one
+
+
+def test_streams_come_from_all_bits_of_a_key():
+    """Two rows of one run had one x0 when a generator took 32 bits of a seed."""
+    run = "text_to_image"
+    rows = [(0, 1428, run, 62, "a"), (0, 1586, run, 18, "b")]
+    rows += [(0, step, run, slot, "a") for step in range(400) for slot in range(100)]
+    drawn = Noise(rows).normal("image1/x0", (2,))
+    assert len(drawn.unique(dim=0)) == len(rows)  # of 24 bits each: 32 alone would repeat some
+
+
+def test_global_generators_are_seeded_by_all_bits():
+    pairs = list(keys_that_share_32_bits(200_000))
+    assert pairs
+    for one, other in pairs:
+        seeds = [stable_seed(0, number) for number in (one, other)]
+        assert torch.Generator().manual_seed(seeds[0]).initial_seed() != seeds[1]
+        drawn = []
+        for seed in (*seeds, seeds[0]):
+            with torch.random.fork_rng(devices=[]):
+                seed_torch(seed)
+                drawn.append(torch.randn(64))
+        assert torch.equal(drawn[0], drawn[2])
+        assert not torch.isclose(drawn[0], drawn[1]).any()
+
+
+def test_a_seeded_generator_draws_independent_standard_numbers():
+    with torch.random.fork_rng(devices=[]):
+        rows = []
+        for seed in range(200):
+            seed_torch(seed)
+            rows.append(torch.randn(500))
+    drawn = torch.stack(rows)
+    assert abs(drawn.mean()) < 0.015
+    assert abs(drawn.std() - 1) < 0.01
+    correlations = torch.corrcoef(drawn) - torch.eye(200)
+    assert correlations.abs().max() < 6 / 500**0.5
+
+
+KEYS = st.lists(
+    st.none() | st.integers(-(2**70), 2**70) | st.text(max_size=4) | st.floats(allow_nan=False),
+    max_size=3,
+).map(tuple)
+
+
+@settings(deadline=None, max_examples=200)
+@given(KEYS, KEYS)
+@example((None,), ("None",))
+@example((1,), ("1",))
+@example((1,), (1.0,))
+@example(("a", "b"), ("a\x1fb",))
+@example(("a", ""), ("a",))
+def test_keys_that_differ_have_other_streams(one, other):
+    same = [(type(part), part) for part in one] == [(type(part), part) for part in other]
+    drawn = Noise([one, other]).normal("x", (4,))
+    assert torch.equal(drawn[0], drawn[1]) == (same and repr(one) == repr(other))
+
+
+def test_a_key_of_numpys_integers_is_that_of_pythons():
+    drawn = Noise([(np.int64(3), "a"), (3, "a")]).uniform("t", (4,))
+    assert torch.equal(drawn[0], drawn[1])
+
+
+def test_no_prompt_is_not_the_prompt_none():
+    drawn = Noise.for_prompts(0, [None, "None"]).normal("x0", (4,))
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_the_streams_of_a_flow_have_their_names_by_contract_and_are_logged():
+    noise = Noise.for_batch(0, 0, batch("ab"))
+    x0, t = noise.x0(1, (3, 2)), noise.t(1)
+    assert torch.equal(x0, noise.normal("image1/x0", (3, 2)))
+    assert torch.equal(t, noise.uniform("image1/t"))
+    assert noise.drawn == {"image1/x0": "normal [3, 2]", "image1/t": "uniform"}
 
 
 def test_seeds_are_the_same_in_another_process():

@@ -97,6 +97,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def target_place(self) -> int:
+        """Place of the target among the segments: the last."""
+        return len(self.segments) - 1
+
     @classmethod
     def text_to_image(
         cls,

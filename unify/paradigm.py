@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from unify.batch import Batch, Text
 from unify.noise import Noise
-from unify.tokenizer import Tokenizer
+from unify.tokenizer import ImageTokenizer, TextTokenizer, Tokenizer
 
 
 @dataclass
@@ -196,6 +196,25 @@ class Paradigm(Trainable):
     def tokenizers(self) -> dict[str, Tokenizer]:
         """The frozen tokenizers by attribute name."""
         return {name: part for name, part in vars(self).items() if isinstance(part, Tokenizer)}
+
+    @property
+    def alphabet(self) -> int:
+        """Number of ids that the softmax of its text likelihood is over; 0: not stated.
+
+        Perplexities over unlike alphabets are never put in one column. Here: the vocabularies of
+        its text tokenizers.
+        """
+        parts = {id(part): part for part in self.tokenizers().values()}.values()  # each once
+        return sum(part.vocab_size for part in parts if isinstance(part, TextTokenizer))
+
+    @property
+    def draws_with(self) -> ImageTokenizer | None:
+        """The tokenizer whose decoder makes the images that it draws; None: it draws pixels.
+
+        Here: the one that it has as `image`.
+        """
+        image = vars(self).get("image")
+        return image if isinstance(image, ImageTokenizer) else None
 
     def encoded(self, batch: Batch) -> list[tuple[int, int]]:
         """Height and width of each image of a row that `loss` has encoded by a frozen tokenizer.

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unify.analysis.multiple_tests import holm, simultaneous_interval
@@ -17,6 +17,7 @@ def test_holm_by_hand():
 SEEDS = st.lists(st.floats(-1, 1), min_size=5, max_size=5)
 
 
+@settings(deadline=None)
 @given(st.lists(SEEDS, min_size=1, max_size=8), st.floats(0, 2))
 def test_simultaneous_intervals_leave_out_zero_exactly_where_there_is_a_verdict(family, shift):
     made = [paired(np.array(d) + shift, np.zeros(5)) for d in family]

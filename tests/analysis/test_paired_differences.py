@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcome_simulation import outcomes
 from scipy import stats
@@ -134,6 +134,7 @@ def test_no_verdict_on_scores_without_spread(seeds):
         assert (result.p, result.standardised) == (None, None)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(FINITE, FINITE), min_size=1, max_size=8))
 def test_finite_scores_never_raise(pairs):
     a, b = zip(*pairs, strict=True)
@@ -150,6 +151,7 @@ def test_finite_scores_never_raise(pairs):
         assert 0 <= result.p <= 1
 
 
+@settings(deadline=None)
 @given(BAD, st.integers(0, 2), st.integers(0, 1))
 def test_outcomes_that_are_no_numbers_are_refused_by_place(bad, seed, arm):
     scores = [[0.1, 0.2, 0.3], [0.3, 0.1, 0.2]]
@@ -162,6 +164,7 @@ def test_outcomes_that_are_no_numbers_are_refused_by_place(bad, seed, arm):
         crossed(*many)
 
 
+@settings(deadline=None)
 @given(BAD)
 def test_a_p_that_is_no_number_is_refused(bad):
     with pytest.raises(ValueError, match="adjusted p"):

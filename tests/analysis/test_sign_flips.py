@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -12,6 +12,7 @@ from unify.analysis.outlying_seed import outlying_seed
 from unify.analysis.sign_flips import least_sign_flip_p, sign_flip_p
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-50, 50), min_size=1, max_size=9))
 def test_sign_flips_are_all_combinations_of_signs(differences):
     observed = abs(sum(differences))

@@ -1,6 +1,7 @@
 """Claims: each gets a verdict, where the study can test it."""
 
 import json
+from pathlib import Path
 
 import pytest
 from report_study import write_study
@@ -9,7 +10,7 @@ from unify.analysis.paired_differences import paired
 from unify.answers import claims
 from unify.answers.differences import Comparison
 from unify.answers.score_lines import Cell, Line, score_lines
-from unify.answers.study_records import load_study
+from unify.answers.study_records import StudyRecord, load_study
 from unify.report.findings import findings
 from unify.report.page import render
 
@@ -21,9 +22,9 @@ def eight(tmp_path_factory):
 
 def test_claims_get_a_verdict_each(eight):
     info = json.loads((eight / "study.json").read_text())
-    claim = {"paper": "A et al. <b>", "says": "codes draw better", "higher": "ar_vq",
-             "lower": "transfusion", "metric": "text_to_image/exact"}  # fmt: skip
-    turned = {**claim, "higher": "transfusion", "lower": "ar_vq"}
+    claim = {"paper": "A et al. <b>", "says": "codes draw better", "better": "ar_vq",
+             "worse": "transfusion", "metric": "text_to_image/exact"}  # fmt: skip
+    turned = {**claim, "better": "transfusion", "worse": "ar_vq"}
     info["claims"] = [
         claim,
         turned,
@@ -45,6 +46,49 @@ def test_claims_get_a_verdict_each(eight):
     assert "8 seeds per arm" in table
     assert "A et al. &lt;b&gt;: codes draw better" in page
     assert page.count("agrees</b>") == 2
+
+
+def of_scores(better, first=(5.0, 6.1, 7.0), second=(1.0, 2.0, 3.0), metric="x/error"):
+    """A line of two arms, `a` with the higher scores."""
+    return Line(
+        metric,
+        {
+            arm: Cell({s: {"value": v, "seed": s, "n": 9, "better": better} for s, v in rows})
+            for arm, rows in (("a", enumerate(first)), ("b", enumerate(second)))
+        },
+    )
+
+
+def judged(line, first, second):
+    values = [line.cells[arm].values for arm in (first, second)]
+    one = Comparison(line, first, second, paired(*values), adjusted=0.001)
+    return claims.TriedClaim("paper", "says", line.metric, first, second, one).judgement
+
+
+@pytest.mark.parametrize(("better", "arm"), [("higher", "a"), ("lower", "b")])
+def test_a_claim_agrees_in_the_direction_that_its_metric_states(better, arm):
+    line, other = of_scores(better), {"a": "b", "b": "a"}[arm]
+    assert judged(line, arm, other) == "agrees"
+    assert judged(line, other, arm) == "disagrees"
+
+
+def test_a_metric_that_states_no_direction_makes_no_arm_better():
+    assert judged(of_scores(None), "a", "b") == (
+        "not testable: x/error states no direction (`better` of its score)"
+    )
+
+
+@pytest.mark.parametrize(("metric", "better"), [("x/exact", "ar_vq"), ("x/abs_error", "flow")])
+def test_an_older_claim_names_its_arms_by_their_scores(metric, better):
+    rows = [
+        {"arm": arm, "seed": s, "metric": metric, "value": v + v * s / 100, "n": 7, "passport": {}}
+        for arm, v in (("ar_vq", 0.9), ("flow", 0.2))
+        for s in range(3)
+    ]
+    older = {"paper": "p", "says": "s", "metric": metric, "higher": "ar_vq", "lower": "flow"}
+    study = StudyRecord(Path(), {"arms": ["ar_vq", "flow"], "claims": [older]}, rows, [])
+    (claim,) = claims.claims(study, score_lines(rows))
+    assert (claim.better, claim.judgement) == (better, "agrees")
 
 
 @pytest.mark.parametrize(

@@ -65,15 +65,18 @@ def test_a_control_is_tried_on_the_metric_that_it_names(eight):
     assert "not measured" in render(study)
 
 
-@pytest.mark.parametrize(("metric", "result"), [("x/perplexity", "worse"), ("x/exact", "better")])
-def test_more_is_worse_where_lower_is_better(metric, result):
-    rows = [{s: {"value": v + s, "seed": s, "n": 9} for s in range(3)} for v in (5.0, 1.0)]
+@pytest.mark.parametrize(
+    ("better", "result"), [("lower", "worse"), ("higher", "better"), (None, "different")]
+)
+def test_more_is_worse_where_lower_is_better(better, result):
+    metric, stated = "x/score", {"n": 9, "better": better}
+    rows = [{s: {"value": v + s, "seed": s, **stated} for s in range(3)} for v in (5.0, 1.0)]
     line = Line(metric, {arm: Cell(own) for arm, own in zip("ab", rows, strict=True)})
     one = Comparison(line, "a", "b", paired([5.0, 6.1, 7.0], [1.0, 2.0, 3.0]))
     one.adjusted = one.p
     held = controls.TriedControl({"arm": "a", "expect": "worse", "than": "b"}, metric, one)
     assert held.outcome.startswith(result)
-    assert held.came_out == (result == "worse")
+    assert held.came_out == {"worse": True, "better": False, "different": None}[result]
 
 
 def made(arm, control, differences, metric="text_to_image/exact"):
@@ -121,10 +124,10 @@ def test_equivalence_is_said_only_by_a_margin(differences, margin, came_out, wor
 
 
 def test_without_a_known_direction_no_arm_is_worse(monkeypatch):
-    monkeypatch.setattr(Line, "lower_is_better", property(lambda line: None))
+    monkeypatch.setattr(Line, "better", property(lambda line: None))
     far = [0.30, 0.31, 0.29, 0.32]
     assert made("again", {"expect": "worse", "than": "a"}, far).came_out is None
-    assert made("again", {"expect": "worse", "than": "a"}, far).outcome.startswith("higher, p ")
+    assert made("again", {"expect": "worse", "than": "a"}, far).outcome.startswith("different, p ")
     assert made("again", {"expect": "same", "than": "a"}, far).came_out is False
 
 

@@ -14,4 +14,8 @@ from unify.answers.costs import pareto
     ],
 )
 def test_the_front_has_what_nothing_cheaper_reaches(points, front):
-    assert pareto(points) == front
+    assert pareto(points, "higher") == front
+
+
+def test_where_lower_is_better_the_front_falls():
+    assert pareto([(1, 0.5), (2, 0.6), (3, 0.1)], "lower") == [(1, 0.5), (3, 0.1)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_study import edit_json, scores, write_results, write_study
 
@@ -207,6 +207,7 @@ def study_with(faults):
 PLACES = [(arm, seed) for arm in "ab" for seed in range(4)]
 
 
+@settings(deadline=None)
 @given(st.fixed_dictionaries({place: st.sampled_from(FAULTS) for place in PLACES}))
 def test_whatever_is_missing_is_said(faults):
     answers = study_answers(study_with(faults))

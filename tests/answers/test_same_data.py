@@ -41,9 +41,30 @@ def test_the_same_places_of_other_sources_are_not_the_same_data():
 
 def test_noise_is_the_same_under_one_seed_where_rows_have_the_same_places():
     def run(seed, **tasks):
-        return reading({"seeds": {"noise": seed}, "data": {"tasks": tasks}})
+        record = reading({"seeds": {"noise": seed}, "data": {"tasks": tasks}})
+        record.info["noise"] = {task: {"image1/t": "uniform"} for task in tasks}
+        return record
 
-    assert noise_relation(run(0, draw=8), run(0, draw=8, answer=4)) == "same uniforms"
+    assert noise_relation(run(0, draw=8), run(0, draw=8, answer=4)) == "same: image1/t"
     assert noise_relation(run(0, draw=8), run(1, draw=8)) == "other seeds"
     assert noise_relation(run(0, draw=8), run(0, draw=16)) == "other rows in a step"
     assert noise_relation(run(0, draw=8), run(0, answer=8)) == "n/a"
+
+
+def test_the_report_says_same_uniforms_only_of_streams_that_both_runs_drew():
+    def run(**streams):
+        record = reading({"seeds": {"noise": 0}, "data": {"tasks": {"draw": 8}}})
+        record.info["noise"] = {"draw": streams}
+        return record
+
+    flow = {"image1/x0": "normal [4, 8, 8]", "image1/t": "uniform"}
+    assert noise_relation(run(**flow), run(**flow)) == "same: image1/t, image1/x0"
+    pixels = {**flow, "image1/x0": "normal [3, 32, 32]", "drop": "uniform"}
+    assert noise_relation(run(**flow), run(**pixels)) == (
+        "same: image1/t; of other shapes: image1/x0; one alone draws: drop"
+    )
+    codes = run(drop="uniform")
+    assert noise_relation(run(**flow), codes).startswith("no stream in common")
+    older = run(**flow)
+    del older.info["noise"]
+    assert noise_relation(run(**flow), older) == "streams not logged"

@@ -36,6 +36,36 @@ def test_references_follow_the_accuracy_they_belong_to():
     ]  # fmt: skip
 
 
+def test_a_ceiling_follows_the_score_that_it_is_beside():
+    names = ["a/exact", "a/exact/two", "a/exact/heldout", "a/unreadable"]
+    order = [*names[:2], *(f"{n}/ceiling" for n in reversed(names)), *names[2:]]
+    rows = [{"arm": "x", "seed": 0, "metric": m, "value": 0.5, "n": 8} for m in order]
+    lines = score_lines(rows)
+    assert [line.metric for line in lines] == [
+        name for score in names for name in (score, f"{score}/ceiling")
+    ]
+    assert [line.reference for line in lines] == [False, True] * 4
+    assert lines[1].label == "ceiling"
+    assert lines[5].category == "heldout"
+
+
+@pytest.mark.parametrize(("key", "first", "second"), [
+    ("unit", "prompts", "images"), ("better", "higher", "lower"), ("better", "higher", None),
+])  # fmt: skip
+def test_scores_that_state_another_unit_or_direction_never_share_a_row(key, first, second):
+    row = {"metric": "x/y", "value": 0.5, "n": 8, "seed": 0, "passport": {}}
+    one, other = score_lines([{**row, "arm": "a", key: first}, {**row, "arm": "b", key: second}])
+    assert (len(one.cells), len(other.cells)) == (1, 1)
+    assert str(first) in one.note
+
+
+def test_a_name_says_where_lower_is_better():
+    row = {"arm": "a", "seed": 0, "metric": "x/error", "value": 0.5, "n": 8}
+    (lower,), (higher,) = (score_lines([{**row, "better": way}]) for way in ("lower", "higher"))
+    assert lower.full_name == "x/error (lower is better)"
+    assert higher.full_name == "x/error"
+
+
 def test_several_seeds_show_mean_and_range_and_failed_seeds_are_counted():
     values = {0: 0.9, 1: 0.6, 2: math.nan}
     rows = {s: {"value": v, "n": 10, "low": 0.0, "high": 1.0} for s, v in values.items()}

@@ -9,8 +9,8 @@ import pytest
 from unify.answers.tuned_arms import best_of_k, settings_text, tuned_arms
 
 
-def entry(*scores, lower=False):
-    return {"lower": lower, "trials": [{"score": score} for score in scores]}
+def entry(*scores, better="higher"):
+    return {"better": better, "trials": [{"score": score} for score in scores]}
 
 
 def test_only_arms_that_the_study_tunes_have_an_entry(tmp_path):
@@ -25,17 +25,17 @@ def test_settings_are_as_a_command_line_takes_them():
     assert settings_text({}) == "as it is"
 
 
-@pytest.mark.parametrize("lower", [False, True])
-def test_the_best_of_k_is_the_mean_over_all_choices_that_have_the_first_trial(lower):
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_the_best_of_k_is_the_mean_over_all_choices_that_have_the_first_trial(better):
     scores = [0.3, 0.9, 0.1, 0.5]
-    best = min if lower else max
-    for k, value in best_of_k(entry(*scores, lower=lower)):
+    best = min if better == "lower" else max
+    for k, value in best_of_k(entry(*scores, better=better)):
         choices = [[scores[0], *c] for c in itertools.combinations(scores[1:], int(k) - 1)]
         assert value == pytest.approx(sum(map(best, choices)) / len(choices))
 
 
 def test_a_failed_trial_counts_as_the_worst():
     assert best_of_k(entry(0.2, None, 0.8)) == best_of_k(entry(0.2, 0.2, 0.8))
-    assert best_of_k(entry(0.2, None, 0.8, lower=True)) == best_of_k(
-        entry(0.2, 0.8, 0.8, lower=True)
+    assert best_of_k(entry(0.2, None, 0.8, better="lower")) == best_of_k(
+        entry(0.2, 0.8, 0.8, better="lower")
     )

@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
-from unify.assembly.exported_weights import hash_files, load_export, save_export
+from unify.assembly.exported_weights import load_export, save_export
 from unify.nn.frozen import freeze
 from unify.nn.init import initialise
+from unify.runs.export_folder import hash_files
 from unify.tokenizers.text import BPE
 from unify.tokenizers.vq import VQ, FSQCodes, RotationCodebook
 

@@ -1,8 +1,22 @@
 """The hash of a run: it covers all that decides what is trained, and nothing else."""
 
-from config_parts import PARTS, needing
+import hashlib
+import json
+import os
 
-from unify.config import Needed, config_hash, load_recipe, needed_key, needed_runs
+from config_parts import GOOD, PARTS, needing
+from places import EXPERIMENTS
+
+from unify.config import (
+    OUTSIDE_HASH,
+    Needed,
+    config_hash,
+    load,
+    load_recipe,
+    needed_key,
+    needed_runs,
+    trained_code,
+)
 
 
 def test_a_needed_run_may_be_trained_under_other_seeds(folder):
@@ -58,3 +72,76 @@ def test_hash_covers_numbers_seeds_needed_runs_and_data(folder):
     ]
     digests = [digest(), digest(needed="b"), digest(data="e"), *map(digest, changes)]
     assert len(set(digests)) == len(digests)
+
+
+def hash_before_code_counted(completed, needed_hashes, data_fingerprint):
+    """The formula of before users' code was hashed, for configs that name no weights folder."""
+
+    def identity(value):
+        if isinstance(value, list):
+            return [identity(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        out = {key: identity(item) for key, item in value.items()}
+        if "class" in value:
+            out["class"] = os.path.basename(value["class"])
+            if isinstance(weights := value.get("weights"), dict):
+                named = [weights["part"]] if "part" in weights else []
+                out["weights"] = " ".join([needed_hashes[needed_key(weights)], *named])
+        return out
+
+    kept = {key: value for key, value in completed.items() if key not in OUTSIDE_HASH}
+    kept["data"] = {k: v for k, v in kept["data"].items() if k != "source"}
+    text = json.dumps([identity(kept), data_fingerprint], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def test_shipped_experiments_keep_the_hash_of_before_code_counted():
+    paths = [*EXPERIMENTS.glob("*.yaml"), *EXPERIMENTS.glob("tokenizers/*.yaml")]
+    experiments = [p for p in paths if "model" in load(p).root.value]
+    assert len(experiments) > 10
+    for path in experiments:
+        completed = load_recipe(path)
+        needed = dict.fromkeys(needed_runs(completed), "0123456789ab")
+        before = hash_before_code_counted(completed, needed, "data")
+        assert config_hash(completed, needed, "data") == before, path
+
+
+def copied(folder, elsewhere, **changed):
+    """A copy of the newcomer's folder with `changed` files, and its hash."""
+    elsewhere.mkdir()
+    text = GOOD + 'evaluation: [{class: "./scores.py:Speed"}]\n'
+    text = text.replace("evaluation: [{class: ./parts.py:Speed}]\n", "")
+    files = {
+        "good.yaml": text.replace("./parts.py:World", "./world.py:World"),
+        "parts.py": PARTS + "\nimport helper\n",
+        "helper.py": "X = 1\n",
+        "world.py": "from parts import *\n",
+        "scores.py": "from parts import *\n",
+        "unused.py": "X = 1\n",
+        **changed,
+    }
+    for name, content in files.items():
+        (elsewhere / name).write_text(content)
+    completed = load_recipe(elsewhere / "good.yaml")
+    return config_hash(completed, {}, "data"), completed
+
+
+def test_hash_covers_the_bytes_of_users_files_and_of_what_they_import(tmp_path):
+    digest, completed = copied(tmp_path, tmp_path / "a")
+    assert set(trained_code(completed)) == {
+        f"{tmp_path}/a/{name}.py" for name in ("parts", "world")
+    }
+
+    def other(place, **changed):
+        return copied(tmp_path, tmp_path / place, **changed)[0]
+
+    assert other("b") == digest, "files may move"
+    assert other("c", **{"unused.py": "X = 2\n"}) == digest
+    assert other("d", **{"scores.py": "from parts import *\n# another\n"}) == digest, "a metric"
+    changed = [
+        other("e", **{"parts.py": PARTS + "\nimport helper  # why\n"}),
+        other("f", **{"helper.py": "X = 2\n"}),
+        other("g", **{"world.py": "from parts import *\nX = 3\n"}),
+    ]
+    assert len({digest, *changed}) == 4

@@ -51,7 +51,7 @@ def test_study_problems_name_study_arm_and_key(folder):
 
 ARMS = "arms: {one: good.yaml, two: good.yaml}\n"
 SHORT = f"name: s\n{ARMS}seeds: [0]\nset: {{steps: 7}}\n"
-SET, CLAIM = "set: {steps: 7}", "paper: p, says: s, metric: m, higher: one"
+SET, CLAIM = "set: {steps: 7}", "paper: p, says: s, metric: m, better: one"
 BROKEN_STUDIES = {
     "no name": ("name: s\n", "", "name", "add `name:`"),
     "no arm": (ARMS, "arms: {}\n", "arms", "name: experiment.yaml"),
@@ -77,7 +77,19 @@ BROKEN_STUDIES = {
     "grid of no budget": (SET, "grid: {budget.flop: [1]}", "grid.budget.flop", "of steps, samples"),
     "width like none": (SET, "widths: {one: {like: tow}}", "widths.one.like", "mean 'two'?"),
     "width of nothing": (SET, "widths: {one: {}}", "widths", "say one of `like`"),
-    "claim of no arm": (SET, f"claims: [{{{CLAIM}, lower: tow}}]", "claims.0.lower", "mean 'two'?"),
+    "claim of no arm": (SET, f"claims: [{{{CLAIM}, worse: tow}}]", "claims.0.worse", "mean 'two'?"),
+    "claim in old words": (
+        SET,
+        "claims: [{paper: p, says: s, metric: m, higher: one, lower: two}]",
+        "claims.0.higher",
+        "write `better:`, the arm that the paper found better",
+    ),
+    "direction of a tuned metric": (
+        SET,
+        "tune: {metric: m, space: {steps: [3]}, lower: true}",
+        "tune.lower",
+        "leave it out: the metric's scores state",
+    ),
     "odd control": (
         SET,
         "controls: [{arm: one, expect: sme, than: two}]",

@@ -4,6 +4,7 @@ Shipped ones measure scripted models of the embedded world, and what needs a tra
 paradigm; those of a folder measure the model of their own YAML in its tiny form.
 """
 
+import copy
 import json
 import math
 from dataclasses import dataclass, replace
@@ -14,7 +15,6 @@ import pytest
 import torch
 from parts import SHIPPED, concrete, experiments, recipe_of
 
-from unify.answers.score_lines import LOWER_IS_BETTER, REFERENCES
 from unify.data.shapes import Shapes
 from unify.data.source import to_tensor
 from unify.evaluation.score_run import subject_of
@@ -186,6 +186,8 @@ def rows(scores):
 
 def same(one, other):
     """Equal, or both undefined, up to the rounding of another batch size."""
+    if one is None or other is None:
+        return one == other
     return one == pytest.approx(other, rel=1e-3, abs=1e-4, nan_ok=True)
 
 
@@ -201,11 +203,44 @@ def test_scores_are_named_counted_and_inside_their_intervals(case):
     for score in scores:
         assert len(score.metric.split("/")) >= 2, "task/measure"
         assert isinstance(score.n, int)
-        assert math.isfinite(score.value) == (score.n > 0)
+        assert (score.value is not None and math.isfinite(score.value)) == (score.n > 0)
+        assert len(score.prompts) in (0, len(score.outcomes))
         if score.low is not None or score.high is not None:
             assert score.low <= score.value + 1e-12
             assert score.value <= score.high + 1e-12
         assert json.loads(json.dumps(score.passport)) is not None
+
+
+NEITHER = ("tokenizer/usage", "tokenizer/perplexity", "vqa/chance", "vqa/majority", "vqa/blind")
+DRAWN = ("text_to_image", "edit", "compose", "depth", "super_resolution", "copy")  # tasks of images
+
+
+def test_every_score_states_its_direction_and_what_n_counts(case, shipped_only):
+    for name, score in measured(case)[0].items():
+        neither = "/".join(name.split("/")[:2]) in NEITHER
+        assert (score.better in ("higher", "lower")) != neither, name
+        assert score.unit in ("prompts", "questions", "images", "texts", "tokens", "codes"), name
+        assert {"better", "unit"} <= score.row().keys()
+
+
+def test_a_ceiling_stands_beside_every_score_of_drawn_images(case, shipped_only):
+    scores = measured(case)[0]
+    own = {name for name in scores if not name.endswith("/ceiling")}
+    drawn = {name for name in own if name.split("/")[0] in DRAWN}
+    assert set(scores) - own == {f"{name}/ceiling" for name in drawn}
+    for name in drawn:
+        best = scores[f"{name}/ceiling"]
+        assert (best.better, best.unit) == (scores[name].better, scores[name].unit)
+        assert "tokenizer" in best.passport
+
+
+def test_an_empty_split_is_refused_in_words(case):
+    source = copy.copy(case.subject.source)
+    source.size = lambda task, split: 0
+    with pytest.raises(
+        ValueError, match=r"the \w+ split of \w+ has no record of \w+ .*: give it some"
+    ):
+        measured(case, source=source)
 
 
 def test_outcomes_are_one_per_trial_and_average_to_the_value(case):
@@ -252,12 +287,11 @@ def test_measuring_leaves_the_model_as_it_was(case):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def better(name, one, other):
+def is_better(one, other):
     """Whether a score is better than another; None where it says nothing about the model."""
-    measure = name.split("/")[1]
-    if measure in REFERENCES or math.isnan(one) or math.isnan(other):
+    if one.better is None or one.value is None or other.value is None:
         return None
-    return one < other if measure in LOWER_IS_BETTER else one > other
+    return one.value < other.value if one.better == "lower" else one.value > other.value
 
 
 @pytest.mark.parametrize("name", [name for name in SCRIPTED if name not in ("pictures", "copies")])
@@ -265,8 +299,8 @@ def test_who_knows_beats_chance_in_the_direction_that_the_report_takes(name, shi
     metric = SCRIPTED[name]
     best, _ = measured(Case(name, metric, scripted(Knows())))
     chance, _ = measured(Case(name, metric, scripted(Chance())))
-    verdicts = {n: better(n, s.value, chance[n].value) for n, s in best.items()}
-    judged = {n: verdict for n, verdict in verdicts.items() if verdict is not None}
+    verdicts = {n: is_better(s, chance[n]) for n, s in best.items()}
+    judged = {n: v for n, v in verdicts.items() if v is not None and not n.endswith("/ceiling")}
     assert judged
     assert all(judged.values()), judged
 

@@ -8,6 +8,7 @@ import torch
 from unify.assembly.exported_weights import load_export, save_export
 from unify.nn.trunk import Backbone
 from unify.paradigm import ImageRequest, TextRequest
+from unify.tokenizer import ImageTokenizer
 
 PROMPTS = ["a red circle at the top left", "a blue square", "a green triangle at the top right"]
 
@@ -35,6 +36,36 @@ def test_images_have_the_asked_size_and_range(subject):
     assert torch.isfinite(drawn).all()
     assert drawn.abs().max() <= 1
     assert subject.draw(PROMPTS[:1], size=(side, 2 * side)).shape == (1, 3, side, 2 * side)
+
+
+def test_drawn_images_come_from_the_decoder_that_it_declares(subject, monkeypatch):
+    """A ceiling is of the tokenizer that a paradigm draws with."""
+    declared = subject.model.draws_with
+    for part in subject.model.tokenizers().values():
+        if isinstance(part, ImageTokenizer) and part is not declared:
+            monkeypatch.setattr(part, "decode", None)
+    if declared is None:
+        subject.draw(PROMPTS)
+        return
+    decode = declared.decode
+    monkeypatch.setattr(declared, "decode", lambda *args: torch.full_like(decode(*args), 0.25))
+    assert set(subject.draw(PROMPTS).flatten().tolist()) == {0.25}
+
+
+def test_the_softmax_of_a_text_is_over_the_alphabet_that_it_declares(subject, monkeypatch):
+    """Perplexities over unlike alphabets are never put in one column."""
+    tasks = [t for t in subject.tasks if subject.batch(t, 1).segments[-1].kind == "text"]
+    if not tasks or subject.model.likelihood == "none":
+        pytest.skip("declares no likelihood of texts")
+    widths, inner = [], torch.nn.functional.cross_entropy
+
+    def seen(logits, *args, **kwargs):
+        widths.append(logits.shape[1])
+        return inner(logits, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", seen)
+    subject.terms(subject.batch(tasks[0]))
+    assert subject.model.alphabet in (widths or [subject.model.alphabet])
 
 
 def test_same_seed_same_image_and_another_seed_another(subject):

@@ -138,10 +138,23 @@ def in_micro_batches(subject, task, rows, size):
         terms = model.loss(part, Noise.for_batch(0, 0, part))
         loss, metrics = weighted({k: [v] for k, v in terms.items()}, subject.recipe.loss_weights)
         (loss * size / rows).backward()
-        values.append(metrics["loss"])
+        values.append(metrics["loss"].value)
     return torch.stack(values).mean(), [
         p.grad.clone() for p in model.parameters() if p.grad is not None
     ]
+
+
+def test_a_flow_draws_its_start_and_its_time_from_the_streams_of_the_contract(subject):
+    """So flows of two paradigms to one target see one noise, and the report can say so."""
+    for task in subject.tasks:
+        batch = subject.batch(task)
+        noise = Noise.for_batch(0, 0, batch)
+        timed = [term for term in subject.model.loss(batch, noise).values() if term.t is not None]
+        places = {f"image{place}" for place in range(len(batch.segments))}
+        starts = {name.removesuffix("/x0") for name in noise.drawn if name.endswith("/x0")}
+        times = {name.removesuffix("/t") for name in noise.drawn if name.endswith("/t")}
+        assert starts <= times <= places  # an encoder's mean may be a start without noise
+        assert bool(times) == bool(timed)
 
 
 def test_noise_is_the_only_chance(subject):

@@ -16,10 +16,12 @@ from unify.config import load_recipe
 from unify.data.module import Data
 from unify.data.shapes import Shapes
 from unify.data.source import to_tensor
+from unify.evaluation.draw_samples import too_long
 from unify.evaluation.score_run import evaluate
 from unify.flow import Solver
 from unify.paradigm import Paradigm
 from unify.schema.experiment import Machine
+from unify.tokenizers.text import Bytes
 from unify.training.train_run import train
 
 WORLD = Shapes()
@@ -49,6 +51,17 @@ class Recorder(Paradigm):
     def sample_image(self, request, sampler):
         self.asked = vars(request) | vars(sampler)
         return torch.zeros(len(request), 3, 32, 32)
+
+
+def test_a_prompt_that_is_cut_or_longer_than_training_read_is_named():
+    model, data = Recorder(), Data(WORLD, {"text_to_image": 2}, {"prompt": 20})
+    model.text = Bytes()
+    assert too_long(model, data, ["a red circle", ""]) == []
+    (beyond,) = too_long(model, data, ["a red circle and a blue square"])
+    assert "has 32 tokens, and in training texts were cut after 20 (data.lengths)" in beyond
+    (cut,) = too_long(model, data, ["a very long prompt " * 60, "a red circle"])
+    assert cut.endswith("was cut after token 512")
+    assert len(cut) < 80
 
 
 @pytest.fixture
@@ -136,7 +149,8 @@ def test_what_passes_through_the_language_model_is_scored(tmp_path):
     config = load_recipe(ROOT / "experiments/queries_dit_reconstruct.yaml", words, tiny=True)
     run = train(config, lambda text: None)
     rows = evaluate(*open_run(run.folder)[::2], config)
-    assert {row["metric"]: row["n"] for row in rows} == {"copy/psnr": 5, "copy/exact": 5}
+    names = ("copy/psnr", "copy/exact", "copy/psnr/ceiling", "copy/exact/ceiling")
+    assert {row["metric"]: row["n"] for row in rows} == dict.fromkeys(names, 5)
     psnr = next(row["value"] for row in rows if row["metric"] == "copy/psnr")
     assert 0 < psnr < 20
     assert (run.folder / "eval" / "copy.png").is_file()

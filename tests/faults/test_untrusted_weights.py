@@ -16,13 +16,14 @@ from safetensors import SafetensorError
 from test_pretrained import random_model
 from tiny_module import run
 
-from unify.assembly.exported_weights import hash_files, load_export, save_export
+from unify.assembly.exported_weights import load_export, save_export
 from unify.config import ConfigError, load_recipe
 from unify.nn.init import initialise
 from unify.nn.pretrained import LlamaTrunk, PretrainedTrunk
 from unify.nn.pretrained_vlm import PretrainedVLM
 from unify.nn.vision import TimmEncoder
 from unify.runs.checkpoint_folder import MANIFEST, STATE, latest_valid, step_of, steps
+from unify.runs.export_folder import hash_files
 from unify.tokenizers.text import BPE, PretrainedText
 from unify.tokenizers.vq import VQ, RotationCodebook
 from unify.training.strategies import REST

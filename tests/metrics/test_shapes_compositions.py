@@ -15,6 +15,9 @@ from unify.metrics.shapes_compositions import Compositions
 )
 def test_who_puts_each_thing_where_the_words_say_composes_exactly(world):
     scores, grids = measured(Compositions(40, heldout=10), Composer(world), world)
+    best = {name: scores.pop(name) for name in list(scores) if name.endswith("/ceiling")}
+    assert list(best) == [f"{name}/ceiling" for name in scores]
+    assert {score.value for score in best.values()} == {1.0}, "it draws pixels"
     exact = scores.pop("compose/exact")
     assert exact.n == 40
     assert scores.pop("compose/exact/heldout").n == 10

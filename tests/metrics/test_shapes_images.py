@@ -1,20 +1,18 @@
 """Scores of drawn images: 1 for an oracle, near 0 for a broken model."""
 
-import math
-
 import pytest
 import torch
 from shapes_oracle import HARD, WORLD, Broken, Oracle, measured, subject
 
 from unify.data.shapes import Shapes
 from unify.data.source import images, to_tensor
+from unify.metrics.metric import first_records
 from unify.metrics.shapes_compositions import Compositions
 from unify.metrics.shapes_images import (
     Depths,
     Edits,
     SuperResolutions,
     TextToImage,
-    records_of,
 )
 from unify.metrics.shapes_texts import Captions, VisualQuestions
 
@@ -44,7 +42,7 @@ def test_an_oracle_scores_one(metric, world):
 def test_a_broken_model_scores_nothing(metric):
     scores, _ = measured(metric, Broken(WORLD))
     for name, score in scores.items():
-        if any(part in name for part in PERFECT):
+        if any(part in name for part in PERFECT) and not name.endswith("/ceiling"):
             assert score.value == 0, name
 
 
@@ -58,7 +56,7 @@ def test_the_scores_of_text_to_image_by_name_number_and_interval():
     assert all(n[f"text_to_image/geneval/{name}"] == 12 for name in names)
     assert scores["text_to_image/unreadable"].value == 0
     headline = scores["text_to_image/exact/two_objects"]
-    assert headline.low == pytest.approx(0.839, abs=1e-3)  # Wilson, 20 of 20
+    assert headline.low == pytest.approx(0.839, abs=1e-3)  # Wilson, 20 of 20 prompts, all distinct
     assert headline.high == 1
     assert set(grids) >= {"text_to_image/two_objects", "text_to_image/heldout"}
     grid = grids["text_to_image/two_objects"]
@@ -100,7 +98,7 @@ def test_variety_is_one_for_all_options_and_zero_for_one():
         assert stuck[name].value == 0
     broken, _ = measured(metric, Broken(WORLD))
     assert broken["text_to_image/variety/color"].n == 0
-    assert math.isnan(broken["text_to_image/variety/color"].value)
+    assert broken["text_to_image/variety/color"].value is None, "no NaN that nobody sees"
 
 
 def test_images_are_drawn_in_chunks_with_distinct_seeds_and_the_sampler_of_the_run():
@@ -139,7 +137,7 @@ def test_depth_error_is_zero_for_the_truth_and_the_mean_nearness_for_black():
             return torch.full((len(request), 3, *request.size), -1.0)
 
     assert measured(Depths(20), Oracle(WORLD))[0]["depth/abs_error"].value == 0
-    truth = images(records_of(WORLD, "depth", "test", 20), "image")
+    truth = images(first_records(WORLD, "depth", "test", 20), "image")
     score = measured(Depths(20), Black(WORLD))[0]["depth/abs_error"]
     assert score.value == pytest.approx(float((truth + 1).mean() / 2), rel=1e-4)
     assert score.low < score.value < score.high

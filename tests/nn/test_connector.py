@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -181,14 +182,55 @@ def test_the_plain_encoder_is_siglips():
         torch.testing.assert_close(ours(x, valid), wanted.detach(), atol=1e-5, rtol=1e-5)
 
 
+def released_layer(x, layer, rotary):
+    """MetaQuery's layer in the order of its release, from transformers' Qwen2 parts: rotary
+    positions first, then unit length x weight per head and number x sqrt(d); full attention."""
+    from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
+
+    attention = layer.attention
+    heads, size = attention.heads, attention.head_dim
+
+    def norm(x, weight):
+        return F.rms_norm(x, x.shape[-1:], weight, eps=1e-6)
+
+    q, k, v = attention.qkv(norm(x, layer.norm1.weight)).unflatten(-1, (3, heads, size)).unbind(2)
+    q, k = apply_rotary_pos_emb(q.transpose(1, 2), k.transpose(1, 2), *rotary)
+    q = F.normalize(q, dim=-1) * attention.q_norm.weight * size**0.5
+    k = F.normalize(k, dim=-1) * attention.k_norm.weight * size**0.5
+    mixed = F.scaled_dot_product_attention(q, k, v.transpose(1, 2)).transpose(1, 2).flatten(2)
+    x = x + attention.out(mixed)
+    return x + layer.mlp(norm(x, layer.norm2.weight))
+
+
+@pytest.mark.parametrize("away", [0.0, 0.3])
+def test_the_rotary_encoder_norms_after_rotating_as_metaquery_does(hidden, away):
+    """Equal to the release's order with weights of q and k that are far from 1."""
+    from transformers import Qwen2Config
+    from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
+
+    ours = awake(RotaryEncoder(WIDTH, 2, 2))
+    with torch.no_grad():
+        for name, weight in ours.named_parameters():
+            if "q_norm" in name or "k_norm" in name:
+                weight.normal_(1, away)
+    config = Qwen2Config(hidden_size=WIDTH, num_attention_heads=2)
+    valid = torch.ones(3, 7, dtype=torch.bool)
+    rotary = Qwen2RotaryEmbedding(config)(hidden, torch.arange(7).expand(3, 7))
+    wanted = hidden
+    for layer in ours.trunk.blocks:
+        wanted = released_layer(wanted, layer, rotary)
+    torch.testing.assert_close(ours(hidden, valid), wanted, atol=1e-4, rtol=1e-4)
+
+
 def test_the_rotary_encoder_is_a_trunk_that_reads_both_ways(hidden):
-    """With equal weights for all heads, up to the trunk's last norm."""
+    """With one weight for all numbers of q and k, up to the trunk's last norm."""
     ours = RotaryEncoder(WIDTH, 2, 2)
     trunk = awake(Trunk(WIDTH, 2, 2, hidden=4 * WIDTH, qk_norm=True, qkv_bias=True))
     state = dict(trunk.state_dict())
     del state["norm.weight"]
-    shared = [name for name in state if "q_norm" in name or "k_norm" in name]
-    state |= {name: state[name].expand(2, 1, -1) for name in shared}
+    for name in [name for name in state if "q_norm" in name or "k_norm" in name]:
+        state[name].fill_(1.3)
+        state[name] = state[name].expand(2, 1, -1)
     ours.trunk.load_state_dict(state)
     valid = torch.ones(3, 7, dtype=torch.bool)
     _, wanted = trunk(Tokens(hidden, Mask.full(valid), torch.arange(7).expand(3, 7)), layers=[2])
@@ -197,7 +239,7 @@ def test_the_rotary_encoder_is_a_trunk_that_reads_both_ways(hidden):
 
 def test_a_heads_norm_is_unit_length_times_root_d():
     norm, x = awake(HeadNorm(2, 8)), torch.randn(3, 2, 5, 8)
-    unit = torch.nn.functional.normalize(x, dim=-1)
+    unit = F.normalize(x, dim=-1)
     torch.testing.assert_close(norm(x), unit * 8**0.5 * norm.weight, atol=1e-4, rtol=1e-4)
 
 

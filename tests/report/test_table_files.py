@@ -9,7 +9,8 @@ from report_study import write_study
 
 from unify.answers.score_lines import score_lines
 from unify.answers.study_answers import study_answers
-from unify.answers.study_records import load_study
+from unify.answers.study_records import StudyRecord, load_study
+from unify.metrics.metric import proportion
 from unify.report.page import write_report
 from unify.report.table_files import as_csv, latex, markdown
 
@@ -35,10 +36,29 @@ def test_the_markdown_has_every_metric_arm_and_difference(study):
     text = markdown(study_answers(study), "A summary.")
     table = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert table[0] == ["| metric", "n", "ar_vq", "transfusion |"]
-    assert {row[0].removeprefix("| ") for row in table} >= {r["metric"] for r in study.rows}
+    assert {row[0].removeprefix("| ").split(" (")[0] for row in table} >= {
+        r["metric"] for r in study.rows
+    }
     assert {len(row) for row in table} == {4, 10, 3}, "results, differences, budget"
     assert "ar_vq − transfusion" in text
     assert ["| Optimizer steps", "20", "20 |"] in table
+
+
+def test_rows_say_what_n_counts_and_how_many_prompts_are_distinct(tmp_path):
+    score = proportion("a/exact", [True] * 8, better="higher", unit="prompts", prompts=[0, 1] * 4)
+    rows = [{"arm": "x", "paradigm": "X", "seed": 0, **score.row()}]
+    study = StudyRecord(tmp_path, {"arms": {"x": {}}, "seeds": [0]}, rows, [])
+    (line,) = score_lines(rows)
+    assert line.trials == "8 prompts, 2 distinct"
+    assert "8 prompts, 2 distinct" in markdown(study_answers(study), "")
+    assert "over prompts, of this one model" in markdown(study_answers(study), "")
+    (row,) = csv.DictReader(io.StringIO(as_csv(study)))
+    assert (row["n"], row["unit"], row["distinct"], row["better"]) == (
+        "8",
+        "prompts",
+        "2",
+        "higher",
+    )
 
 
 def test_the_latex_table_has_the_primary_outcomes_with_balanced_columns(study):

@@ -11,7 +11,6 @@ from unify.assembly.assemble import open_run
 from unify.config import load_recipe
 from unify.evaluation.score_run import evaluate
 from unify.metrics.metric import Metric, proportion
-from unify.runs.equal_training import reusable
 from unify.runs.folder import Run
 from unify.study.jobs import StudyRequest
 from unify.study.plan import plan
@@ -196,13 +195,6 @@ def test_what_cannot_be_taken_is_trained(studies, tmp_path):
     for one in runs(tmp_path, "first", "one") + runs(tmp_path, "first", "more_steps"):
         rmtree(one / "export")
     assert state() == {0: "missing"}
-
-
-def test_code_in_files_is_not_hashed_and_so_never_shared():
-    config = {"machine": {"reuse": True}, "model": {"class": "unify.x.Y"}}
-    assert reusable(config)
-    assert not reusable(config | {"model": {"head": [{"class": "/mine/parts.py:Head"}]}})
-    assert not reusable(config | {"machine": {"reuse": False}})
 
 
 @pytest.mark.fault(27)

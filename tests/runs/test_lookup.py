@@ -6,6 +6,7 @@ import pytest
 from places import EXPERIMENTS
 
 from unify.config import load_recipe
+from unify.runs.export_folder import hash_files
 from unify.runs.folder import Run
 from unify.runs.lookup import (
     find_by_name,
@@ -30,6 +31,7 @@ def config(runs, name, *words):
 
 def write_run(folder, state="finished", **facts):
     (folder / "export").mkdir(parents=True)
+    facts = {"weights": hash_files(folder / "export"), **facts}
     (folder / "run.json").write_text(json.dumps({"state": state, **facts}))
     return Run(folder)
 

@@ -29,6 +29,7 @@ def test_mlflow_has_the_study_above_its_runs(study, tmp_path):
     assert parent.data.metrics[f"{metric}/transfusion_lr_0.001"] == made.rows[0]["value"]
     assert f"{metric}: transfusion" in parent.data.tags["mlflow.note.content"]
     assert parent.data.tags["mlflow.source.name"] == path
+    assert parent.data.tags[f"better.{metric}"] == "higher"
     names = {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert names >= {"report.html", "report.md", "results.csv", "table.tex"}
     earlier = client.create_run(experiment.experiment_id, run_name="of earlier settings")

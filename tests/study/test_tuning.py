@@ -5,7 +5,7 @@ import statistics
 import pytest
 
 from unify.schema.study import Study, Tune, Width
-from unify.study.tuning import Trial, best_trial, draw_values
+from unify.study.tuning import Trial, best_trial, chosen_overrides, draw_values, save_trials
 
 METRIC = "text_to_image/exact"
 SPACE = {
@@ -50,12 +50,11 @@ def test_an_arm_stays_as_it_is_unless_something_is_better():
     def trials(*scores):
         return [Trial({}, score, 1, 1.0, 1.0) for score in scores]
 
-    tune = Tune(METRIC, SPACE)
-    assert best_trial(tune, trials(0.5, 0.5, None)) == 0
-    assert best_trial(tune, trials(None, 0.1, 0.2)) == 2
-    assert best_trial(Tune(METRIC, SPACE, lower=True), trials(0.5, 0.4, None)) == 1
+    assert best_trial(trials(0.5, 0.5, None), "higher") == 0
+    assert best_trial(trials(None, 0.1, 0.2), "higher") == 2
+    assert best_trial(trials(0.5, 0.4, None), "lower") == 1
     with pytest.raises(ValueError, match="every trial failed"):
-        best_trial(tune, trials(None, None))
+        best_trial(trials(None, None), "higher")
 
 
 @pytest.mark.parametrize(
@@ -96,3 +95,15 @@ def test_a_tuning_seed_of_the_study_and_a_solved_width_are_refused():
         Study("s", {"a": "f"}, seeds=[2, 3], tune=tune)
     with pytest.raises(ValueError, match="not tuned as well"):
         Study("s", {"a": "f"}, widths={"a": Width(parameters=1.0)}, tune=tune)
+
+
+def test_tuning_that_was_done_with_other_code_is_not_taken(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("X = 1")
+    arm = {**config(), "machine": {"runs": str(tmp_path)}, "evaluation": [], "text_sampling": {}}
+    arm["model"] = {"class": f"{path}:Mine"}
+    study = Study("s", {"a": "a.yaml"}, tune=Tune(METRIC, SPACE))
+    save_trials(tmp_path / "s", study, "a", arm, [Trial({}, 0.5, 1, 1.0, 1.0)])
+    assert "a" in chosen_overrides(study, {"a": arm})
+    path.write_text("X = 2")
+    assert chosen_overrides(study, {"a": arm}) == {}

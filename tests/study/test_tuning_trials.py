@@ -7,6 +7,7 @@ from places import EXPERIMENTS
 
 from unify.answers.study_records import load_study
 from unify.report.page import render
+from unify.runs.study_files import read_tuning
 from unify.study.arms import resolve_arms
 from unify.study.jobs import StudyRequest
 from unify.study.plan import plan
@@ -75,11 +76,26 @@ def test_what_is_to_be_the_same_has_the_values_of_the_other(study, tmp_path):
         Trial(values, score, 2, 1.0, 1.0)
         for values, score in zip(trials.values["one"], (0, 1), strict=True)
     ]
-    save_trials(tmp_path / "s", trials.study, "one", trials.arms["one"], made)
+    save_trials(tmp_path / "s", trials.study, "one", trials.arms["one"], made, "higher")
     assert not trials.missing({"one", "again"})
     tuned = resolve_arms(StudyRequest(path, words, tiny=True))[1]
     value = trials.values["one"][1]["optimizer.lr"]
     assert tuned["one"]["optimizer"]["lr"] == tuned["again"]["optimizer"]["lr"] == value != 3e-3
+
+
+def test_the_best_trial_is_that_of_the_direction_which_the_scores_state(study, tmp_path):
+    printed = {"metric": "x/y", "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
+    request = StudyRequest(study(tune=printed), [f"machine.runs={tmp_path}"], tiny=True)
+    trials = plan_trials(request)
+
+    def scored(better):
+        return [[{"metric": "x/y", "value": v, "better": better}] for v in (0.5, 0.25)]
+
+    for better, best in (("lower", 1), ("higher", 0)):
+        trials.save("transfusion", scored(better))
+        assert read_tuning(tmp_path / "s")["transfusion"]["best"] == best
+    with pytest.raises(ValueError, match="x/y states no direction"):
+        trials.save("transfusion", scored(None))
 
 
 def test_a_key_that_no_arm_has_is_named(study):

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unify.runs.folder import write_json
@@ -32,6 +32,7 @@ def with_null(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_numbers_that_are_not_finite_are_null_and_all_else_is_kept(value):
     assert json.loads(strict_json(value), parse_constant=refuse) == with_null(value)

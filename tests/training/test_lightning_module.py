@@ -39,13 +39,24 @@ class Brightness(Trainable):
         return 100.0 * len(batch)
 
 
+class Timed(Brightness):
+    """Errors and times of a row's own: a micro-batch has few rows of a time, or none."""
+
+    def loss(self, batch, noise):
+        noise.t(batch.target_place)
+        t = torch.tensor([float(key.removeprefix(batch.task)) * 0.618 % 1 for key in batch.keys])
+        return {"mean": Term(self.guess.weight[0, 0] + t**2, t=t)}
+
+
 def batch(task: str, rows: int, start: int, brightness: float = 0.5) -> dict[str, Batch]:
     images = torch.full((rows, 3, 2, 2), brightness)
     keys = [f"{task}{start + row}" for row in range(rows)]
     return Batch(task, [Segment.image(images, "target")], keys, list(range(rows)))
 
 
-def train(rows: int, accumulation: int, poison: int = -1) -> TrainingModule:
+def train(
+    rows: int, accumulation: int, poison: int = -1, model: type[Brightness] = Brightness
+) -> TrainingModule:
     """`rows` of each task a step, in so many micro-batches; `poison` makes one of them NaN."""
     part = rows // accumulation
     micro = [
@@ -56,7 +67,7 @@ def train(rows: int, accumulation: int, poison: int = -1) -> TrainingModule:
         for index in range(STEPS * accumulation)
     ]
     module = TrainingModule(
-        Brightness(), {"mean": 1.0, "flow": 3.0, "unused": 0.0}, Optimizer(lr=0.1, warmup=1), STEPS
+        model(), {"mean": 1.0, "flow": 3.0, "unused": 0.0}, Optimizer(lr=0.1, warmup=1), STEPS
     )
     make_trainer(STEPS, [], accumulation).fit(module, torch.utils.data.DataLoader(micro, None))
     return module
@@ -74,6 +85,21 @@ def test_a_record_is_of_the_optimizer_step_however_it_is_cut():
         torch.testing.assert_close(
             float(value), float(cut.metrics[name]), rtol=1e-5, atol=0, equal_nan=True
         )
+
+
+def test_loss_by_time_does_not_depend_on_micro_batches():
+    """Micro-batches weigh by their rows of that time."""
+    whole = train(12, 1, model=Timed).record.metrics
+    assert sum(name.startswith("loss/mean/t") for name in whole) == 4
+    for accumulation in (2, 3, 6, 12):
+        cut = train(12, accumulation, model=Timed).record.metrics
+        for name, value in whole.items():
+            torch.testing.assert_close(value, cut[name], rtol=1e-5, atol=0, equal_nan=True)
+
+
+def test_the_streams_that_were_drawn_are_recorded_by_task():
+    drawn = {"image0/t": "uniform"}
+    assert train(4, 2, model=Timed).record.noise == {"image": drawn, "depth": drawn}
 
 
 def test_the_loss_is_the_weighted_sum_of_means_over_the_rows_that_carry_a_term():

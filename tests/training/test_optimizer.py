@@ -104,7 +104,7 @@ def test_total_is_the_weighted_mean_over_rows_that_carry_a_term():
     }
     total, metrics = weighted(rows, {"a": 2.0, "b": 10.0})
     assert total.item() == 2 * 3 + 10 * 2
-    assert {name: value.item() for name, value in metrics.items()} == {
+    assert {name: mean.value.item() for name, mean in metrics.items()} == {
         "loss/a": 3,
         "loss/b": 2,
         "loss": 26,
@@ -114,7 +114,7 @@ def test_total_is_the_weighted_mean_over_rows_that_carry_a_term():
 def test_loss_by_time_is_the_mean_of_its_bin():
     t = torch.tensor([0.1, 0.2, 0.3, 0.99])
     _, metrics = weighted({"f": [Term(torch.tensor([1.0, 3.0, 5.0, 7.0]), t=t)]}, {"f": 1.0})
-    bins = [metrics[f"loss/f/t{i}"].item() for i in range(4)]
+    bins = [metrics[f"loss/f/t{i}"].value.item() for i in range(4)]
     assert bins[:2] == [2, 5]
     assert math.isnan(bins[2])
     assert bins[3] == 7

@@ -4,14 +4,17 @@ import math
 
 from unify.analysis.finite import finite
 
+SIGNS = {"higher": 1.0, "lower": -1.0}  # times a score: more is better
 
-def best_of(scores: list[float], k: int, lower: bool = False) -> float:
+
+def best_of(scores: list[float], k: int, better: str) -> float:
     """Expected best of k trials: the first, and k - 1 of the others drawn without replacement.
 
-    Unbiased whatever their distribution: over all choices, the i-th smallest of n is the largest of
-    k in C(i - 1, k - 1) of C(n, k) (arXiv:2004.13705, eq. 4, who correct arXiv:1909.03004).
+    `better` is `higher` or `lower`. Unbiased whatever the scores' distribution: over all choices,
+    the i-th smallest of n is the largest of k in C(i - 1, k - 1) of C(n, k) (arXiv:2004.13705,
+    eq. 4, who correct arXiv:1909.03004).
     """
-    sign = -1.0 if lower else 1.0
+    sign = SIGNS[better]
     first, *others = (sign * float(score) for score in finite("scores of trials", scores))
     if not 1 <= k <= len(scores):
         raise ValueError(f"best of {k} out of {len(scores)} trials")

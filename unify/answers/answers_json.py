@@ -57,7 +57,7 @@ def _difference(one: Comparison) -> dict[str, Any]:
     standardised = difference.standardised if difference and one.p is not None else None
     return {
         "metric": one.metric,
-        "direction": _direction(one),
+        "direction": None if one.line is None else one.line.better,
         "first": one.first,
         "second": one.second,
         "estimate": None if difference is None else difference.mean,
@@ -80,12 +80,6 @@ def _difference(one: Comparison) -> dict[str, Any]:
         "detectable": one.detectable,
         "seeds_needed": None if one.seeds_needed is None else list(one.seeds_needed),
     }
-
-
-def _direction(one: Comparison) -> str | None:
-    """`higher` or `lower`, whichever is better; None where it is not known."""
-    lower = None if one.line is None else one.line.lower_is_better
-    return None if lower is None else "lower" if lower else "higher"
 
 
 def _prompts(one: Comparison) -> dict[str, Any] | None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from unify.analysis.paired_differences import HIGHER, LOWER
 from unify.answers.differences import Comparison, comparisons_of, correct
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
@@ -10,13 +12,13 @@ from unify.answers.study_records import StudyRecord
 
 @dataclass
 class TriedClaim:
-    """A claim of study.json and its comparison, `higher` - `lower`; None where not measured."""
+    """A claim of study.json and its comparison, `better` - `worse`; None where not measured."""
 
     paper: str
     says: str
     metric: str
-    higher: str  # arm
-    lower: str  # arm
+    better: str  # arm
+    worse: str  # arm
     one: Comparison | None = None
 
     @property
@@ -24,7 +26,23 @@ class TriedClaim:
         """agrees | disagrees | not distinguishable ... | why there is no verdict"""
         if self.one is None:
             return "not measured"
-        return {"higher": "agrees", "lower": "disagrees"}.get(self.one.verdict, self.one.words)
+        if self.one.line is not None and self.one.line.better is None:
+            return f"not testable: {self.metric} states no direction (`better` of its score)"
+        if self.one.verdict not in (HIGHER, LOWER):
+            return self.one.words
+        assert self.one.line is not None
+        return "agrees" if self.one.verdict == self.one.line.better else "disagrees"
+
+
+def _in_terms_of_better(claim: dict[str, Any], line: Line | None) -> dict[str, Any]:
+    """A claim of study.json; an older file names the arms `higher` and `lower`, by their scores."""
+    if "higher" not in claim:
+        return claim
+    arms = [claim["higher"], claim["lower"]]
+    if line is not None and line.better == "lower":
+        arms.reverse()
+    rest = {key: value for key, value in claim.items() if key not in ("higher", "lower")}
+    return {**rest, "better": arms[0], "worse": arms[1]}
 
 
 def claims(study: StudyRecord, lines: Sequence[Line]) -> list[TriedClaim]:
@@ -32,8 +50,11 @@ def claims(study: StudyRecord, lines: Sequence[Line]) -> list[TriedClaim]:
 
     Where a metric was measured in several ways that both arms share, the first of them is taken.
     """
-    tried = [TriedClaim(**claim) for claim in study.info.get("claims") or []]
-    for claim in tried:
-        claim.one = comparisons_of(study, lines, claim.metric, claim.higher, claim.lower)[0]
+    tried = []
+    for stated in study.info.get("claims") or []:
+        line = next((x for x in lines if x.metric == stated["metric"]), None)
+        claim = TriedClaim(**_in_terms_of_better(stated, line))
+        claim.one = comparisons_of(study, lines, claim.metric, claim.better, claim.worse)[0]
+        tried.append(claim)
     correct([claim.one for claim in tried if claim.one is not None])
     return tried

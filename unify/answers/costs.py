@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from unify.analysis.best_of_trials import SIGNS
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.runs.study_files import has_value
@@ -30,10 +31,13 @@ def cost_points(line: Line, arm: str, cost: Cost) -> list[tuple[float, float]]:
     ]
 
 
-def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The (cost, quality) points that are better than all that cost no more, by rising cost."""
-    front: list[tuple[float, float]] = []
-    for cost, quality in sorted(points, key=lambda p: (p[0], -p[1])):
-        if not front or quality > front[-1][1]:
-            front.append((cost, quality))
+def pareto(points: Sequence[tuple[float, float]], better: str) -> list[tuple[float, float]]:
+    """The (cost, score) points that are better than all that cost no more, by rising cost.
+
+    `better`: `higher` or `lower`, as the scores state it.
+    """
+    sign, front = SIGNS[better], list[tuple[float, float]]()
+    for cost, score in sorted(points, key=lambda p: (p[0], -sign * p[1])):
+        if not front or sign * score > sign * front[-1][1]:
+            front.append((cost, score))
     return front

@@ -3,13 +3,14 @@
 Computed from what the runs logged, never claimed from how the study was set up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from unify.answers.study_records import ALL_TASKS, RunRecord, StudyRecord
 from unify.answers.words import sentence
 
+Drawn = Mapping[str, Mapping[str, str]]  # run.json's `noise`: task -> stream -> law and shape
 WORST = ("differs", "not known", "partly", "prefix", "identical")  # from worst to best
 
 
@@ -62,7 +63,8 @@ def _source(run: RunRecord) -> Any:
 def noise_relation(a: RunRecord, b: RunRecord) -> str:
     """Relation of the noise that two runs drew, for rows of the tasks that both learn.
 
-    A row's noise is keyed by seed, step, task, place in the step and sample (unify/noise.py).
+    A row's noise is keyed by seed, step, task, place in the step and sample (unify/noise.py), and
+    by the name of its stream: `same: image1/t; one alone draws: drop`.
     """
     rows = [(run.config.get("data") or {}).get("tasks") or {} for run in (a, b)]
     shared = rows[0].keys() & rows[1].keys()
@@ -72,8 +74,24 @@ def noise_relation(a: RunRecord, b: RunRecord) -> str:
         return "n/a"
     if seeds[0] != seeds[1]:
         return "other seeds"
-    alike = all(rows[0][task] == rows[1][task] for task in shared)
-    return "same uniforms" if alike else "other rows in a step"
+    if any(rows[0][task] != rows[1][task] for task in shared):
+        return "other rows in a step"
+    one, other = a.info.get("noise"), b.info.get("noise")
+    return _streams(one, other, shared) if one and other else "streams not logged"
+
+
+def _streams(one: Drawn, other: Drawn, tasks: Collection[str]) -> str:
+    """Streams that two runs drew alike, in other shapes, or not both; the names of all tasks."""
+    kinds: dict[str, set[str]] = {"same": set(), "of other shapes": set(), "one alone draws": set()}
+    for task in tasks:
+        mine, others = one.get(task, {}), other.get(task, {})
+        for name in mine.keys() | others.keys():
+            both = name in mine and name in others
+            kind = "same" if mine.get(name) == others.get(name) else "of other shapes"
+            kinds[kind if both else "one alone draws"].add(name)
+    listed = {kind: ", ".join(sorted(names)) for kind, names in kinds.items() if names}
+    text = "; ".join(f"{kind}: {names}" for kind, names in listed.items())
+    return text if kinds["same"] else f"no stream in common{f' ({text})' if text else ''}"
 
 
 @dataclass

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unify.answers.words import number
-from unify.runs.study_files import Row, has_value
+from unify.runs.study_files import Row, better, has_value
 
 CONFIRMATORY_SEEDS = 8  # fewer seeds per arm: "exploratory"
 REFERENCES = ("chance", "majority", "blind")  # rows that belong beside vqa/accuracy
-LOWER_IS_BETTER = ("perplexity", "frechet", "bits_per_byte", "abs_error", "unreadable")
+CEILING = "ceiling"  # <metric>/ceiling belongs beside <metric>: see metrics/ceiling.py
 WEIGHTS = {"weights", "run", "checkpoint", "step", "seed"}  # differ between runs of one arm too
 OWN = {"sampler", "sampling", "guidance", "tokenizer"}  # an arm's own, the same in all its runs
 TASKS = {  # in reading order; others follow
@@ -83,12 +83,14 @@ class Line:
 
     @property
     def category(self) -> str:
-        return "/".join(self.metric.split("/")[2:])
+        """The category; of a ceiling, that of the score which it is beside."""
+        parts = self.metric.split("/")
+        return "/".join(parts[2:-1] if parts[-1] == CEILING else parts[2:])
 
     @property
-    def lower_is_better(self) -> bool:
-        # the perplexity of a code book says how evenly its codes are used: more is no worse
-        return self.measure in LOWER_IS_BETTER and self.task != "tokenizer"
+    def better(self) -> str | None:
+        """`higher` or `lower`: which scores are better; None where neither is."""
+        return better({"metric": self.metric, **_first_row(self)})
 
     @property
     def is_share(self) -> bool:
@@ -101,23 +103,48 @@ class Line:
 
     @property
     def reference(self) -> bool:
-        """True for a yardstick (chance, majority, blind), which is no score of the arm."""
-        return self.measure in REFERENCES
+        """True for a yardstick (chance, majority, blind, ceiling), which is no score of the arm."""
+        return bool(self.yardstick)
+
+    @property
+    def yardstick(self) -> str:
+        """`chance`, `majority`, `blind` or `ceiling`; empty for a score of the arm."""
+        if self.metric.endswith(f"/{CEILING}"):
+            return CEILING
+        return self.measure if self.measure in REFERENCES else ""
+
+    @property
+    def trials(self) -> str:
+        """`512 prompts`, `256 prompts, 40 distinct`; empty where the arms differ in it."""
+        counts = {cell.trials for cell in self.cells.values()}
+        if len(counts) != 1 or "" in counts:
+            return ""
+        first, distinct = _first_row(self), _first_row(self).get("distinct")
+        repeated = distinct is not None and distinct < (first.get("n") or 0)
+        count = f"{min(counts)} {self.unit}".rstrip()
+        return f"{count}, {distinct:,} distinct" if repeated else count
+
+    @property
+    def unit(self) -> str:
+        """What the numbers of trials count, `prompts`; empty where older files do not say."""
+        return _first_row(self).get("unit") or ""
 
     @property
     def label(self) -> str:
         """Short name for a table in which the task is a heading."""
         name = self.category or self.measure or self.metric
         if self.reference:
-            name = self.measure
+            name = self.yardstick
         elif self.alone:
             name = f"{self.measure}/{self.category}"
         return name.replace("_", " ").replace("/", " · ")
 
     @property
     def full_name(self) -> str:
-        """The metric, with the way of measuring where there are several."""
-        return f"{self.metric} ({self.note})" if self.note else self.metric
+        """The metric, and the way of measuring where there are several; says if lower is better."""
+        direction = "lower is better" if self.better == "lower" else ""
+        notes = "; ".join(filter(None, (self.note, direction)))
+        return f"{self.metric} ({notes})" if notes else self.metric
 
 
 def score_lines(rows: Sequence[Row]) -> list[Line]:
@@ -134,8 +161,8 @@ def score_lines(rows: Sequence[Row]) -> list[Line]:
     categories = list(dict.fromkeys(["", *(line.category for line in lines)]))
 
     def order(line: Line) -> tuple[int, int, int, int]:
-        own = "accuracy" if line.reference else line.measure
-        rank = REFERENCES.index(line.measure) + 1 if line.reference else 0
+        own = "accuracy" if line.measure in REFERENCES else line.measure
+        rank = [*REFERENCES, CEILING].index(line.yardstick) + 1 if line.reference else 0
         measure = measures.index(own) if own in measures else len(measures)
         return tasks.index(line.task), measure, categories.index(line.category), rank
 
@@ -146,7 +173,7 @@ def _split(metric: str, rows: Sequence[Row]) -> list[Line]:
     """One line per way of measuring; the note names what differs."""
     ways: list[tuple[str, dict[str, str], Line]] = []  # shared passport, arms' own parts, line
     for row in rows:
-        passport = row.get("passport") or {}
+        passport = _measured(row)
         shared = _as_text(passport, skip=WEIGHTS | OWN)
         own = _as_text({k: v for k, v in passport.items() if k in OWN})
         for other, owns, line in ways:  # noqa: B007
@@ -162,6 +189,12 @@ def _split(metric: str, rows: Sequence[Row]) -> list[Line]:
     return [line for _, _, line in ways]
 
 
+def _measured(row: Row) -> dict[str, Any]:
+    """The passport, with what is better and the unit of n where the row states them."""
+    stated = {key: row[key] for key in ("better", "unit") if key in row}
+    return {**(row.get("passport") or {}), **stated}
+
+
 def _as_text(passport: dict[str, Any], skip: Collection[str] = ()) -> str:
     """The passport without some keys, as text that is equal for equal passports."""
     kept = {k: v for k, v in passport.items() if k not in skip}
@@ -170,7 +203,7 @@ def _as_text(passport: dict[str, Any], skip: Collection[str] = ()) -> str:
 
 def _what_differs(line: Line, ways: Sequence[Line]) -> str:
     """The line's passport where the ways differ (in the arms' own keys if in nothing else)."""
-    passports = {id(way): _first_row(way).get("passport") or {} for way in ways}
+    passports = {id(way): _measured(_first_row(way)) for way in ways}
     keys = dict.fromkeys(key for each in passports.values() for key in each)
     unlike = [k for k in keys if len({_as_text({k: p.get(k)}) for p in passports.values()}) > 1]
     unlike = [k for k in unlike if k not in WEIGHTS]

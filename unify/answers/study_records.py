@@ -5,6 +5,7 @@ What a crashed run did not write is empty here: nothing that is missing stops a 
 """
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,13 +13,18 @@ from glob import escape
 from itertools import combinations
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 import yaml
 
+from unify.answers.study_rows import study_rows
 from unify.answers.words import plural
 from unify.runs.journal import Journal
+from unify.runs.stored_scores import (
+    Outcomes,
+    StoredScores,
+    read_outcomes,
+    read_scores,
+)
 from unify.runs.study_files import Row
 from unify.support.strict_json import read_strict_json
 
@@ -101,12 +107,22 @@ class RunRecord:
         return hashes
 
     @cached_property
-    def outcomes(self) -> dict[str, np.ndarray]:
-        """Outcome of every trial [n], by metric; empty where not kept or not readable."""
+    def scores(self) -> StoredScores | str | None:
+        """Its scores; None where it has none; the reason why they are not used, if so."""
         try:
-            with np.load(self.folder / "eval" / "outcomes.npz", allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, BadZipFile):
+            return read_scores(self.folder)
+        except ValueError as error:
+            return str(error)
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """Outcome of every trial [n], by metric; empty where not kept or not used."""
+        if isinstance(self.scores, str):
+            return {}
+        try:
+            return read_outcomes(self.folder)
+        except ValueError as error:  # of a run that has no scores.json
+            warnings.warn(f"{self.folder / 'eval'}: {error}; it is left out", stacklevel=2)
             return {}
 
     @cached_property
@@ -132,6 +148,7 @@ class StudyRecord:
     rows: list[Row]
     runs: list[RunRecord]
     before: dict[str, RunRecord] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)  # scores that are not used, and why
     trusted_files: bool = False  # whether Python files that study.json names may be loaded
 
     @property
@@ -219,17 +236,13 @@ def load_study(folder: Path, trusted_files: bool = False) -> StudyRecord:
         if run.arm in arms:
             newest[run.arm, run.seed] = run
     runs = sorted(newest.values(), key=lambda r: (arms.index(r.arm), r.seed))
-    rows = [row for row in _rows(folder, runs) if row["arm"] in arms]
+    refused = [run.scores for run in runs if isinstance(run.scores, str)]
+    own = {(run.arm, run.seed): run.scores for run in runs if run.scores is not None}
+    rows = [row for row in study_rows(folder, info, own, refused) if row["arm"] in arms]
+    for reason in refused:
+        warnings.warn(reason, stacklevel=2)
     needed = _needed_runs(folder.parent, runs)
-    return StudyRecord(folder, info, rows, runs, needed, trusted_files)
-
-
-def _rows(folder: Path, runs: Sequence[RunRecord]) -> list[Row]:
-    """Rows of results.json, or the scores of the runs where the study was stopped before it."""
-    if (folder / "results.json").is_file():
-        return list(_json(folder / "results.json"))
-    scores = [run.folder / "eval" / "scores.json" for run in runs]
-    return [row for path in scores if path.is_file() for row in _json(path)["rows"]]
+    return StudyRecord(folder, info, rows, runs, needed, refused, trusted_files)
 
 
 def _needed_runs(all_studies: Path, runs: Sequence[RunRecord]) -> dict[str, RunRecord]:

@@ -18,6 +18,7 @@ def summary(answers: Answers) -> str:
         f"{plural(len(study.arms), 'arm')} ({sentence(study.arms) if brief else _grid(study)}), "
         f"{study.seeds_in_words} each."
     ]
+    parts += [f"{reason}." for reason in study.refused]
     parts += _samples(study, brief)
     parts += _data(study)
     if not study.info.get("tune"):

@@ -23,6 +23,6 @@ def settings_text(values: dict[str, Any]) -> str:
 def best_of_k(entry: dict[str, Any]) -> list[Point]:
     """(k, expected best score of k trials); one that failed counts as the worst that did not."""
     finite = [trial["score"] for trial in entry["trials"] if trial["score"] is not None]
-    worst = (max if entry["lower"] else min)(finite)
+    worst = (max if entry["better"] == "lower" else min)(finite)
     scores = [worst if t["score"] is None else t["score"] for t in entry["trials"]]
-    return [(float(k), best_of(scores, k, entry["lower"])) for k in range(1, len(scores) + 1)]
+    return [(float(k), best_of(scores, k, entry["better"])) for k in range(1, len(scores) + 1)]

@@ -13,8 +13,10 @@ from unify.config import build_recipe, needed_key, on_machine, read
 from unify.config.annotations import locate_class
 from unify.distributed.ranks import broadcast_first, device_of, join, world
 from unify.nn.init import kept_parameters
+from unify.noise import seed_torch
 from unify.paradigm import Paradigm, Trainable
 from unify.runs.folder import Run
+from unify.runs.kept_code import check_code
 from unify.runs.lookup import recorded_needed
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
@@ -30,17 +32,21 @@ def assemble(config: Config, needed: dict[str, Run], meta: bool = False) -> Reci
         meta: leave parameters that will be drawn on the meta device, without memory, and map those
             that are loaded from their files, which the ranks of a machine share (sharding.py).
     """
-    torch.manual_seed(config["seeds"]["init"])
+    seed_torch(config["seeds"]["init"])
 
     def load_weights(part: Any, weights: Any) -> None:
         of_run = weights if isinstance(weights, dict) else {}
-        folder = needed[needed_key(of_run)].folder / "export" if of_run else Path(weights)
-        load_export(part, folder, of_run.get("part", ""), mapped=meta)
+        if not of_run:
+            load_export(part, Path(weights), mapped=meta)
+            return
+        run = needed[needed_key(of_run)]
+        name = of_run.get("part", "")
+        load_export(part, run.folder / "export", name, mapped=meta, recorded=run.weights)
 
     def seeded_construct(cls: type, arguments: Config) -> Any:
         # an untrained tokenizer is the same, whatever was drawn for the parts built before it
         if issubclass(cls, Tokenizer) and not tokenizer:
-            torch.manual_seed(config["seeds"]["init"])
+            seed_torch(config["seeds"]["init"])
         return construct(cls, arguments) if meta else cls(**arguments)
 
     tokenizer = issubclass(locate_class(config["model"]["class"], trusted=True), Tokenizer)
@@ -81,9 +87,10 @@ def open_run(
     )  # the first rank writes it, others may read an older one
     if state != "finished":
         raise ValueError(f"{folder} is {state}; finish it with `unify train` first")
+    check_code(run, config)
     cut, device = in_shards(config), device_of(accelerator)
     recipe = assemble(config, recorded_needed(run), meta=cut)
-    load_export(recipe.model, run.folder / "export", mapped=cut)
+    load_export(recipe.model, run.folder / "export", mapped=cut, recorded=run.weights)
     if cut:
         assert isinstance(recipe.model, Paradigm)
         shard(recipe.model, init_device_mesh(device.type, (world().size,)))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from unify.distributed.ranks import broadcast_first, full_tensor, is_first
 from unify.nn.frozen import kept_state, load_kept, sources
 from unify.nn.provenance import mark_loaded
 from unify.paradigm import Fitted
+from unify.runs.export_folder import DESCRIPTION, add_file, hash_files, weight_files
 from unify.runs.folder import write_json
 
+WEIGHTS = "model.safetensors"
 LEFT_OUT = "left_out"  # key in the file's metadata: the frozen parts that it does not hold
 
 
@@ -43,26 +46,16 @@ def _write_export(
     else:
         gone = sources(model)
         metadata = {LEFT_OUT: json.dumps(gone, sort_keys=True)} if gone else None
-        save_file(state, folder / "model.safetensors", metadata)
+        save_file(state, folder / WEIGHTS, metadata)
     digest = hash_files(folder)
     arguments = {key: value for key, value in node.items() if key not in ("class", "weights")}
-    write_json(folder / "config.json", {"class": node["class"], "args": arguments, "hash": digest})
+    write_json(folder / DESCRIPTION, {"class": node["class"], "args": arguments, "hash": digest})
     return digest
 
 
-def hash_files(folder: Path) -> str:
-    """The hash, 12 hex digits, of every file of an export except its config.json."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name != "config.json":
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                while block := file.read(2**20):
-                    digest.update(block)
-    return digest.hexdigest()[:12]
-
-
-def load_export(part: Any, folder: Path, name: str = "", mapped: bool = False) -> None:
+def load_export(
+    part: Any, folder: Path, name: str = "", mapped: bool = False, recorded: str = ""
+) -> None:
     """Fill a freshly built part with exported weights, strictly; its provenance names them.
 
     Args:
@@ -72,18 +65,22 @@ def load_export(part: Any, folder: Path, name: str = "", mapped: bool = False) -
             tokenizer or of what was left out.
         mapped: make parameters views of the file, which the processes of a machine share, until
             something writes to them.
+        recorded: the hash that a run has recorded of them; by default, that of their config.json.
 
-    ValueError if the files have changed since they were written, or if keys or shapes differ.
+    ValueError if the weights that are read have another hash, or if keys or shapes differ.
     """
-    described = json.loads((Path(folder) / "config.json").read_text())
-    if not isinstance(described, dict) or hash_files(Path(folder)) != described.get("hash"):
-        raise ValueError(
-            f"{folder}: weights differ from the hash in config.json; export them again"
-        )
+    folder = Path(folder)
+    described = recorded or _described_hash(folder)
     if isinstance(part, Fitted) and not name:
+        _compare(folder, hash_files(folder), described, bool(recorded))
         part.load(folder)
         return
-    state, gone, source = *_exported(Path(folder), name), described["hash"]
+    try:
+        source, state, gone = _read(folder, name)
+    except ValueError:
+        _compare(folder, hash_files(folder), described, bool(recorded))  # says more, if damaged
+        raise
+    _compare(folder, source, described, bool(recorded))
     if name:
         if not state:
             raise ValueError(
@@ -95,16 +92,57 @@ def load_export(part: Any, folder: Path, name: str = "", mapped: bool = False) -
     mark_loaded(part, source)
 
 
-def _exported(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """State dict and left-out parts (name -> source) of the sub-module `name`, with no prefix."""
+def _described_hash(folder: Path) -> str:
+    described = json.loads((folder / DESCRIPTION).read_text())
+    return str(described.get("hash")) if isinstance(described, dict) else ""
+
+
+def _compare(folder: Path, found: str, wanted: str, recorded: bool) -> None:
+    if found != wanted:
+        who = "the run that uses them" if recorded else "their config.json"
+        raise ValueError(
+            f"{folder}: the weights differ from the hash that {who} recorded: it is {found}, and "
+            f"was {wanted}; put the files of {wanted} back, or train or export them again"
+        )
+
+
+def _read(folder: Path, name: str) -> tuple[str, dict[str, torch.Tensor], dict[str, str]]:
+    """The hash of an export, and of the sub-module `name` state dict and left-out parts.
+
+    Tensors are views of the file, hashed as they are read; left-out parts are name -> source. Names
+    have no prefix.
+    """
+    digest = hashlib.sha256()
+    state: dict[str, torch.Tensor] = {}
+    gone: dict[str, str] = {}
+    start = f"{name}." if name else ""
+    for path in weight_files(folder):
+        if path.name != WEIGHTS:
+            add_file(digest, path)
+            continue
+        digest.update(path.name.encode())
+        metadata, tensors = _tensors(path, digest)
+        gone = json.loads(metadata.get(LEFT_OUT, "{}"))
+        for key, tensor in tensors:
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+            if key.startswith(start):
+                state[key.removeprefix(start)] = tensor
+    gone = {k.removeprefix(start): v for k, v in gone.items() if k.startswith(start)}
+    return digest.hexdigest()[:12], state, gone
+
+
+def _tensors(path: Path, digest: Any) -> tuple[dict[str, str], Iterator[tuple[str, torch.Tensor]]]:
+    """The metadata of a safetensors file, whose header is added to `digest`, and its tensors.
+
+    These come in the order of the file: their bytes are the rest of it, without gaps.
+    """
     from safetensors import SafetensorError, safe_open
 
-    start, path = f"{name}." if name else "", folder / "model.safetensors"
     try:
-        with safe_open(path, "pt") as file:
-            keys = [key for key in file.keys() if key.startswith(start)]  # noqa: SIM118 (no mapping)
-            gone = json.loads((file.metadata() or {}).get(LEFT_OUT, "{}"))
-            state = {key.removeprefix(start): file.get_tensor(key) for key in keys}
+        file = safe_open(path, "pt")
+        with path.open("rb") as raw:
+            size = raw.read(8)
+            digest.update(size + raw.read(int.from_bytes(size, "little")))
+        return file.metadata() or {}, ((key, file.get_tensor(key)) for key in file.offset_keys())
     except SafetensorError as error:
         raise ValueError(f"{path} is no safetensors file ({error}); export it again") from error
-    return state, {k.removeprefix(start): v for k, v in gone.items() if k.startswith(start)}

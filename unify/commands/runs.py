@@ -68,10 +68,11 @@ def sample(
         from unify.evaluation.image_grids import save_grid
 
     ask = SampleRequest(prompt or [], source or [], negative, arith, settings or [], seed, count)
-    drawn = draw(run, ask)
+    drawn = draw(run, ask, say)
+    before = out.exists()
     if is_first():
         save_grid(drawn, out)
-    say(str(out))
+    say(f"{out} (in place of the one before)" if before else str(out))
     return 0
 
 

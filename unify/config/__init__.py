@@ -15,7 +15,16 @@ nothing that is not a subclass of what its place is annotated with ever is.
 from unify.config.annotations import locate_class
 from unify.config.checking import check_file
 from unify.config.construction import LoadWeights, build, build_recipe
-from unify.config.identity import OUTSIDE_HASH, Needed, config_hash, needed_key, needed_runs
+from unify.config.identity import (
+    OUTSIDE_HASH,
+    Needed,
+    config_hash,
+    needed_key,
+    needed_runs,
+    trained_code,
+    user_classes,
+    weight_folders,
+)
 from unify.config.loaders import complete, load_cluster, load_recipe, on_machine, read, save
 from unify.config.loading import Tree, load
 from unify.config.studies import load_study
@@ -44,4 +53,7 @@ __all__ = [
     "on_machine",
     "read",
     "save",
+    "trained_code",
+    "user_classes",
+    "weight_folders",
 ]

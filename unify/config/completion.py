@@ -45,6 +45,7 @@ from unify.config.references import (
 )
 from unify.config.weights_from_runs import weights_of
 from unify.config.yaml_tree import BROKEN, KeyPath, Node, Problem, absolute_class, join, suggest
+from unify.schema.study import GONE
 
 RESERVED = ("class", "weights")
 
@@ -124,6 +125,8 @@ class Completion:
             if name not in accepted:
                 takes = ", ".join(accepted) or "nothing"
                 message = f"unknown key{suggest(name, accepted)}; {taker} takes {takes}"
+                gone = GONE.get(taker, {}).get(name)
+                message = f"is no key any more; {gone}" if gone else message
                 self.problems.append(child.problem(join(key, name), message))
         done = {}
         for name, (hint, default) in accepted.items():

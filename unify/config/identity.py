@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from unify.config.loading import OVERLAYS
+from unify.support.user_code import code_hash
 
 # Top-level keys that are no part of the identity: where a run is computed, and how it is scored.
 OUTSIDE_HASH = (
@@ -56,6 +57,39 @@ def needed_runs(completed: dict[str, Any]) -> dict[str, Needed]:
     return needed
 
 
+def user_classes(value: Any) -> dict[str, str]:
+    """The Python files that the nodes of a config name, and the hash of the code of each."""
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        return {}
+    files: dict[str, str] = {}
+    for child in value.values():
+        files |= user_classes(child)
+    path, own, _ = str(value.get("class")).rpartition(".py:")
+    return files | ({f"{path}.py": code_hash(f"{path}.py")} if own else {})
+
+
+def weight_folders(value: Any) -> dict[str, str]:
+    """The exports that the nodes of a config start from, by folder, with the hash of each.
+
+    As its config.json says: OSError or ValueError if that cannot be read.
+    """
+    folders: dict[str, str] = {}
+    for child in value.values() if isinstance(value, dict) else value:
+        folders |= weight_folders(child) if isinstance(child, (dict, list)) else {}
+    weights = value.get("weights") if isinstance(value, dict) and "class" in value else None
+    if isinstance(weights, str):
+        saved = json.loads((Path(weights) / "config.json").read_text(encoding="utf-8"))
+        folders[weights] = saved["hash"]
+    return folders
+
+
+def trained_code(completed: Mapping[str, Any]) -> dict[str, str]:
+    """`user_classes` of what decides the training."""
+    return user_classes({k: v for k, v in completed.items() if k not in OUTSIDE_HASH})
+
+
 def config_hash(
     completed: dict[str, Any], needed_hashes: Mapping[str, str], data_fingerprint: str
 ) -> str:
@@ -64,7 +98,7 @@ def config_hash(
     Hashed is the completed config without OUTSIDE_HASH, so machine and evaluation may change, and
     without paths, so files may move: a needed run counts by its own hash, a weights folder by the
     hash in its config.json, the data source by its fingerprint, a class in a Python file by the
-    names of file and class.
+    names of file and class and by the code (support/user_code.py).
 
     Args:
         needed_hashes: hashes of the needed runs, by the keys of `needed_runs`.
@@ -79,17 +113,20 @@ def config_hash(
         out = {key: identity(item) for key, item in value.items()}
         if "class" in value:
             out["class"] = os.path.basename(value["class"])
+            if code := user_classes({"class": value["class"]}):
+                out["code"] = list(code.values())
             weights = value.get("weights")
             if isinstance(weights, dict):
                 named = [weights["part"]] if "part" in weights else []
                 out["weights"] = " ".join([needed_hashes[needed_key(weights)], *named])
             elif weights is not None:
-                saved = json.loads((Path(weights) / "config.json").read_text(encoding="utf-8"))
-                out["weights"] = saved["hash"]
+                out["weights"] = weight_folders({"class": None, "weights": weights})[weights]
         return out
 
     kept = {key: value for key, value in completed.items() if key not in OUTSIDE_HASH}
     if isinstance(kept.get("data"), dict):
-        kept["data"] = {k: v for k, v in kept["data"].items() if k != "source"}
+        kept["data"] = dict(kept["data"])
+        if code := user_classes(kept["data"].pop("source", None)):  # of its parts too
+            kept["data"]["code"] = sorted(code.values())
     text = json.dumps([identity(kept), data_fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

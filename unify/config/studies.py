@@ -15,7 +15,7 @@ from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.schema.study import Study
 
-NAMING_ARMS = {"claims": ("higher", "lower"), "controls": ("arm", "than")}  # key -> roles of arms
+NAMING_ARMS = {"claims": ("better", "worse"), "controls": ("arm", "than")}  # key -> roles of arms
 
 
 def load_study(

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unify.batch import Batch
 from unify.data.sampler import Draw, MicroSteps, permuted
-from unify.data.source import TASKS, Source, Split
+from unify.data.source import TASKS, Source, Split, source_fingerprint
 from unify.data.workers import Loader
 
 
@@ -118,7 +118,7 @@ class Data:
 
     def fingerprint(self) -> str:
         """12 hex digits: the source's records, the tasks and the text lengths."""
-        content: list[Any] = [self.source.fingerprint(), self.tasks, self.lengths]
+        content: list[Any] = [source_fingerprint(self.source), self.tasks, self.lengths]
         if own := [repr(self.source.task(task)) for task in self.tasks if task not in TASKS]:
             content.append(own)  # what the columns of a task of the user's own are may change
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -7,6 +7,8 @@ TASKS are the shipped ones; a source brings others as `own_tasks`.
 B rows, H x W pixels.
 """
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor
 
 from unify.batch import TEXT_LENGTH, Batch, Role, Segment
+from unify.support.user_code import class_code
 
 Split = Literal["train", "validation", "test", "heldout"]
 Lengths = Mapping[str, int]  # tokens per text field; TEXT_LENGTH where a field is not named
@@ -179,6 +182,18 @@ class Source(ABC):
     def task(self, name: str) -> Task:
         """One of them by name."""
         return self.known_tasks()[name]
+
+
+def source_fingerprint(source: Source) -> str:
+    """Its `fingerprint`, with the class and its code where that is none of `unify`; 12 hex digits.
+
+    A subclass draws other records than the class whose `fingerprint` it inherits.
+    """
+    code = class_code(type(source))
+    if not code:
+        return source.fingerprint()
+    content = json.dumps([source.fingerprint(), code])
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def keys(records: Sequence[Record]) -> list[str]:

@@ -17,7 +17,7 @@ from torch import multiprocessing
 from torch.utils.data import DataLoader, Dataset
 
 from unify.support.stop_protocol import SCHEDULER_SIGNALS
-from unify.support.user_files import load_file, loaded_files
+from unify.support.user_files import contents, load_files, loaded_files
 
 
 class Loader(DataLoader):
@@ -70,12 +70,11 @@ class Picklable(Dataset):
         return self.dataset.__getitems__(draws)  # type: ignore[attr-defined]
 
     def __reduce__(self) -> Any:
-        return _unpickled, (loaded_files(), pickle.dumps(self.dataset))
+        return _unpickled, (loaded_files(), contents(), pickle.dumps(self.dataset))
 
 
-def _unpickled(files: list[str], dataset: bytes) -> Picklable:
-    for path in files:
-        load_file(path)
+def _unpickled(files: list[str], known: dict[str, bytes], dataset: bytes) -> Picklable:
+    load_files(files, known)
     return Picklable(pickle.loads(dataset))  # written by our own trainer process
 
 

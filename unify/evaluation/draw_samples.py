@@ -3,7 +3,7 @@
 B rows, H x W pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,13 @@ from unify.data.adapters.images import BadImage, decode
 from unify.data.module import Data
 from unify.data.source import to_tensor
 from unify.metrics.metric import Grid
+from unify.nn.prefix import MAX_PROMPT
 from unify.paradigm import ImageRequest, Paradigm
 from unify.schema.experiment import Recipe
 from unify.support.precision import autocast
+from unify.tokenizer import TextTokenizer
+
+SHOWN = 40  # letters of a prompt in a message
 
 
 @dataclass
@@ -47,8 +51,11 @@ class SampleRequest:
         self.titles = [text for text in asked for _ in range(self.count)]
 
 
-def sample(run: Path, request: SampleRequest) -> Grid:
-    """Draw images with a trained run; ValueError for what it cannot draw, or has not learned to."""
+def sample(run: Path, request: SampleRequest, say: Callable[[str], object]) -> Grid:
+    """Draw images with a trained run; ValueError for what it cannot draw, or has not learned to.
+
+    `say` is told of prompts that are longer than what the run was trained on, or can read.
+    """
     _, _, recipe = open_run(run, trusted_files=True)
     model = recipe.model
     if not isinstance(model, Paradigm):
@@ -56,7 +63,35 @@ def sample(run: Path, request: SampleRequest) -> Grid:
     settings = recipe.image_sampling | sampling_words(request.settings, type(model), "image")
     with torch.no_grad(), autocast(recipe.machine.precision, model.device):
         images = _draw(model, recipe, request, settings)
+    for note in too_long(model, recipe.data, [*request.prompts, request.negative]):
+        say(note)
     return Grid("sample", images.float().cpu(), request.titles, [None] * len(request.titles))
+
+
+def too_long(model: Paradigm, data: Data, prompts: Sequence[str]) -> list[str]:
+    """A sentence for each prompt that is cut, or goes on where the texts of training were cut."""
+    parts = {id(part): part for part in model.tokenizers().values()}.values()  # each once
+    lengths = [
+        column.length
+        for task in data.tasks
+        for column in data.batch(task, "train", [0]).segments
+        if column.kind == "text" and column.role == "condition"
+    ]
+    learned = max(lengths, default=MAX_PROMPT)
+    notes = []
+    for text in filter(None, dict.fromkeys(prompts)):
+        for tokenizer in (part for part in parts if isinstance(part, TextTokenizer)):
+            tokenizer.cut = 0
+            tokens = int(tokenizer.encode([text], MAX_PROMPT)[1].sum())
+            shown = text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+            if tokenizer.cut:
+                notes.append(f"{shown!r} was cut after token {MAX_PROMPT}")
+            elif tokens > learned:
+                notes.append(
+                    f"{shown!r} has {tokens} tokens, and in training texts were cut after "
+                    f"{learned} (data.lengths): what follows was never learned"
+                )
+    return notes
 
 
 def _draw(

@@ -6,8 +6,8 @@ never the best on what is evaluated.
 """
 
 import hashlib
-import io
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,23 +15,27 @@ import numpy as np
 import torch
 
 from unify import __version__
+from unify.config import locate_class, user_classes
 from unify.data.source import Record, Source, images
+from unify.data.world.checker import VERSION as CHECKER_VERSION
+from unify.data.world.streams import VERSION as WORLD_VERSION
 from unify.distributed.ranks import broadcast_first, in_step, is_first
 from unify.evaluation.image_grids import save_grid
 from unify.evaluation.paradigm_card import card
-from unify.metrics.metric import Grid, Metric, Score, Subject
+from unify.metrics.metric import Grid, Metric, Score, Subject, available_records, first_records
 from unify.metrics.reconstruction import reconstruct
 from unify.paradigm import ImageRequest, Paradigm, TextRequest, Trainable
 from unify.runs.folder import Run, write_json
+from unify.runs.stored_scores import OUTCOMES, StoredScores, read_scores, write_scores
 from unify.runs.study_files import Row
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
-from unify.support.atomic_files import write_atomically
 from unify.support.precision import autocast, precision_on
+from unify.support.user_code import warn_of_imports
 from unify.tokenizer import ImageTokenizer
 
 SCORING = ("evaluation", "image_sampling", "text_sampling")  # how a run is scored, in its config
-SCORES, OUTCOMES, CARD = "scores.json", "outcomes.npz", "card.json"  # in <run>/eval
+CARD = "card.json"  # in <run>/eval
 
 
 def evaluate(
@@ -46,11 +50,13 @@ def evaluate(
         config: the completed configuration that says how to score it.
         again: measure even if the scores are stored.
         untimed: leave the metrics that need a quiet machine to a later call, which adds them.
+
+    ValueError for stored scores that were edited or damaged, unless `again`.
     """
     with run.writing(wait=True), in_step():  # perhaps another process is scoring it
-        stored = None if again else broadcast_first(_stored(run, config) if is_first() else None)
+        stored = None if again else _stored_on_first(run, config)
         if stored and _is_enough(stored, untimed):
-            return stored["rows"]
+            return stored.rows
         new = stored is None
         paradigm_card = card(recipe) if new and isinstance(recipe.model, Paradigm) else None
         left = [metric for metric in recipe.evaluation if metric.timed or new]
@@ -58,62 +64,96 @@ def evaluate(
         facts = broadcast_first(run.info)
         scores, grids = measure(recipe, facts, chosen)
         arm = {key: facts[key] for key in ("arm", "paradigm", "seed")}
-        rows = [*(stored["rows"] if stored else []), *({**arm, **score.row()} for score in scores)]
+        rows = [*(stored.rows if stored else []), *({**arm, **score.row()} for score in scores)]
+        warn_of_imports()
         if is_first():
             folder = run.folder / "eval"
             if paradigm_card is not None:
                 write_json(folder / CARD, paradigm_card)
             for grid in grids:
                 save_grid(grid, folder / f"{grid.name.replace('/', '-')}.png")
-            if new:
-                write_atomically(folder / OUTCOMES, pack_outcomes(scores))
-            # last: a folder with scores.json has all the others
-            asked = _identity(run, config)
-            complete = chosen == left
-            write_json(folder / SCORES, {"asked": asked, "complete": complete, "rows": rows})
+            outcomes = outcomes_of(scores) if new else None
+            write_scores(run.folder, _identity(run, config), chosen == left, rows, outcomes)
         return rows
 
 
 def stored_scores(run: Run, config: Config, untimed: bool = False) -> list[Row] | None:
-    """Rows that an earlier call stored, if they answer this request; no weights are loaded."""
-    stored = _stored(run, config)
-    return stored["rows"] if stored and _is_enough(stored, untimed) else None
+    """Rows that an earlier call stored, if they answer this request; no weights are loaded.
+
+    All ranks call. ValueError for scores that were edited or damaged.
+    """
+    stored = _stored_on_first(run, config)
+    return stored.rows if stored and _is_enough(stored, untimed) else None
 
 
-def _stored(run: Run, config: Config) -> dict[str, Any] | None:
-    """scores.json, if it was measured with these weights, settings, version and precision.
+def _stored_on_first(run: Run, config: Config) -> StoredScores | None:
+    """`_stored` as the first rank reads it, on all ranks, or its ValueError on all."""
+    stored, problem = None, ""
+    if is_first():
+        try:
+            stored = _stored(run, config)
+        except ValueError as error:
+            problem = str(error)
+    stored, problem = broadcast_first((stored, problem))
+    if problem:
+        raise ValueError(problem)
+    return stored
+
+
+def _stored(run: Run, config: Config) -> StoredScores | None:
+    """The scores, if they were measured with these weights, settings, versions and precision.
 
     `auto` takes them in any: the machine that asks may be another one, without the accelerator.
     """
-    folder = run.folder / "eval"
-    if not (folder / SCORES).exists() or not (folder / OUTCOMES).exists():
+    stored = read_scores(run.folder)
+    if stored is None or not (run.folder / "eval" / OUTCOMES).is_file():
         return None
-    stored = json.loads((folder / SCORES).read_text())
-    precisions = {row["passport"].get("precision") for row in stored["rows"]}
+    precisions = {row["passport"].get("precision") for row in stored.rows}
     as_asked = precisions <= {None, config["machine"]["precision"]}
     if not as_asked and config["machine"]["precision"] != "auto":
         return None
-    return stored if stored["asked"] == _identity(run, config) else None
+    return stored if stored.asked == _identity(run, config) else None
 
 
-def _is_enough(stored: dict[str, Any], untimed: bool) -> bool:
+def _is_enough(stored: StoredScores, untimed: bool) -> bool:
     """True if no score is missing; timed metrics may have been left for later."""
-    return untimed or stored.get("complete", True)
+    return untimed or stored.complete
 
 
 def _identity(run: Run, config: Config) -> str:
-    """Hash of what the scores depend on: settings of the evaluation, weights, version."""
-    settings = [config[key] for key in SCORING]
-    text = json.dumps([settings, run.info["weights"], __version__], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    """Hash of what the scores depend on: settings, weights, versions, and the code of users."""
+    nodes = [_without_place(node) for node in config["evaluation"]]
+    versions = [_metric_version(node) for node in config["evaluation"]]
+    code = user_classes([config[key] for key in (*SCORING, "data", "model") if key in config])
+    content = [nodes, *(config[key] for key in SCORING[1:]), versions, sorted(code.values())]
+    content += [run.weights, __version__, WORLD_VERSION, CHECKER_VERSION]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[
+        :12
+    ]
 
 
-def pack_outcomes(scores: Sequence[Score]) -> bytes:
-    """Outcomes of every trial by metric, as numpy's npz."""
-    packed = io.BytesIO()
-    arrays: dict[str, Any] = {s.metric: np.asarray(s.outcomes, float) for s in scores}
-    np.savez_compressed(packed, **arrays)
-    return packed.getvalue()
+def outcomes_of(scores: Sequence[Score]) -> dict[str, np.ndarray]:
+    """Outcomes of every trial by metric, as outcomes.npz has them.
+
+    `prompts/<metric>`: index of the distinct prompt of each trial, int64 [n]; absent where each
+    trial has its own.
+    """
+    outcomes = {s.metric: np.asarray(s.outcomes, float) for s in scores}
+    prompts = {f"prompts/{s.metric}": np.asarray(s.prompts, int) for s in scores if s.prompts}
+    return outcomes | prompts
+
+
+def _without_place(node: Any) -> Any:
+    """A metric's node by the name of its class: a Python file may have moved."""
+    return {**node, "class": os.path.basename(node["class"])} if isinstance(node, dict) else node
+
+
+def _metric_version(node: Any) -> int | None:
+    """`Metric.version` of the class that a node names."""
+    if not isinstance(node, dict):
+        return None
+    cls = locate_class(node["class"], trusted=True)
+    return getattr(cls, "version", None)
 
 
 def measure(
@@ -160,6 +200,17 @@ def subject_of(recipe: Recipe, seed: int) -> Subject:
     )
 
 
+def check_preview(subject: Subject) -> None:
+    """ValueError, before a training begins, if the validation split lacks what `preview` draws."""
+    of_paradigms = ("text_to_image", "caption")
+    drawn = ("image",) if isinstance(subject.model, ImageTokenizer) else of_paradigms
+    for task in subject.tasks.intersection(drawn):
+        try:
+            available_records(subject.source, task, "validation")
+        except ValueError as error:
+            raise ValueError(f"logging.samples_every: {error}; 0 draws no pictures") from None
+
+
 def preview(subject: Subject, precision: str, count: int = 16) -> list[Grid]:
     """Grids of what the model makes of the first `count` validation records.
 
@@ -194,7 +245,4 @@ def _preview(subject: Subject, count: int) -> list[Grid]:
 
 
 def _first(source: Source, task: str, count: int) -> list[Record]:
-    return [
-        source.record(task, "validation", index)
-        for index in range(min(count, source.size(task, "validation")))
-    ]
+    return first_records(source, task, "validation", count)

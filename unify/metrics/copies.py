@@ -3,18 +3,29 @@
 copy/psnr, /exact    dB; share read as the scene of the original
 """
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from unify.data.shapes import Shapes
 from unify.data.source import Split, images
-from unify.data.world.checker import Checker
-from unify.data.world.scene import Scene
 from unify.distributed.ranks import split_over_ranks
-from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion, psnr
-from unify.metrics.shapes_images import passport, picture
+from unify.metrics.ceiling import with_ceiling
+from unify.metrics.metric import (
+    MOST_PSNR,
+    Grid,
+    Metric,
+    Score,
+    Subject,
+    average,
+    conditions,
+    first_records,
+    proportion,
+    psnr,
+)
+from unify.metrics.reconstruction import exact
+from unify.metrics.shapes_drawing import passport, picture
 from unify.noise import stable_seed
 from unify.paradigm import ImageRequest, Paradigm
 
@@ -47,18 +58,22 @@ class Copies(Metric):
         model, source = subject.model, subject.source
         if not (isinstance(model, Paradigm) and model.copies):
             return [], []
-        indices = range(min(self.n, source.size("image", self.split)))
-        records = [source.record("image", self.split, index) for index in indices]
-        truth = images(records, "image")
+        records = first_records(source, "image", self.split, self.n)
+        truth, asked = images(records, "image"), conditions(source, "image", records)
         drawn = self._drawn(model, truth, subject)
         stamp = passport(subject, [record.key for record in records], subject.image_sampling)
-        scores = [average("copy/psnr", psnr(drawn, truth), stamp)]
-        right: list[bool | None] = [None] * len(records)
-        if isinstance(source, Shapes):
-            checker = Checker(source)
-            pairs = zip(checker.read(drawn), checker.read(truth), strict=True)
-            right = [isinstance(original, Scene) and copy == original for copy, original in pairs]
-            scores.append(proportion("copy/exact", [bool(hit) for hit in right], stamp))
+        right = exact(source, truth, drawn)
+
+        def score(copies: Tensor) -> list[Score]:
+            of: dict[str, Any] = {"better": "higher", "unit": "images", "prompts": asked}
+            ratios = psnr(copies, truth)
+            scores = [average("copy/psnr", ratios, stamp, bounds=(-math.inf, MOST_PSNR), **of)]
+            if right:
+                scores.append(proportion("copy/exact", exact(source, truth, copies), stamp, **of))
+            return scores
+
         both = torch.stack([truth, drawn], 1).flatten(0, 1)[: 2 * SHOWN]
-        verdicts = [verdict for hit in right for verdict in (None, hit)][: 2 * SHOWN]
-        return scores, [picture("copy", both, ["image", "copy"] * (len(both) // 2), verdicts)]
+        judged: list[bool | None] = [*right] or [None] * len(records)
+        verdicts = [verdict for hit in judged for verdict in (None, hit)][: 2 * SHOWN]
+        grid = picture("copy", both, ["image", "copy"] * (len(both) // 2), verdicts)
+        return with_ceiling(subject, drawn, truth, score), [grid]

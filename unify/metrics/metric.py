@@ -3,38 +3,57 @@
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from unify.data.source import Source
+from unify.analysis.clustered_intervals import UNBOUNDED, mean_interval, share_interval
+from unify.data.source import Record, Source, Split
 from unify.paradigm import Trainable
+
+Better = Literal["higher", "lower"]
+MOST_PSNR = 86.1  # dB of `psnr`
 
 
 @dataclass
 class Score:
     """One measured number: `n` trials, a 95% interval [low, high] where one is defined.
 
-    `passport` says how it was measured; scores with unlike passports are never put in one column.
-    `outcomes` has each trial's in the order of its prompt set, which is what two arms share.
+    The interval is over prompts, of this one model: how others would train is not in it.
+
+    Args:
+        metric: `task/measure/category`.
+        value: None where there was nothing to take it of, n being 0.
+        n: how many of `unit` the value is over.
+        passport: how it was measured; scores with unlike passports are never put in one column.
+        outcomes: each trial's in the order of its prompt set, which is what two arms share.
+        better: which values are better; None where neither is (how many codes are used, a
+            baseline): then no arm is called better or worse by it, and nothing is tuned by it.
+        unit: what is counted by `n`: prompts, questions, images, tokens, codes.
+        prompts: index of the distinct prompt of each trial; empty: each trial has its own.
     """
 
     metric: str
-    value: float
+    value: float | None
     n: int
     low: float | None = None
     high: float | None = None
     passport: dict[str, Any] = field(default_factory=dict)
     outcomes: Sequence[float] = field(default=(), repr=False)
+    better: Better | None = None
+    unit: str = "trials"
+    prompts: Sequence[int] = field(default=(), repr=False)
 
     def row(self) -> dict[str, Any]:
-        """The score as a row of scores.json: all but the outcomes."""
+        """The score as a row of scores.json: all but the trials, of whose prompts the number of
+        `distinct` ones is kept (null: each trial has its own)."""
         row = asdict(self)
-        del row["outcomes"]
-        return row
+        del row["outcomes"], row["prompts"]
+        return {**row, "distinct": len(set(self.prompts)) or None}
 
 
 @dataclass
@@ -70,6 +89,8 @@ class Metric(ABC):
 
     tasks: ClassVar[frozenset[str]]  # measured only if a subject has one of these; else n/a
     timed: ClassVar[bool] = False  # whether it measures time, which takes a quiet machine
+    # to be raised when it, or what it measures by, comes to another score: stored ones are then old
+    version: ClassVar[int] = 1
 
     @abstractmethod
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
@@ -81,34 +102,103 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def proportion(metric: str, hits: Sequence[bool], passport: dict[str, Any] | None = None) -> Score:
-    """A share with its 95% Wilson interval."""
-    n, k = len(hits), sum(map(bool, hits))
-    if n == 0:
-        return Score(metric, math.nan, 0, None, None, passport or {})
-    p, z = k / n, 1.959964
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Score(metric, p, n, low, high, passport or {}, [float(hit) for hit in hits])
+def first_records(source: Source, task: str, split: Split, n: int) -> list[Record]:
+    """The first n records of a split, or all if it has fewer.
+
+    ValueError where there are none: nothing would be measured, and nobody told.
+    """
+    if n < 1:
+        raise ValueError(f"{task}: a metric of {n} records measures nothing; ask for 1 at least")
+    available = available_records(source, task, split)
+    return [source.record(task, split, index) for index in range(min(n, available))]
+
+
+def available_records(source: Source, task: str, split: Split) -> int:
+    """Records of a split; ValueError for none, with where there are some and the remedy."""
+    size = source.size(task, split)
+    if size == 0:
+        splits: tuple[Split, ...] = ("train", "validation", "test")
+        sizes = {name: source.size(task, name) for name in splits}
+        there = ", ".join(f"{name} {count:,}" for name, count in sizes.items())
+        other = next((name for name in splits if sizes[name]), "")
+        instead = f", or score another (`split: {other}`)" if other else ""
+        raise ValueError(
+            f"the {split} split of {type(source).__name__} has no record of {task} ({there}): give "
+            f"it some (imported files: `data.source.{split}`){instead}"
+        )
+    return size
+
+
+def conditions(source: Source, task: str, records: Sequence[Record]) -> list[tuple]:
+    """The content of what a model is given of each record: equal for a repeated prompt.
+
+    Of a task without conditions, the target.
+    """
+    columns = source.task(task).columns
+    fields = [column.field for column in columns[:-1] or columns]
+    return [tuple(_content(record.fields.get(name)) for name in fields) for record in records]
+
+
+def _content(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_content, value))
+    return value.tobytes() if isinstance(value, np.ndarray) else value
+
+
+def distinct(prompts: Sequence[Hashable]) -> list[int]:
+    """Index of the distinct prompt of each trial, in the order of first appearance."""
+    index: dict[Hashable, int] = {}
+    return [index.setdefault(prompt, len(index)) for prompt in prompts]
+
+
+def proportion(
+    metric: str,
+    hits: Sequence[bool],
+    passport: dict[str, Any] | None = None,
+    *,
+    better: Better | None = None,
+    unit: str = "trials",
+    prompts: Sequence[Hashable] = (),
+) -> Score:
+    """A share with its 95% interval: Wilson's, over distinct prompts where some are repeated.
+
+    `prompts` says what each trial asked, equal for repeats (analysis/clustered_intervals.py); left
+    out, each trial counts as a prompt of its own. ValueError without a trial.
+    """
+    outcomes, asked = [float(bool(hit)) for hit in hits], distinct(prompts)
+    value = _mean(metric, outcomes)
+    low, high = share_interval(outcomes, asked) or (None, None)
+    of = passport or {}
+    return Score(metric, value, len(hits), low, high, of, outcomes, better, unit, asked)
+
+
+def average(
+    metric: str,
+    values: Sequence[float],
+    passport: dict[str, Any] | None = None,
+    *,
+    better: Better | None = None,
+    unit: str = "trials",
+    prompts: Sequence[Hashable] = (),
+    bounds: tuple[float, float] = UNBOUNDED,
+) -> Score:
+    """A mean with its 95% interval by Student's t, cut off at the `bounds` of a single value.
+
+    `prompts` as in `proportion`. ValueError without a value.
+    """
+    value, asked = _mean(metric, values), distinct(prompts)
+    low, high = mean_interval(values, asked, bounds) or (None, None)
+    of = passport or {}
+    return Score(metric, value, len(values), low, high, of, values, better, unit, asked)
+
+
+def _mean(metric: str, values: Sequence[float]) -> float:
+    if not values:
+        raise ValueError(f"{metric}: there is no trial to score; leave the score out")
+    return math.fsum(values) / len(values)
 
 
 def psnr(images: Tensor, truth: Tensor) -> list[float]:
-    """Peak signal-to-noise ratio in dB of each image [B 3 H W] in [-1, 1]; at most 86 dB."""
+    """Peak signal-to-noise ratio in dB of each image [B 3 H W] in [-1, 1]; at most MOST_PSNR."""
     error = (images - truth).square().mean((1, 2, 3)).clamp_min(1e-8)
     return (10 * torch.log10(4 / error)).tolist()
-
-
-def average(metric: str, values: Sequence[float], passport: dict[str, Any] | None = None) -> Score:
-    """A mean with its 95% interval by Student's t."""
-    n = len(values)
-    if n == 0:
-        return Score(metric, math.nan, 0, None, None, passport or {})
-    mean = math.fsum(values) / n
-    if n == 1:
-        return Score(metric, mean, 1, None, None, passport or {}, values)
-    from scipy.stats import t as student
-
-    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
-    half = float(student.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
-    return Score(metric, mean, n, mean - half, mean + half, passport or {}, values)

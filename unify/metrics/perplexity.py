@@ -1,14 +1,32 @@
-"""Text perplexity: exp of the mean negative log-likelihood per token, on the test split.
+"""Text perplexity: exp of the mean negative log-likelihood per token.
 
 <task>/perplexity    of every task with a text target that the run trained on
+
+`n` counts tokens; the interval is over texts (the rows of the passport), by the ratio of their nats
+to their tokens. Only what was scored is compared: texts as they were cut by `data.lengths`, of one
+tokenizer, under a softmax over one alphabet. A paradigm with text and image codes in one softmax
+(`ar_vq`) also learns that an answer has no codes: its row stands apart from the others'.
 """
 
 import math
+from dataclasses import dataclass, field
 
 import torch
 
+from unify.analysis.clustered_intervals import ratio_interval
+from unify.batch import Batch
+from unify.data.source import Split, keys
 from unify.distributed.ranks import split_over_ranks
-from unify.metrics.metric import Grid, Metric, Score, Subject, digest
+from unify.metrics.metric import (
+    Grid,
+    Metric,
+    Score,
+    Subject,
+    conditions,
+    digest,
+    distinct,
+    first_records,
+)
 from unify.noise import Noise
 from unify.paradigm import Paradigm
 from unify.tokenizer import TextTokenizer
@@ -16,8 +34,23 @@ from unify.tokenizer import TextTokenizer
 TEXT_TASKS = frozenset({"text", "caption", "vqa"})
 
 
+@dataclass
+class Likelihoods:
+    """Of each row: nats, tokens, and the ids of all its texts as they were cut."""
+
+    totals: list[float] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def __add__(self, other: "Likelihoods") -> "Likelihoods":
+        return Likelihoods(
+            self.totals + other.totals, self.counts + other.counts, self.texts + other.texts
+        )
+
+
 class Perplexity(Metric):
-    """`<task>/perplexity` of every task with a text target that the run trained on.
+    """`<task>/perplexity` of the first `rows` of a split, of every task with a text target that the
+    run trained on.
 
     A bound, for paradigms whose text term is one, is named so in the passport; a paradigm without
     a likelihood has no row. A subclass may name other `tasks` whose target is a text.
@@ -25,54 +58,70 @@ class Perplexity(Metric):
 
     tasks = TEXT_TASKS
 
-    def __init__(self, rows: int = 512):
-        self.rows = rows
+    def __init__(self, rows: int = 512, split: Split = "test"):
+        self.rows, self.split = rows, split
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         model = subject.model
         if not isinstance(model, Paradigm) or model.likelihood == "none":
             return [], []
-        scores = [self._task(subject, task) for task in sorted(subject.tasks & self.tasks)]
-        return scores, []
+        return [self._task(subject, model, task) for task in sorted(subject.tasks & self.tasks)], []
 
-    def _task(self, subject: Subject, task: str) -> Score:
-        model = subject.model
-        assert isinstance(model, Paradigm)
+    def _task(self, subject: Subject, model: Paradigm, task: str) -> Score:
+        records = first_records(subject.source, task, self.split, self.rows)
+        known = [t for t in model.tokenizers().values() if isinstance(t, TextTokenizer)]
 
-        def read(rows: range) -> tuple[list[float], list[int], list[str]]:
-            records = [subject.source.record(task, "test", row) for row in rows]
-            texts = [str(v) for r in records for v in r.fields.values() if isinstance(v, str)]
-            batch = subject.source.task(task).batch(records, subject.lengths).to(model.device)
+        def read(rows: range) -> Likelihoods:
+            some = records[rows.start : rows.stop]
+            batch = subject.source.task(task).batch(some, subject.lengths).to(model.device)
             noise = Noise.for_batch(subject.seed, 0, batch, model.device)
-            totals, counts = [], []
+            made = Likelihoods(texts=as_cut(batch, known))
             for term in model.loss(batch, noise).values():
                 if term.total is not None and term.count is not None:
-                    totals += term.total.double().tolist()
-                    counts += term.count.tolist()
-            return totals, counts, texts
+                    made.totals += term.total.double().tolist()
+                    made.counts += term.count.tolist()
+            return made
 
-        available = min(self.rows, subject.source.size(task, "test"))
-        parts = zip(*split_over_ranks(subject.chunks(available), read), strict=True)
-        totals, counts, all_texts = ([one for some in part for one in some] for part in parts)
-        tokens = sum(counts)
-        mean = math.fsum(totals) / tokens  # nats per token
-        # delta method for a ratio of sums over independent rows
-        spread = math.fsum((x - mean * c) ** 2 for x, c in zip(totals, counts, strict=True))
-        half = 1.96 * math.sqrt(spread) / tokens
-        vocabulary = [t for t in model.tokenizers().values() if isinstance(t, TextTokenizer)]
+        all_rows = sum(split_over_ranks(subject.chunks(len(records)), read), Likelihoods())
+        totals, counts = all_rows.totals, all_rows.counts
+        mean = math.fsum(totals) / sum(counts)  # nats per token
+        asked = conditions(subject.source, task, records)
+        rows = distinct(list(zip(asked, all_rows.texts, strict=True)))
+        low, high = ratio_interval(totals, counts, rows) or (None, None)
         passport = {
-            "split": "test",
-            "rows": len(totals),
-            "texts": digest("\n".join(all_texts).encode()),
+            "split": self.split,
+            "rows": len(records),
+            "texts": digest("\n".join([*keys(records), *all_rows.texts]).encode()),
             "likelihood": model.likelihood,
-            "text_tokenizer": [tokenizer.content_hash() for tokenizer in vocabulary],
+            "text_tokenizer": [tokenizer.content_hash() for tokenizer in known],
+            "alphabet": f"{model.alphabet} ids" if model.alphabet else "not stated",
         }
         return Score(
             f"{task}/perplexity",
             math.exp(mean),
-            int(tokens),
-            math.exp(mean - half),
-            math.exp(mean + half),
+            int(sum(counts)),
+            None if low is None else math.exp(low),
+            None if high is None else math.exp(high),
             passport,
+            better="lower",
+            unit="tokens",
         )
+
+
+def as_cut(batch: Batch, tokenizers: list[TextTokenizer]) -> list[str]:
+    """The texts of each row as a model reads them: ids, cut to the column's length.
+
+    Without a text tokenizer, the whole texts and the lengths that they are cut to.
+    """
+    columns = [column for column in batch.segments if column.kind == "text"]
+    parts: list[list[str]] = []
+    for column in columns:
+        if not tokenizers:
+            parts.append([f"{column.length}: {text}" for text in column.texts])
+        for tokenizer in tokenizers:
+            before = tokenizer.cut
+            ids, valid = tokenizer.encode(column.texts, column.length)
+            tokenizer.cut = before  # what training had cut is its own
+            parts.append([str(row[kept].tolist()) for row, kept in zip(ids, valid, strict=True)])
+    return [" ".join(row) for row in zip(*parts, strict=True)]

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 
 from unify.data.source import Split, images
-from unify.metrics.metric import Grid, Metric, Score, Subject
+from unify.metrics.metric import Grid, Metric, Score, Subject, available_records
 from unify.paradigm import ImageRequest, Paradigm
 
 
@@ -19,7 +19,7 @@ class Pictures(Metric):
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         assert isinstance(subject.model, Paradigm)
-        size = subject.source.size("text_to_image", self.split)
+        size = available_records(subject.source, "text_to_image", self.split)
         stride = max(1, size // self.count)  # spread over the split
         records = [
             subject.source.record("text_to_image", self.split, index)

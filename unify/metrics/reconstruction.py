@@ -20,7 +20,16 @@ from unify.data.shapes import Shapes
 from unify.data.source import TASKS, Source, Split, images
 from unify.data.world.checker import Checker
 from unify.data.world.scene import Scene
-from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest, proportion
+from unify.metrics.metric import (
+    Grid,
+    Metric,
+    Score,
+    Subject,
+    average,
+    digest,
+    first_records,
+    proportion,
+)
 from unify.paradigm import Paradigm
 from unify.tokenizer import ContinuousTokenizer, DiscreteTokenizer, ImageTokenizer
 
@@ -58,7 +67,7 @@ class Reconstruction(Metric):
                 assert codes is not None
                 scores += variety(prefix, codes, tokenizer.vocab_size, passport)
             if verdicts:
-                scores.append(proportion(f"{prefix}/exact", verdicts, passport))
+                scores.append(proportion(f"{prefix}/exact", verdicts, passport, **_of(originals)))
             grids.append(pairs(prefix, originals, copies, verdicts))
         return scores, grids
 
@@ -66,8 +75,7 @@ class Reconstruction(Metric):
         """Images [N 3 H W] of the task `image` where the source has it: the same for every run."""
         available = sorted(subject.source.tasks & self.tasks)
         task = "image" if "image" in available else sorted(subject.tasks & self.tasks)[0]
-        count = min(self.images, subject.source.size(task, self.split))
-        records = [subject.source.record(task, self.split, index) for index in range(count)]
+        records = first_records(subject.source, task, self.split, self.images)
         return images(records, "image"), task
 
 
@@ -100,6 +108,12 @@ def reconstruct(
     return torch.cat(copies), torch.cat(codes) if codes else None
 
 
+def _of(originals: Tensor) -> dict[str, Any]:
+    """What holds for every score of copies of originals [N 3 H W]; one shown twice counts so."""
+    shown = [image.numpy().tobytes() for image in originals]
+    return {"better": "higher", "unit": "images", "prompts": shown}
+
+
 def fidelity(prefix: str, originals: Tensor, copies: Tensor, passport: dict) -> list[Score]:
     """PSNR and SSIM of copies [N 3 H W]; a perfect one has the PSNR of 8-bit rounding, 58.9 dB."""
     from torchmetrics.functional.image import (
@@ -117,21 +131,25 @@ def fidelity(prefix: str, originals: Tensor, copies: Tensor, passport: dict) -> 
         part = structural_similarity_index_measure(copy, original, reduction="none", data_range=2.0)
         assert isinstance(part, Tensor)
         ssim += part.tolist()
+    of = _of(originals)
     return [
-        average(f"{prefix}/psnr", psnr.clamp(max=COPY).tolist(), passport),
-        average(f"{prefix}/ssim", ssim, passport),
+        average(f"{prefix}/psnr", psnr.clamp(max=COPY).tolist(), passport, bounds=(0, COPY), **of),
+        average(f"{prefix}/ssim", ssim, passport, bounds=(-1, 1), **of),
     ]
 
 
 def variety(prefix: str, codes: Tensor, vocab_size: int, passport: dict) -> list[Score]:
-    """Usage and perplexity over all codes [N L]; `n` is N * L, without an interval."""
+    """Usage and perplexity over all codes [N L]; `n` is N * L, without an interval.
+
+    Neither has a better direction: a tokenizer that uses more codes gives no better images for it.
+    """
     counts = torch.bincount(codes.flatten(), minlength=vocab_size).double()
     usage = (counts > 0).double().mean().item()
     perplexity = torch.special.entr(counts / counts.sum()).sum().exp().item()
     n = codes.numel()
     return [
-        Score(f"{prefix}/usage", usage, n, passport=passport),
-        Score(f"{prefix}/perplexity", perplexity, n, passport=passport),
+        Score(f"{prefix}/usage", usage, n, passport=passport, unit="codes"),
+        Score(f"{prefix}/perplexity", perplexity, n, passport=passport, unit="codes"),
     ]
 
 

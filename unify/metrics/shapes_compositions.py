@@ -3,6 +3,7 @@
     compose/exact          every thing of the target right in shape, colour and place, and no other
     compose/exact/<n>      by the number of sources: one_object, two_objects ...
     compose/exact/heldout  with an attribute pair among them that no training split shows
+    <each>/ceiling         of the true targets, given back by the model's tokenizer
 
 Rows with fewer sources than columns say so to the model, as in training. B images, H x W pixels.
 """
@@ -19,38 +20,47 @@ from unify.batch import Batch
 from unify.data.source import Split, collate
 from unify.data.world.checker import Checker
 from unify.data.world.language import ORDINALS
-from unify.metrics.metric import Grid, Metric, Score, Subject, proportion
-from unify.metrics.shapes_images import generate, passport, picture, records_of, shapes_of
+from unify.metrics.ceiling import with_ceiling
+from unify.metrics.metric import (
+    Grid,
+    Metric,
+    Score,
+    Subject,
+    conditions,
+    first_records,
+    proportion,
+)
+from unify.metrics.shapes_drawing import generate, passport, picture, shapes_of
 
 
 @dataclass
 class Composed:
-    """Compositions with what the model made of them."""
+    """Compositions with images of them, drawn or given back."""
 
     batch: Batch
     images: Tensor
     right: list[bool]
-    passport: dict[str, Any]
+    prompts: list[tuple]  # what each row asked
 
-    @classmethod
-    def of(cls, subject: Subject, split: Split, n: int) -> Composed:
-        """Draw the first n compositions of a split and compare them with their targets."""
-        world = shapes_of(subject)
-        records = records_of(world, "compose", split, n)
-        batch = collate("compose", records)
-        *sources, instruction, _ = batch.segments
-        drawn = generate(subject, f"compose/{split}", instruction.texts, sources)
-        read = zip(Checker(world).read(drawn), records, strict=True)
-        right = [scene == record.meta["target"] for scene, record in read]
-        stamp = passport(subject, [*batch.keys, *instruction.texts], subject.image_sampling)
-        return cls(batch, drawn, right, stamp)
-
-    def score(self, name: str, things: int | None = None) -> Score:
-        """Score of all rows, or of those that show so many `things`."""
+    def scores(self, name: str, categories: dict[str, int], passport: dict) -> list[Score]:
+        """The score of all rows, and of those that show so many things, by category."""
         counts = torch.stack([column.present for column in self.batch.segments[:-2]]).sum(0)
-        kept = [things in (None, count) for count in counts.tolist()]
-        hits = [hit for hit, keep in zip(self.right, kept, strict=True) if keep]
-        return proportion(name, hits, self.passport)
+        rows = range(len(self.right))
+        groups = {name: list(rows)}
+        for category, things in categories.items():
+            groups[f"{name}/{category}"] = [row for row in rows if counts[row] == things]
+        of: dict[str, Any] = {"better": "higher", "unit": "prompts"}
+        return [
+            proportion(
+                name,
+                [self.right[row] for row in kept],
+                passport,
+                prompts=[self.prompts[row] for row in kept],
+                **of,
+            )
+            for name, kept in groups.items()
+            if kept
+        ]
 
     def grid(self, name: str) -> Grid:
         """A grid of the sources of each row, then its image."""
@@ -76,11 +86,35 @@ class Compositions(Metric):
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         world = shapes_of(subject)
-        composed = Composed.of(subject, self.split, self.n)
-        scores, grids = [composed.score("compose/exact")], [composed.grid("compose")]
-        scores += [composed.score(f"compose/exact/{name}", n) for name, n in world.complete.items()]
+        scores, grid = self._split(subject, "compose/exact", self.split, self.n, world.complete)
+        grids = [grid]
         if self.heldout and world.board.heldout:
-            heldout = Composed.of(subject, "heldout", self.heldout)
-            scores.append(heldout.score("compose/exact/heldout"))
-            grids.append(heldout.grid("compose/heldout"))
+            name = "compose/exact/heldout"
+            more, grid = self._split(subject, name, "heldout", self.heldout, {})
+            scores, grids = [*scores, *more], [*grids, grid]
         return scores, grids
+
+    @staticmethod
+    def _split(
+        subject: Subject, name: str, split: Split, n: int, categories: dict[str, int]
+    ) -> tuple[list[Score], Grid]:
+        """Draw the first n compositions of a split and compare them with their targets."""
+        world = shapes_of(subject)
+        checker, records = Checker(world), first_records(world, "compose", split, n)
+        batch = collate("compose", records)
+        *sources, instruction, target = batch.segments
+        drawn = generate(subject, f"compose/{split}", instruction.texts, sources)
+        stamp = passport(subject, [*batch.keys, *instruction.texts], subject.image_sampling)
+        asked = conditions(world, "compose", records)
+
+        def judged(images: Tensor) -> Composed:
+            read = zip(checker.read(images), records, strict=True)
+            return Composed(batch, images, [s == r.meta["target"] for s, r in read], asked)
+
+        scores = with_ceiling(
+            subject,
+            drawn,
+            target.images,
+            lambda images: judged(images).scores(name, categories, stamp),
+        )
+        return scores, judged(drawn).grid("compose" if categories else "compose/heldout")

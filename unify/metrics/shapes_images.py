@@ -10,6 +10,8 @@
     edit/exact, /changed, /kept     the whole target, the places asked for, all other places
     depth/abs_error                 mean |error| of nearness on the [0, 1] scale
     super_resolution/psnr, /exact   dB against the original; share read as the true scene
+    <each>/ceiling                  the same of the true images of these prompts, given back by the
+                                    tokenizer that the model draws with (ceiling.py)
 
 Prompts and records are those of a fixed stream of the test split, the same for every run of the
 same world; images are drawn with seeds stable_seed(seed of the evaluation, what, row).
@@ -18,91 +20,43 @@ B images, H x W pixels.
 """
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from unify.batch import Segment, Text
+from unify.batch import Segment
 from unify.data.shapes import Shapes
-from unify.data.source import Record, Split, images
-from unify.data.world.checker import VERSION, Checker, Unreadable
+from unify.data.source import Record, Split, images, to_tensor
+from unify.data.world.checker import Checker, Reading, Unreadable
 from unify.data.world.language import Prompt
-from unify.data.world.scene import Pattern, Scene
-from unify.distributed.ranks import split_over_ranks
-from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest, proportion, psnr
-from unify.noise import stable_seed
-from unify.paradigm import ImageRequest, Paradigm
+from unify.data.world.scene import Cell, Scene
+from unify.metrics.ceiling import ceiling, given_back, with_ceiling
+from unify.metrics.metric import (
+    MOST_PSNR,
+    Better,
+    Grid,
+    Metric,
+    Score,
+    Subject,
+    available_records,
+    average,
+    conditions,
+    first_records,
+    proportion,
+    psnr,
+)
+from unify.metrics.shapes_drawing import generate, passport, picture, shapes_of
+from unify.metrics.shapes_variety import variety
 
-SHOWN = 16  # pictures of a grid
 PROMPT_SEED = 0  # of the prompt streams; outside any run's seeds
-
-
-def shapes_of(subject: Subject) -> Shapes:
-    """The subject's world; ValueError if its data is another."""
-    if not isinstance(subject.source, Shapes):
-        raise ValueError(
-            "this metric reads the embedded world (unify.data.shapes.Shapes), and the source of "
-            f"this run is {type(subject.source).__name__}: take the metric out of `evaluation`"
-        )
-    return subject.source
-
-
-def records_of(world: Shapes, task: str, split: Split, n: int) -> list[Record]:
-    """The first n records of the split, or all if it has fewer."""
-    return [world.record(task, split, i) for i in range(min(n, world.size(task, split)))]
-
-
-def passport(subject: Subject, prompts_or_keys: Sequence[object], sampling: dict) -> dict:
-    """Passport of a score: digest of what was asked, sampler, rule of seeds, checker."""
-    prompts = digest("\n".join(map(str, prompts_or_keys)).encode())
-    seeds = "stable_seed(evaluation seed, what, row)"
-    return {"prompt_set": prompts, "sampler": dict(sampling), "seeds": seeds, "checker": VERSION}
-
-
-def generate(
-    subject: Subject, what: str, prompts: Sequence[Text], columns: Sequence[Segment] = ()
-) -> Tensor:
-    """Draw an image for each prompt, in chunks that ranks share.
-
-    Args:
-        what: names the stream of seeds: the same words draw the same noise in every run.
-        prompts: one for each row, None for a task without a text.
-        columns: source images [B 3 H W]; a row may lack some.
-
-    Returns [B 3 H W] in [-1, 1], on the CPU.
-    """
-    side, model = shapes_of(subject).board.pixels, subject.model
-    assert isinstance(model, Paradigm)
-
-    def draw(rows: range) -> Tensor:
-        some = slice(rows.start, rows.stop)
-        given = [column.rows(some).to(model.device) for column in columns]
-        request = ImageRequest(
-            list(prompts[some]),
-            sources=[column.images for column in given],
-            present=[column.present for column in given],
-            size=(side, side),
-            seed=[stable_seed(subject.seed, what, row) for row in rows],
-        )
-        return model.generate_image(request, **subject.image_sampling).float().cpu()
-
-    return torch.cat(split_over_ranks(subject.chunks(len(prompts)), draw))
-
-
-def picture(
-    name: str, shown: Tensor, titles: Sequence[str], verdicts: Sequence[bool | None]
-) -> Grid:
-    """A grid of the first `SHOWN` images."""
-    return Grid(name, shown[:SHOWN], list(titles[:SHOWN]), list(verdicts[:SHOWN]))
 
 
 @dataclass
 class Drawn:
-    """Prompts of one kind with what the model made of them."""
+    """Prompts of one kind with images of them, drawn or given back, and what they show."""
 
     prompts: list[Prompt]
     images: Tensor
@@ -115,8 +69,21 @@ class Drawn:
             for prompt, scene in zip(self.prompts, self.read, strict=True)
         ]
 
+    @property
+    def texts(self) -> list[str]:
+        return [prompt.text for prompt in self.prompts]
+
     def grid(self, name: str) -> Grid:
-        return picture(name, self.images, [p.text for p in self.prompts], self.right)
+        return picture(name, self.images, self.texts, self.right)
+
+    @staticmethod
+    def joined(some: Sequence["Drawn"]) -> "Drawn":
+        """All of them, one after the other."""
+        prompts, read = (
+            [p for one in some for p in one.prompts],
+            [s for one in some for s in one.read],
+        )
+        return Drawn(prompts, torch.cat([one.images for one in some]), read)
 
 
 class TextToImage(Metric):
@@ -128,93 +95,64 @@ class TextToImage(Metric):
     def __init__(
         self, prompts: int = 256, heldout: int = 128, geneval: int = 64, split: Split = "test"
     ):
+        if prompts < 1:
+            raise ValueError(f"prompts: {prompts} measure nothing; ask for 1 at least")
         self.prompts, self.heldout, self.geneval, self.split = prompts, heldout, geneval, split
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         world = shapes_of(subject)
         checker = Checker(world)
-
-        def draw(category: str, n: int, split: Split) -> Drawn:
+        drawn: dict[str, Drawn] = {}
+        best: dict[str, Drawn] = {}  # the true images of the same prompts, given back
+        for name, (category, n, split) in self._asked(world).items():
+            available_records(world, "text_to_image", split)
             prompts = world.prompts(category, n, PROMPT_SEED, split)
             texts = [prompt.text for prompt in prompts]
             pictures = generate(subject, f"text_to_image/{split}/{category}", texts)
-            return Drawn(prompts, pictures, checker.read(pictures))
+            drawn[name] = Drawn(prompts, pictures, checker.read(pictures))
+            truth = torch.stack([to_tensor(world.render(prompt.scene)) for prompt in prompts])
+            copies = given_back(subject, truth)
+            best[name] = Drawn(prompts, copies, checker.read(copies))
+        ceilings = [ceiling(subject, score) for score in self._scores(subject, best)]
+        scores = [*self._scores(subject, drawn), *ceilings]
+        shown = {name: d for name, d in drawn.items() if not name.startswith("geneval/")}
+        return scores, [d.grid(f"text_to_image/{name}") for name, d in shown.items()]
 
+    def _asked(self, world: Shapes) -> dict[str, tuple[str, int, Split]]:
+        """(category, number, split) of each kind of prompt, by the end of its scores' names."""
         each = math.ceil(self.prompts / len(world.complete))
-        drawn = {c: draw(c, each, self.split) for c in world.complete}
-        partial = [c for c in world.categories if c not in drawn] if self.geneval else []
-        loose = {c: draw(c, self.geneval, self.split) for c in partial}
-        scores = self._exact(subject, drawn)
-        grids = [d.grid(f"text_to_image/{c}") for c, d in drawn.items()]
-        for c, d in loose.items():
-            scores.append(self._share(subject, f"text_to_image/geneval/{c}", [d]))
-        if "single_object" in loose:
-            open_ended = loose["single_object"]
-            scores += variety(world, open_ended, self._passport(subject, [open_ended]))
+        asked: dict[str, tuple[str, int, Split]] = {
+            c: (c, each, self.split) for c in world.complete
+        }
+        if self.geneval:
+            partial = [c for c in world.categories if c not in world.complete]
+            asked |= {f"geneval/{c}": (c, self.geneval, self.split) for c in partial}
         if self.heldout and world.board.heldout:
-            new = draw("full", self.heldout, "heldout")
-            scores.append(self._share(subject, "text_to_image/exact/heldout", [new]))
-            grids.append(new.grid("text_to_image/heldout"))
-        return scores, grids
+            asked["heldout"] = ("full", self.heldout, "heldout")
+        return asked
 
-    def _exact(self, subject: Subject, drawn: dict[str, Drawn]) -> list[Score]:
-        scores = [self._share(subject, "text_to_image/exact", list(drawn.values()))]
-        for category, some in drawn.items():
-            scores.append(self._share(subject, f"text_to_image/exact/{category}", [some]))
-        refused = [isinstance(s, Unreadable) for some in drawn.values() for s in some.read]
-        stamp = self._passport(subject, drawn.values())
-        return [*scores, proportion("text_to_image/unreadable", refused, stamp)]
+    def _scores(self, subject: Subject, drawn: dict[str, Drawn]) -> list[Score]:
+        world = shapes_of(subject)
+        complete = {name: drawn[name] for name in world.complete}
+        loose = {name: d for name, d in drawn.items() if name.startswith("geneval/")}
+        everything = Drawn.joined(list(complete.values()))
 
-    def _share(self, subject: Subject, name: str, drawn: Sequence[Drawn]) -> Score:
-        right = [hit for some in drawn for hit in some.right]
-        return proportion(name, right, self._passport(subject, drawn))
+        def share(name: str, d: Drawn, hits: list[bool], better: Better = "higher") -> Score:
+            stamp = passport(subject, d.texts, subject.image_sampling)
+            of: dict[str, Any] = {"better": better, "unit": "prompts", "prompts": d.texts}
+            return proportion(f"text_to_image/{name}", hits, stamp, **of)
 
-    @staticmethod
-    def _passport(subject: Subject, drawn: Iterable[Drawn]) -> dict:
-        texts = [prompt.text for some in drawn for prompt in some.prompts]
-        return passport(subject, texts, subject.image_sampling)
-
-
-def variety(world: Shapes, drawn: Drawn, stamp: dict) -> list[Score]:
-    """Normalised entropy of each attribute that `single_object` prompts leave open.
-
-    Taken for each prompt text over its right images and averaged by their number, so that always
-    drawing red circles and blue squares counts as no variety. With m options, v of them seen in N
-    images, the entropy is corrected for small N by (v - 1) / 2N (Miller and Madow) and divided by
-    log m; 1 says that all options that training has are equally frequent.
-    """
-    scenes_of: defaultdict[str, list[Scene]] = defaultdict(list)
-    for prompt, scene, right in zip(drawn.prompts, drawn.read, drawn.right, strict=True):
-        if right and isinstance(scene, Scene):
-            scenes_of[prompt.text].append(scene)
-    shape = {prompt.text: prompt.spec.patterns[0].shape for prompt in drawn.prompts}
-    scores = []
-    for attribute in drawn.prompts[0].left_open():
-        name = "cell" if attribute == "place" else attribute
-        total, n = 0.0, 0
-        for text, scenes in scenes_of.items():
-            m = _options(world, name, Pattern(shape=shape[text]))
-            if m > 1:
-                values = Counter(getattr(scene.things[0], name) for scene in scenes)
-                total += len(scenes) * _entropy(values) / math.log(m)
-                n += len(scenes)
-        value = min(1.0, total / n) if n else math.nan
-        scores.append(Score(f"text_to_image/variety/{attribute}", value, n, passport=stamp))
-    return scores
-
-
-def _options(world: Shapes, attribute: str, pattern: Pattern) -> int:
-    """Number of values that training has for an attribute of the thing asked for."""
-    board = world.board
-    if attribute == "color":
-        return sum(shape == pattern.shape for _, shape in board.pairs)
-    return len(board.sizes) if attribute == "size" else len(board.cells)
-
-
-def _entropy(counts: Counter) -> float:
-    n = sum(counts.values())
-    plain = -sum(k / n * math.log(k / n) for k in counts.values())
-    return plain + (len(counts) - 1) / (2 * n)
+        refused = [isinstance(scene, Unreadable) for scene in everything.read]
+        scores = [share("exact", everything, everything.right)]
+        scores += [share(f"exact/{name}", d, d.right) for name, d in complete.items()]
+        scores += [share("unreadable", everything, refused, "lower")]
+        scores += [share(name, d, d.right) for name, d in loose.items()]
+        if (single := loose.get("geneval/single_object")) is not None:
+            stamp = passport(subject, single.texts, subject.image_sampling)
+            scores += variety(world, single.prompts, single.read, stamp)
+        if (new := drawn.get("heldout")) is not None:
+            scores.append(share("exact/heldout", new, new.right))
+        return scores
 
 
 class Edits(Metric):
@@ -228,26 +166,40 @@ class Edits(Metric):
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         world = shapes_of(subject)
         checker = Checker(world)
-        records = records_of(world, "edit", self.split, self.n)
+        records = first_records(world, "edit", self.split, self.n)
         instructions = [record.fields["instruction"] for record in records]
         sources = images(records, "source")
         drawn = generate(
             subject, f"edit/{self.split}", instructions, [Segment.image(sources, "condition")]
         )
-        exact, changed, kept = [], [], []
-        for record, places in zip(records, checker.places(drawn), strict=True):
-            target, cells = record.meta["target"], record.meta["cells"]
-            right = {cell: reading == target.at(cell) for cell, reading in places.items()}
-            exact.append(all(right.values()))
-            changed.append(all(right[cell] for cell in cells))
-            kept.append(all(hit for cell, hit in right.items() if cell not in cells))
         stamp = passport(subject, [r.key for r in records] + instructions, subject.image_sampling)
-        parts = {"exact": exact, "changed": changed, "kept": kept}
-        scores = [proportion(f"edit/{name}", hits, stamp) for name, hits in parts.items()]
+        asked = conditions(world, "edit", records)
+
+        def score(shown: Tensor) -> list[Score]:
+            of: dict[str, Any] = {"better": "higher", "unit": "prompts", "prompts": asked}
+            parts = edit_parts(records, checker.places(shown))
+            return [proportion(f"edit/{name}", hits, stamp, **of) for name, hits in parts.items()]
+
+        exact = edit_parts(records, checker.places(drawn))["exact"]
         pairs = torch.stack([sources, drawn], 1).flatten(0, 1)  # before, after, before ...
         titles = [title for text in instructions for title in ("before", text)]
         verdicts = [verdict for hit in exact for verdict in (None, hit)]
+        scores = with_ceiling(subject, drawn, images(records, "image"), score)
         return scores, [picture("edit", pairs, titles, verdicts)]
+
+
+def edit_parts(
+    records: Sequence[Record], read: Sequence[dict[Cell, Reading]]
+) -> dict[str, list[bool]]:
+    """Per edit: is the whole target there, what was asked for, and all that was not?"""
+    parts: dict[str, list[bool]] = {"exact": [], "changed": [], "kept": []}
+    for record, places in zip(records, read, strict=True):
+        target, cells = record.meta["target"], record.meta["cells"]
+        right = {cell: reading == target.at(cell) for cell, reading in places.items()}
+        parts["exact"].append(all(right.values()))
+        parts["changed"].append(all(right[cell] for cell in cells))
+        parts["kept"].append(all(hit for cell, hit in right.items() if cell not in cells))
+    return parts
 
 
 class Depths(Metric):
@@ -259,14 +211,20 @@ class Depths(Metric):
         self.n, self.split = n, split
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
-        records = records_of(shapes_of(subject), "depth", self.split, self.n)
+        world = shapes_of(subject)
+        records = first_records(world, "depth", self.split, self.n)
         sources = [Segment.image(images(records, "source"), "condition")]
-        truth = images(records, "image")
+        truth, asked = images(records, "image"), conditions(world, "depth", records)
         drawn = generate(subject, f"depth/{self.split}", [None] * len(records), sources)
-        error = (drawn - truth).abs().mean((1, 2, 3)) / 2  # [B], of [0, 1]
         stamp = passport(subject, [r.key for r in records], subject.image_sampling)
+
+        def score(shown: Tensor) -> list[Score]:
+            error = (shown.clamp(-1, 1) - truth).abs().mean((1, 2, 3)) / 2  # [B], of [0, 1]
+            of: dict[str, Any] = {"better": "lower", "unit": "images", "prompts": asked}
+            return [average("depth/abs_error", error.tolist(), stamp, bounds=(0, 1), **of)]
+
         grid = picture("depth", drawn, [r.key for r in records], [None] * len(records))
-        return [average("depth/abs_error", error.tolist(), stamp)], [grid]
+        return with_ceiling(subject, drawn, truth, score), [grid]
 
 
 class SuperResolutions(Metric):
@@ -278,16 +236,24 @@ class SuperResolutions(Metric):
         self.n, self.split = n, split
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
-        world = shapes_of(subject)
-        records = records_of(world, "super_resolution", self.split, self.n)
+        world, task = shapes_of(subject), "super_resolution"
+        checker, records = Checker(world), first_records(world, task, self.split, self.n)
         sources = [Segment.image(images(records, "source"), "condition")]
-        truth = images(records, "image")
-        drawn = generate(subject, f"super_resolution/{self.split}", [None] * len(records), sources)
-        read = Checker(world).read(drawn)
-        right = [scene == r.meta["scene"] for scene, r in zip(read, records, strict=True)]
+        truth, asked = images(records, "image"), conditions(world, task, records)
+        drawn = generate(subject, f"{task}/{self.split}", [None] * len(records), sources)
         stamp = passport(subject, [r.key for r in records], subject.image_sampling)
-        scores = [
-            average("super_resolution/psnr", psnr(drawn, truth), stamp),
-            proportion("super_resolution/exact", right, stamp),
-        ]
-        return scores, [picture("super_resolution", drawn, [r.key for r in records], right)]
+
+        def right(shown: Tensor) -> list[bool]:
+            read = zip(checker.read(shown), records, strict=True)
+            return [scene == record.meta["scene"] for scene, record in read]
+
+        def score(shown: Tensor) -> list[Score]:
+            of: dict[str, Any] = {"better": "higher", "unit": "images", "prompts": asked}
+            ratios, bounds = psnr(shown, truth), (-math.inf, MOST_PSNR)
+            return [
+                average(f"{task}/psnr", ratios, stamp, bounds=bounds, **of),
+                proportion(f"{task}/exact", right(shown), stamp, **of),
+            ]
+
+        grid = picture(task, drawn, [r.key for r in records], right(drawn))
+        return with_ceiling(subject, drawn, truth, score), [grid]

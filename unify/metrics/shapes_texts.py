@@ -1,29 +1,42 @@
 """Answers and captions about images of the embedded world.
 
     vqa/accuracy, /<kind>, /heldout   the answer is exactly right
-    vqa/chance, /<kind>               a guess among the options of the question
+    vqa/chance, /<kind>               a guess among the options of the question; no interval, since
+                                      the questions decide it
     vqa/majority, /<kind>             the most frequent training answer of the kind of question
-    vqa/blind, /<kind>                the same model, every image replaced by a gray one
+    vqa/blind, /<kind>                the same model, shown the picture of another question: what it
+                                      answers from questions alone, with pictures as in training
     caption/exact, /heldout           the caption parses into exactly the true scene
 
 B rows.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from unify.batch import Text
 from unify.data.shapes import Shapes
 from unify.data.source import Record, Split, images, texts
 from unify.distributed.ranks import split_over_ranks
-from unify.metrics.metric import Grid, Metric, Score, Subject, average, proportion
-from unify.metrics.shapes_images import passport, picture, records_of, shapes_of
+from unify.metrics.metric import (
+    Better,
+    Grid,
+    Metric,
+    Score,
+    Subject,
+    conditions,
+    first_records,
+    proportion,
+)
+from unify.metrics.shapes_drawing import passport, picture, shapes_of
 from unify.noise import stable_seed
 from unify.paradigm import Paradigm, TextRequest
+
+ByRows = Callable[[str, Sequence[int]], Score]  # the score of a name over some of the rows
 
 
 def answer(
@@ -58,35 +71,50 @@ class VisualQuestions(Metric):
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         world = shapes_of(subject)
-        records = records_of(world, "vqa", self.split, self.questions)
+        records = first_records(world, "vqa", self.split, self.questions)
         shown, questions = images(records, "image"), texts(records, "question")
         answers = answer(subject, f"vqa/{self.split}", shown, questions)
-        blind = answer(subject, f"vqa/{self.split}", torch.zeros_like(shown), questions)
-        common = majority(records_of(world, "vqa", "train", 4 * self.questions))
-        guess = [common.get(record.meta["kind"], "") for record in records]
-        chance = [1 / len(record.meta["options"]) for record in records]
-        stamp = passport(
-            subject, [(r.key, r.fields["question"]) for r in records], subject.text_sampling
-        )
-        right = hits(records, answers)
-        scores = by_kind("vqa/accuracy", records, right, stamp, proportion)
-        scores += by_kind("vqa/chance", records, chance, stamp, average)
-        scores += by_kind("vqa/majority", records, hits(records, guess), stamp, proportion)
-        scores += by_kind("vqa/blind", records, hits(records, blind), stamp, proportion)
+        right, stamp = hits(records, answers), self._passport(subject, records)
+        asked = conditions(world, "vqa", records)
+        common = majority(first_records(world, "vqa", "train", 4 * self.questions))
+        guess = hits(records, [common.get(record.meta["kind"], "") for record in records])
+        options = [len(record.meta["options"]) for record in records]
+
+        def share(hits: Sequence[bool], better: Better | None = None, **seen: str) -> ByRows:
+            of: dict[str, Any] = {"better": better, "unit": "questions"}
+            return lambda name, rows: proportion(
+                name, pick(hits, rows), stamp | seen, prompts=pick(asked, rows), **of
+            )
+
+        def chance(name: str, rows: Sequence[int]) -> Score:
+            # no interval: given its questions, a guess has this share and no other
+            value = math.fsum(1 / n for n in pick(options, rows)) / len(rows)
+            return Score(name, value, len(rows), passport=stamp, unit="questions")
+
+        scores = by_kind("vqa/accuracy", records, share(right, "higher"))
+        scores += by_kind("vqa/chance", records, chance)
+        scores += by_kind("vqa/majority", records, share(guess))
+        if len(records) > 1:
+            others = shown[others_pictures(records)]
+            blind = hits(records, answer(subject, f"vqa/{self.split}", others, questions))
+            scores += by_kind("vqa/blind", records, share(blind, images="of other questions"))
         if self.heldout and world.board.heldout:
             scores.append(self._heldout(subject, world))
         titles = [f"{q} {a}" for q, a in zip(questions, answers, strict=True)]
         return scores, [picture("vqa", shown, titles, right)]
 
     def _heldout(self, subject: Subject, world: Shapes) -> Score:
-        records = records_of(world, "vqa", "heldout", self.heldout)
-        answers = answer(
-            subject, "vqa/heldout", images(records, "image"), texts(records, "question")
-        )
-        stamp = passport(
-            subject, [(r.key, r.fields["question"]) for r in records], subject.text_sampling
-        )
-        return proportion("vqa/accuracy/heldout", hits(records, answers), stamp)
+        records = first_records(world, "vqa", "heldout", self.heldout)
+        shown, questions = images(records, "image"), texts(records, "question")
+        right = hits(records, answer(subject, "vqa/heldout", shown, questions))
+        stamp, asked = self._passport(subject, records), conditions(world, "vqa", records)
+        of: dict[str, Any] = {"better": "higher", "unit": "questions", "prompts": asked}
+        return proportion("vqa/accuracy/heldout", right, stamp, **of)
+
+    @staticmethod
+    def _passport(subject: Subject, records: Sequence[Record]) -> dict:
+        asked = [(record.key, record.fields["question"]) for record in records]
+        return passport(subject, asked, subject.text_sampling)
 
 
 def hits(records: Sequence[Record], answers: Sequence[str]) -> list[bool]:
@@ -102,15 +130,35 @@ def majority(records: Sequence[Record]) -> dict[str, str]:
     return {k: min((-n, text) for text, n in counts.items())[1] for k, counts in answers.items()}
 
 
-def by_kind(
-    name: str, records: Sequence[Record], values: Sequence, stamp: dict, score: Callable[..., Score]
-) -> list[Score]:
+def others_pictures(records: Sequence[Record]) -> list[int]:
+    """For each of several questions the index of another's picture; every picture is used once.
+
+    A shift of the questions in a random order, the same for every arm: the first in which no
+    question gets a picture of its own scene, or else the one with the fewest.
+    """
+    order = sorted(range(len(records)), key=lambda i: stable_seed("blind", records[i].key))
+    scenes = [records[i].meta["scene"] for i in order]
+
+    def alike(shift: int) -> int:
+        return sum(a == b for a, b in zip(scenes, scenes[shift:] + scenes[:shift], strict=True))
+
+    shifts = range(1, len(order))
+    shift = next((s for s in shifts if not alike(s)), None) or min(shifts, key=alike)
+    return [order[(order.index(i) + shift) % len(order)] for i in range(len(order))]
+
+
+def by_kind(name: str, records: Sequence[Record], score: ByRows) -> list[Score]:
     """The score over all records and over those of each kind of question."""
-    groups: defaultdict[str, list] = defaultdict(list)
-    for record, value in zip(records, values, strict=True):
-        groups[record.meta["kind"]].append(value)
-    parts = [score(f"{name}/{kind}", groups[kind], stamp) for kind in sorted(groups)]
-    return [score(name, values, stamp), *parts]
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for row, record in enumerate(records):
+        rows[record.meta["kind"]].append(row)
+    parts = [score(f"{name}/{kind}", rows[kind]) for kind in sorted(rows)]
+    return [score(name, range(len(records))), *parts]
+
+
+def pick(values: Sequence, rows: Sequence[int]) -> list:
+    """Some of the values."""
+    return [values[row] for row in rows]
 
 
 class Captions(Metric):
@@ -132,10 +180,11 @@ class Captions(Metric):
 
     def _score(self, subject: Subject, name: str, split: Split, n: int) -> tuple[Score, Grid]:
         world = shapes_of(subject)
-        records = records_of(world, "caption", split, n)
-        shown = images(records, "image")
+        records = first_records(world, "caption", split, n)
+        shown, asked = images(records, "image"), conditions(world, "caption", records)
         captions = answer(subject, f"caption/{split}", shown, None)
         right = [world.parse(t) == r.meta["scene"] for r, t in zip(records, captions, strict=True)]
         truth = [(r.key, r.fields["caption"]) for r in records]
         stamp = passport(subject, truth, subject.text_sampling)
-        return proportion(name, right, stamp), picture(name, shown, captions, right)
+        of: dict[str, Any] = {"better": "higher", "unit": "images", "prompts": asked}
+        return proportion(name, right, stamp, **of), picture(name, shown, captions, right)

@@ -9,7 +9,7 @@ import time
 import torch
 
 from unify.distributed.ranks import ranks
-from unify.metrics.metric import Grid, Metric, Score, Subject
+from unify.metrics.metric import Grid, Metric, Score, Subject, first_records
 from unify.paradigm import ImageRequest, Paradigm, TextRequest
 
 
@@ -27,10 +27,8 @@ class Speed(Metric):
         assert isinstance(model, Paradigm)
         scores = []
         if "text_to_image" in subject.tasks:
-            records = [
-                subject.source.record("text_to_image", "test", index) for index in range(self.rows)
-            ]
-            prompts = [record.fields["prompt"] for record in records]
+            records = first_records(subject.source, "text_to_image", "test", self.rows)
+            prompts = [records[row % len(records)].fields["prompt"] for row in range(self.rows)]
             size = records[0].fields["image"].shape[:2]
             scores.append(
                 self._timed(
@@ -64,5 +62,7 @@ class Speed(Metric):
         machine = {"machine": platform.processor() or platform.machine(), "batch": self.rows}
         if ranks() > 1:  # that share each pass
             machine["ranks"] = ranks()
-        middle = rates[len(rates) // 2]
-        return Score(name, middle, self.rows, rates[0], rates[-1], {**passport, **machine})
+        value, stamp = rates[len(rates) // 2], {**passport, **machine}
+        unit = name.split("/")[1].removesuffix("_per_s")
+        ends = rates[0], rates[-1]
+        return Score(name, value, self.rows, *ends, stamp, better="higher", unit=unit)

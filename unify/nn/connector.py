@@ -7,7 +7,7 @@ The encoder's width says what is projected. As wide as the language model it is 
 before. Of any other width it has one on either side, and a connector costs what it is given instead
 of what the language model's width makes of it.
 
-    RotaryEncoder    MetaQuery's block: RMSNorm, rotary positions, norms of q and k, SwiGLU
+    RotaryEncoder    MetaQuery's block: RMSNorm, rotary positions, then norms of q and k, SwiGLU
     PlainEncoder     OpenUni's block (arXiv:2505.23661): LayerNorm, GELU, biases, no positions
 
 B rows, N tokens, D width of the language model, C width of the output, W width of the encoder.
@@ -15,6 +15,7 @@ B rows, N tokens, D width of the language model, C width of the output, W width 
 
 import functools
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from unify.nn.layers import Linear, RMSNorm
 from unify.nn.masks import Mask
-from unify.nn.trunk import Block, Tokens, Trunk
+from unify.nn.trunk import Attention, Block, Tables, Tokens, Trunk
 
 
 class Encoder(nn.Module, ABC):
@@ -48,6 +49,23 @@ class HeadNorm(RMSNorm):
         return F.rms_norm(x, x.shape[-1:], eps=self.eps) * self.weight  # [B H N d]
 
 
+class NormedAfterRotation(Attention):
+    """Attention that norms queries and keys after their rotation, as MetaQuery's release does.
+
+    Rotation keeps a head's length, so the order is Qwen3's too while all weights are equal. A
+    weight for every number acts on turned pairs here: no weights before the rotation do the same.
+    """
+
+    def __init__(self, trunk: Trunk):
+        super().__init__(trunk)
+        self.q_norm = HeadNorm(trunk.heads, trunk.head_dim)
+        self.k_norm = HeadNorm(trunk.kv_heads, trunk.head_dim)
+
+    def rotated(self, qk: Tensor, tables: Tables) -> Sequence[Tensor]:
+        q, k = super().rotated(qk, tables)
+        return self.q_norm(q), self.k_norm(k)
+
+
 class RotaryEncoder(Encoder):
     """A trunk that reads in both directions; `hidden` defaults to 4 W.
 
@@ -70,15 +88,13 @@ class RotaryEncoder(Encoder):
             depth,
             heads,
             hidden=hidden or 4 * dim,
-            qk_norm=True,
             qkv_bias=True,
             checkpoint=checkpoint,
         )
         self.trunk.norm = nn.Identity()  # type: ignore[assignment]  # a projection follows
         for block in self.trunk.blocks:
             assert isinstance(block, Block)
-            block.attention.q_norm = HeadNorm(heads, self.trunk.head_dim)
-            block.attention.k_norm = HeadNorm(heads, self.trunk.head_dim)
+            block.attention = NormedAfterRotation(self.trunk)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         places = (valid.cumsum(1) - 1).clamp(min=0)  # [B N]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from unify.nn.provenance import provenance
-from unify.noise import stable_seed
+from unify.noise import seed_torch, stable_seed
 
 
 def initialise(module: nn.Module, seed: int) -> None:
@@ -38,7 +38,7 @@ def draw(part: nn.Module, name: str, seed: int) -> None:
         )
     # keyed by name: adding or reordering parts changes the first weights of no other part
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(stable_seed(seed, name))
+        seed_torch(stable_seed(seed, name))
         reset()
     _check_alive(name, part)
 

@@ -74,7 +74,7 @@ class LatentFlow(Paradigm):
     def flow_term(self, z0: Tensor, z1: Tensor, batch: Batch, noise: Noise) -> Term:
         """Mean squared error of the velocity from z0 to z1 [B C h w], per row."""
         target, indicators = self.targets(z1, batch, noise)
-        t = self.time.quantile(noise.uniform(f"{target_name(batch)}/t"))  # [B]
+        t = self.time.quantile(noise.t(batch.target_place))  # [B]
         zt, velocity = self.path.at(z0, target, t)
         return Term(row_mean((self.velocity(zt, t, indicators) - velocity).square()), t=t)
 
@@ -149,11 +149,6 @@ class FlowToImage(LatentFlow):
         """
         latents = self.image.encode(images.to(self.device))
         return self.carry(latents, self.image_sampler(**settings), reverse=True)
-
-
-def target_name(batch: Batch) -> str:
-    """Name of the target's noise streams, the same in all paradigms: arms share their uniforms."""
-    return f"image{len(batch.segments) - 1}"
 
 
 def same_group(slots: Sequence[int], size: int, device: torch.device | str = "cpu") -> Tensor:

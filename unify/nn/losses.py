@@ -3,6 +3,8 @@
 B rows, L tokens, V vocabulary.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,9 +43,29 @@ def log_partition_squared(logits: Tensor) -> Tensor:
 TIME_BINS = 4  # loss by flow time: t in [0, 1/4), [1/4, 1/2), ...
 
 
+class Mean(NamedTuple):
+    """A mean that is still to be joined with those of other micro-steps or ranks."""
+
+    total: Tensor | float
+    rows: Tensor | float  # 0 in a time bin without one
+
+    @classmethod
+    def of(cls, values: Tensor) -> "Mean":
+        """Of values [n], on their device: nothing waits for it."""
+        return cls(values.sum(), values.new_tensor(len(values)))
+
+    def __add__(self, other: "Mean") -> "Mean":  # type: ignore[override]
+        return Mean(self.total + other.total, self.rows + other.rows)
+
+    @property
+    def value(self) -> Tensor:
+        """NaN for none."""
+        return torch.as_tensor(self.total) / torch.as_tensor(self.rows)
+
+
 def weighted(
     rows: dict[str, list[Term]], weights: dict[str, float]
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> tuple[Tensor, dict[str, Mean]]:
     """Terms of all tasks -> the weighted loss, and detached metrics with loss by time bin."""
     total, metrics = torch.zeros(()), {}
     for name, terms in rows.items():
@@ -54,11 +76,13 @@ def weighted(
             )
         value = torch.cat([term.value for term in terms])  # [rows]
         total = total.to(value.device) + weights[name] * value.mean()
-        metrics[f"loss/{name}"] = value.detach().mean()
+        metrics[f"loss/{name}"] = Mean.of(value.detach())
         if all(term.t is not None for term in terms):
             t = torch.cat([term.t for term in terms if term.t is not None])
             bins = (t * TIME_BINS).long().clamp(max=TIME_BINS - 1)
             for one in range(TIME_BINS):
-                metrics[f"loss/{name}/t{one}"] = value.detach()[bins == one].mean()
-    metrics["loss"] = total.detach()
+                inside = bins == one  # [rows]
+                total_inside = torch.where(inside, value.detach(), 0).sum()
+                metrics[f"loss/{name}/t{one}"] = Mean(total_inside, inside.sum())
+    metrics["loss"] = Mean(total.detach(), 1)
     return total, metrics

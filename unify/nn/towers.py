@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from unify.nn.attention import Cache
 from unify.nn.frozen import freeze
 from unify.nn.masks import Mask
-from unify.nn.trunk import Backbone, Hidden, Runs, Tokens, Trunk, check_mask, grows
+from unify.nn.trunk import Backbone, Hidden, Runs, Tables, Tokens, Trunk, check_mask, grows
 
 Separation = Literal["none", "ffn", "full"]
 TextTower = Literal["trained", "frozen", "detached"]
@@ -131,7 +131,7 @@ class DualTrunk(Backbone):
         index: int,
         runs: _Runs,
         mask: Mask,
-        tables: tuple[Tensor, Tensor],
+        tables: Tables,
         cache: Cache | None,
         *parts: Tensor,
     ) -> list[Tensor]:

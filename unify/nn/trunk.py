@@ -25,6 +25,7 @@ from unify.nn.layers import Linear, RMSNorm, SwiGLU, ZeroLinear, modulate
 from unify.nn.masks import Mask
 
 Hidden = Tensor | tuple[Tensor, dict[int, Tensor]]
+Tables = tuple[Tensor, Tensor]  # cosines and sines of rotary positions, [B 1 S d] each
 Runs = tuple[tuple[int, int], ...]  # (tower, number of tokens), one after another
 
 
@@ -117,7 +118,7 @@ class Attention(nn.Module):
         self,
         x: Tensor,
         mask: Mask,
-        tables: tuple[Tensor, Tensor],
+        tables: Tables,
         layer: int,
         cache: Cache | None,
     ) -> Tensor:
@@ -134,22 +135,20 @@ class Attention(nn.Module):
         return qk, v
 
     def mix(
-        self,
-        qk: Tensor,
-        v: Tensor,
-        mask: Mask,
-        tables: tuple[Tensor, Tensor],
-        layer: int,
-        cache: Cache | None,
+        self, qk: Tensor, v: Tensor, mask: Mask, tables: Tables, layer: int, cache: Cache | None
     ) -> Tensor:
         """Projections of S tokens -> for each its weighted sum of values, [B S H*d]."""
-        # rotated in the tables' fp32: bfloat16 cannot tell neighbours at far positions apart
-        qk, v = qk.transpose(1, 2).to(tables[0].dtype), v.transpose(1, 2)  # [B .. S d]
-        q, k = rotate(qk, *tables).split([self.heads, self.kv_heads], 1)
+        (q, k), v = self.rotated(qk.transpose(1, 2), tables), v.transpose(1, 2)  # [B .. S d]
         if cache is not None:
             # keys are kept rotated: their positions never change
             k, v = cache.extend(layer, k.to(v.dtype), v)  # [B G past+S d]
         return attend(q, k, v, mask).transpose(1, 2).flatten(2)  # [B H S d] -> [B S H*d]
+
+    def rotated(self, qk: Tensor, tables: Tables) -> Sequence[Tensor]:
+        """Queries and keys together, [B H+G S d] -> queries [B H S d] and keys [B G S d]."""
+        # in the tables' fp32: bfloat16 cannot tell neighbours at far positions apart
+        turned = rotate(qk.to(tables[0].dtype), *tables)
+        return turned.split([self.heads, self.kv_heads], 1)
 
 
 class Block(nn.Module):
@@ -167,7 +166,7 @@ class Block(nn.Module):
         self,
         x: Tensor,
         mask: Mask,
-        tables: tuple[Tensor, Tensor],
+        tables: Tables,
         cache: Cache | None,
         time: Tensor | None,
         timed: Tensor | None,
@@ -196,7 +195,7 @@ class TimedBlock(Block):
         self,
         x: Tensor,
         mask: Mask,
-        tables: tuple[Tensor, Tensor],
+        tables: Tables,
         cache: Cache | None,
         time: Tensor | None,
         timed: Tensor | None,
@@ -286,7 +285,7 @@ class Trunk(Backbone):
         # the stream grows with every branch; heads and flows want inputs of one size
         return (self.norm(x), chosen) if layers else self.norm(x)
 
-    def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def tables(self, positions: Tensor) -> Tables:
         """Rotary tables 2 x [B 1 S d], the same for every layer."""
         if positions.ndim == 2:
             positions = positions[..., None].expand(-1, -1, self.axes)

@@ -8,7 +8,7 @@ from unify.report.difference_table import difference_cell
 from unify.report.html import Html, join, tag
 
 CLAIMS_READING = (
-    "Written down before the runs: who said it, and which arm should score more. Agrees or "
+    "Written down before the runs: who said it, and which arm should score better. Agrees or "
     "disagrees only where the difference can be told at 5% (Holm, over these rows); intervals are "
     "of each row by itself."
 )
@@ -25,7 +25,7 @@ def claims_section(answers: Answers) -> Html | None:
     """One row for each claim; None where the study has none."""
     rows = []
     for claim in answers.claims:
-        arms = [claim.higher, " − ", claim.lower, tag("br"), tag("code", claim.metric)]
+        arms = [claim.better, " − ", claim.worse, tag("br"), tag("code", claim.metric)]
         cells = [tag("td", f"{claim.paper}: {claim.says}", class_="claim"), tag("td", *arms)]
         cells += [difference_cell(claim.one), tag("td", tag("b", claim.judgement))]
         rows.append(tag("tr", *cells))

@@ -11,7 +11,8 @@ PLAIN_WIDTH = 10_000  # no wrapping in a file: one line per metric
 
 
 def print_results(rows: Sequence[Row], file: TextIO | None = None) -> None:
-    """Print metrics down, arms across: value with its 95% interval, or mean and range over seeds.
+    """Print metrics down, arms across: value with its 95% interval over prompts, or mean and range
+    over seeds.
 
     `file`: standard output by default.
     """
@@ -25,7 +26,8 @@ def print_results(rows: Sequence[Row], file: TextIO | None = None) -> None:
         console = Console(file=file, width=PLAIN_WIDTH, color_system=None)
     table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
     arms = list(dict.fromkeys(row["arm"] for row in rows))
-    table.add_column("metric")
+    single = len({row["seed"] for row in rows}) == 1
+    table.add_column("metric (95% over prompts, this one model)" if single else "metric")
     for arm in arms:
         table.add_column(escape(arm), justify="right")
     task = None

@@ -153,8 +153,9 @@ def _against(study: StudyRecord, line: Line, label: str, cost: Cost) -> Figure |
         axes.scatter(*means[-1], s=52, label=arm, **arm_look(index))
     if len(means) < SEVERAL:
         return None
-    front = pareto(means)
-    axes.step(*zip(*front, strict=True), where="post", color="#5d6169", linewidth=0.8, zorder=0)
+    if line.better is not None:
+        front = pareto(means, line.better)
+        axes.step(*zip(*front, strict=True), where="post", color="#5d6169", linewidth=0.8, zorder=0)
     log_axis(axes)
     axes.set_xlabel(label)
     axes.set_title(line.metric.replace("_", " "), loc="left", fontsize=10)

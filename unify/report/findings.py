@@ -25,15 +25,16 @@ def _study(study: StudyRecord) -> str:
     title = f"## {study.info.get('title') or study.folder.name}"
     source = f"`{study.info.get('file')}`, {study.seeds_in_words} per arm."
     rows = [_row(claim) for claim in claims(study, score_lines(study.rows))]
-    return "\n\n".join([title, source, markdown_table(HEADS, rows)])
+    refused = [f"{reason}." for reason in study.refused]
+    return "\n\n".join([title, source, *refused, markdown_table(HEADS, rows)])
 
 
 def _row(claim: TriedClaim) -> list[str]:
     cells = [f"{claim.paper}: {claim.says}"]
-    cells.append(f"{claim.metric}: {claim.higher} above {claim.lower}")
+    cells.append(f"{claim.metric}: {claim.better} better than {claim.worse}")
     if claim.one is None or claim.one.line is None:
         return [*cells, "–", "–", claim.judgement]
-    means = [number(claim.one.line.cells[arm].value) for arm in (claim.higher, claim.lower)]
+    means = [number(claim.one.line.cells[arm].value) for arm in (claim.better, claim.worse)]
     notes = notes_text(claim.one)
     difference = claim.one.mean_text + claim.one.interval_text + (f" ({notes})" if notes else "")
     return [*cells, " and ".join(means), difference, claim.judgement]

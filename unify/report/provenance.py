@@ -11,6 +11,7 @@ from unify.answers.score_lines import Line
 from unify.answers.study_records import RunRecord, StudyRecord
 from unify.answers.words import plural, sentence
 from unify.report.html import Html, Node, facts, fold, join, tag
+from unify.runs.stored_scores import StoredScores
 
 READING = "All at once, or one run at a time from the configuration that its folder holds:"
 
@@ -88,4 +89,15 @@ def measured_section(study: StudyRecord, lines: Sequence[Line]) -> Html:
         for index, (written, scores) in enumerate(by_passport.items(), 1)
     ]
     meanings = [tag("pre", text) for text in study.info.get("metrics") or []]
-    return join([*meanings, *folds]) if folds else tag("p", "No scores.")
+    return join([*meanings, _uncovered(study), *folds]) if folds else tag("p", "No scores.")
+
+
+def _uncovered(study: StudyRecord) -> Html | None:
+    """How many runs hold scores without a hash, as older versions stored them."""
+    stored = [run.scores for run in study.runs if isinstance(run.scores, StoredScores)]
+    older = sum(not scores.covered for scores in stored)
+    text = (
+        f"The scores of {plural(older, 'run')} were stored by an older version, without a hash: of "
+        "edits it is known only that each value agrees with its outcomes, where these were kept."
+    )
+    return tag("p", text, class_="note") if older else None

@@ -12,9 +12,12 @@ from unify.runs.study_files import Row
 ROOMY = 4  # arms: with more, the numbers of a cell take two lines
 READING = (
     "n/a: the arm neither learned that task nor has a part that did, or has no score yet. Chance, "
-    "majority and blind (image removed) are references, not arms. What each row means is at the "
-    "end of the page. Dots and bars repeat the numbers on an axis from 0 to 1."
+    "majority, blind (shown the picture of another question) and ceiling (the true images of the "
+    "same prompts, given back by the tokenizer that the arm draws with) are references, not arms. "
+    "What each row means is at the end of the page. Dots and bars repeat the numbers on an axis "
+    "from 0 to 1."
 )
+ONE_MODEL = "95% interval over prompts (of this one model: how another seed trains is not in it)"
 SPLIT = "Some scores were not measured alike: they stand on rows of their own, with what differs."
 
 
@@ -24,7 +27,7 @@ def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
         return tag("p", "No results yet: results.json is missing or empty.")
     fewest, most = study.seeds_done
     values = (
-        "Value, 95% interval and number of trials n."
+        f"Value, {ONE_MODEL} and number of trials n."
         if most == 1
         else f"Mean, range over {study.seeds_in_words} and number of trials n of each seed."
     )
@@ -72,12 +75,12 @@ def _row(line: Line, arms: Sequence[str], seeds: Sequence[int], primary: bool) -
     name: list[Html | str] = [tag("span", line.label, title=line.metric)]
     if primary:
         name.append(tag("span", "primary", class_="badge primary"))
-    if line.lower_is_better:
+    if line.better == "lower":
         name.append(tag("span", " lower is better", class_="quiet"))
     absent = "–" if line.note else "n/a"
     trials = {cell.trials for cell in line.cells.values()}
-    if len(trials) == 1 and "" not in trials:  # one number for all arms stands beside the name
-        name.append(tag("span", " ", unbroken(f"n {min(trials)}"), class_="quiet"))
+    if line.trials:  # one number for all arms stands beside the name
+        name.append(tag("span", " ", unbroken(f"n {line.trials}"), class_="quiet"))
     cells = [_cell(line.cells.get(arm), seeds, absent, len(trials) > 1) for arm in arms]
     kind = "main" if not line.category or line.alone else "category"
     kind = "reference" if line.reference else "plain" if line.alone else kind
@@ -128,7 +131,7 @@ def every_measurement(rows: Sequence[Row]) -> Html:
             str(r["seed"]),
             number(r["value"]),
             *("" if r.get(end) is None else number(r[end]) for end in ("low", "high")),
-            "" if r.get("n") is None else f"{r['n']:,}",
+            "" if r.get("n") is None else f"{r['n']:,} {r.get('unit') or ''}".rstrip(),
         ]
         for r in rows
     ]

@@ -23,7 +23,10 @@ from unify.answers.study_answers import Answers
 from unify.answers.study_records import StudyRecord
 from unify.support.atomic_files import write_atomically
 
-CSV_COLUMNS = ("arm", "paradigm", "seed", "metric", "value", "low", "high", "n", "run")
+CSV_COLUMNS = (
+    *("arm", "paradigm", "seed", "metric", "value", "low", "high"),
+    *("n", "unit", "distinct", "better", "run"),
+)
 TEX = r"{} {{\footnotesize [{}, {}]}}"
 SPECIAL = re.compile(r"([&%$#_{}])")
 
@@ -56,7 +59,7 @@ def markdown(answers: Answers, summary: str) -> str:
     study, lines = answers.study, answers.lines
     title = study.info.get("title") or study.info.get("name") or study.folder.name
     parts = [f"# {_plain(title)}", _plain(study.info.get("question") or ""), _plain(summary)]
-    parts += ["## Results", f"{_reading(study)} n: trials of each run."]
+    parts += ["## Results", f"{_reading(study)} n: of each run."]
     parts.append(markdown_table(["metric", "n", *study.arms], [_line(study, x) for x in lines]))
     parts += _answered(answers)
     spent = [[q.name, *(q.text(a) for a in study.arms)] for q in budget(study)]
@@ -85,12 +88,14 @@ def _answered(answers: Answers) -> list[str]:
 
 def _reading(study: StudyRecord) -> str:
     several = study.seeds_done[1] > 1
-    values = "mean [lowest, highest of the seeds]" if several else "value [95% interval]"
+    one = "value [95% interval over prompts, of this one model]"
+    values = "mean [lowest, highest of the seeds]" if several else one
     return f"{study.seeds_in_words} per arm; {values}."
 
 
 def _line(study: StudyRecord, line: Line) -> list[str]:
-    trials = " / ".join(dict.fromkeys(cell.trials for cell in line.cells.values() if cell.trials))
+    each = dict.fromkeys(cell.trials for cell in line.cells.values() if cell.trials)
+    trials = line.trials or f"{' / '.join(each)} {line.unit}".strip()
     return [line.full_name, trials, *(cell_text(line.cells.get(a)) for a in study.arms)]
 
 
@@ -103,7 +108,7 @@ def _control(control: TriedControl) -> list[str]:
 
 
 def _claim(claim: TriedClaim) -> list[str]:
-    text, arms = f"{claim.paper}: {claim.says}", f"{claim.higher} − {claim.lower}"
+    text, arms = f"{claim.paper}: {claim.says}", f"{claim.better} − {claim.worse}"
     return [text, arms, claim.metric, _with_interval(claim.one), claim.judgement]
 
 

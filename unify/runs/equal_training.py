@@ -11,13 +11,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from unify.config import OUTSIDE_HASH, save
+from unify.config import OUTSIDE_HASH, save, trained_code, weight_folders
+from unify.runs.export_folder import DESCRIPTION, hash_of_unchanged
 from unify.runs.folder import Run
 from unify.runs.journal import FILE as JOURNAL
 from unify.runs.journal import Journal
+from unify.runs.kept_code import keep_code
 from unify.schema.completed import Config
 from unify.support.atomic_files import write_atomically
-from unify.support.environment import git_state
+from unify.support.environment import git_diff, git_state
 
 # Outside the hash, so that a run can be resumed under others; but numbers and records depend on
 # these, so a training under others is not taken for an equal one.
@@ -27,19 +29,8 @@ PLACE_KEYS = ("runs", "tracker", "reuse", "timeout", "save_beside")
 
 
 def reusable(config: Config) -> bool:
-    """True if the hash covers all that is trained, and `machine.reuse` is on.
-
-    The code of a class in a Python file is not hashed, so a run with one is never shared.
-    """
-    return config["machine"]["reuse"] and not _names_python_file(config)
-
-
-def _names_python_file(value: Any) -> bool:
-    """True if a class anywhere in `value` comes from a Python file."""
-    if isinstance(value, dict):
-        own = ".py:" in str(value.get("class", ""))
-        return own or any(map(_names_python_file, value.values()))
-    return isinstance(value, list) and any(map(_names_python_file, value))
+    """True if `machine.reuse` is on: the hash covers all that is trained, users' files too."""
+    return config["machine"]["reuse"]
 
 
 def trains_like(config: Config, other: Config) -> bool:
@@ -65,20 +56,47 @@ def adopt(run: Run, other: Run, config: Config, needed: dict[str, Run]) -> str:
     `same_as` in run.json names the source. Pictures drawn while training are not taken over.
     """
     save(config, run.folder / "config.yaml")
-    shutil.copy(other.folder / "git.diff", run.folder / "git.diff")
+    keep_code(run, config)
+    if (other.folder / "git.diff").is_file():
+        shutil.copy(other.folder / "git.diff", run.folder / "git.diff")
     shutil.copytree(
         other.folder / "export", run.folder / "export", copy_function=_link, dirs_exist_ok=True
     )
     write_atomically(run.folder / JOURNAL, _training_journal(other))
     own = study_facts(run, config, needed)
     run.update(**{**other.info, **own, "same_as": str(other.folder)})
-    then, now = _commit(other.info["environment"].get("git")), _commit(git_state())
-    code = f" (by code {then}, which is now {now})" if then != now else ""
-    return f"{run.folder}: trained already, as {other.folder}{code}"
+    return f"{run.folder}: trained already, as {other.folder}{other_code(run)}"
+
+
+def damage(run: Run) -> str | None:
+    """The reason why a finished run cannot give its weights and journal; None if it can."""
+    found, wanted = hash_of_unchanged(run.folder / "export"), run.info.get("weights")
+    if found != wanted:
+        return f"its weights have the hash {found}, and run.json says {wanted}"
+    if not (run.folder / "export" / DESCRIPTION).is_file():
+        return f"its export has no {DESCRIPTION}"
+    try:
+        _training_journal(run)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def other_code(run: Run) -> str:
+    """A phrase for a finished run that was trained by another commit than is here now."""
+    then, now = _commit(run.info.get("environment", {}).get("git")), _commit(git_state())
+    if then != now:
+        return f" (by code {then}, which is now {now})"
+    diff = run.folder / "git.diff"
+    same = not diff.is_file() or diff.read_text() == git_diff()
+    return "" if same else f" (by code {then}, which are others now)"
 
 
 def _commit(git: dict[str, Any] | None) -> str:
-    return str((git or {}).get("sha"))[:12]
+    """The commit, and whether files differed from it."""
+    if not git:
+        return "outside git"
+    return f"{str(git.get('sha'))[:12]}{' with changes' if git.get('dirty') else ''}"
 
 
 def study_facts(run: Run, config: Config, needed: dict[str, Run]) -> dict[str, Any]:
@@ -89,11 +107,13 @@ def study_facts(run: Run, config: Config, needed: dict[str, Run]) -> dict[str, A
         "study": config["study"],
         "arm": config["name"],
         "seed": config["seeds"]["init"] if replicate is None else replicate,
+        "code": trained_code(config),
+        "exports": weight_folders(training_settings(config)),
         "needed": {
             key: {
                 "name": part.info["arm"],
                 "folder": str(part.folder),
-                "hash": part.info["weights"],
+                "hash": part.weights,
             }
             for key, part in needed.items()
         },

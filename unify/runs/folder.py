@@ -4,6 +4,7 @@ runs/<study>/<name>-s<seed>-<hash>/
     config.yaml     the completed configuration
     run.json        what, when, where, state: running | finished | failed
     journal.jsonl   metrics by step
+    code/           the user's Python files that it was trained with
     checkpoints/    to resume from
     samples/ eval/  pictures and scores
     export/         config.json (class, arguments) and weights (safetensors)
@@ -28,10 +29,14 @@ from unify.support.strict_json import strict_json
 
 
 class Run:
-    """A run folder and its `run.json`."""
+    """A run folder and its `run.json`.
 
-    def __init__(self, folder: Path):
+    `weights`: the hash that another run has recorded of this one's weights when it used them.
+    """
+
+    def __init__(self, folder: Path, weights: str = ""):
         self.folder = Path(folder)
+        self._recorded = weights
 
     @property
     def info(self) -> dict[str, Any]:
@@ -48,6 +53,11 @@ class Run:
     def finished(self) -> bool:
         """True if the run is trained and its weights are exported."""
         return (self.folder / "run.json").exists() and self.info["state"] == "finished"
+
+    @property
+    def weights(self) -> str:
+        """The hash that its exported weights must have, as who uses them recorded or run.json."""
+        return self._recorded or self.info["weights"]
 
     @property
     def hash(self) -> str:

@@ -11,14 +11,15 @@
 Nothing is trained here; training/train_run.py trains what is missing.
 """
 
+import warnings
 from pathlib import Path
 
 import yaml
 
-from unify.config import build, config_hash, load_recipe, needed_runs
+from unify.config import build, config_hash, load_recipe, needed_runs, weight_folders
 from unify.data.module import Data
 from unify.distributed.ranks import device_of
-from unify.runs.equal_training import reusable, unhashed_settings
+from unify.runs.equal_training import damage, reusable, unhashed_settings
 from unify.runs.folder import Run
 from unify.schema.completed import Config
 from unify.support.precision import precision_on
@@ -65,7 +66,7 @@ def find_run(config: Config, reuse: bool = False) -> Run | None:
     needed = find_needed(config)
     if needed is None:
         return None
-    run = run_of(config, {key: part.info["weights"] for key, part in needed.items()})
+    run = run_of(config, {key: part.weights for key, part in needed.items()})
     if (run.folder / "run.json").is_file():
         return run
     return find_equal_training(run, config) if reuse else None
@@ -88,24 +89,35 @@ def find_finished(config: Config, reuse: bool = False) -> Run | None:
 def find_equal_training(run: Run, config: Config) -> Run | None:
     """A finished run of another study or arm that was trained as `config`, the one of `run`, asks.
 
-    None where such a run must not be shared (equal_training.reusable).
+    None where such a run must not be shared (equal_training.reusable). One that is damaged is
+    warned about and passed over.
     """
     if not reusable(config):
         return None
     wanted, accelerator = unhashed_settings(config), config["machine"]["accelerator"]
     for folder in sorted(run.folder.parents[1].glob(f"*/*-{run.hash}")):
         other = Run(folder)
-        whole = other.finished and (folder / "export" / "config.json").is_file()
-        if folder == run.folder or not whole:
+        if folder == run.folder or not _is_finished(other):
             continue
         saved = unhashed_settings(_saved_config(folder))
         # what `auto` was there, not the word; runs from before it have a setting of their own
         trained = other.info.get("precision", saved["machine"].get("precision"))
         saved["machine"]["precision"] = asked = wanted["machine"]["precision"]
-        # last: to ask a GPU what it multiplies in takes a share of its memory
+        # late: to ask a GPU what it multiplies in takes a share of its memory
         if saved == wanted and trained == precision_on(device_of(accelerator), asked):
-            return other
+            reason = damage(other)
+            if reason is None:
+                return other
+            warnings.warn(f"{folder} is passed over, though trained alike: {reason}", stacklevel=2)
     return None
+
+
+def _is_finished(run: Run) -> bool:
+    """`Run.finished`; False where run.json cannot be read."""
+    try:
+        return run.finished
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 def _saved_config(folder: Path) -> Config:
@@ -128,21 +140,30 @@ def find_needed(config: Config) -> dict[str, Run] | None:
 
 
 def recorded_needed(run: Run) -> dict[str, Run]:
-    """The runs that `run` started from, by key, as its run.json says.
+    """The runs that `run` started from, by key, with the hash of their weights as it recorded it.
 
-    Each where it was, or beside `run` if all were moved together; ValueError if it is in neither.
+    Each is looked for beside `run` first, as all were perhaps moved or copied together, and then
+    where it was; ValueError if it is in neither, or if an export that it started from has changed.
     """
-    return {key: _moved(run, part["folder"]) for key, part in run.info["needed"].items()}
+    for folder, then in run.info.get("exports", {}).items():
+        now = weight_folders({"class": None, "weights": folder})[folder]
+        if now != then:
+            raise ValueError(
+                f"{folder}: the weights differ from the hash that {run.folder} recorded: it is "
+                f"{now}, and was {then}; put those back, or train again"
+            )
+    needed = run.info["needed"].items()
+    return {key: Run(_place(run, part["folder"]), part.get("hash", "")) for key, part in needed}
 
 
-def _moved(run: Run, folder: str) -> Run:
-    """The needed run that was at `folder` when `run` was trained."""
-    places = [Path(folder), run.folder.parent.parent / Path(*Path(folder).parts[-2:])]
-    for place in places:
+def _place(run: Run, folder: str) -> Path:
+    """The folder, now, of the needed run that was at `folder` when `run` was trained."""
+    beside = run.folder.absolute().parents[1] / Path(*Path(folder).parts[-2:])
+    for place in (beside, Path(folder)):
         if (place / "export").is_dir():
-            return Run(place)
+            return place
     raise ValueError(
-        f"{run.folder} needs {folder}, which is neither there nor in {places[1].parent}; keep the "
+        f"{run.folder} needs {folder}, which is neither there nor in {beside.parent}; keep the "
         "folders of a study and of the runs that it needs together"
     )
 

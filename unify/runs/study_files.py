@@ -6,8 +6,27 @@ from pathlib import Path
 from typing import Any
 
 # One score: {arm, paradigm, seed} and what `metrics.metric.Score.row` gives, {metric, value, n,
-# low, high, passport}; so it stands in scores.json of a run and in results.json of a study.
+# low, high, passport, better ...}; so it stands in scores.json of a run and in results.json of a
+# study.
 Row = dict[str, Any]
+
+
+OLD_LOWER = ("perplexity", "frechet", "bits_per_byte", "abs_error", "unreadable")
+OLD_NEITHER = ("tokenizer/perplexity", "tokenizer/usage", "vqa/chance", "vqa/majority", "vqa/blind")
+
+
+def better(row: Row) -> str | None:
+    """`higher` or `lower`: which values of a row's metric are better; None where neither is.
+
+    Each score states it. Files from before it did are read by the name of the measure: this is the
+    only place that knows these names.
+    """
+    if "better" in row:
+        return row["better"]
+    task, measure = [*row.get("metric", "").split("/"), ""][:2]
+    if f"{task}/{measure}" in OLD_NEITHER:
+        return None
+    return "lower" if measure in OLD_LOWER else "higher"
 
 
 def has_value(row: Row) -> bool:
@@ -16,6 +35,12 @@ def has_value(row: Row) -> bool:
 
 
 def read_tuning(folder: Path) -> dict[str, Any]:
-    """tuning.json of a study's folder, by arm; empty where nothing has been tuned."""
+    """tuning.json of a study's folder, by arm; empty where nothing has been tuned.
+
+    Entries from before a score stated what is better have `lower`, true or false, in its place.
+    """
     path = folder / "tuning.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    entries = json.loads(path.read_text()) if path.is_file() else {}
+    for entry in entries.values():
+        entry.setdefault("better", "lower" if entry.get("lower") else "higher")
+    return entries

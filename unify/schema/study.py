@@ -7,6 +7,14 @@ from typing import Any, Literal
 from unify.schema.figure import ReportFigure
 
 QUANTITIES = ("steps", "samples", "tokens", "flops")  # in which a budget may be given
+GONE = {  # keys of earlier versions, by class -> what to write now
+    "Tune": {"lower": "leave it out: the metric's scores state which of their values are better"},
+    "Claim": {
+        "higher": "write `better:`, the arm that the paper found better; where lower scores are "
+        "better (perplexity, errors) that is the arm with the lower ones",
+        "lower": "write `worse:`, the arm that the paper found worse",
+    },
+}
 
 
 @dataclass
@@ -69,7 +77,6 @@ class Tune:
     space: dict[str, Any]
     trials: int = 8  # per arm; the first is the arm's own values
     share: float = 1.0  # share of the arm's steps that each trial trains
-    lower: bool = False  # whether a lower score is better
     seed: int = 1000  # of every trial; must not be one of the study's seeds
     defaults: bool = False  # whether each arm is trained with its own values, too
     set: dict[str, Any] = field(default_factory=dict)  # dotted key -> value, in every trial
@@ -102,14 +109,14 @@ class Tune:
 
 @dataclass
 class Claim:
-    """A published finding that the study tests, written down before the run: the arm `higher`
-    scores more than the arm `lower`."""
+    """A published finding that the study tests, written down before the run: the arm `better`
+    scores better than the arm `worse`, in the direction that the metric's scores state."""
 
     paper: str  # with its identifier and table
     says: str  # the finding in words
     metric: str
-    higher: str  # arm
-    lower: str  # arm
+    better: str  # arm
+    worse: str  # arm
 
 
 @dataclass

@@ -65,6 +65,6 @@ def _load_fitted(found: Mapping[str, Run | None]) -> LoadWeights:
             return
         run = found.get(needed_key(weights))
         if run is not None and run.finished:
-            load_export(part, run.folder / "export")
+            load_export(part, run.folder / "export", recorded=run.weights)
 
     return load

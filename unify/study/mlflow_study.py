@@ -54,6 +54,8 @@ def send_study(folder: Path, uri: str) -> str:
     client.set_tag(parent, "mlflow.note.content", _note(answers))
     for line in answers.lines:
         if line.metric in study.primary and not line.note:
+            if line.better is not None:
+                client.set_tag(parent, f"better.{mlflow_name(line.metric)}", line.better)
             for arm, cell in line.cells.items():
                 if cell.value is not None:
                     client.log_metric(parent, mlflow_name(f"{line.metric}/{arm}"), cell.value)

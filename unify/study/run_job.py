@@ -12,7 +12,7 @@ from pathlib import Path
 from unify.assembly.assemble import open_run
 from unify.config import dump, read
 from unify.distributed.local_launch import spawn, spawns
-from unify.distributed.ranks import broadcast_first, is_first
+from unify.distributed.ranks import is_first
 from unify.evaluation.score_run import SCORING, Row, evaluate, stored_scores
 from unify.runs.folder import Run, finished_or_stopped
 from unify.schema.completed import Config
@@ -87,11 +87,9 @@ def score(run: Run, config: Config, say: Say, untimed: bool = False) -> list[Row
 
     A run that existed keeps what it was trained with, and is scored as is asked now.
     """
-    stored = None
     if is_first():
         _set_scoring(run, config)
-        stored = stored_scores(run, config, untimed)
-    stored = broadcast_first(stored)
+    stored = stored_scores(run, config, untimed)
     if stored is not None:
         return stored
     _, _, recipe = open_run(run.folder, trusted_files=True, machine=config["machine"])

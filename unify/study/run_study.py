@@ -19,6 +19,7 @@ from unify.evaluation.score_run import Row
 from unify.report.page import write_report
 from unify.runs.folder import write_json
 from unify.runs.lookup import find_finished, find_run_if_data
+from unify.runs.stored_scores import content_hash, read_scores
 from unify.study.arms import resolve_arms
 from unify.study.jobs import Job, StudyRequest, distinct, study_jobs
 from unify.study.mlflow_study import ship_study
@@ -106,7 +107,7 @@ def _score(jobs: Sequence[Job], wanted: set[str], failed: dict[str, str], say: S
     rows: list[Row] = []
     for job in jobs:
         if job.arm not in wanted:
-            rows += _stored_rows(job)
+            rows += _stored_rows(job, failed, say)
         elif job.name not in failed:
             rows += _finish(job, failed, say)
     return rows
@@ -125,11 +126,16 @@ def _finish(job: Job, failed: dict[str, str], say: Say) -> list[Row]:
         return []
 
 
-def _stored_rows(job: Job) -> list[Row]:
-    """The scores that the run of a job has, whatever is asked of it now."""
+def _stored_rows(job: Job, failed: dict[str, str], say: Say) -> list[Row]:
+    """The scores that the run of a job has, whatever is asked of it now; edited ones fail."""
     run = find_finished(job.config)
-    path = run.folder / "eval" / "scores.json" if run else None
-    return json.loads(path.read_text())["rows"] if path and path.is_file() else []
+    try:
+        stored = read_scores(run.folder) if run else None
+    except ValueError as error:
+        failed[job.name] = str(error)
+        say(f"{job.arm}, seed {job.seed}: {error}")
+        return []
+    return stored.rows if stored else []
 
 
 def _save_results(folder: Path, rows: list[Row], jobs: Sequence[Job]) -> None:
@@ -142,7 +148,9 @@ def _save_results(folder: Path, rows: list[Row], jobs: Sequence[Job]) -> None:
     runs = [run.folder.name for job in jobs if (run := find_run_if_data(job.config))]
     info = json.loads((folder / "study.json").read_text())
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    write_json(folder / "study.json", {**info, "runs": runs, "created": now})
+    written = content_hash(json.loads((folder / "results.json").read_text()))
+    facts = {"runs": runs, "results": written, "created": now}
+    write_json(folder / "study.json", {**info, **facts})
 
 
 def _train_in_processes(

@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from unify.config import OUTSIDE_HASH
+from unify.analysis.best_of_trials import SIGNS
+from unify.config import OUTSIDE_HASH, user_classes
 from unify.config.grid import as_overrides
 from unify.evaluation.score_run import SCORING
 from unify.noise import stable_seed
@@ -93,22 +94,27 @@ def _in_range(limits: dict[str, Any], own: Any, u: float) -> float:
     return low * (high / low) ** u if limits.get("log") else low + (high - low) * u
 
 
-def best_trial(tune: Tune, trials: list[Trial]) -> int:
+def best_trial(trials: list[Trial], better: str) -> int:
     """The index of the best trial, the first of equals: an arm changes only for what is better."""
-    scores = [-math.inf if t.score is None else t.score * (-1 if tune.lower else 1) for t in trials]
+    scores = [-math.inf if t.score is None else t.score * SIGNS[better] for t in trials]
     if max(scores) == -math.inf:
         raise ValueError("every trial failed, that of the arm as it is too")
     return scores.index(max(scores))
 
 
-def save_trials(folder: Path, study: Study, arm: str, config: Config, trials: list[Trial]) -> None:
-    """Write the trials of an arm into tuning.json of the study's folder."""
+def save_trials(
+    folder: Path, study: Study, arm: str, config: Config, trials: list[Trial], better: str
+) -> None:
+    """Write the trials of an arm into tuning.json of the study's folder.
+
+    `better`: `higher` or `lower`, as the scores of the metric state it.
+    """
     assert study.tune is not None
     entry = {
         "asked": _tuning_hash(study, config),
         "metric": study.tune.metric,
-        "lower": study.tune.lower,
-        "best": best_trial(study.tune, trials),
+        "better": better,
+        "best": best_trial(trials, better),
         "trials": [asdict(trial) for trial in trials],
     }
     write_json(folder / "tuning.json", {**read_tuning(folder), arm: entry})
@@ -151,5 +157,8 @@ def _tuning_hash(study: Study, config: Config) -> str:
         for part in needed_configs(config).values()
     ]
     settings = [study.tune and vars(study.tune), budget and vars(budget)]
-    text = json.dumps([settings, kept, scoring, before], sort_keys=True, default=str)
+    content = [settings, kept, scoring, before]
+    if code := user_classes(content):
+        content.append(code)
+    text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

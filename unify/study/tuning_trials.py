@@ -9,7 +9,7 @@ from pathlib import Path
 from unify.config.grid import as_overrides
 from unify.evaluation.score_run import Row
 from unify.runs.lookup import find_run, replicate
-from unify.runs.study_files import has_value
+from unify.runs.study_files import better, has_value
 from unify.schema.completed import Config
 from unify.schema.study import Study, Tune
 from unify.study.arms import resolve_arms
@@ -43,7 +43,7 @@ class TrialPlan:
     def save(self, arm: str, rows: list[list[Row]]) -> None:
         """Write down an arm's trials and which was best, from the scores of each (none: it failed).
 
-        ValueError if the metric was not scored, or if all failed.
+        ValueError if the metric was not scored or states no direction, or if all failed.
         """
         assert self.study.tune is not None
         trials = [
@@ -51,7 +51,8 @@ class TrialPlan:
             for job, values, scored in zip(self.jobs[arm], self.values[arm], rows, strict=True)
         ]
         folder = Path(self.arms[arm]["machine"]["runs"]) / self.study.name
-        save_trials(folder, self.study, arm, self.arms[arm], trials)
+        said = _direction(self.study.tune.metric, rows)
+        save_trials(folder, self.study, arm, self.arms[arm], trials, said)
 
 
 def plan_trials(request: StudyRequest) -> TrialPlan:
@@ -113,6 +114,18 @@ def _trial(tune: Tune, config: Config, values: Values, rows: list[Row]) -> Trial
     flops = facts.get("flops_per_step", 0.0) * config["steps"]
     score, seconds = _score(tune, rows), facts.get("train_seconds", 0)
     return Trial(values, score, config["steps"], flops, seconds)
+
+
+def _direction(metric: str, rows: list[list[Row]]) -> str:
+    """Which scores of the metric are better; ValueError where they say neither."""
+    of_metric = [row for scored in rows for row in scored if row["metric"] == metric]
+    said = better(of_metric[0]) if of_metric else "higher"  # all failed, as is said elsewhere
+    if said is None:
+        raise ValueError(
+            f"tune.metric: {metric} states no direction, so no trial is the best by it; name a "
+            "metric whose scores do (`better`, docs/extending.md)"
+        )
+    return said
 
 
 def _score(tune: Tune, rows: list[Row]) -> float | None:

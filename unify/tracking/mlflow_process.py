@@ -13,7 +13,6 @@ lock and hang.)
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import select
 import subprocess
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from unify.runs.journal import Journal
+from unify.runs.stored_scores import read_scores
 from unify.runs.study_files import has_value
 from unify.tracking.mlflow_delivery import Shipment, read_facts, read_settings, without_password
 
@@ -89,10 +89,11 @@ class Tracker:
 def sync(folder: Path | str, uri: str = "") -> int:
     """Send everything in a run folder that MLflow does not have yet; returns the records sent.
 
-    Without `uri`, to where the run's own settings say. ValueError for a run that is not tracked, or
-    that another process is sending.
+    Without `uri`, to where the run's own settings say. ValueError for a run that is not tracked,
+    that another process is sending, or whose scores were edited or damaged.
     """
     folder = Path(folder).resolve()
+    read_scores(folder)
     setting = uri or read_settings(folder).get("machine", {}).get("tracker", "")
     if setting == "none":
         raise ValueError(f"{folder} is not tracked (machine.tracker is none): name an MLflow --uri")
@@ -103,9 +104,11 @@ def sync(folder: Path | str, uri: str = "") -> int:
 def ship_scores(folder: Path, setting: str, runs: Path | str) -> None:
     """Copy the scores of `eval/scores.json` into the journal, and send what MLflow does not have.
 
-    An MLflow that cannot be reached costs a warning: the scores are in the run folder.
+    An MLflow that cannot be reached costs a warning: the scores are in the run folder. ValueError
+    for scores that were edited or damaged.
     """
-    rows = json.loads((folder / "eval" / "scores.json").read_text())["rows"]
+    stored = read_scores(folder)
+    rows = stored.rows if stored else []
     record = {row["metric"]: row["value"] for row in rows if has_value(row)}
     record = {"step": read_facts(folder)["steps"], "kind": "eval", **record}
     journal = Journal(folder)

@@ -16,6 +16,7 @@ from unify.config import read
 from unify.nn.frozen import load_kept, names_of_one
 from unify.runs.checkpoint_folder import STATE, damage, latest_valid, step_of, steps
 from unify.runs.folder import Run
+from unify.runs.kept_code import check_code
 from unify.runs.lookup import recorded_needed
 from unify.training.strategies import OPTIMIZER, files, read_rest
 from unify.training.trainer import calibrate
@@ -39,6 +40,7 @@ def export(run: Run, which: str = "last", out: Path | None = None, raw: bool = F
     """
     folder = checkpoint_of(run, which)
     config = read(run.folder / "config.yaml")
+    check_code(run, config)
     recipe = assemble(config, recorded_needed(run))
     if not isinstance(recipe.model, nn.Module):
         raise ValueError(f"{run.folder}: a vocabulary has no checkpoints; its export is all")

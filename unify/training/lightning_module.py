@@ -19,8 +19,8 @@ from unify.assembly.sharding import gather_again
 from unify.batch import Batch
 from unify.distributed.ranks import all_gather, any_rank, full_tensor, ranks, sum_over_ranks
 from unify.nn.frozen import kept_state, load_kept, sources
-from unify.nn.losses import weighted
-from unify.noise import Noise, stable_seed
+from unify.nn.losses import Mean, weighted
+from unify.noise import Noise, seed_torch, stable_seed
 from unify.paradigm import Paradigm, Term, Trainable
 from unify.schema.experiment import Optimizer, Seeds
 from unify.tokenizer import ImageTokenizer
@@ -55,8 +55,9 @@ class TrainingModule(L.LightningModule):
         self.model, self.loss_weights, self.settings = model, loss_weights, optimizer
         self.steps, self.ema, self.seeds = steps, ema, seeds or Seeds()
         self.record = StepRecord()
-        self._micro: list[dict[str, Tensor]] = []  # metrics of the micro-steps of this step
+        self._micro: list[dict[str, Mean]] = []  # metrics of the micro-steps of this step
         self._ids: dict[str, list[str]] = {}
+        self._noise: dict[str, dict[str, str]] = {}  # streams drawn, by task
         self._norm: Tensor | None = None
         self._left_out: dict[str, str] = {}  # frozen part of a checkpoint -> its source
         self._place, self._refused = place, ""  # why this rank refuses the step, if it does
@@ -115,6 +116,7 @@ class TrainingModule(L.LightningModule):
         for task in sorted(batch):
             noise = Noise.for_batch(self.seeds.noise, self.global_step, batch[task], self.device)
             terms = self.model.loss(batch[task], noise)
+            self._noise.setdefault(task, {}).update(noise.drawn)
             with self._refusing():
                 check_terms(terms, batch[task].keys)
             for name, term in terms.items():
@@ -137,8 +139,7 @@ class TrainingModule(L.LightningModule):
 
     def _reseed(self, micro: int) -> None:
         """Seed the global generator for what takes no key: a library's dropout, a k-means."""
-        seed = stable_seed(self.seeds.noise, self.global_step, micro, self.global_rank)
-        torch.manual_seed(seed % 2**63)
+        seed_torch(stable_seed(self.seeds.noise, self.global_step, micro, self.global_rank))
 
     def _sizes(self, batch: dict[str, Batch], accumulation: int) -> StepRecord:
         """Rows, tokens and FLOPs of one optimizer step, all of whose micro-steps are alike."""
@@ -171,16 +172,16 @@ class TrainingModule(L.LightningModule):
         return optimizer
 
     def _record_step(self) -> None:
-        """Average the metrics of the micro-steps of the optimizer step just made."""
-        names = {name for metrics in self._micro for name in metrics}
-        means = {
-            name: torch.stack([m[name] for m in self._micro if name in m]).nanmean()
-            for name in sorted(names)
-        }
+        """Join the metrics of the micro-steps of the optimizer step just made."""
+        means: dict[str, Mean] = {}
+        for metrics in self._micro:
+            for name, mean in metrics.items():
+                means[name] = means[name] + mean if name in means else mean
         assert self._norm is not None
         rate = max(group["lr"] for group in self._optimizer.param_groups)
-        metrics = {**means, "lr": rate, "grad_norm": self._norm.detach()}
-        self.record = replace(self.record, metrics=metrics, sample_ids=self._ids)
+        own = {"lr": Mean(rate, 1), "grad_norm": Mean(self._norm.detach(), 1)}
+        means = dict(sorted(means.items())) | own
+        self.record = replace(self.record, means=means, sample_ids=self._ids, noise=self._noise)
         self._micro, self._ids, self._norm = [], {}, None
 
     def configure_optimizers(self):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unify.distributed.ranks import all_gather, ranks
+from unify.nn.losses import Mean
 from unify.paradigm import Terms
 from unify.support.stop_protocol import PlainError
 
@@ -19,26 +20,34 @@ class StepRecord:
     """The last optimizer step; `TrainingModule.record` holds it before callbacks are called.
 
     Attributes:
-        metrics: scalars by name, of this rank: `loss`, `loss/<term>`, `loss/<term>/t<bin>`, `lr`,
-            `grad_norm`; NaN for a time bin without a row.
+        means: scalars by name, of this rank: `loss`, `loss/<term>`, `loss/<term>/t<bin>`, `lr`,
+            `grad_norm`.
         sample_ids: keys of the rows that this rank consumed, by task.
+        noise: streams drawn so far in this process, by task (`unify.noise.Noise.drawn`).
         rows, tokens, flops: of one step on all ranks, constants of a run; 0 before the first.
     """
 
-    metrics: Mapping[str, Tensor | float] = field(default_factory=dict)
+    means: Mapping[str, Mean] = field(default_factory=dict)
     sample_ids: Mapping[str, list[str]] = field(default_factory=dict)
+    noise: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     rows: int = 0
     tokens: int = 0
     flops: float = 0.0
 
-    def metrics_of_all_ranks(self) -> Mapping[str, Tensor | float]:
-        """Means over the ranks that have a value; all ranks must ask. Their shares are equal."""
+    @property
+    def metrics(self) -> dict[str, Tensor]:
+        """Values of the means of this rank; NaN for a time bin without a row."""
+        return {name: mean.value for name, mean in self.means.items()}
+
+    def metrics_of_all_ranks(self) -> dict[str, Tensor]:
+        """Values of the means over the rows of all ranks; all must ask."""
         if ranks() == 1:
             return self.metrics
-        shares = all_gather({name: float(value) for name, value in self.metrics.items()})
+        mine = {name: (float(one.total), float(one.rows)) for name, one in self.means.items()}
+        shares = all_gather(mine)
         return {
-            name: float(torch.tensor([share[name] for share in shares]).nanmean())
-            for name in self.metrics
+            name: Mean(*map(sum, zip(*(share[name] for share in shares), strict=True))).value
+            for name in mine
         }
 
 

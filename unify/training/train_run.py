@@ -17,6 +17,7 @@ import lightning as L
 from unify.assembly.assemble import assemble, in_shards
 from unify.assembly.exported_weights import save_export
 from unify.config import save
+from unify.data.source import source_fingerprint
 from unify.distributed.lost_ranks import lost_ranks_as_error
 from unify.distributed.ranks import (
     all_gather,
@@ -28,14 +29,16 @@ from unify.distributed.ranks import (
     world,
 )
 from unify.paradigm import Fitted
-from unify.runs.equal_training import adopt, study_facts
+from unify.runs.equal_training import adopt, other_code, study_facts
 from unify.runs.folder import Run, finished_or_stopped, is_finished, parameter_counts
+from unify.runs.kept_code import keep_code
 from unify.runs.lookup import find_equal_training, needed_configs, run_of
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.support.atomic_files import is_full
 from unify.support.environment import environment, git_diff
 from unify.support.precision import precision_on
+from unify.support.user_code import check_imports, warn_of_imports
 from unify.tracking.mlflow_delivery import flatten
 from unify.tracking.mlflow_process import ship, tracker
 from unify.training.trainer import fit
@@ -52,7 +55,7 @@ def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
     needed = {
         path: finished_or_stopped(train(part, say, wait=True)) for path, part in parts.items()
     }
-    weights = {path: run.info["weights"] for path, run in needed.items()} if is_first() else {}
+    weights = {path: run.weights for path, run in needed.items()} if is_first() else {}
     return run_of(config, broadcast_first(weights)), needed
 
 
@@ -85,7 +88,7 @@ def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool)
     _agree({"data": run.folder.name}, "reads other data:")
     with nullcontext() if is_finished(run) else run.writing(wait), _errors_in_words(run):
         if is_finished(run):  # perhaps by the process that was waited for
-            say(f"{run.folder}: trained already{_other_precision(run, config)}")
+            say(f"{run.folder}: trained already{other_code(run)}{_other_precision(run, config)}")
             return run
         other = broadcast_first(find_equal_training(run, config) if is_first() else None)
         if other:
@@ -93,6 +96,7 @@ def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool)
             return run
         _set_ranks(config["machine"])
         recipe = assemble(config, needed, meta=in_shards(config))
+        check_imports()
         facts = _begin(run, recipe, config, needed)
         say(f"{run.folder}: {facts['paradigm']}, {facts['parameters']['trainable']:,} parameters")
         machine = recipe.machine
@@ -195,6 +199,7 @@ def _finish(
         else:
             complete = fit(run, recipe, say, watchers)
         if complete:
+            warn_of_imports()
             weights = save_export(recipe.model, config["model"], run.folder / "export")
             run.update(state="finished", weights=weights, **spent())
         else:
@@ -212,6 +217,7 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
     """Write config.yaml, git.diff and the facts of run.json before the first step; the facts."""
     if is_first():
         save(config, run.folder / "config.yaml")
+        keep_code(run, config)
         (run.folder / "git.diff").write_text(git_diff())
     precision = precision_on(device_of(recipe.machine.accelerator), recipe.machine.precision)
     resumed = (run.folder / "run.json").exists()
@@ -224,7 +230,7 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
         steps=recipe.steps,
         parameters=parameter_counts(recipe.model),
         data=recipe.data.fingerprint(),
-        source=recipe.data.source.fingerprint(),
+        source=source_fingerprint(recipe.data.source),
         # one that is resumed on another device, or by another setting, says both
         precision=before if before.endswith(precision) else f"{before}, then {precision}",
         environment=environment(),

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 from unify.assembly.sharding import recompute, shard, units_of
 from unify.data.module import Data
 from unify.distributed.ranks import broadcast_first, device_of, is_first, world
-from unify.evaluation.score_run import preview, subject_of
+from unify.evaluation.score_run import check_preview, preview, subject_of
+from unify.metrics.metric import available_records
 from unify.nn.attention import set_backend
 from unify.nn.init import initialise
 from unify.paradigm import Paradigm, Trainable
@@ -73,7 +74,8 @@ def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> b
     trainer.fit(module, TrainingData(recipe.data), ckpt_path=path, weights_only=True)
     step = module.record
     if step.rows:  # 0 where all steps had been made before
-        run.update(rows_per_step=step.rows, tokens_per_step=step.tokens, flops_per_step=step.flops)
+        sizes = {"rows_per_step": step.rows, "tokens_per_step": step.tokens}
+        run.update(**sizes, flops_per_step=step.flops, noise=step.noise)
     _count_cuts(run, recipe, say)
     if trainer.global_step < recipe.steps:
         return False
@@ -107,7 +109,8 @@ def _placed(recipe: Recipe) -> tuple[Strategy, Callable[..., None] | None]:
 def calibrate(recipe: Recipe) -> None:
     """Let a trained tokenizer measure the scale of its latents, on validation images."""
     if isinstance(recipe.model, ImageTokenizer):
-        count = min(recipe.data.source.size("image", "validation"), CALIBRATION_IMAGES)
+        available = available_records(recipe.data.source, "image", "validation")
+        count = min(available, CALIBRATION_IMAGES)
         batch = recipe.data.batch("image", "validation", range(count))
         recipe.model.calibrate(batch.segments[0].images)
 
@@ -116,6 +119,10 @@ def _callbacks(run: Run, recipe: Recipe, module: TrainingModule, say: Say) -> li
     """The callbacks that report, record, sample, validate and save, in the order that they need."""
     journal, every = Journal(run.folder), recipe.logging
     subject = subject_of(recipe, recipe.seeds.init)
+    if every.samples_every:
+        check_preview(subject)
+    if isinstance(recipe.model, ImageTokenizer):  # which is calibrated at the end
+        available_records(recipe.data.source, "image", "validation")
     return [
         Health(journal, every.metrics_every, say),
         Recorder(journal, every.metrics_every),

@@ -1,9 +1,10 @@
 """A metric of one's own: how far the mean colour of a drawn image is from that of the real one.
 
-    text_to_image/abs_error/color    mean over images of |mean colour - real mean colour|, in [0, 2]
+    text_to_image/abs_error/color            mean over images of |mean colour - real mean colour|
+    text_to_image/abs_error/color/ceiling    of the true images, given back by the model's tokenizer
 
-A score's name is task/measure/category. The report knows `abs_error` as a measure of which less is
-better, as it knows `perplexity`; of a measure with another name, more is better.
+A score's name is task/measure/category. Which of its values are better is the metric's to say: of
+an error, the lower ones.
 
 B rows, H x W pixels.
 """
@@ -13,9 +14,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from unify.data.source import Split, images, keys, texts
-from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest
+from unify.metrics.ceiling import with_ceiling
+from unify.metrics.metric import Grid, Metric, Score, Subject, average, digest, first_records
 from unify.noise import stable_seed
 from unify.paradigm import ImageRequest, Paradigm
 
@@ -30,13 +33,12 @@ class ColorError(Metric):
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         assert isinstance(subject.model, Paradigm)
-        n = min(self.n, subject.source.size("text_to_image", self.split))
-        records = [subject.source.record("text_to_image", self.split, row) for row in range(n)]
+        records = first_records(subject.source, "text_to_image", self.split, self.n)
         prompts, real = texts(records, "prompt"), images(records, "image")  # [B 3 H W]
         # each prompt has a seed of its own, so that the size of a chunk changes nothing
         seeds = [stable_seed(subject.seed, "color", key) for key in keys(records)]
         parts = []
-        for rows in subject.chunks(n):
+        for rows in subject.chunks(len(records)):
             part = slice(rows.start, rows.stop)
             size = (real.shape[-2], real.shape[-1])
             request = ImageRequest(prompts[part], size=size, seed=seeds[part])
@@ -44,14 +46,28 @@ class ColorError(Metric):
             drawn = subject.model.generate_image(request, **subject.image_sampling)
             parts.append(drawn.float().cpu())
         drawn = torch.cat(parts)
-        errors = (drawn.mean((2, 3)) - real.mean((2, 3))).abs().mean(1).tolist()  # one per image
         # the passport says how it was measured: scores with unlike ones never share a row
         passport = {
             "split": self.split,
             "prompts": digest("\n".join(prompts).encode()),
             "sampling": subject.image_sampling,
         }
-        score = average("text_to_image/abs_error/color", errors, passport)
-        shown = min(n, 16)
-        grid = Grid("text_to_image/color", drawn[:shown], prompts[:shown], [None] * shown)
-        return [score], [grid]
+
+        def score(shown: Tensor) -> list[Score]:
+            errors = (shown.mean((2, 3)) - real.mean((2, 3))).abs().mean(1)  # one per image
+            # a prompt that is asked twice is one prompt: the interval is over distinct ones
+            error = average(
+                "text_to_image/abs_error/color",
+                errors.tolist(),
+                passport,
+                better="lower",
+                unit="prompts",
+                prompts=prompts,
+                bounds=(0, 2),
+            )
+            return [error]
+
+        # beside it, what the model's tokenizer gives back of the true images
+        scores = with_ceiling(subject, drawn, real, score)
+        grid = Grid("text_to_image/color", drawn[:16], prompts[:16], [None] * len(drawn[:16]))
+        return scores, [grid]

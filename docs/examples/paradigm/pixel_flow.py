@@ -56,9 +56,9 @@ class PixelFlow(Paradigm):
         # in a share of the rows the prompt is None, so that guidance has what it moves away from
         dropped = (noise.uniform("drop") < self.dropout).tolist()
         texts = [None if drop else text for drop, text in zip(dropped, prompts.texts, strict=True)]
-        # a stream of noise is a name: arms that use the same name see the same numbers
-        x1, t = images.images, noise.uniform("image1/t")  # [B 3 H W], [B]
-        xt, velocity = interpolate(noise.normal("image1/x0", x1.shape[1:]), x1, t)
+        # x0 and t are of the same streams in every paradigm: arms see the same numbers
+        x1, t = images.images, noise.t(batch.target_place)  # [B 3 H W], [B]
+        xt, velocity = interpolate(noise.x0(batch.target_place, x1.shape[1:]), x1, t)
         error = self.velocity(xt, t, self.words(texts, prompts.length)) - velocity
         return {"flow": Term(error.square().flatten(1).mean(1), t=t)}  # one value per row: [B]
 

@@ -87,8 +87,8 @@ class HoleError(Metric):
         )
         passport = {"split": self.split, "images": n, "sampling": subject.image_sampling}
         scores = [
-            average("inpaint/abs_error", errors(drawn, whole, records), passport),
-            average("inpaint/abs_error/gray", errors(holed, whole, records), passport),
+            average(name, errors(tried, whole, records), passport, better="lower")
+            for name, tried in (("inpaint/abs_error", drawn), ("inpaint/abs_error/gray", holed))
         ]
         shown = torch.stack([holed, drawn], 1).flatten(0, 1)[:16]  # each source, then the drawing
         titles = ["source", "drawn"] * (len(shown) // 2)

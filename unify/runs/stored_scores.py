@@ -1,0 +1,139 @@
+"""The scores of a run: `eval/scores.json`, and `eval/outcomes.npz` with the outcome of every trial.
+
+scores.json holds the hash of outcomes.npz and one over all else that it says itself. Whoever reads
+scores does it here: what was edited or damaged, or does not agree with the outcomes, is refused.
+"""
+
+import hashlib
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from unify.runs.study_files import Row
+from unify.support.atomic_files import sha256, write_atomically
+from unify.support.strict_json import strict_json
+
+SCORES, OUTCOMES = "scores.json", "outcomes.npz"  # in <run>/eval
+HASH = "hash"
+Outcomes = dict[str, np.ndarray]  # of every trial [n], by metric; `prompts/<metric>`: which prompt
+
+
+@dataclass(frozen=True)
+class StoredScores:
+    """What scores.json says: what was asked, whether all of it was measured, and the rows.
+
+    `covered`: false for one that an older version wrote, without a hash.
+    """
+
+    asked: str
+    complete: bool
+    rows: list[Row]
+    covered: bool
+
+
+def read_scores(run: Path) -> StoredScores | None:
+    """The scores in a run folder; None if it has none. ValueError if they cannot be believed."""
+    path = run / "eval" / SCORES
+    if not path.is_file():
+        return None
+    try:
+        content = _parsed(path)
+        outcomes = read_outcomes(run)
+        if HASH in content:
+            _compare(SCORES, content_hash(content), content[HASH])
+            wanted = content[OUTCOMES]
+            there = (run / "eval" / OUTCOMES).is_file()
+            _compare(OUTCOMES, sha256(run / "eval" / OUTCOMES) if there else "missing", wanted)
+        check_agreement(content["rows"], outcomes)
+        return StoredScores(
+            str(content.get("asked")),
+            content.get("complete", True),
+            content["rows"],
+            HASH in content,
+        )
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is not used: {error}; measure the scores again: unify eval {run} --again"
+        ) from error
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_bytes())
+    if not isinstance(content, dict) or not isinstance(content.get("rows"), list):
+        raise ValueError("it has no rows")
+    return content
+
+
+def _compare(name: str, found: str, recorded: str) -> None:
+    if found != recorded:
+        raise ValueError(f"{name} has changed since it was written ({found}, and was {recorded})")
+
+
+def read_outcomes(run: Path) -> Outcomes:
+    """The outcomes in a run folder; none if it keeps none. ValueError if they cannot be read."""
+    path = run / "eval" / OUTCOMES
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, AttributeError, BadZipFile) as error:
+        raise ValueError(f"{OUTCOMES} cannot be read ({error})") from error
+
+
+def write_scores(
+    run: Path, asked: str, complete: bool, rows: Sequence[Row], outcomes: Outcomes | None
+) -> None:
+    """Write scores.json last: a folder that has it has all the others.
+
+    `outcomes`: of every trial, by metric; None keeps those that are there. ValueError if a row does
+    not agree with them.
+    """
+    folder = run / "eval"
+    if outcomes is not None:
+        check_agreement(rows, outcomes)
+        (folder / SCORES).unlink(missing_ok=True)  # else it would stand beside other outcomes
+        write_atomically(folder / OUTCOMES, pack_outcomes(outcomes))
+    content = {"asked": asked, "complete": complete, "rows": list(rows)}
+    content = json.loads(strict_json(content))  # as it will be read
+    content[OUTCOMES] = sha256(folder / OUTCOMES)
+    whole = {**content, HASH: content_hash(content)}
+    write_atomically(folder / SCORES, strict_json(whole))
+
+
+def pack_outcomes(outcomes: Outcomes) -> bytes:
+    """Outcomes of every trial by metric, as numpy's npz."""
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **dict[str, Any](outcomes))
+    return packed.getvalue()
+
+
+def content_hash(content: Any) -> str:
+    """12 hex digits over JSON values; over all but `hash` of a mapping."""
+    kept = {k: v for k, v in content.items() if k != HASH} if isinstance(content, dict) else content
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def check_agreement(rows: Sequence[Row], outcomes: Outcomes) -> None:
+    """Raise ValueError for a row whose value is not the mean of its outcomes, where there are any.
+
+    Outcomes are kept by name: of several rows of one name, none is compared.
+    """
+    times = Counter(row["metric"] for row in rows)
+    for row in rows:
+        kept = outcomes.get(row["metric"], np.empty(0))
+        if times[row["metric"]] > 1 or not len(kept):
+            continue
+        mean, value = float(kept.mean()), row["value"]
+        both_nan = math.isnan(mean) and (value is None or math.isnan(value))
+        close = value is not None and math.isclose(value, mean, rel_tol=1e-6, abs_tol=1e-9)
+        if not (both_nan or close):
+            raise ValueError(f"{row['metric']} is {value}, and its outcomes average to {mean}")
