@@ -19,7 +19,7 @@ from unify.analysis.paired_differences import crossed_variances, half_width
 SEEDS, RATES, PROMPTS = (3, 5, 8), (0.005, 0.02, 0.6, 0.98), (64, 256)
 OF_SEED = 0.6  # logit: the standard deviation between seeds where there is one
 OF_PROMPT, OF_ARM_AND_PROMPT = 0.7, 0.5
-DOMINATES = 5  # M_s over M_e from which seeds are most of what is uncertain
+DOMINATES = 10  # M_s over M_e from which seeds are most of what is uncertain
 GRID = list(itertools.product(SEEDS, RATES, (0.0, OF_SEED), PROMPTS))
 
 

@@ -72,10 +72,10 @@ def test_intervals_hold_the_true_best_size_and_not_that_of_the_parabola(span, si
 @pytest.mark.slow
 @pytest.mark.parametrize("span", RANGES.values(), ids=RANGES)
 def test_intervals_hold_the_true_best_size_in_every_cell(span):
-    for sizes in (4, 5, 6, 7, 9):
-        for seeds in (1, 2, 3, 5):
+    for sizes in (4, 5, 7, 9):
+        for seeds in (1, 2, 5):
             for noise in (0.0003, 0.001, 0.005, 0.02):
-                share, inside = covered(span, sizes, seeds, noise, 300)
+                share, inside = covered(span, sizes, seeds, noise, 200)
                 assert share >= 0.93 - 3 * (0.93 * 0.07 / inside) ** 0.5, (sizes, seeds, noise)
 
 

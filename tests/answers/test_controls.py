@@ -58,14 +58,15 @@ def test_a_control_is_tried_on_the_metric_that_it_names(eight):
     assert held.outcome == "not measured: ar_vq has no score", "of one of the two"
     study, (held,) = with_controls(eight, {**apart, "metric": "caption/exakt"})
     assert sentences(study) == [
-        "A control has no score (caption/exakt, transfusion: worse than ar_vq)."
+        "A control was not tried (caption/exakt, transfusion: worse than ar_vq): not measured: "
+        "transfusion and ar_vq have no score."
     ]
     assert "not measured" in markdown(study_answers(study), "")
     assert "not measured" in render(study)
 
 
 @pytest.mark.parametrize(
-    ("better", "result"), [("lower", "worse"), ("higher", "better"), (None, "different")]
+    ("better", "result"), [("lower", "worse"), ("higher", "better"), (None, "higher")]
 )
 def test_more_is_worse_where_lower_is_better(better, result):
     metric, stated = "x/score", {"n": 9, "better": better}
@@ -75,7 +76,7 @@ def test_more_is_worse_where_lower_is_better(better, result):
     one.adjusted = one.p
     held = controls.TriedControl({"arm": "a", "expect": "worse", "than": "b"}, metric, one)
     assert held.outcome.startswith(result)
-    assert held.came_out == (result == "worse")
+    assert held.came_out is {"worse": True, "better": False, "higher": None}[result]
 
 
 def made(arm, control, differences, metric="text_to_image/exact"):
@@ -120,6 +121,14 @@ def test_equivalence_is_said_only_by_a_margin(differences, margin, came_out, wor
     if came_out is not None:
         low, high = held.one.difference.interval_at(0.9)
         assert held.within_margin == (-margin < low <= high < margin)
+
+
+def test_without_a_known_direction_no_arm_is_worse(monkeypatch):
+    monkeypatch.setattr(Line, "better", property(lambda line: None))
+    far = [0.30, 0.31, 0.29, 0.32]
+    assert made("again", {"expect": "worse", "than": "a"}, far).came_out is None
+    assert made("again", {"expect": "worse", "than": "a"}, far).outcome.startswith("higher, p ")
+    assert made("again", {"expect": "same", "than": "a"}, far).came_out is False
 
 
 def test_two_one_sided_tests_are_wrong_5_percent_of_the_time():

@@ -1,15 +1,21 @@
 """What cannot be compared, and a method that had to change, are said in the cell, with reasons."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from report_study import edit_json, scores, write_results, write_study
 
+from unify.answers.answers_json import answers_content
 from unify.answers.study_answers import study_answers
-from unify.answers.study_records import load_study
+from unify.answers.study_records import RunRecord, StudyRecord, load_study
 from unify.report.page import render
 from unify.report.table_files import markdown
+from unify.support.strict_json import strict_json
 
 EXACT = "text_to_image/exact"
 
@@ -43,7 +49,9 @@ def said(folder, *words):
     answers = study_answers(study)
     one = next(one for one in answers.primary if one.metric == EXACT)
     page, text = render(study), markdown(answers, "")
-    row = next(line for line in text.splitlines() if line.startswith(f"| {EXACT} | ar_vq −"))
+    row = next(
+        line for line in text.splitlines() if re.match(rf"\| {EXACT}( \(.*\))? \| ar_vq −", line)
+    )
     cells = page.split('id="differences"')[1]
     for each in words:
         assert each in row
@@ -130,6 +138,12 @@ def test_repeated_prompts_are_one_prompt_each(folder):
     said(folder, "by seeds alone: the runs repeat their prompts in unlike ways")
 
 
+def test_one_common_seed_of_several_is_not_called_one_seed_per_arm(folder):
+    edit_rows(folder, lambda r: r["seed"] < 2 if r["arm"] == "ar_vq" else r["seed"] > 0)
+    one = said(folder, "seed 0 left out: transfusion has", "seeds 2 and 3 left out: ar_vq has no")
+    assert one.words == "one seed cannot tell"
+
+
 def test_an_arm_that_is_not_trained_yet_is_said(folder):
     for run in folder.glob("transfusion-*"):
         edit_json(run / "run.json", state="running")
@@ -157,3 +171,53 @@ def test_a_claim_and_a_control_say_the_reason_too(folder):
     answers = study_answers(load_study(folder))
     assert answers.claims[0].judgement.startswith("not measured alike: ar_vq with prompts: another")
     assert "prompts: another set" in answers.controls[0].outcome
+
+
+FAULTS = (
+    *("none", "absent", "nan", "null", "other prompts", "no outcomes", "few trials"),
+    *("nan trial", "unfinished", "no run"),
+)
+
+
+def study_with(faults):
+    """A study of two arms in memory; `faults`: of every arm and seed."""
+    generator, runs, rows = np.random.default_rng(0), [], []
+    for (arm, seed), fault in faults.items():
+        trials = (generator.random(8 if fault == "few trials" else 32) < 0.5).astype(float)
+        value = {"nan": float("nan"), "null": None}.get(fault, float(trials.mean()))
+        row = {"arm": arm, "seed": seed, "metric": EXACT, "value": value, "n": len(trials)}
+        prompts = "other" if fault == "other prompts" else "same"
+        if fault not in ("absent", "unfinished"):
+            rows.append({**row, "low": None, "high": None, "passport": {"prompts": prompts}})
+        if fault == "nan trial":
+            trials[3] = np.nan
+        run = RunRecord(
+            Path(f"{arm}-s{seed}-0"),
+            arm,
+            seed,
+            {"state": "running" if fault == "unfinished" else "finished"},
+        )
+        run.outcomes = {} if fault == "no outcomes" else {EXACT: trials}
+        runs += [run] if fault != "no run" else []
+    info = {"arms": {"a": {}, "b": {}}, "seeds": [0, 1, 2, 3], "primary": [EXACT]}
+    claim = {"paper": "p", "says": "s", "metric": EXACT, "higher": "a", "lower": "b"}
+    return StudyRecord(Path("study"), {**info, "claims": [claim]}, rows, runs)
+
+
+PLACES = [(arm, seed) for arm in "ab" for seed in range(4)]
+
+
+@given(st.fixed_dictionaries({place: st.sampled_from(FAULTS) for place in PLACES}))
+def test_whatever_is_missing_is_said(faults):
+    answers = study_answers(study_with(faults))
+    for one in answers.primary:
+        assert (one.difference is None) == bool(one.reason)
+        assert one.verdict or one.untestable
+        if one.difference is None:
+            continue
+        left = set(range(4)) - set(one.seeds)
+        assert bool(left) == any("left out" in note for note in one.notes)
+        assert (one.difference.prompts is None) == any("by seeds" in note for note in one.notes)
+        assert one.difference.seeds == len(one.seeds)
+    assert answers.claims[0].judgement != "not measured", "without saying why"
+    json.loads(strict_json(answers_content(answers)))

@@ -14,13 +14,13 @@ from unify.report.figures import figures
 from unify.report.page import render
 
 
-def written(folder, seeds=(0, 1)):
-    """A study of two arms, three sizes and two budgets, of invented numbers with known bests."""
+def written(folder, seeds=(0, 1), budgets_tried=(1e15, 4e15, 1.6e16), tried=(0.4, 1, 2.5)):
+    """A study of two arms, sizes and budgets, of invented numbers with known bests."""
     arms, budgets, rows = {}, {}, []
     generator = np.random.default_rng(0)
     for base, rise in (("slow", 0.5), ("fast", 1.5)):
-        for budget in (1e15, 4e15, 1.6e16):
-            _, sizes = sizes_around(budget, (0.4, 1, 2.5))
+        for budget in budgets_tried:
+            _, sizes = sizes_around(budget, tried)
             for size in sizes:
                 name = f"{base},dim={size:.0f},flops={budget}"
                 arms[name] = {"paradigm": base, "file": "f", "doc": ""}
@@ -71,6 +71,25 @@ def test_the_report_finds_what_was_put_in(tmp_path):
     assert "text_to_image/exact: slow and fast cross at" in start
     assert len(study.pairs) == 9, "at the same budget and size alone"
     assert page.count("not both logged what they read") == 9 + 1, "each pair, and all in a sentence"
+
+
+def test_two_budgets_give_no_exponent(tmp_path):
+    study = written(tmp_path / "scale", budgets_tried=(1e15, 4e15))
+    for arm, one in series(study).items():
+        assert growth(arm, one).exponent is None
+    page = render(study)
+    assert "it lies inside of what was tried at 2 of the budgets, and an exponent takes 3" in page
+    assert "to the power of" not in page
+
+
+def test_four_sizes_bound_the_best_size_and_three_do_not(tmp_path):
+    four = series(written(tmp_path / "four", tried=(0.4, 0.8, 1.25, 2.5)))
+    for one in four.values():
+        for budget, best in one.optima.items():
+            low, high = best.interval
+            assert low < sizes_around(budget)[0] < high
+    three = series(written(tmp_path / "three"))
+    assert {best.interval for one in three.values() for best in one.optima.values()} == {None}
 
 
 def test_one_budget_is_no_scaling(tmp_path):

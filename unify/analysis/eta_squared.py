@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from unify.analysis.finite import finite
 from unify.analysis.paired_differences import ROUNDING
@@ -82,7 +82,8 @@ def _p(squares: dict[str, float], freedom: dict[str, int], name: str) -> float |
     noise = squares["rest"] / freedom["rest"]
     if noise == 0:
         return None
-    return float(stats.f.sf(squares[name] / freedom[name] / noise, freedom[name], freedom["rest"]))
+    ratio = squares[name] / freedom[name] / noise
+    return float(special.fdtrc(freedom[name], freedom["rest"], ratio))
 
 
 def _agreement(cells: np.ndarray) -> list[float]:

@@ -136,7 +136,7 @@ def _shift(t: float, df: int, tail: float) -> float:
     step = 1.0
     while excess(t - step) > 0 or excess(t + step) < 0:
         step *= 1.5
-    return float(optimize.brentq(excess, t - step, t + step))
+    return float(optimize.brentq(excess, t - step, t + step, xtol=1e-7))
 
 
 def paired(a: Sequence[float], b: Sequence[float]) -> Difference:

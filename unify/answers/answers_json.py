@@ -3,6 +3,7 @@
 The schema stands beside this file; every field is always there, and null where there is nothing.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def _interaction(one: Interaction) -> dict[str, Any]:
 def _sizes(arm: str, one: Series) -> list[dict[str, Any]]:
     return [
         {"arm": arm, "budget": budget, "size": best.size, "loss": best.loss, "where": best.where,
-         "interval": _ends(best.interval)}
+         "interval": _bounds(best.interval)}
         for budget, best in one.optima.items()
     ]  # fmt: skip
 
@@ -137,13 +138,18 @@ def _crossing(one: ArmCrossing) -> dict[str, Any]:
         "first": one.first,
         "second": one.second,
         "budget": one.at.budget,
-        "interval": _ends(one.at.interval),
+        "interval": _bounds(one.at.interval),
         "extrapolated": one.at.extrapolated,
         "apart": one.at.apart,
         "sentence": one.sentence,
     }
 
 
+def _bounds(ends: tuple[float, float] | None) -> list[float | None] | None:
+    """[low, high] of a size or a budget; None at an end that the runs do not bound."""
+    return None if ends is None else [end if 0 < end < math.inf else None for end in ends]
+
+
 def _ends(ends: tuple[float, float] | None) -> list[float] | None:
-    """[low, high]; an end that is infinite becomes null in the file."""
+    """[low, high]."""
     return None if ends is None else list(ends)

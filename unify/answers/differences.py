@@ -47,6 +47,11 @@ class Comparison:
         return self.line.metric if self.line is not None else self.asked
 
     @property
+    def name(self) -> str:
+        """The metric, with the way of measuring where there are several."""
+        return self.line.full_name if self.line is not None else self.asked
+
+    @property
     def p(self) -> float | None:
         """Uncorrected p; None where the seeds allow none."""
         return None if self.single or self.difference is None else self.difference.p
@@ -239,7 +244,7 @@ def difference_sentences(study: StudyRecord, primary: Sequence[Comparison]) -> l
     sentences = []
     for metric in dict.fromkeys(one.metric for one in primary):
         of_metric = [one for one in primary if one.metric == metric]
-        if all(one.difference is None or one.difference.seeds < 2 for one in of_metric):
+        if len(study.seeds) == 1 or all(one.difference is None for one in of_metric):
             continue  # that scores are missing, or of one seed, is said elsewhere
         tried = [one for one in of_metric if one.verdict]
         clear = [one for one in tried if one.verdict in (HIGHER, LOWER)]

@@ -43,6 +43,9 @@ def lines_of_pair(
     if not absent:
         each = [f"{arm} with {' or '.join(ways)}" for arm, ways in notes.items()]
         return [], f"not measured alike: {sentence(each)}"
+    unknown = [arm for arm in absent if arm not in study.arms]
+    if unknown:
+        return [], f"not measured: the study has no arm {sentence(unknown)}"
     untrained = [arm for arm in absent if not any(run.finished for run in study.runs_of(arm))]
     if untrained:
         return [], f"not trained yet: {sentence(untrained)}"
@@ -90,7 +93,7 @@ def _outcomes(
     runs = {(run.arm, run.seed): run.outcomes for run in study.runs}
     kept = {(a, s): runs.get((a, s), {}).get(metric) for a in arms for s in seeds}
     for (arm, seed), row in kept.items():
-        if row is None or row.ndim != 1 or row.size < 2:
+        if row is None or row.ndim != 1 or row.size < 2 or row.dtype.kind not in "biuf":
             return f"by seeds alone: {arm}, seed {seed}, has no outcomes by prompt"
         if not np.isfinite(row).all():
             return f"by seeds alone: an outcome of {arm}, seed {seed}, is no number"

@@ -9,7 +9,8 @@ from unify.report.html import Html, join, tag
 
 CLAIMS_READING = (
     "Written down before the runs: who said it, and which arm should score better. Agrees or "
-    "disagrees only where the difference can be told at 5% (Holm, over these rows)."
+    "disagrees only where the difference can be told at 5% (Holm, over these rows); intervals are "
+    "of each row by itself."
 )
 CONTROLS_READING = (
     "What had to come out for this study to be able to tell arms apart, each tried by itself at "

@@ -24,12 +24,13 @@ def section(answers: Answers) -> Html:
     study, primary, others = answers.study, answers.primary, answers.others
     if not study.pairs:
         return tag("p", "No two arms to compare.", class_="quiet")
-    most = most_seeds([*primary, *others])
-    if most == 1:
+    if len(study.seeds) == 1:
         return tag("p", "One seed per arm: nothing is known of how seeds differ.")
     parts: list[Node] = []
     if primary:
-        parts += [tag("p", text, class_="quiet") for text in (READING, limits_text(most))]
+        parts += [
+            tag("p", text, class_="quiet") for text in (READING, limits_text(most_seeds(primary)))
+        ]
         parts.append(_table(study, primary, judged=True))
     measured = {line.metric for line in answers.lines}
     missing = [metric for metric in study.primary if metric not in measured]
@@ -57,7 +58,7 @@ def _cells(study: StudyRecord, one: Comparison, judged: bool) -> list[Html]:
         tag("span", swatch(study.arms.index(one.first)), one.first, " − "),
         tag("span", swatch(study.arms.index(one.second)), one.second),
     ]
-    cells = [tag("th", one.metric, scope="row"), tag("td", *arms), difference_cell(one)]
+    cells = [tag("th", one.name, scope="row"), tag("td", *arms), difference_cell(one)]
     return cells + [tag("td", text) for text in judged_texts(one)] if judged else cells
 
 

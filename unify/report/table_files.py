@@ -71,11 +71,10 @@ def _answered(answers: Answers) -> list[str]:
     """The tables of differences, controls and claims."""
     parts = []
     primary = answers.primary
-    most = most_seeds(primary)
-    if primary and most != 1:
+    if primary and len(answers.study.seeds) > 1:
         heads = ["metric", "arms", "difference", *COLUMNS]
         table = markdown_table(heads, [[*_difference(c), *judged_texts(c)] for c in primary])
-        parts += ["## Differences", READING, limits_text(most), table]
+        parts += ["## Differences", READING, limits_text(most_seeds(primary)), table]
     if answers.controls:
         heads = ["control", "metric", "difference", "here"]
         rows = [_control(each) for each in answers.controls]
@@ -101,7 +100,7 @@ def _line(study: StudyRecord, line: Line) -> list[str]:
 
 
 def _difference(one: Comparison) -> list[str]:
-    return [one.metric, f"{one.first} − {one.second}", _with_interval(one)]
+    return [one.name, f"{one.first} − {one.second}", _with_interval(one)]
 
 
 def _control(control: TriedControl) -> list[str]:
