@@ -66,7 +66,7 @@ def test_a_control_is_tried_on_the_metric_that_it_names(eight):
 
 
 @pytest.mark.parametrize(
-    ("better", "result"), [("lower", "worse"), ("higher", "better"), (None, "different")]
+    ("better", "result"), [("lower", "worse"), ("higher", "better"), (None, "higher")]
 )
 def test_more_is_worse_where_lower_is_better(better, result):
     metric, stated = "x/score", {"n": 9, "better": better}
@@ -76,7 +76,7 @@ def test_more_is_worse_where_lower_is_better(better, result):
     one.adjusted = one.p
     held = controls.TriedControl({"arm": "a", "expect": "worse", "than": "b"}, metric, one)
     assert held.outcome.startswith(result)
-    assert held.came_out == {"worse": True, "better": False, "different": None}[result]
+    assert held.came_out is {"worse": True, "better": False, "higher": None}[result]
 
 
 def made(arm, control, differences, metric="text_to_image/exact"):
@@ -127,7 +127,7 @@ def test_without_a_known_direction_no_arm_is_worse(monkeypatch):
     monkeypatch.setattr(Line, "better", property(lambda line: None))
     far = [0.30, 0.31, 0.29, 0.32]
     assert made("again", {"expect": "worse", "than": "a"}, far).came_out is None
-    assert made("again", {"expect": "worse", "than": "a"}, far).outcome.startswith("different, p ")
+    assert made("again", {"expect": "worse", "than": "a"}, far).outcome.startswith("higher, p ")
     assert made("again", {"expect": "same", "than": "a"}, far).came_out is False
 
 

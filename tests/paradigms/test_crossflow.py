@@ -10,6 +10,8 @@ from small import DIM, PROMPTS, SIDE, awake, confusion, learn
 
 from unify.batch import Batch
 from unify.commands.runs import sample
+from unify.data.module import Data
+from unify.data.shapes import Shapes
 from unify.flow import FlowSampler, LogitNormalTime, SinCosPath, UniformTime
 from unify.nn.flops import counted
 from unify.nn.init import initialise
@@ -424,7 +426,10 @@ def test_expressions_that_say_nothing_are_named(written):
 
 
 def test_command_line_draws_sums_of_prompts(monkeypatch, tmp_path):
-    recipe = SimpleNamespace(model=awake(make()), machine=Machine(), image_sampling={"steps": 2})
+    data = Data(Shapes(), {"text_to_image": 2})
+    recipe = SimpleNamespace(
+        model=awake(make()), data=data, machine=Machine(), image_sampling={"steps": 2}
+    )
     monkeypatch.setattr(
         "unify.evaluation.draw_samples.open_run", lambda *args, **kwargs: (None, None, recipe)
     )

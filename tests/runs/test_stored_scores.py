@@ -20,7 +20,7 @@ from unify.study.run_job import score
 from unify.tracking.mlflow_process import ship_scores, sync
 from unify.training.train_run import train
 
-TRIALS = {"a/exact": [1.0, 0.0, 1.0, 1.0]}
+TRIALS = {"a/exact": np.array([1.0, 0.0, 1.0, 1.0])}
 ROWS = [
     {"metric": "a/exact", "value": 0.75, "n": 4, "low": 0.3, "high": 0.95, "passport": {"x": 1}},
     {"metric": "a/none", "value": math.nan, "n": 0, "low": None, "high": None, "passport": {}},
@@ -37,8 +37,8 @@ def test_scores_come_back_as_they_were_written(tmp_path):
     written(tmp_path)
     stored = read_scores(tmp_path)
     assert (stored.asked, stored.complete, stored.covered) == ("asked", True, True)
-    assert json.dumps(stored.rows) == json.dumps(ROWS)  # NaN is no NaN's equal
-    assert read_outcomes(tmp_path)["a/exact"].tolist() == TRIALS["a/exact"]
+    assert stored.rows == [ROWS[0], {**ROWS[1], "value": None}, ROWS[2]], "NaN is null"
+    assert read_outcomes(tmp_path)["a/exact"].tolist() == [1, 0, 1, 1]
     write_scores(tmp_path, "asked", True, [*ROWS, {**ROWS[2], "metric": "speed"}], None)
     assert len(read_scores(tmp_path).rows) == 4, "what is measured later is added"
     assert read_scores(tmp_path / "nowhere") is None
@@ -96,7 +96,7 @@ def test_rows_that_are_added_or_dropped_and_other_texts_are_noticed(tmp_path):
         (b"garbage", "cannot be read"),
         (b"", "cannot be read"),
         (None, "missing"),
-        (pack_outcomes({"a/exact": [1, 1, 1, 0]}), "outcomes.npz has changed"),
+        (pack_outcomes({"a/exact": np.array([1.0, 1, 1, 0])}), "outcomes.npz has changed"),
     ],
 )
 def test_outcomes_that_are_edited_damaged_or_gone_are_noticed(tmp_path, content, word):
@@ -117,7 +117,7 @@ def test_scores_of_older_versions_are_read_where_they_agree_with_the_outcomes(tm
 
 def test_a_metric_whose_outcomes_do_not_average_to_its_value_is_refused_when_it_is_stored(tmp_path):
     with pytest.raises(ValueError, match=r"a/exact is 0\.75, and its outcomes average to 0\.5"):
-        write_scores(tmp_path, "asked", True, ROWS, {"a/exact": [1.0, 0.0]})
+        write_scores(tmp_path, "asked", True, ROWS, {"a/exact": np.array([1.0, 0.0])})
     assert not (tmp_path / "eval" / "scores.json").exists()
 
 

@@ -103,7 +103,7 @@ def test_tuning_that_was_done_with_other_code_is_not_taken(tmp_path):
     arm = {**config(), "machine": {"runs": str(tmp_path)}, "evaluation": [], "text_sampling": {}}
     arm["model"] = {"class": f"{path}:Mine"}
     study = Study("s", {"a": "a.yaml"}, tune=Tune(METRIC, SPACE))
-    save_trials(tmp_path / "s", study, "a", arm, [Trial({}, 0.5, 1, 1.0, 1.0)])
+    save_trials(tmp_path / "s", study, "a", arm, [Trial({}, 0.5, 1, 1.0, 1.0)], "higher")
     assert "a" in chosen_overrides(study, {"a": arm})
     path.write_text("X = 2")
     assert chosen_overrides(study, {"a": arm}) == {}

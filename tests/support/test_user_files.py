@@ -1,7 +1,13 @@
 """Python files of a user are run once, and only if they are trusted."""
 
+import pickle
+import subprocess
+import sys
+
 import pytest
 
+from unify.data.workers import Picklable
+from unify.support.user_code import code_of
 from unify.support.user_files import loaded_files, module_of_file
 
 COUNTING = "from pathlib import Path\nPath(__file__).with_suffix('.log').open('a').write('x')\n"
@@ -42,3 +48,26 @@ def test_a_file_that_failed_may_be_corrected_and_loaded(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"there is no file .*nowhere\.py; correct the path"):
         module_of_file(str(tmp_path / "nowhere.py"), trusted=True)
+
+
+def test_a_process_that_is_started_runs_the_files_as_its_parent_read_them(tmp_path):
+    (tmp_path / "parts.py").write_text(
+        "from pkg.base import Base\nclass Mine(Base):\n    def late(self):\n"
+        "        from .last import X\n        return X\n"
+    )
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "base.py").write_text("class Base:\n    early = 1\n")
+    (tmp_path / "last.py").write_text("X = 1\n")
+    module = module_of_file(str(tmp_path / "parts.py"), trusted=True)
+    code_of(str(tmp_path / "parts.py"))  # as a run's hash does
+    sent = pickle.dumps(Picklable(module.Mine()))
+    (tmp_path / "pkg" / "base.py").write_text("class Base:\n    early = 2\n")
+    (tmp_path / "last.py").write_text("X = 2\n")
+    child = (
+        "import pickle, sys; own = pickle.load(sys.stdin.buffer).dataset; "
+        "print(own.early, own.late())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", child], input=sent, capture_output=True, check=True
+    )
+    assert done.stdout.split() == [b"1", b"1"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unify.analysis.paired_differences import SAME
+from unify.analysis.paired_differences import HIGHER, LOWER, SAME
 from unify.answers.differences import Comparison, comparisons_of, interval_text
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
@@ -43,7 +43,7 @@ class TriedControl:
         if self.one is None or not self.one.verdict:
             return None
         if self.margin is None:
-            unknown = self.control["expect"] == "worse" and self._direction == "different"
+            unknown = self.control["expect"] == "worse" and self._direction in (HIGHER, LOWER)
             return None if unknown else self._direction == self.control["expect"]
         return self.within_margin or (None if self._direction == "same" else False)
 
@@ -71,14 +71,16 @@ class TriedControl:
 
     @property
     def _direction(self) -> str:
-        """same, worse or better, as the arm was found to be; different where neither is better."""
+        """same, worse or better, as the arm was found to be; higher or lower where it is not known
+        which is better."""
         assert self.one is not None
         assert self.one.line is not None
         if self.one.verdict == SAME:
             return "same"
-        if self.one.line.better is None:
-            return "different"
-        return "better" if self.one.verdict == self.one.line.better else "worse"
+        better = self.one.line.better
+        if better is None:
+            return self.one.verdict
+        return "better" if self.one.verdict == better else "worse"
 
     @property
     def outcome(self) -> str:
@@ -109,10 +111,6 @@ class TriedControl:
             return "the two differ by more than the study takes for none."
         if self.control["expect"] == "same":
             return "seeds alone make such a difference, so others as small mean nothing."
-        if self._direction == "different":
-            return (
-                "the metric states no direction (`better` of its score), so nothing is worse by it."
-            )
         if self._direction == "better":
             return "the other way round: what was expected does not hold here."
         if worse:

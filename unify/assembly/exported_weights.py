@@ -99,10 +99,12 @@ def _described_hash(folder: Path) -> str:
 
 def _compare(folder: Path, found: str, wanted: str, recorded: bool) -> None:
     if found != wanted:
-        who = "the run that uses them" if recorded else "their config.json"
+        who, remedy = "their config.json", "export them again"
+        if recorded:
+            who, remedy = "the run that uses them", f"remove {folder.parent} and train it again"
         raise ValueError(
             f"{folder}: the weights differ from the hash that {who} recorded: it is {found}, and "
-            f"was {wanted}; put the files of {wanted} back, or train or export them again"
+            f"was {wanted}; put the files of {wanted} back, or {remedy}"
         )
 
 

@@ -22,7 +22,7 @@ from unify.config.identity import (
     needed_key,
     needed_runs,
     trained_code,
-    user_classes,
+    user_files,
     weight_folders,
 )
 from unify.config.loaders import complete, load_cluster, load_recipe, on_machine, read, save
@@ -54,6 +54,6 @@ __all__ = [
     "read",
     "save",
     "trained_code",
-    "user_classes",
+    "user_files",
     "weight_folders",
 ]

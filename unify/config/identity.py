@@ -57,7 +57,7 @@ def needed_runs(completed: dict[str, Any]) -> dict[str, Needed]:
     return needed
 
 
-def user_classes(value: Any) -> dict[str, str]:
+def user_files(value: Any) -> dict[str, str]:
     """The Python files that the nodes of a config name, and the hash of the code of each."""
     if isinstance(value, list):
         value = dict(enumerate(value))
@@ -65,7 +65,7 @@ def user_classes(value: Any) -> dict[str, str]:
         return {}
     files: dict[str, str] = {}
     for child in value.values():
-        files |= user_classes(child)
+        files |= user_files(child)
     path, own, _ = str(value.get("class")).rpartition(".py:")
     return files | ({f"{path}.py": code_hash(f"{path}.py")} if own else {})
 
@@ -86,8 +86,8 @@ def weight_folders(value: Any) -> dict[str, str]:
 
 
 def trained_code(completed: Mapping[str, Any]) -> dict[str, str]:
-    """`user_classes` of what decides the training."""
-    return user_classes({k: v for k, v in completed.items() if k not in OUTSIDE_HASH})
+    """`user_files` of what decides the training."""
+    return user_files({k: v for k, v in completed.items() if k not in OUTSIDE_HASH})
 
 
 def config_hash(
@@ -112,9 +112,8 @@ def config_hash(
             return value
         out = {key: identity(item) for key, item in value.items()}
         if "class" in value:
-            out["class"] = os.path.basename(value["class"])
-            if code := user_classes({"class": value["class"]}):
-                out["code"] = list(code.values())
+            code = user_files({"class": value["class"]}).values()
+            out["class"] = " ".join([os.path.basename(value["class"]), *code])
             weights = value.get("weights")
             if isinstance(weights, dict):
                 named = [weights["part"]] if "part" in weights else []
@@ -126,7 +125,7 @@ def config_hash(
     kept = {key: value for key, value in completed.items() if key not in OUTSIDE_HASH}
     if isinstance(kept.get("data"), dict):
         kept["data"] = dict(kept["data"])
-        if code := user_classes(kept["data"].pop("source", None)):  # of its parts too
-            kept["data"]["code"] = sorted(code.values())
+        if code := user_files(kept["data"].pop("source", None)):  # of its parts too
+            kept["data"]["source"] = sorted(code.values())
     text = json.dumps([identity(kept), data_fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -51,7 +51,7 @@ class SampleRequest:
         self.titles = [text for text in asked for _ in range(self.count)]
 
 
-def sample(run: Path, request: SampleRequest, say: Callable[[str], object]) -> Grid:
+def sample(run: Path, request: SampleRequest, say: Callable[[str], object] = print) -> Grid:
     """Draw images with a trained run; ValueError for what it cannot draw, or has not learned to.
 
     `say` is told of prompts that are longer than what the run was trained on, or can read.

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from unify import __version__
-from unify.config import locate_class, user_classes
+from unify.config import locate_class, user_files
 from unify.data.source import Record, Source, images
 from unify.data.world.checker import VERSION as CHECKER_VERSION
 from unify.data.world.streams import VERSION as WORLD_VERSION
@@ -124,7 +124,7 @@ def _identity(run: Run, config: Config) -> str:
     """Hash of what the scores depend on: settings, weights, versions, and the code of users."""
     nodes = [_without_place(node) for node in config["evaluation"]]
     versions = [_metric_version(node) for node in config["evaluation"]]
-    code = user_classes([config[key] for key in (*SCORING, "data", "model") if key in config])
+    code = user_files([config[key] for key in (*SCORING, "data", "model") if key in config])
     content = [nodes, *(config[key] for key in SCORING[1:]), versions, sorted(code.values())]
     content += [run.weights, __version__, WORLD_VERSION, CHECKER_VERSION]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[

@@ -6,7 +6,7 @@ run.json has the hash of the code behind each file (`code`), by the path that co
 import os
 from pathlib import Path
 
-from unify.config import trained_code, user_classes
+from unify.config import trained_code, user_files
 from unify.config.loading import OVERLAYS
 from unify.runs.folder import Run
 from unify.schema.completed import Config
@@ -18,7 +18,7 @@ FOLDER = "code"
 
 def keep_code(run: Run, config: Config) -> None:
     """Write all files that the configuration names, and what they import, as they lie together."""
-    paths = user_classes({k: v for k, v in config.items() if k not in OVERLAYS})
+    paths = user_files({k: v for k, v in config.items() if k not in OVERLAYS})
     folders = {os.path.dirname(path) for path in paths}
     common = os.path.commonpath(folders) if folders else ""
     for path in paths:

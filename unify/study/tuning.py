@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from unify.analysis.best_of_trials import SIGNS
-from unify.config import OUTSIDE_HASH, user_classes
+from unify.config import OUTSIDE_HASH, user_files
 from unify.config.grid import as_overrides
 from unify.evaluation.score_run import SCORING
 from unify.noise import stable_seed
@@ -158,7 +158,7 @@ def _tuning_hash(study: Study, config: Config) -> str:
     ]
     settings = [study.tune and vars(study.tune), budget and vars(budget)]
     content = [settings, kept, scoring, before]
-    if code := user_classes(content):
+    if code := user_files(content):
         content.append(code)
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -15,10 +15,16 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from unify.support.user_files import content_of, find_beside, folder_of, has_run, loaded_files
+from unify.support.user_files import (
+    content_of,
+    find_beside,
+    folder_of,
+    has_run,
+    loaded_files,
+    modules_since,
+)
 
 _AT_START = [os.path.realpath(path) for path in sys.path]  # before a user's file could change it
-_LOADED_AT_START = set(sys.modules)
 _of_what_runs: dict[tuple[str, str], dict[str, bytes]] = {}  # by file and folder
 
 
@@ -114,11 +120,7 @@ def check_imports() -> None:
     for path in loaded_files():
         folders.add(folder := os.path.dirname(path))
         covered |= {os.path.realpath(os.path.join(folder, name)) for name in code_of(path)}
-    new = [
-        module
-        for name, module in sys.modules.items()
-        if name not in _LOADED_AT_START and name.partition(".")[0] != "unify"
-    ]
+    new = [m for name, m in modules_since().items() if name.partition(".")[0] != "unify"]
     files = {os.path.realpath(str(f)) for m in new if (f := getattr(m, "__file__", None))}
     for file in sorted(files - covered):
         around = [folder for folder in folders if file.startswith(folder + os.sep)]

@@ -32,6 +32,7 @@ FROM_FILE = "unify_file_"  # begins the name of a folder's package; a hash of it
 _named: list[str] = []  # the files that YAML named, in the order they were loaded
 _contents: dict[str, bytes] = {}  # of every user's file that was read, by path
 _ran: set[str] = set()  # those of them that were imported
+_modules_before: set[str] = set()  # names of the modules that there were before the first of them
 
 
 def module_of_file(path: str, trusted: bool) -> ModuleType:
@@ -61,6 +62,8 @@ def module_of_file(path: str, trusted: bool) -> ModuleType:
 def _run(name: str, path: str) -> None:
     """Import a file under a name; after an error, nothing of it is left, so it may be corrected."""
     before, ran = set(sys.modules), set(_ran)
+    if not _ran:
+        _modules_before.update(before)
     spec = importlib.util.spec_from_file_location(name, path, loader=_Loader(name, path))
     assert spec is not None
     assert spec.loader is not None
@@ -86,6 +89,11 @@ def folder_of(module: str) -> str | None:
 def loaded_files() -> list[str]:
     """Paths of the Python files that YAML named and that were loaded in this process."""
     return list(_named)
+
+
+def modules_since() -> dict[str, ModuleType]:
+    """The modules that were imported since the first user's file was, by name."""
+    return {name: m for name, m in sys.modules.items() if name not in _modules_before}
 
 
 def has_run(path: str) -> bool:
