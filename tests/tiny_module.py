@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
+from unify.nn.losses import Mean
 from unify.paradigm import Term
 from unify.runs.checkpoint_folder import STATE, latest_valid
 from unify.runs.journal import Journal
@@ -59,7 +60,8 @@ class TinyModule(LightningModule):
         rate = self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"]
         loss = self._loss.detach()
         metrics = {"loss": loss, "loss/line": loss, "lr": rate, "grad_norm": loss.sqrt()}
-        self.record = replace(self.record, metrics=metrics, sample_ids={"line": self._ids})
+        means = {name: Mean(value, 1) for name, value in metrics.items()}
+        self.record = replace(self.record, means=means, sample_ids={"line": self._ids})
         self._ids = []
 
     def configure_optimizers(self):
