@@ -59,7 +59,8 @@ def test_every_arm_and_seed_has_rows_of_one_form(outcome):
     }
     for row in rows:
         assert row.keys() == {
-            "arm", "paradigm", "seed", "metric", "value", "n", "low", "high", "passport",
+            "arm", "paradigm", "seed", "metric", "value", "n", "low", "high", "passport", "better",
+            "unit", "distinct",
         }  # fmt: skip
         assert row["passport"]["version"] == __version__
         assert row["passport"]["precision"] == precision_on("cpu", "auto")
