@@ -54,7 +54,7 @@ def interval(difference, level=0.95):
     seeds, prompts = difference.shape[-2:]
     parts = crossed_variances(difference)
     half = half_width(1 - level, (parts[0], seeds - 1), (parts[1], prompts - 1))
-    refused = parts[0] == 0  # no spread between seeds
+    refused = np.ptp(difference.mean(-1), axis=-1) == 0  # no spread between seeds
     return difference.mean((-2, -1)), np.where(refused, np.inf, half), refused
 
 

@@ -88,3 +88,9 @@ def test_one_prompt_says_nothing_of_others():
 def test_alike_trials_of_a_prompt_count_once():
     doubled = mean_interval([0.1, 0.1, 0.5, 0.5, 0.9, 0.9], [0, 0, 1, 1, 2, 2])
     assert doubled == pytest.approx(mean_interval([0.1, 0.5, 0.9]))
+
+
+@pytest.mark.parametrize("trials", [1, 7, 69, 512])
+def test_the_interval_of_no_hit_or_of_hits_alone_ends_at_the_edge_exactly(trials):
+    assert share_interval([0.0] * trials + [0.0], range(trials + 1))[0] == 0
+    assert share_interval([1.0] * trials + [1.0], range(trials + 1))[1] == 1

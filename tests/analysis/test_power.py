@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from unify.analysis.paired_differences import paired
+from unify.analysis.paired_differences import crossed, paired
 from unify.analysis.power import detectable, power, seeds_needed, seeds_range
 
 
@@ -62,3 +62,18 @@ def test_seeds_needed_has_no_end_where_no_difference_is_possible():
 def test_effects_that_are_no_numbers_are_refused(bad):
     with pytest.raises(ValueError, match="effect, deviation"):
         power(bad, 0.1, 8)
+
+
+def test_what_is_detectable_knows_that_chance_within_a_seed_alone_makes_seeds_differ():
+    """By the deviation that the interval takes, which lucky seeds do not make smaller."""
+    generator = np.random.default_rng(7)
+    for _ in range(40):
+        a, b = (generator.random((2, 3, 256)) < 0.6).astype(float)
+        difference = crossed(a, b)
+        assert difference.refusal or difference.seed_deviation >= difference.between_seeds - 1e-12
+        if difference.interval is not None:
+            low, high = difference.interval
+            found = detectable(difference.seed_deviation, 3, difference.prompt_variance)
+            assert found > (high - low) / 2, (
+                "an effect as large as half the width is missed as often"
+            )

@@ -65,6 +65,12 @@ def test_the_report_says_same_uniforms_only_of_streams_that_both_runs_drew():
     )
     codes = run(drop="uniform")
     assert noise_relation(run(**flow), codes).startswith("no stream in common")
+    others = run(**flow)
+    others.config = {**others.config, "data": {"tasks": {"draw": 8}, "source": {"records": 5000}}}
+    one = run(**flow)
+    for each in (one, others):
+        each.__dict__["consumed"] = {"draw": {8: "0"}}
+    assert noise_relation(one, others) == "other samples"
     older = run(**flow)
     del older.info["noise"]
     assert noise_relation(run(**flow), older) == "streams not logged"

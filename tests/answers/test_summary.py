@@ -22,8 +22,10 @@ def test_one_seed_is_said_to_be_exploratory_and_untuned(tmp_path):
 
 
 def test_a_few_seeds_find_large_differences_only(tmp_path):
-    text = paragraph(write_study(tmp_path / "study", seeds=(0, 1)))
-    assert "Exploratory: 2 seeds per arm find large differences only." in text
+    text = paragraph(write_study(tmp_path / "study", seeds=(0, 1, 2)))
+    assert "Exploratory: 3 seeds per arm find large differences only." in text
+    text = paragraph(write_study(tmp_path / "two", seeds=(0, 1)))
+    assert "Exploratory: 2 seeds per arm cannot tell" in text
 
 
 def test_primary_outcomes_are_stated_for_every_arm_and_others_are_not(tmp_path):

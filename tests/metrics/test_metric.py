@@ -95,3 +95,9 @@ def test_conditions_are_what_a_model_is_given():
     again = Record("another key", dict(records[0].fields, answer="another"))
     assert conditions(world, "vqa", [again]) == asked[:1]
     assert len(set(conditions(world, "image", first_records(world, "image", "test", 9)))) > 1
+
+
+@pytest.mark.parametrize("stated", ["max", "Higher", True, ""])
+def test_a_misspelt_direction_is_refused(stated):
+    with pytest.raises(ValueError, match=r"mine/skill: `better` is .*; say 'higher'"):
+        average("mine/skill", [0.5, 0.7], better=stated)

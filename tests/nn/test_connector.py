@@ -195,8 +195,8 @@ def released_layer(x, layer, rotary):
 
     q, k, v = attention.qkv(norm(x, layer.norm1.weight)).unflatten(-1, (3, heads, size)).unbind(2)
     q, k = apply_rotary_pos_emb(q.transpose(1, 2), k.transpose(1, 2), *rotary)
-    q = F.normalize(q, dim=-1) * attention.q_norm.weight * size**0.5
-    k = F.normalize(k, dim=-1) * attention.k_norm.weight * size**0.5
+    q = F.normalize(q, dim=-1) * attention.q_rotated_norm.weight * size**0.5
+    k = F.normalize(k, dim=-1) * attention.k_rotated_norm.weight * size**0.5
     mixed = F.scaled_dot_product_attention(q, k, v.transpose(1, 2)).transpose(1, 2).flatten(2)
     x = x + attention.out(mixed)
     return x + layer.mlp(norm(x, layer.norm2.weight))
@@ -211,7 +211,7 @@ def test_the_rotary_encoder_norms_after_rotating_as_metaquery_does(hidden, away)
     ours = awake(RotaryEncoder(WIDTH, 2, 2))
     with torch.no_grad():
         for name, weight in ours.named_parameters():
-            if "q_norm" in name or "k_norm" in name:
+            if "rotated_norm" in name:
                 weight.normal_(1, away)
     config = Qwen2Config(hidden_size=WIDTH, num_attention_heads=2)
     valid = torch.ones(3, 7, dtype=torch.bool)
@@ -229,8 +229,8 @@ def test_the_rotary_encoder_is_a_trunk_that_reads_both_ways(hidden):
     state = dict(trunk.state_dict())
     del state["norm.weight"]
     for name in [name for name in state if "q_norm" in name or "k_norm" in name]:
-        state[name].fill_(1.3)
-        state[name] = state[name].expand(2, 1, -1)
+        scale = state.pop(name).fill_(1.3).expand(2, 1, -1)
+        state[name.replace("_norm", "_rotated_norm")] = scale
     ours.trunk.load_state_dict(state)
     valid = torch.ones(3, 7, dtype=torch.bool)
     _, wanted = trunk(Tokens(hidden, Mask.full(valid), torch.arange(7).expand(3, 7)), layers=[2])

@@ -107,6 +107,12 @@ def test_outcomes_that_are_edited_damaged_or_gone_are_noticed(tmp_path, content,
 
 def test_scores_of_older_versions_are_read_where_they_agree_with_the_outcomes(tmp_path):
     path = written(tmp_path)
+    content = json.loads(path.read_text())
+    del content["hash"]
+    path.write_text(json.dumps(content))
+    refused(tmp_path, "its hash is gone")
+    path.write_text(json.dumps({"rows": [{**ROWS[0], "better": "higher"}]}))
+    refused(tmp_path, "its hash is gone")
     path.write_text(json.dumps({"asked": "x", "complete": True, "rows": ROWS}))
     assert not read_scores(tmp_path).covered
     path.write_text(json.dumps({"rows": [{**ROWS[0], "value": 0.99}]}))

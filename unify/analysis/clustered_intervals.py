@@ -108,4 +108,6 @@ def _wilson(p: float, trials: float) -> Interval:
     n = float(trials)
     centre = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # exactly the edge for a share at it, which rounding of centre - half would miss by 1e-18
+    low = 0.0 if p == 0 else max(0.0, centre - half)
+    return low, 1.0 if p == 1 else min(1.0, centre + half)

@@ -58,6 +58,11 @@ class Difference:
         return float(np.std(self.by_seed, ddof=1)) if self.parts else None
 
     @property
+    def seed_deviation(self) -> float | None:
+        """The same as the interval takes it: no smaller than chance within a seed makes it."""
+        return math.sqrt(self.parts[0][0] * self.seeds) if self.parts else None
+
+    @property
     def prompt_variance(self) -> float:
         """Variance of the mean from the choice of prompts; more seeds do not lessen it."""
         return self.parts[1][0] if len(self.parts) > 1 else 0.0
@@ -174,7 +179,7 @@ def crossed(a: np.ndarray, b: np.ndarray, trials: np.ndarray | None = None) -> D
     if seeds < 2 or prompts < 2:
         return Difference(mean, (), by_seed, prompts)
     of_seeds, of_prompts = map(float, crossed_variances(difference))
-    if math.sqrt(of_seeds) <= ROUNDING * scale:
+    if np.std(by_seed, ddof=1) <= ROUNDING * scale:
         return Difference(mean, (), by_seed, prompts)
     return Difference(mean, ((of_seeds, seeds - 1), (of_prompts, prompts - 1)), by_seed, prompts)
 

@@ -67,13 +67,14 @@ def seeds_range(difference: Difference, tests: int = 1) -> tuple[int | None, int
     interval of d_z holds; None of one for which no number of seeds is enough, and for both where
     there is no d_z. The observed effect alone would be one number that luck moves by a factor of
     ten."""
-    size, deviation = difference.standardised, difference.between_seeds
-    if size is None or deviation is None:
+    size, raw = difference.standardised, difference.between_seeds
+    deviation = difference.seed_deviation
+    if size is None or raw is None or deviation is None:
         return None
     _, low, high = size
     ends = [max(abs(low), abs(high)), 0.0 if low <= 0 <= high else min(abs(low), abs(high))]
     most, least = (
-        seeds_needed(end * deviation, deviation, difference.prompt_variance, tests) for end in ends
+        seeds_needed(end * raw, deviation, difference.prompt_variance, tests) for end in ends
     )
     return most, least
 

@@ -18,6 +18,7 @@ from unify.support.atomic_files import write_atomically
 from unify.support.strict_json import strict_json
 
 FILE, SCHEMA = "answers.json", Path(__file__).with_name("answers.schema.json")
+PROMPT_SETS = ("prompt_set", "texts", "data", "prompts")  # keys of passports with their digest
 VERSION = 1  # raised when a field changes its meaning or goes; new fields may come without
 
 
@@ -88,9 +89,12 @@ def _prompts(one: Comparison) -> dict[str, Any] | None:
     if one.line is None or one.difference is None:
         return None
     row = next(iter(one.line.cells[one.first].rows.values()))
-    digest = (row.get("passport") or {}).get("prompts")
-    count = one.difference.prompts
-    return {"n": row.get("n") if count is None else count, "digest": digest and str(digest)}
+    passport = row.get("passport") or {}
+    digest = next((passport[key] for key in PROMPT_SETS if passport.get(key)), None)
+    tokens = row.get("unit") == "tokens"  # of rows that the passport counts
+    trials = row.get("distinct") or (passport.get("rows") if tokens else row.get("n"))
+    count = trials if one.difference.prompts is None else one.difference.prompts
+    return {"n": None if count is None else int(count), "digest": digest and str(digest)}
 
 
 def _claim(claim: TriedClaim) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Comparison:
     @property
     def _edge(self) -> str:
         """`floor` or `ceiling`, where both arms' shares are there."""
-        if self.line is None or not self.line.is_share:
+        if self.line is None or not self.line.is_share(self.first, self.second):
             return ""
         shares = [self.line.cells[arm].value for arm in (self.first, self.second)]
         both = [share for share in shares if share is not None]
@@ -142,10 +142,10 @@ class Comparison:
     def detectable(self) -> float | None:
         """Smallest true difference that would have been found; None unless undecided."""
         d = self.difference
-        if d is None or self.verdict != SAME or d.between_seeds is None:
+        if d is None or self.verdict != SAME or d.seed_deviation is None:
             return None
-        smallest = detectable(d.between_seeds, d.seeds, d.prompt_variance, self.tests)
-        share = self.line is not None and self.line.is_share
+        smallest = detectable(d.seed_deviation, d.seeds, d.prompt_variance, self.tests)
+        share = self.line is not None and self.line.is_share(self.first, self.second)
         return None if smallest is not None and share and smallest > 1 else smallest
 
     @property
@@ -259,7 +259,9 @@ def difference_sentences(study: StudyRecord, primary: Sequence[Comparison]) -> l
             who = plural(rest, "other pair") if clear else "no pair of arms"
             verb = "is" if not clear else "is not" if rest == 1 else "are not"
             parts.append(f"{who} {verb} distinguishable at this budget{uncorrected_note(tried)}")
-        sentences.append(f"{metric}: {'; '.join(parts + _untested(of_metric))}.")
+        lower = any(one.line is not None and one.line.better == "lower" for one in of_metric)
+        named = f"{metric} (lower is better)" if lower else metric
+        sentences.append(f"{named}: {'; '.join(parts + _untested(of_metric))}.")
     return sentences
 
 

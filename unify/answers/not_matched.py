@@ -6,7 +6,7 @@ from typing import Any
 
 from unify.answers.budget import budget, progress
 from unify.answers.same_data import same_data
-from unify.answers.score_lines import MANY, score_lines
+from unify.answers.score_lines import CEILING, MANY, score_lines
 from unify.answers.study_records import RunRecord, StudyRecord
 from unify.answers.words import number, seeds_text, sentence
 
@@ -77,16 +77,16 @@ def _precision_sentences(study: StudyRecord) -> list[str]:
 
 
 def _ceiling_sentences(study: StudyRecord) -> list[str]:
-    """A sentence where the tokenizers of the arms reconstruct unequally well."""
+    """A sentence for each primary outcome whose ceiling is not the same for all arms."""
     sentences = []
     for line in score_lines(study.rows):
-        if (line.task, line.metric.split("/")[-1]) != ("tokenizer", "exact"):
+        score = line.metric.removesuffix(f"/{CEILING}")
+        if score == line.metric or score not in study.primary:
             continue
         values = {a: c.value for a, c in line.cells.items() if c.value is not None}
         if len({number(v) for v in values.values()}) > 1:
             each = ", ".join(f"{a} {number(v)}" for a, v in values.items())
-            ceiling = "Ceiling set by the tokenizer (reconstructions the checker reads)"
-            sentences.append(f"{ceiling}: {each}.")
+            sentences.append(f"Ceiling of {score}, what the tokenizers give back: {each}.")
     return sentences
 
 

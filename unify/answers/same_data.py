@@ -74,6 +74,8 @@ def noise_relation(a: RunRecord, b: RunRecord) -> str:
         return "n/a"
     if seeds[0] != seeds[1]:
         return "other seeds"
+    if data_relation(a, b)[0] == "differs":
+        return "other samples"  # whose keys are in those of the noise
     if any(rows[0][task] != rows[1][task] for task in shared):
         return "other rows in a step"
     one, other = a.info.get("noise"), b.info.get("noise")

@@ -173,7 +173,7 @@ def crossings(
 ) -> list[ArmCrossing]:
     """Where arms cross, for each primary outcome that is a share, and every two arms whose scores
     can be fitted."""
-    shares = [x for x in lines if x.metric in study.primary and not x.note and x.is_share]
+    shares = [x for x in lines if x.metric in study.primary and not x.note and x.is_share()]
     made = []
     for line in shares:
         fits = {arm: fit_polynomial(*odds_by_budget(one, line), 1) for arm, one in by_arm.items()}

@@ -92,14 +92,13 @@ class Line:
         """`higher` or `lower`: which scores are better; None where neither is."""
         return better({"metric": self.metric, **_first_row(self)})
 
-    @property
-    def is_share(self) -> bool:
-        """True if every score is k out of its n."""
-        rows = [row for cell in self.cells.values() for row in cell.rows.values()]
+    def is_share(self, *arms: str) -> bool:
+        """True if every score of these arms (none named: of all) is k out of its n, to rounding."""
+        rows = [row for arm in arms or self.cells for row in self.cells[arm].rows.values()]
         scored = [row for row in rows if has_value(row) and row.get("n")]
         hits = [row["value"] * row["n"] for row in scored]
         within = all(0 <= row["value"] <= 1 for row in scored)
-        return bool(hits) and within and all(abs(hit - round(hit)) < 1e-6 for hit in hits)
+        return bool(hits) and within and all(abs(hit - round(hit)) < 1e-4 for hit in hits)
 
     @property
     def reference(self) -> bool:

@@ -1,5 +1,6 @@
 """The page's first paragraph: what was done, what came out, and what cannot be told."""
 
+from unify.analysis.paired_differences import FEWEST_SEEDS
 from unify.answers.budget import OF_TASK, SAMPLES, budget
 from unify.answers.controls import control_sentences
 from unify.answers.differences import difference_sentences
@@ -36,7 +37,7 @@ def summary(answers: Answers) -> str:
         few = plural(fewest, "seed")
         parts.append(
             f"Exploratory: {few} per arm cannot tell a difference of arms from chance in training."
-            if fewest == 1
+            if fewest < FEWEST_SEEDS
             else f"Exploratory: {few} per arm find large differences only."
         )
     return " ".join(parts)

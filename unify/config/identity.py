@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from unify.config.annotations import locate_class
 from unify.config.loading import OVERLAYS
 from unify.support.user_code import code_hash
 
@@ -90,6 +91,18 @@ def trained_code(completed: Mapping[str, Any]) -> dict[str, str]:
     return user_files({k: v for k, v in completed.items() if k not in OUTSIDE_HASH})
 
 
+def _definition(name: str) -> int:
+    """`definition` of a shipped class, which is raised where its equations change; 0 of others."""
+    return 0 if ".py:" in name else getattr(locate_class(name, trusted=True), "definition", 0)
+
+
+def _inherits_fingerprint(name: str) -> bool:
+    """True if a source's class is of a user, and its `fingerprint` of `unify`."""
+    lineage = locate_class(name, trusted=True).__mro__
+    own = next((cls for cls in lineage if "fingerprint" in vars(cls)), lineage[0])
+    return ".py:" in name and own.__module__.partition(".")[0] == "unify"
+
+
 def config_hash(
     completed: dict[str, Any], needed_hashes: Mapping[str, str], data_fingerprint: str
 ) -> str:
@@ -98,7 +111,8 @@ def config_hash(
     Hashed is the completed config without OUTSIDE_HASH, so machine and evaluation may change, and
     without paths, so files may move: a needed run counts by its own hash, a weights folder by the
     hash in its config.json, the data source by its fingerprint, a class in a Python file by the
-    names of file and class and by the code (support/user_code.py).
+    names of file and class and by the code (support/user_code.py). A shipped class whose equations
+    changed counts by its `definition`, too.
 
     Args:
         needed_hashes: hashes of the needed runs, by the keys of `needed_runs`.
@@ -114,6 +128,8 @@ def config_hash(
         if "class" in value:
             code = user_files({"class": value["class"]}).values()
             out["class"] = " ".join([os.path.basename(value["class"]), *code])
+            if definition := _definition(value["class"]):
+                out["definition"] = definition
             weights = value.get("weights")
             if isinstance(weights, dict):
                 named = [weights["part"]] if "part" in weights else []
@@ -125,7 +141,10 @@ def config_hash(
     kept = {key: value for key, value in completed.items() if key not in OUTSIDE_HASH}
     if isinstance(kept.get("data"), dict):
         kept["data"] = dict(kept["data"])
-        if code := user_files(kept["data"].pop("source", None)):  # of its parts too
+        source = kept["data"].pop("source", None)
+        if code := user_files(source):  # of its parts too
             kept["data"]["source"] = sorted(code.values())
+            if _inherits_fingerprint(source["class"]):  # which does not know its own arguments
+                kept["data"]["arguments"] = source
     text = json.dumps([identity(kept), data_fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -48,6 +48,12 @@ class Score:
     unit: str = "trials"
     prompts: Sequence[int] = field(default=(), repr=False)
 
+    def __post_init__(self) -> None:
+        if self.better not in (None, "higher", "lower"):
+            raise ValueError(
+                f"{self.metric}: `better` is {self.better!r}; say 'higher', 'lower' or None"
+            )
+
     def row(self) -> dict[str, Any]:
         """The score as a row of scores.json: all but the trials, of whose prompts the number of
         `distinct` ones is kept (null: each trial has its own)."""

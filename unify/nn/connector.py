@@ -16,7 +16,7 @@ B rows, N tokens, D width of the language model, C width of the output, W width 
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -58,12 +58,13 @@ class NormedAfterRotation(Attention):
 
     def __init__(self, trunk: Trunk):
         super().__init__(trunk)
-        self.q_norm = HeadNorm(trunk.heads, trunk.head_dim)
-        self.k_norm = HeadNorm(trunk.kv_heads, trunk.head_dim)
+        # other names than Attention's: exports of norms that stood before the rotation do not load
+        self.q_rotated_norm = HeadNorm(trunk.heads, trunk.head_dim)
+        self.k_rotated_norm = HeadNorm(trunk.kv_heads, trunk.head_dim)
 
     def rotated(self, qk: Tensor, tables: Tables) -> Sequence[Tensor]:
         q, k = super().rotated(qk, tables)
-        return self.q_norm(q), self.k_norm(k)
+        return self.q_rotated_norm(q), self.k_rotated_norm(k)
 
 
 class RotaryEncoder(Encoder):
@@ -71,6 +72,8 @@ class RotaryEncoder(Encoder):
 
     `positions="none"` puts every token at the same place: a set instead of a sequence.
     """
+
+    definition: ClassVar[int] = 2  # 1: q and k were normed before their rotation
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ def scaling_figures(study: StudyRecord, lines: Sequence[Line]) -> dict[str, Figu
         return {}
     figures = {"scaling-loss": _losses(by_arm)}
     for line in lines:
-        if line.metric in study.primary and not line.note and line.is_share:
+        if line.metric in study.primary and not line.note and line.is_share():
             figures[f"scaling-{line.metric.replace('/', '-')}"] = _scores(by_arm, line)
     return figures
 

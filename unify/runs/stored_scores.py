@@ -47,6 +47,9 @@ def read_scores(run: Path) -> StoredScores | None:
     try:
         content = _parsed(path)
         outcomes = read_outcomes(run)
+        new = OUTCOMES in content or any("better" in row for row in content["rows"])
+        if new and HASH not in content:
+            raise ValueError(f"its {HASH} is gone")
         if HASH in content:
             _compare(SCORES, content_hash(content), content[HASH])
             wanted = content[OUTCOMES]

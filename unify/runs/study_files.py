@@ -22,7 +22,7 @@ def better(row: Row) -> str | None:
     only place that knows these names.
     """
     if "better" in row:
-        return row["better"]
+        return row["better"] if row["better"] in ("higher", "lower") else None
     task, measure = [*row.get("metric", "").split("/"), ""][:2]
     if f"{task}/{measure}" in OLD_NEITHER:
         return None
