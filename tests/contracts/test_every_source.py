@@ -20,7 +20,7 @@ from unify.data.module import Data
 from unify.data.shapes import Shapes
 from unify.data.shards import Shards
 from unify.data.source import Source
-from unify.support.user_files import loaded_files
+from unify.support.user_files import contents, loaded_files
 
 MANY = 200  # records of a split whose keys are compared
 
@@ -151,11 +151,10 @@ def test_a_split_has_more_than_one_picture_or_text(source, tasks):
 
 CHILD = """
 import pickle, sys
-files, packed, tasks = pickle.load(sys.stdin.buffer)
+files, known, packed, tasks = pickle.load(sys.stdin.buffer)
 if files:
-    from unify.support.user_files import load_file
-for path in files:
-    load_file(path)
+    from unify.support.user_files import load_files
+    load_files(files, known)
 source = pickle.loads(packed)
 from records import digests
 sys.stdout.buffer.write(pickle.dumps((source.fingerprint(), digests(source, tasks, 1))))
@@ -166,7 +165,7 @@ def test_another_process_reads_the_same_records_by_the_same_fingerprint(source, 
     """A pickled copy, in a process that hashes strings otherwise."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD],
-        input=pickle.dumps((loaded_files(), pickle.dumps(source), tasks)),
+        input=pickle.dumps((loaded_files(), contents(), pickle.dumps(source), tasks)),
         env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         timeout=600,
