@@ -3,8 +3,9 @@
     <score>/ceiling    the score beside it, by the same judge, of the true images given back
 
 No model that draws with this decoder can be expected to draw better, however well it learned. A
-prompt that leaves something open has the image of its own record. A model that draws pixels without
-a tokenizer gives the true images back as they are.
+prompt that leaves something open has the image of its own record; the ceiling of variety is that of
+the true images, which chance may pass. A model that draws pixels without a tokenizer gives the true
+images back as they are.
 
 N images of H x W pixels.
 """

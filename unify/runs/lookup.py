@@ -146,7 +146,13 @@ def recorded_needed(run: Run) -> dict[str, Run]:
     where it was; ValueError if it is in neither, or if an export that it started from has changed.
     """
     for folder, then in run.info.get("exports", {}).items():
-        now = weight_folders({"class": None, "weights": folder})[folder]
+        try:
+            now = weight_folders({"class": None, "weights": folder})[folder]
+        except OSError as error:
+            raise ValueError(
+                f"{run.folder} started from the export {folder}, which cannot be read "
+                f"({error.strerror}); put it back there"
+            ) from error
         if now != then:
             raise ValueError(
                 f"{folder}: the weights differ from the hash that {run.folder} recorded: it is "
