@@ -84,7 +84,7 @@ def scores(arm: str, seed: int) -> list[dict[str, Any]]:
         "precision": "bf16-mixed",
         "version": "0.1.0",
         "sampler": {"steps": 32, "guidance": 1.5} if flow else {"top_k": 0, "guidance": 1.0},
-        "prompts": "5f1c0d9e22aa",
+        "prompt_set": "5f1c0d9e22aa",
     }
     shares = {
         "text_to_image/exact": (487 if flow else 499, 512),

@@ -63,10 +63,10 @@ def said(folder, *words):
 def test_an_unlike_prompt_set_is_said_with_the_field_that_differs(folder):
     def other(row):
         if is_exact(row):
-            row["passport"]["prompts"] = "another set"
+            row["passport"]["prompt_set"] = "another set"
 
     edit_rows(folder, other)
-    one = said(folder, "not measured alike: ar_vq with prompts: another set and transfusion with")
+    one = said(folder, "not measured alike: ar_vq with prompt_set: another set and")
     assert one.difference is None
     assert one.verdict == ""
 
@@ -74,7 +74,7 @@ def test_an_unlike_prompt_set_is_said_with_the_field_that_differs(folder):
 def test_a_seed_with_another_prompt_set_is_left_out_by_name(folder):
     def other(row):
         if is_exact(row, seeds=(2,)):
-            row["passport"]["prompts"] = "another set"
+            row["passport"]["prompt_set"] = "another set"
 
     edit_rows(folder, other)
     one = said(folder, "seed 2 left out: ar_vq has no score measured alike")
@@ -165,12 +165,12 @@ def test_a_claim_and_a_control_say_the_reason_too(folder):
 
     def other(row):
         if is_exact(row):
-            row["passport"]["prompts"] = "another set"
+            row["passport"]["prompt_set"] = "another set"
 
     edit_rows(folder, other)
     answers = study_answers(load_study(folder))
-    assert answers.claims[0].judgement.startswith("not measured alike: ar_vq with prompts: another")
-    assert "prompts: another set" in answers.controls[0].outcome
+    assert answers.claims[0].judgement.startswith("not measured alike: ar_vq with prompt_set")
+    assert "prompt_set: another set" in answers.controls[0].outcome
 
 
 FAULTS = (
@@ -188,7 +188,7 @@ def study_with(faults):
         row = {"arm": arm, "seed": seed, "metric": EXACT, "value": value, "n": len(trials)}
         prompts = "other" if fault == "other prompts" else "same"
         if fault not in ("absent", "unfinished"):
-            rows.append({**row, "low": None, "high": None, "passport": {"prompts": prompts}})
+            rows.append({**row, "low": None, "high": None, "passport": {"prompt_set": prompts}})
         if fault == "nan trial":
             trials[3] = np.nan
         run = RunRecord(

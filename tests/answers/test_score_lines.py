@@ -12,7 +12,7 @@ def test_unlike_passports_never_share_a_row_and_unlike_samplers_of_two_arms_do()
     rows = scores("ar_vq", 0)[:1] + scores("transfusion", 0)[:1]
     (line,) = score_lines(rows)
     assert set(line.cells) == set(ARMS)
-    rows[1]["passport"] = rows[1]["passport"] | {"prompts": "another set"}
+    rows[1]["passport"] = rows[1]["passport"] | {"prompt_set": "another set"}
     first, second = score_lines(rows)
     assert (set(first.cells), set(second.cells)) == ({"ar_vq"}, {"transfusion"})
     assert "another set" in second.note

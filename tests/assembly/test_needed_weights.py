@@ -150,7 +150,11 @@ def test_a_run_from_before_hashes_were_recorded_is_opened(folder):
     run = run_in(folder)
     needed = {key: {"folder": part["folder"]} for key, part in run.info["needed"].items()}
     run.update(needed=needed)
-    open_run(run.folder)
+    opened, _, _ = open_run(run.folder)
+    assert opened.folder == run.folder
+    spoil(run_in(folder, "tok"))  # the needed run's own record is left to compare with
+    with pytest.raises(ValueError, match=r"differ from the hash that .* recorded"):
+        open_run(run.folder)
 
 
 def test_weights_are_read_once(folder, monkeypatch):

@@ -18,7 +18,7 @@ from unify.support.atomic_files import write_atomically
 from unify.support.strict_json import strict_json
 
 FILE, SCHEMA = "answers.json", Path(__file__).with_name("answers.schema.json")
-PROMPT_SETS = ("prompt_set", "texts", "data", "prompts")  # keys of passports with their digest
+PROMPT_SETS = ("prompt_set", "texts", "data")  # keys of passports with their digest
 VERSION = 1  # raised when a field changes its meaning or goes; new fields may come without
 
 

@@ -48,14 +48,10 @@ def unseen_text(seeds: int) -> str:
     )
 
 
-def limits_text(seeds: int) -> str:
-    """What no interval of these tables knows; `seeds`: the most that a difference has, or 0."""
+def limits_text(some: Sequence[Comparison]) -> str:
+    """What no interval of a table of these knows, by the most seeds that a difference has."""
+    seeds = max((one.difference.seeds for one in some if one.difference is not None), default=0)
     return f"{CONDITIONAL} {unseen_text(seeds)}" if seeds else CONDITIONAL
-
-
-def most_seeds(some: Sequence[Comparison]) -> int:
-    """The most seeds that a difference has; 0 where there is no difference."""
-    return max((one.difference.seeds for one in some if one.difference is not None), default=0)
 
 
 def notes_text(one: Comparison) -> str:

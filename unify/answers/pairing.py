@@ -14,9 +14,8 @@ from unify.analysis.paired_differences import Difference, crossed, paired
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import seeds_text, sentence
+from unify.runs.stored_scores import PROMPTS
 from unify.runs.study_files import has_value
-
-PROMPTS = "prompts/"  # outcomes.npz: before a metric's name, the index of each trial's prompt
 
 
 @dataclass

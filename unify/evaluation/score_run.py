@@ -26,7 +26,7 @@ from unify.metrics.metric import Grid, Metric, Score, Subject, available_records
 from unify.metrics.reconstruction import reconstruct
 from unify.paradigm import ImageRequest, Paradigm, TextRequest, Trainable
 from unify.runs.folder import Run, write_json
-from unify.runs.stored_scores import OUTCOMES, StoredScores, read_scores, write_scores
+from unify.runs.stored_scores import OUTCOMES, PROMPTS, StoredScores, read_scores, write_scores
 from unify.runs.study_files import Row
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
@@ -139,7 +139,7 @@ def outcomes_of(scores: Sequence[Score]) -> dict[str, np.ndarray]:
     trial has its own.
     """
     outcomes = {s.metric: np.asarray(s.outcomes, float) for s in scores}
-    prompts = {f"prompts/{s.metric}": np.asarray(s.prompts, int) for s in scores if s.prompts}
+    prompts = {PROMPTS + s.metric: np.asarray(s.prompts, int) for s in scores if s.prompts}
     return outcomes | prompts
 
 

@@ -7,7 +7,6 @@ from unify.answers.difference_cells import (
     READING,
     judged_texts,
     limits_text,
-    most_seeds,
     notes_text,
 )
 from unify.answers.differences import Comparison
@@ -28,9 +27,7 @@ def section(answers: Answers) -> Html:
         return tag("p", "One seed per arm: nothing is known of how seeds differ.")
     parts: list[Node] = []
     if primary:
-        parts += [
-            tag("p", text, class_="quiet") for text in (READING, limits_text(most_seeds(primary)))
-        ]
+        parts += [tag("p", text, class_="quiet") for text in (READING, limits_text(primary))]
         parts.append(_table(study, primary, judged=True))
     measured = {line.metric for line in answers.lines}
     missing = [metric for metric in study.primary if metric not in measured]

@@ -14,7 +14,6 @@ from unify.answers.difference_cells import (
     READING,
     judged_texts,
     limits_text,
-    most_seeds,
     notes_text,
 )
 from unify.answers.differences import Comparison
@@ -74,7 +73,7 @@ def _answered(answers: Answers) -> list[str]:
     if primary and len(answers.study.seeds) > 1:
         heads = ["metric", "arms", "difference", *COLUMNS]
         table = markdown_table(heads, [[*_difference(c), *judged_texts(c)] for c in primary])
-        parts += ["## Differences", READING, limits_text(most_seeds(primary)), table]
+        parts += ["## Differences", READING, limits_text(primary), table]
     if answers.controls:
         heads = ["control", "metric", "difference", "here"]
         rows = [_control(each) for each in answers.controls]

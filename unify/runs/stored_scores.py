@@ -23,6 +23,7 @@ from unify.support.strict_json import strict_json
 
 SCORES, OUTCOMES = "scores.json", "outcomes.npz"  # in <run>/eval
 HASH = "hash"
+PROMPTS = "prompts/"  # in outcomes.npz, before a metric: the index of each trial's prompt
 Outcomes = dict[str, np.ndarray]  # of every trial [n], by metric; `prompts/<metric>`: which prompt
 
 
