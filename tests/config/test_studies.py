@@ -96,6 +96,12 @@ BROKEN_STUDIES = {
         "controls.0.expect",
         "did you mean 'same'?",
     ),
+    "two draws of unlike arms": (
+        "two: good.yaml}",
+        "two: {base: good.yaml, steps: 5}}\ncontrols: [{arm: one, expect: same, than: two}]",
+        "controls.0",
+        "they differ in steps; give a `margin`",
+    ),
     "tuning without a space": (SET, "tune: {metric: m}", "tune.space", "add `space:`"),
     "an empty range": (
         SET,

@@ -241,6 +241,10 @@ def test_an_empty_split_is_refused_in_words(case):
         ValueError, match=r"the \w+ split of \w+ has no record of \w+ .*: give it some"
     ):
         measured(case, source=source)
+    if hasattr(case.metric, "split") or isinstance(case.metric, Speed):  # before training, too
+        with pytest.raises(ValueError, match=r"the \w+ split of \w+ has no record of \w+"):
+            case.metric.check(replace(case.subject, source=source))
+    case.metric.check(case.subject)
 
 
 def test_outcomes_are_one_per_trial_and_average_to_the_value(case):

@@ -9,6 +9,7 @@ from places import EXPERIMENTS, ROOT
 
 from unify import __version__
 from unify.answers.study_records import load_study as load_report
+from unify.data.shapes import Shapes
 from unify.report.page import write_report
 from unify.runs.folder import Run
 from unify.study import run_study as study_module
@@ -255,6 +256,17 @@ def test_an_arm_without_its_data_costs_no_report(study, tmp_path):
         with pytest.raises(Stopped):
             run_study(StudyRequest(study(arms=arms), printed, tiny=True), lambda text: None)
     assert load_report(made.folder).rows == rows
+
+
+def test_an_arm_that_could_not_be_scored_is_refused_before_it_is_trained(study, tmp_path):
+    arms = {"one": str(EXPERIMENTS / "transfusion.yaml")}
+    empty = "evaluation=[{class: unify.metrics.pictures.Pictures, split: heldout}]"
+    printed = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", empty]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Shapes, "size", lambda self, task, split: 9 if split != "heldout" else 0)
+        made = run_study(StudyRequest(study(arms=arms), printed, tiny=True), lambda text: None)
+    assert "evaluation: Pictures: the heldout split of Shapes has no" in made.failed["one seed 0"]
+    assert not list(made.folder.glob("one-*/run.json"))
 
 
 def stopped(job, say):

@@ -94,8 +94,27 @@ def test_the_best_trial_is_that_of_the_direction_which_the_scores_state(study, t
     for better, best in (("lower", 1), ("higher", 0)):
         trials.save("transfusion", scored(better))
         assert read_tuning(tmp_path / "s")["transfusion"]["best"] == best
-    with pytest.raises(ValueError, match="x/y states no direction"):
-        trials.save("transfusion", scored(None))
+    for refuse in (
+        lambda: trials.save("transfusion", scored(None)),
+        lambda: trials.check(scored(None)[0]),
+    ):
+        with pytest.raises(ValueError, match="x/y states no direction"):
+            refuse()
+
+
+def test_scores_that_cannot_be_tuned_by_end_an_arm_after_its_first_trial(
+    study, tmp_path, monkeypatch
+):
+    printed = {"metric": "x/y", "trials": 5, "space": {"optimizer.lr": {"factor": 3}}}
+    request = StudyRequest(study(tune=printed), [f"machine.runs={tmp_path}"], tiny=True)
+    scored, done = [{"metric": "x/z", "value": 1.0}], []
+    monkeypatch.setattr(
+        "unify.study.run_study.finish_job", lambda job, say: done.append(job) or scored
+    )
+    failed = run_study(request, lambda text: None).failed
+    assert "x/y is not scored on validation; there are x/z" in failed["transfusion, tuning"]
+    assert [job.arm for job in done].count("transfusion,trial=0") == 1
+    assert not any("trial=1" in job.arm for job in done)
 
 
 def test_a_key_that_no_arm_has_is_named(study):

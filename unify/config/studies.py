@@ -16,6 +16,8 @@ from unify.schema.experiment import Recipe
 from unify.schema.study import Study
 
 NAMING_ARMS = {"claims": ("better", "worse"), "controls": ("arm", "than")}  # key -> roles of arms
+# keys in which two draws of one arm may differ
+OUTSIDE_OF_ARM = ("name", "study", "seeds", "replicate", "machine", "logging", "tiny")
 
 
 def load_study(
@@ -67,6 +69,7 @@ def _study(
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
     defaults = (study["tune"] or {}).get("defaults")
     problems += _missing_arms(tree, study, {*files, *(f"{f},default" for f in files if defaults)})
+    problems = problems or _controls_of_unlike_arms(tree.root.value, study, configs)
     if problems:
         raise ConfigError(problems)
     return build_top(study | {"arms": files}, Study, path), configs
@@ -116,6 +119,43 @@ def _named_arms(nodes: Mapping[str, Node], study: Config) -> Iterator[tuple[str,
             yield key, nodes["widths"].value[base], name
     for base, node in nodes["budgets"].value.items() if "budgets" in nodes else ():
         yield f"budgets.{base}", node, base
+
+
+def _controls_of_unlike_arms(
+    nodes: Mapping[str, Node], study: Config, configs: Mapping[str, Config]
+) -> list[Problem]:
+    """A problem for each `expect: same` without a margin whose arms are not one experiment.
+
+    Two draws of one arm show what seeds do; of unlike arms only a margin can say that they are the
+    same.
+    """
+    problems = []
+    for index, control in enumerate(study["controls"]):
+        pair = control["arm"], control["than"]
+        if control["expect"] != "same" or control["margin"] or not configs.keys() >= {*pair}:
+            continue
+        one, other = (
+            {**configs[arm], "budget": study["budgets"].get(arm, study["budget"])} for arm in pair
+        )
+        if unlike := _first_difference(one, other, OUTSIDE_OF_ARM):
+            why = (
+                f"{pair[0]} is no second draw of {pair[1]}: they differ in {unlike}; give a "
+                "`margin` within which they count as the same, or the same experiment under other "
+                "`seeds`"
+            )
+            problems.append(nodes["controls"].value[index].problem(f"controls.{index}", why))
+    return problems
+
+
+def _first_difference(one: Any, other: Any, outside: Collection[str] = ()) -> str:
+    """The dotted key of the first value in which two configurations differ; empty if in none."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return ""
+    for key in [*one, *(key for key in other if key not in one)]:
+        mine, others = one.get(key), other.get(key)
+        if key not in outside and mine != others:
+            return ".".join(filter(None, (key, _first_difference(mine, others))))
+    return ""
 
 
 def _instead(word: str, arms: Collection[str]) -> str:

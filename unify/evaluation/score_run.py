@@ -200,6 +200,18 @@ def subject_of(recipe: Recipe, seed: int) -> Subject:
     )
 
 
+def check_scores(recipe: Recipe) -> None:
+    """ValueError, before a training begins, if a metric could not score what it makes."""
+    subject = subject_of(recipe, recipe.seeds.init)
+    for metric in recipe.evaluation:
+        if metric.tasks & subject.tasks:
+            try:
+                metric.check(subject)
+            except ValueError as error:
+                name = type(metric).__name__
+                raise ValueError(f"evaluation: {name}: {error}, or leave it out") from None
+
+
 def check_preview(subject: Subject) -> None:
     """ValueError, before a training begins, if the validation split lacks what `preview` draws."""
     of_paradigms = ("text_to_image", "caption")

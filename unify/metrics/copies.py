@@ -54,6 +54,11 @@ class Copies(Metric):
 
         return torch.cat(split_over_ranks(subject.chunks(len(truth)), draw))
 
+    def check(self, subject: Subject) -> None:
+        """ValueError if the split has no image; of a model that copies none, nothing is scored."""
+        if isinstance(subject.model, Paradigm) and subject.model.copies:
+            super().check(subject)
+
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         model, source = subject.model, subject.source
         if not (isinstance(model, Paradigm) and model.copies):

@@ -98,6 +98,16 @@ class Metric(ABC):
     # to be raised when it, or what it measures by, comes to another score: stored ones are then old
     version: ClassVar[int] = 1
 
+    def check(self, subject: Subject) -> None:
+        """ValueError if it cannot score the subject; asked before what is scored later is trained.
+
+        Here: if the split that its argument `split` names has no record of a task to score.
+        """
+        split: Split | None = getattr(self, "split", None)
+        if split is not None:
+            for task in sorted(self.tasks & subject.tasks):
+                available_records(subject.source, task, split)
+
     @abstractmethod
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         """Scores named like `text_to_image/exact/two_objects`, and grids to look at."""

@@ -61,6 +61,11 @@ class Perplexity(Metric):
     def __init__(self, rows: int = 512, split: Split = "test"):
         self.rows, self.split = rows, split
 
+    def check(self, subject: Subject) -> None:
+        """ValueError if the split lacks a task; of a model without a likelihood none is scored."""
+        if isinstance(subject.model, Paradigm) and subject.model.likelihood != "none":
+            super().check(subject)
+
     @torch.no_grad()
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         model = subject.model

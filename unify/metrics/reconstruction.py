@@ -25,6 +25,7 @@ from unify.metrics.metric import (
     Metric,
     Score,
     Subject,
+    available_records,
     average,
     digest,
     first_records,
@@ -71,10 +72,19 @@ class Reconstruction(Metric):
             grids.append(pairs(prefix, originals, copies, verdicts))
         return scores, grids
 
+    def check(self, subject: Subject) -> None:
+        """ValueError if the split has no image of the task that they are taken from."""
+        if image_tokenizers(subject.model):
+            available_records(subject.source, self._task(subject), self.split)
+
+    def _task(self, subject: Subject) -> str:
+        """`image` where the source has it, else the first of the model's own."""
+        has_images = "image" in subject.source.tasks & self.tasks
+        return "image" if has_images else sorted(subject.tasks & self.tasks)[0]
+
     def _originals(self, subject: Subject) -> tuple[Tensor, str]:
         """Images [N 3 H W] of the task `image` where the source has it: the same for every run."""
-        available = sorted(subject.source.tasks & self.tasks)
-        task = "image" if "image" in available else sorted(subject.tasks & self.tasks)[0]
+        task = self._task(subject)
         records = first_records(subject.source, task, self.split, self.images)
         return images(records, "image"), task
 

@@ -9,7 +9,7 @@ import time
 import torch
 
 from unify.distributed.ranks import ranks
-from unify.metrics.metric import Grid, Metric, Score, Subject, first_records
+from unify.metrics.metric import Grid, Metric, Score, Subject, available_records, first_records
 from unify.paradigm import ImageRequest, Paradigm, TextRequest
 
 
@@ -21,6 +21,11 @@ class Speed(Metric):
 
     def __init__(self, rows: int = 32, repeats: int = 3):
         self.rows, self.repeats = rows, repeats
+
+    def check(self, subject: Subject) -> None:
+        """ValueError if there is no prompt to draw."""
+        if "text_to_image" in subject.tasks:
+            available_records(subject.source, "text_to_image", "test")
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         model = subject.model

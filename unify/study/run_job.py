@@ -34,7 +34,7 @@ def finish_job(job: Job, say: Say = print) -> list[Row]:
     error is left in the study's folder.
     """
     with error_in_study_folder(job):
-        run = finished_or_stopped(train(job.config, say))
+        run = finished_or_stopped(train(job.config, say, scored=True))
         rows = score(run, job.config, say)
         ship_scores(run.folder, job.config["machine"]["tracker"], job.config["machine"]["runs"])
         return rows
@@ -58,7 +58,7 @@ def run_arm(request: StudyRequest, arm: str, seed: int | None, say: Say, untimed
     runs = []
     for job in jobs:
         with error_in_study_folder(job):
-            runs.append(finished_or_stopped(train(job.config, say)))
+            runs.append(finished_or_stopped(train(job.config, say, scored=True)))
     for job, run in zip(jobs, runs, strict=True):
         with error_in_study_folder(job):
             score(run, job.config, say, untimed)

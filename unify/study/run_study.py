@@ -93,8 +93,11 @@ def _tune(request: StudyRequest, wanted: set[str], say: Say) -> dict[str, str]:
     failed = _train_in_processes(each, request, say, speed=False)  # it is no score of a trial
     untuned = {}
     for arm, jobs in missing.items():
-        rows = [[] if job.name in failed else _finish(job, failed, say) for job in jobs]
+        rows: list[list[Row]] = []
         try:
+            for job in jobs:
+                rows.append([] if job.name in failed else _finish(job, failed, say))
+                trials.check(rows[-1])
             trials.save(arm, rows)
         except ValueError as error:
             untuned[f"{arm}, tuning"] = str(error)

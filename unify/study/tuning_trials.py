@@ -40,10 +40,16 @@ class TrialPlan:
         own = trained_by_trials(self.study, self.arms)
         return {arm: self.jobs[arm] for arm in own if arm in wanted and arm not in done}
 
+    def check(self, rows: list[Row]) -> None:
+        """ValueError if the scores of a trial are none to tune by: more trials would be in vain."""
+        assert self.study.tune is not None
+        _score(self.study.tune, rows)
+        _direction(self.study.tune.metric, [rows])
+
     def save(self, arm: str, rows: list[list[Row]]) -> None:
         """Write down an arm's trials and which was best, from the scores of each (none: it failed).
 
-        ValueError if the metric was not scored or states no direction, or if all failed.
+        ValueError as in `check`, or if all failed.
         """
         assert self.study.tune is not None
         trials = [

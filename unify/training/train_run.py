@@ -28,6 +28,7 @@ from unify.distributed.ranks import (
     join,
     world,
 )
+from unify.evaluation.score_run import check_scores
 from unify.paradigm import Fitted
 from unify.runs.equal_training import adopt, other_code, study_facts
 from unify.runs.folder import Run, finished_or_stopped, is_finished, parameter_counts
@@ -60,7 +61,11 @@ def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
 
 
 def train(
-    config: Config, say: Say = print, watchers: Sequence[L.Callback] = (), wait: bool = False
+    config: Config,
+    say: Say = print,
+    watchers: Sequence[L.Callback] = (),
+    wait: bool = False,
+    scored: bool = False,
 ) -> Run:
     """Train a run and the runs it needs, or resume what was stopped. All ranks call.
 
@@ -69,6 +74,7 @@ def train(
         say: takes lines for the user; the first rank speaks.
         watchers: callbacks that are called before those of the run.
         wait: wait for another process that writes the run, instead of an error.
+        scored: whether the run is scored afterwards; what could not be is refused before it starts.
 
     Returns:
         the run: finished, or stopped by a signal and to be resumed.
@@ -78,10 +84,12 @@ def train(
         LostRanks: other ranks have gone.
     """
     with lost_ranks_as_error():
-        return _train(config, say, watchers, wait)
+        return _train(config, say, watchers, wait, scored)
 
 
-def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool) -> Run:
+def _train(
+    config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool, scored: bool
+) -> Run:
     say = _start(config["machine"], say)
     _agree(dict(flatten(config)), "was started with")
     run, needed = locate(config, say)
@@ -97,6 +105,8 @@ def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool)
         _set_ranks(config["machine"])
         recipe = assemble(config, needed, meta=in_shards(config))
         check_imports()
+        if scored:
+            check_scores(recipe)
         facts = _begin(run, recipe, config, needed)
         say(f"{run.folder}: {facts['paradigm']}, {facts['parameters']['trainable']:,} parameters")
         machine = recipe.machine
