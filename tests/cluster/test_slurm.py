@@ -149,6 +149,38 @@ class TestReal:
         assert log(torn).count("resuming from") >= 10
         assert weights(torn, "transfusion-s0") == weights(whole, "transfusion-s0")
 
+    @pytest.mark.fault(13, times=2)
+    def test_a_tuned_study_torn_by_kills_has_the_table_of_one_process(self, tmp_path, lab):
+        metric = "text_to_image/exact"
+        images = {"class": "unify.metrics.shapes_images.TextToImage", "geneval": 0, "heldout": 0}
+        own = {"machine": {"tracker": "none", "accelerator": "cpu", "precision": "32-true"}}
+        own["machine"]["threads"] = 1
+        own |= {"steps": 60, "logging": {"checkpoint_every": 5, "samples_every": 0}}
+        own["evaluation"] = [{**images, "prompts": 4}]
+        space = {"optimizer.lr": [0.02, 0.01]}
+        tune = {"metric": "text_to_image/unreadable", "trials": 2, "share": 0.5, "space": space}
+        path = study(tmp_path, tune=tune, set=own, seeds=[0], primary=[metric])
+        torn, whole = (f"machine.runs={tmp_path / name}" for name in ("runs", "whole"))
+        one = cluster(tmp_path, nodes=1, machine={})
+        unify("submit", path, torn, "--tiny", "--cluster", one)
+        sent = numbers(tmp_path)
+        assert list(sent) == [
+            *(f"transfusion,trial={n}-s1000" for n in (0, 1)),
+            *("choice", "transfusion-s0", "report"),
+        ]
+        trial = until_saved(tmp_path / "runs" / "lab-tuning", "transfusion,trial=1-s1000")
+        kill_command("transfusion,trial=1")
+        assert wait(sent["transfusion,trial=1-s1000"], {"COMPLETED", "FAILED"}) == "COMPLETED"
+        run = until_saved(tmp_path / "runs" / "lab", "transfusion-s0")
+        subprocess.run(["scontrol", "requeue", sent["transfusion-s0"]], check=True)
+        assert wait(sent["report"], {"COMPLETED", "FAILED"}) == "COMPLETED", log(tmp_path)
+        for torn_run in (trial, run):
+            assert f"{torn_run}: resuming from" in log(tmp_path)
+        unify("study", path, whole, "--tiny")
+        tables = [table(tmp_path / name / "lab") for name in ("runs", "whole")]
+        assert tables[0] == tables[1]
+        assert tables[0][1]
+
     @pytest.mark.fault(13)
     def test_a_preempted_job_saves_and_comes_back(self, tmp_path, lab):
         number = send(tmp_path, "steps=200", "logging.checkpoint_every=1000")
@@ -188,6 +220,40 @@ class TestReal:
         assert state(number) == "CANCELLED"
         again = send(tmp_path, *words)
         assert wait(again, {"COMPLETED", "FAILED"}) == "COMPLETED", log(tmp_path)
+
+
+def until_saved(folder, name, seconds=300):
+    """The folder of a run, as soon as it has a checkpoint."""
+    end = time.monotonic() + seconds
+    while not (saved := sorted(folder.glob(f"{name}-*/checkpoints/step-*/manifest.json"))):
+        assert time.monotonic() < end, name
+        time.sleep(0.1)
+    return saved[0].parents[2]
+
+
+def kill_command(arm):
+    """End the command that trains an arm, as the kernel does when memory is out."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().decode().split("\0")
+            if "--arm" in words and words[words.index("--arm") + 1] == arm:
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+def table(folder):
+    """The scores of a study, and what its trials came to; without times and places."""
+    rows = json.loads((folder / "results.json").read_text())
+    scores = [(r["arm"], r["seed"], r["metric"], r["value"], r["low"], r["high"]) for r in rows]
+    tuned = json.loads((folder / "tuning.json").read_text())
+    trials = [
+        (
+            arm,
+            each["best"],
+            [(t["values"], t["score"], t["steps"], t["flops"]) for t in each["trials"]],
+        )
+        for arm, each in tuned.items()
+    ]
+    return trials, scores
 
 
 def training(folder, seconds=300):

@@ -1,13 +1,20 @@
 """Studies as jobs: which are sent, in which order, with which options."""
 
+from types import SimpleNamespace
+
 import pytest
 from lab_study import study
 from places import ROOT
 
+from unify.cluster.missing_jobs import ClusterJob
 from unify.cluster.submit import load_cluster, submit
+from unify.cluster.wall_clock import wall_clock
+from unify.runs.study_files import read_tuning
 from unify.schema.cluster import Cluster
-from unify.study.jobs import StudyRequest
+from unify.study import tuning_trials
+from unify.study.jobs import StudyRequest, error_file
 from unify.study.run_job import run_arm
+from unify.study.tuning_trials import choose, plan_trials
 
 
 def printed(request, cluster):
@@ -96,3 +103,59 @@ def test_shipped_clusters_are_read_and_wrong_ones_refused(tmp_path, monkeypatch)
     wrong.write_text("partitoin: gpu\n")
     with pytest.raises(ValueError, match="partition"):
         load_cluster(str(wrong))
+
+
+TUNED = {"metric": "text_to_image/exact", "trials": 2, "space": {"optimizer.lr": [0.02]}}
+
+
+def test_a_tuned_study_is_trials_then_the_choice_then_runs_then_the_report(tmp_path):
+    tune = {**TUNED, "defaults": True}
+    request = StudyRequest(study(tmp_path, tune=tune), tiny=True)
+    text = printed(request, Cluster())
+    heads = [line for line in text.splitlines() if line.startswith("### ")]
+    seeds = [f"transfusion{kind}-s{seed}" for seed in (0, 1) for kind in ("", ",default")]
+    trials = [f"transfusion,trial={n}-s1000" for n in (0, 1)]
+    assert heads == ["### " + ", ".join(x) for x in (trials, ["choice"], seeds, ["report"])]
+    waits = [line for line in text.splitlines() if "--dependency" in line]
+    assert [line.split("'")[1] for line in waits] == [
+        f"afterany:<{name}>" for name in (trials[0], "choice", "transfusion-s0")
+    ]
+
+
+def test_the_choice_takes_the_best_of_trials_that_ended_and_waits_for_the_others(
+    tmp_path, monkeypatch
+):
+    request = StudyRequest(study(tmp_path, tune=TUNED), tiny=True)
+    with pytest.raises(ValueError, match="transfusion is not tuned yet"):
+        run_arm(request, "transfusion", 0, lambda _: None, untimed=True)
+    (message,) = choose(request, lambda _: None).values()
+    assert "transfusion,trial=0 seed 1000 is not started" in message
+    jobs = plan_trials(request).jobs["transfusion"]
+    error_file(jobs[0]).parent.mkdir(parents=True)
+    error_file(jobs[0]).write_text("it failed")
+    scored = [{"metric": TUNED["metric"], "value": 0.5, "better": "higher"}]
+    run = SimpleNamespace(finished=True, info={})
+    second = jobs[1].config["name"]
+    monkeypatch.setattr(
+        tuning_trials, "find_run", lambda config: run if config["name"] == second else None
+    )
+    monkeypatch.setattr(tuning_trials, "stored_scores", lambda *a, **k: scored)
+    assert not choose(request, lambda _: None)
+    entry = read_tuning(tmp_path / "runs" / "lab")["transfusion"]
+    assert [trial["score"] for trial in entry["trials"]] == [None, 0.5]
+    assert entry["best"] == 1
+    heads = [line for line in printed(request, Cluster()).splitlines() if line.startswith("### ")]
+    assert heads == ["### transfusion-s0, transfusion-s1", "### report"]
+
+
+def test_the_time_of_all_levels_is_no_less_than_their_longest_job_and_their_share():
+    def job(name, level, seconds, verb="study"):
+        return ClusterJob(name, (verb,), level, {"seconds": seconds})
+
+    jobs = [job("vae", 0, 3600, "train"), job("vq", 0, 7200, "train")]
+    jobs += [job(f"a,trial={n}-s0", 1, 3600) for n in range(6)]
+    jobs += [ClusterJob("choice", ("study",), 2), job("a-s0", 3, 36000), job("a-s1", 3, 3600)]
+    whole = wall_clock(jobs, lambda job: job.config["seconds"], ranks=8, at_once=3)
+    assert whole.kinds == {"needed runs": (2, 3.0), "trials": (6, 6.0), "runs": (2, 11.0)}
+    assert (whole.hours, whole.gpu_hours) == (2.0 + 2.0 + 10.0, 8 * 20.0)
+    assert "6 trials 6 h, 2 runs 11 h; 3 at a time: 14 h, 160 h of GPUs" in whole.line()

@@ -11,15 +11,16 @@ from unify.schema.cluster import Cluster
 
 
 def sbatch_options(
-    cluster: Cluster, name: str, before: Sequence[str], report: bool
+    cluster: Cluster, name: str, before: Sequence[str], whatever: bool, alone: bool
 ) -> dict[str, Any]:
     """The parameters of submitit's executor for one array.
 
     Args:
         cluster: what every job asks for.
         name: the name of the study.
-        before: numbers of the arrays that must have ended; for a run they must have ended well.
-        report: the job is the report: one rank without accelerators, whatever became of the runs.
+        before: numbers of the arrays that must have ended.
+        whatever: start whatever became of those; else they must have ended well.
+        alone: one rank without accelerators.
     """
     exports = [f"export {k}={shlex.quote(v)}" for k, v in cluster.environment.items()]
     options = {
@@ -27,16 +28,16 @@ def sbatch_options(
         "partition": cluster.partition,
         "account": cluster.account,
         "qos": cluster.qos,
-        "nodes": 1 if report else cluster.nodes,
-        "ntasks_per_node": 1 if report else cluster.ranks,
+        "nodes": 1 if alone else cluster.nodes,
+        "ntasks_per_node": 1 if alone else cluster.ranks,
         "cpus_per_task": cluster.cpus,
-        "gpus_per_node": 0 if report else cluster.gpus,
-        "gres": "" if report else cluster.gres,
+        "gpus_per_node": 0 if alone else cluster.gpus,
+        "gres": "" if alone else cluster.gres,
         "mem": f"{round(cluster.memory_gib * 1024)}MB" if cluster.memory_gib else "",
         "time": cluster.minutes,
         "signal_delay_s": cluster.notice,
         "array_parallelism": cluster.at_once,
-        "dependency": ":".join(["afterany" if report else "afterok", *before]) if before else "",
+        "dependency": ":".join(["afterany" if whatever else "afterok", *before]) if before else "",
         "stderr_to_stdout": True,
         "setup": [*cluster.setup, *exports],
         # srun does not always inherit --cpus-per-task; the first rank scores when the others ended

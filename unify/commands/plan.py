@@ -1,6 +1,7 @@
 """`unify plan`: what is trained, its cost, and whether it fits. Heavy imports are inside."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,15 +43,18 @@ def plan(
         from unify.study.jobs import StudyRequest
         from unify.study.plan import plan as make_plan
 
-    words, notice = _on_cluster(cluster, overrides or [])
-    planned = make_plan(StudyRequest(str(file), words, tiny), measure)
+    words, notice, at_once = _on_cluster(cluster, overrides or [])
+    request = StudyRequest(str(file), words, tiny)
+    planned = make_plan(request, measure)
     hardware = Hardware(gpus, gpu, mfu, write_gbps * 1e9, notice) if gpus else None
-    _print(planned, hardware, as_json)
+    _print(planned, hardware, as_json, request, at_once)
     return 0
 
 
-def _print(planned: Any, hardware: Any, as_json: bool) -> None:
+def _print(planned: Any, hardware: Any, as_json: bool, request: Any, at_once: int) -> None:
     """Print a plan, and its forecast where there is hardware to forecast for."""
+    from unify.cluster.missing_jobs import missing_jobs
+    from unify.cluster.wall_clock import job_seconds, wall_clock
     from unify.costs.gpu_forecast import forecasts
     from unify.costs.gpu_forecast_text import lines as forecast_lines
     from unify.study.plan_table import as_data, lines
@@ -60,17 +64,24 @@ def _print(planned: Any, hardware: Any, as_json: bool) -> None:
         by_arm = forecasts(planned.arms, planned.costs, hardware)
         content["forecast"] = {arm: forecast.plain() for arm, forecast in by_arm.items()}
         text += ["", *forecast_lines(by_arm, hardware)]
+        if hardware.gpu and planned.is_study:
+            jobs = missing_jobs(request, planned.study, planned.arms)
+            seconds = job_seconds(by_arm, planned.costs, hardware)
+            whole = wall_clock(jobs, seconds, hardware.ranks, at_once)
+            content["wall_clock"] = asdict(whole)
+            text.append(f"the study, {whole.line()}")
     emit(content) if as_json else typer.echo("\n".join(text))
 
 
-def _on_cluster(name: str, words: list[str]) -> tuple[list[str], float]:
-    """The overrides, after those of the cluster, and its seconds of notice before a kill."""
+def _on_cluster(name: str, words: list[str]) -> tuple[list[str], float, int]:
+    """The overrides, after those of the cluster; its seconds of notice before a kill, and how many
+    jobs run at once: without a cluster, one."""
     from unify.schema.cluster import Cluster
 
     if not name:
-        return words, Cluster().notice
+        return words, Cluster().notice, 1
     from unify.cluster.submit import load_cluster
 
     cluster = load_cluster(name)
     own = [f"machine.{key}={json.dumps(value)}" for key, value in cluster.machine.items()]
-    return [*own, *words], cluster.notice
+    return [*own, *words], cluster.notice, cluster.at_once

@@ -27,6 +27,9 @@ def study(
     gather: Annotated[
         bool, typer.Option("--gather", help="Train nothing: report what the runs have.")
     ] = False,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="Train nothing: take the best of the trials that ran.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Train what is missing, evaluate, compare, report."""
@@ -42,6 +45,8 @@ def study(
             from unify.study.run_job import run_arm
 
         return run_arm(request, arm, seed, say, untimed)
+    if choose:
+        return _choose(request)
     if dry_run:
         from unify.study.arms import resolve_arms
 
@@ -49,6 +54,17 @@ def study(
         emit([{"arm": j.arm, "seed": j.seed, "steps": j.config["steps"]} for j in planned])
         return 0
     return _run(request, as_json)
+
+
+def _choose(request: Any) -> int:
+    """Tune the arms by trials that were run; 1 if one could not be."""
+    with fast_imports():
+        from unify.study.tuning_trials import choose
+
+    untuned = choose(request, say)
+    for name, message in untuned.items():
+        typer.echo(f"failed: {name}: {message}", err=True)
+    return 1 if untuned else 0
 
 
 def _run(request: Any, as_json: bool) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from unify.runs.equal_training import trains_like
 from unify.runs.lookup import replicate
@@ -47,6 +48,12 @@ def study_jobs(study: Study, arms: dict[str, Config]) -> list[Job]:
         for seed in study.seeds
         for arm, config in arms.items()
     ]
+
+
+def error_file(job: Job) -> Path:
+    """Where the traceback of a job that failed is left: in its study's folder."""
+    folder = Path(job.config["machine"]["runs"]) / job.config["study"]
+    return folder / f"{job.arm}-s{job.seed}.error.txt"
 
 
 def distinct(jobs: Iterable[Job]) -> list[Job]:

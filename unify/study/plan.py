@@ -27,6 +27,7 @@ class Plan:
     costs: dict[str, Cost]
     runs: dict[str, dict[int, Run | None]]  # arm -> seed -> its run, perhaps of another study
     seconds: dict[str, float] = field(default_factory=dict)  # of a run, by arm, as measured now
+    is_study: bool = True  # False: an experiment, shown as a study of one arm
 
     def spread(self, quantity: str) -> float:
         """Relative spread over arms, (max - min) / max, counted as each arm's budget says."""
@@ -62,7 +63,8 @@ def plan(request: StudyRequest, measure: bool = False) -> Plan:
 
     `measure` times a few steps of every arm whose needed runs are finished.
     """
-    if "arms" in load(request.path, request.overrides, request.tiny).root.value:
+    is_study = "arms" in load(request.path, request.overrides, request.tiny).root.value
+    if is_study:
         study, arms = arms_at_tuned_values(request)
     else:
         config = load_recipe(request.path, request.overrides, request.tiny)
@@ -78,4 +80,4 @@ def plan(request: StudyRequest, measure: bool = False) -> Plan:
         needed = find_needed(config)
         if needed is not None:
             seconds[arm] = measured_seconds(config, needed)
-    return Plan(study, arms, costs, runs, seconds)
+    return Plan(study, arms, costs, runs, seconds, is_study)

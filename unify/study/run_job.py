@@ -7,7 +7,6 @@ processes, and each job on a cluster, does with its own.
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from unify.assembly.assemble import open_run
 from unify.config import dump, read
@@ -17,8 +16,8 @@ from unify.evaluation.score_run import SCORING, Row, evaluate, stored_scores
 from unify.runs.folder import Run, finished_or_stopped
 from unify.schema.completed import Config
 from unify.study.arms import resolve_arms
-from unify.study.jobs import Job, StudyRequest, study_jobs
-from unify.study.tuning_trials import plan_trials
+from unify.study.jobs import Job, StudyRequest, error_file, study_jobs
+from unify.study.tuning_trials import plan_trials, tuned_arms
 from unify.support.atomic_files import write_atomically
 from unify.support.stop_protocol import Stopped
 from unify.tracking.mlflow_process import ship_scores
@@ -79,6 +78,11 @@ def _jobs_of_arm(request: StudyRequest, arm: str, seed: int | None) -> list[Job]
             f"{request.path} has no arm {arm!r} with seed {seed}; it has arms {', '.join(arms)} "
             f"with seeds {', '.join(map(str, study.seeds))}"
         )
+    if study.tune and ",trial=" not in arm and arm not in tuned_arms(request):
+        raise ValueError(
+            f"{arm} is not tuned yet, as {request.path} asks: `unify study` runs its trials first, "
+            "and so does `unify submit`"
+        )
     return jobs
 
 
@@ -114,7 +118,6 @@ def error_in_study_folder(job: Job) -> Iterator[None]:
     except Stopped:
         raise
     except Exception:
-        folder = Path(job.config["machine"]["runs"]) / job.config["study"]
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{job.arm}-s{job.seed}.error.txt").write_text(traceback.format_exc())
+        error_file(job).parent.mkdir(parents=True, exist_ok=True)
+        error_file(job).write_text(traceback.format_exc())
         raise

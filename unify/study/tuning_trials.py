@@ -3,17 +3,18 @@
 They are runs like any other, in a folder of their own: runs/<study>-tuning/<arm>,trial=3-s1000-...
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from unify.config.grid import as_overrides
-from unify.evaluation.score_run import Row
+from unify.evaluation.score_run import Row, stored_scores
 from unify.runs.lookup import find_run, replicate
 from unify.runs.study_files import better, has_value
 from unify.schema.completed import Config
 from unify.schema.study import Study, Tune
 from unify.study.arms import resolve_arms
-from unify.study.jobs import Job, StudyRequest
+from unify.study.jobs import Job, StudyRequest, error_file
 from unify.study.tuning import (
     DEFAULT,
     Trial,
@@ -59,6 +60,36 @@ class TrialPlan:
         folder = Path(self.arms[arm]["machine"]["runs"]) / self.study.name
         said = _direction(self.study.tune.metric, rows)
         save_trials(folder, self.study, arm, self.arms[arm], trials, said)
+
+
+def choose(request: StudyRequest, say: Callable[[str], None]) -> dict[str, str]:
+    """Write down the best of the trials that were run by other processes; no trial is started.
+
+    A trial that failed has no score. Returns why an arm could not be tuned, by its name.
+    """
+    trials = plan_trials(request)
+    untuned = {}
+    for arm, jobs in trials.missing({*trials.arms}).items():
+        try:
+            trials.save(arm, [_ended(job) for job in jobs])
+            say(f"{arm}: tuned")
+        except ValueError as error:
+            untuned[f"{arm}, tuning"] = str(error)
+    return untuned
+
+
+def _ended(job: Job) -> list[Row]:
+    """The scores of a trial; none if it failed. ValueError if it has not ended."""
+    run = find_run(job.config)
+    rows = stored_scores(run, job.config, untimed=True) if run and run.finished else None
+    if rows is not None:
+        return rows
+    if error_file(job).is_file():
+        return []
+    state = run.info["state"] if run else "not started"
+    raise ValueError(
+        f"{job.name} is {state}, and has no score and no error: run the study or submit it again"
+    )
 
 
 def plan_trials(request: StudyRequest) -> TrialPlan:

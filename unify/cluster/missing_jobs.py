@@ -1,0 +1,102 @@
+"""The jobs that a study still needs on a cluster, in levels of which each starts after the last.
+
+needed runs (tokenizers, language models)   a level for each: what the next starts from
+trials of the arms that are to be tuned     one level, if there are any
+the choice of the best trials               one job, when the trials have ended, well or not
+arms and seeds                              one level
+the report                                  one job, when the arms have ended, well or not
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from unify.config import needed_runs
+from unify.evaluation.score_run import stored_scores
+from unify.runs.lookup import find_finished, needed_configs
+from unify.schema.completed import Config
+from unify.schema.study import Study
+from unify.study.jobs import Job, StudyRequest, study_jobs
+from unify.study.tuning_trials import plan_trials, tuned_arms
+
+
+@dataclass(frozen=True)
+class ClusterJob:
+    """A command for SLURM."""
+
+    name: str
+    words: tuple[str, ...]  # after `unify`
+    level: int  # it starts when the jobs of the level below have ended
+    config: Config | None = None  # what it trains; None: it reads what others did, on one rank
+    whatever: bool = False  # whether it starts even if the jobs below have failed
+
+
+def missing_jobs(request: StudyRequest, study: Study, arms: dict[str, Config]) -> list[ClusterJob]:
+    """The jobs that are left of a study, in order of their levels; none if all is trained and
+    scored. Without a cluster they can be run one after the other.
+
+    Args:
+        request: what each job's command repeats.
+        study: the study, and its `arms` completed.
+    """
+    plans = plan_trials(request) if study.tune else None
+    untuned = plans.missing({*plans.arms}) if plans else {}
+    tuned = tuned_arms(request) if study.tune else {*arms}
+    trials = [job for jobs in untuned.values() for job in jobs if not _is_scored(job.config)]
+    runs = [
+        job for job in study_jobs(study, arms) if job.arm not in tuned or not _is_scored(job.config)
+    ]
+    if not runs:
+        return []
+    needed: dict[str, ClusterJob] = {}
+    level = max(_add_needed(job.config, needed) for job in [*trials, *runs])
+    jobs = sorted(needed.values(), key=lambda job: job.level)
+    if trials:
+        jobs += [_job(request, job, level) for job in trials]
+        level += 1
+    if untuned:
+        words = ("study", *request.words, "--choose")
+        jobs.append(ClusterJob("choice", words, level, whatever=bool(trials)))
+        level += 1
+    # of an arm that could not be tuned, the run itself says so; the others need not wait for it
+    jobs += [replace(_job(request, job, level), whatever=bool(untuned)) for job in runs]
+    gather = ("study", *request.words, "--gather")
+    return [*jobs, ClusterJob("report", gather, level + 1, whatever=True)]
+
+
+def levels(jobs: Sequence[ClusterJob]) -> list[list[ClusterJob]]:
+    """The jobs of each level, from the first to the last; none is empty."""
+    by_level: dict[int, list[ClusterJob]] = {}
+    for job in jobs:
+        by_level.setdefault(job.level, []).append(job)
+    return [by_level[level] for level in sorted(by_level)]
+
+
+def _job(request: StudyRequest, job: Job, level: int) -> ClusterJob:
+    own = ("--arm", job.arm, "--seed", str(job.seed), "--untimed")
+    words = ("study", *request.words, *own)
+    return ClusterJob(f"{job.arm}-s{job.seed}", words, level, job.config)
+
+
+def _is_scored(config: Config) -> bool:
+    """True if a run is finished and has its scores, except perhaps of its speed."""
+    run = find_finished(config)
+    return run is not None and stored_scores(run, config, untimed=True) is not None
+
+
+def _add_needed(config: Config, jobs: dict[str, ClusterJob]) -> int:
+    """Add to `jobs`, by key, what trains the runs that `config` needs; returns its own level."""
+    level = 0
+    configs = needed_configs(config)
+    for key, needed in needed_runs(config).items():
+        part = configs[key]
+        own = _add_needed(part, jobs)
+        level = max(level, own + 1)
+        if find_finished(part, reuse=True) is None:
+            seeds = [f"seeds.{name}={value}" for name, value in part["seeds"].items()]
+            machine = [f"machine.{k}={json.dumps(v)}" for k, v in part["machine"].items()]
+            tiny = ["--tiny"] if needed.tiny else []
+            words = ("train", "-c", needed.path, *tiny, *seeds, *machine)
+            name = f"{part['name']}-s{part['seeds']['init']}"
+            jobs.setdefault(key, ClusterJob(name, words, own, part))
+    return level
