@@ -23,7 +23,8 @@ def answer_key(world):
     """Scenes by partial prompt, images by (instruction, source), answers by (question, scene)."""
     scenes, pictures, answers = {}, {}, {}
     for category in world.categories:
-        for prompt in world.prompts(category, 64, 0):
+        most = world.distinct_prompts(category) or 64
+        for prompt in world.prompts(category, min(64, most), 0):
             scenes.setdefault(prompt.text, []).append(prompt.scene)
     for task in ("edit", "depth", "super_resolution"):
         for record in first_records(world, task, "test", 40):

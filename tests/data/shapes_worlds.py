@@ -1,4 +1,4 @@
-"""Two embedded worlds, the quickstart's and a harder one, and how tests look at their records."""
+"""Embedded worlds, the quickstart's and harder ones, and how tests look at their records."""
 
 import numpy as np
 import pytest
@@ -19,6 +19,21 @@ HARD = Shapes(
     objects=(1, 4),
     heldout=["yellow triangle", "black star"],
     questions=["count", "color", "shape", "position", "exists", "relation", "size"],
+)
+
+# Ranges of looks that a study's world has, and worlds with them
+LOOKS = {"offset": 0.1375, "radius": 0.17, "shade": 22, "background": 40}
+STUDY = Shapes(objects=(1, 3), heldout_keys=0.2, **LOOKS)
+HARD_LOOKS = Shapes(
+    size=48,
+    grid=3,
+    shapes=list(SHAPES),
+    colors=list(COLORS),
+    sizes=["small", "large"],
+    objects=(1, 4),
+    heldout=["yellow triangle", "black star"],
+    heldout_keys=0.2,
+    **LOOKS,
 )
 
 WORLDS = [pytest.param(WORLD, id="default"), pytest.param(HARD, id="hard")]

@@ -18,12 +18,14 @@ def test_who_puts_each_thing_where_the_words_say_composes_exactly(world):
     best = {name: scores.pop(name) for name in list(scores) if name.endswith("/ceiling")}
     assert list(best) == [f"{name}/ceiling" for name in scores]
     assert {score.value for score in best.values()} == {1.0}, "it draws pixels"
-    exact = scores.pop("compose/exact")
-    assert exact.n == 40
-    assert scores.pop("compose/exact/heldout").n == 10
-    assert list(scores) == [f"compose/exact/{name}" for name in world.complete]
-    assert sum(score.n for score in scores.values()) == 40
-    assert {score.value for score in [exact, *scores.values()]} == {1.0}
+    assert {score.value for score in scores.values()} == {1.0}
+    for measure in ("exact", "nearest"):
+        assert scores.pop(f"compose/{measure}").n == 40
+        assert scores.pop(f"compose/{measure}/heldout").n == 10
+        names = [name for name in scores if name.startswith(f"compose/{measure}/")]
+        assert names == [f"compose/{measure}/{name}" for name in world.complete]
+        assert sum(scores.pop(name).n for name in names) == 40
+    assert scores == {}
     grid = grids["compose"]
     ends = [i for i, verdict in enumerate(grid.verdicts) if verdict is not None]
     assert all(grid.titles[i].startswith("put the first at") for i in ends)

@@ -6,6 +6,7 @@ one stream of scenes, and so does text_to_image where its prompt is a full capti
 The exact checker is in world/checker.py, the metrics in unify/metrics/shapes_*.py.
 """
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -19,9 +20,11 @@ from unify.data.world.questions import (
     compose,
     edit,
     possible_edits,
+    source_counts,
 )
 from unify.data.world.scene import Scene
-from unify.data.world.streams import TRIES, World
+from unify.data.world.scenes import TRIES, Draw
+from unify.data.world.streams import World
 
 EVALUATION_RECORDS = 10_000  # of each split but train
 
@@ -35,12 +38,19 @@ class Shapes(World, Source):
 
     @property
     def tasks(self) -> frozenset[str]:
+        if self.tokenizer_images == "all":  # what it shows is held out of every other task
+            return frozenset({"image"})
         return frozenset(TASKS) if self._edits else frozenset(TASKS) - {"edit"}
 
     def size(self, task: str, split: Split) -> int:
         return self.records if split == "train" else EVALUATION_RECORDS
 
     def record(self, task: str, split: Split, index: int) -> Record:
+        if self.tokenizer_images == "all" and task != "image":
+            raise ValueError(
+                f"tokenizer_images: all shows held-out scenes, and serves no {task}; train a "
+                "tokenizer on it, and all else on the same world without it"
+            )
         if not 0 <= index < self.size(task, split):
             raise IndexError(f"{task}/{split} has {self.size(task, split)} records, not {index}")
         fields, meta = getattr(self, f"_{task}")(split, index)
@@ -59,11 +69,11 @@ class Shapes(World, Source):
         return {"image": self.render(scene), "caption": text}, {"scene": scene}
 
     def _question(self, split: Split, index: int) -> tuple[Question, Scene]:
-        rng = self._rng("vqa", split, index)
+        draw = self._draw("vqa", split, index)
         for _ in range(TRIES):
-            ask = QUESTIONS[rng.choice(self.questions)]
-            question = ask(self.board, self.pairs(split), rng)
-            scene = self._find(split, rng, question.pins, None, question.answered)
+            ask = QUESTIONS[draw.rng.choice(self.questions)]
+            question = ask(self.board, self.pairs(split), draw.rng)
+            scene = self._find(split, draw, question.pins, None, question.answered)
             if scene is not None:
                 return question, scene
         raise ValueError(f"no {split} scene of this world has an answer to {self.questions}")
@@ -76,17 +86,28 @@ class Shapes(World, Source):
 
     def edited(self, split: Split, index: int) -> Edit:
         """The edit of a split at an index: both scenes and the instruction."""
-        rng, heldout = self._rng("edit", split, index), split == "heldout"
+        draw, heldout = self._draw("edit", split, index), split == "heldout"
         for _ in range(TRIES):
-            kind = rng.choice(self._edits)
+            kind = draw.rng.choice(self._edits)
 
             def change(scene: Scene, kind: str = kind) -> Edit | None:
-                made = edit(self.board, kind, scene, rng)
-                return made if made and self.board.has_heldout(made.target) == heldout else None
+                made = edit(self.board, kind, scene, draw.rng)
+                if made is None or self.board.has_heldout(made.target) != heldout:
+                    return None
+                return made if self.keys.allows(split, made.target) else None
 
-            if (result := self._find(split, rng, (), None, change)) is not None:
-                return result
+            if (
+                made := self._find(split, draw, (), self._source_count(kind, draw), change)
+            ) is not None:
+                return replace(made, target=self._dressed(made.target, draw))
         raise ValueError(f"no {split} scene of this world can be edited")
+
+    def _source_count(self, kind: str, draw: Draw) -> int | None:
+        """Number of things before an edit; None, drawn with the scene, without held-out keys.
+
+        With them it is drawn first: few edits lead from a scene of a split to another one of it.
+        """
+        return draw.rng.choice(source_counts(self.board, kind)) if self.keys else None
 
     def _edit(self, split: Split, index: int):
         made = self.edited(split, index)
@@ -131,5 +152,9 @@ class Shapes(World, Source):
         return {"text": self._prompt_and_scene(split, index)[0]}, {}
 
     def _image(self, split: Split, index: int):
-        scene = self.scene(split, index)
+        if split == "train" and self.tokenizer_images == "all":
+            draw = self._draw("all scenes", index)
+            scene = self._dressed(self.board.draw(draw.rng, pairs=self.board.all_pairs), draw)
+        else:
+            scene = self.scene(split, index)
         return {"image": self.render(scene)}, {"scene": scene}

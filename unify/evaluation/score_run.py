@@ -17,8 +17,8 @@ import torch
 from unify import __version__
 from unify.config import locate_class, user_files
 from unify.data.source import Record, Source, images
-from unify.data.world.checker import VERSION as CHECKER_VERSION
 from unify.data.world.streams import VERSION as WORLD_VERSION
+from unify.data.world.templates import VERSION as CHECKER_VERSION
 from unify.distributed.ranks import broadcast_first, in_step, is_first
 from unify.evaluation.image_grids import save_grid
 from unify.evaluation.paradigm_card import card
@@ -127,6 +127,7 @@ def _identity(run: Run, config: Config) -> str:
     code = user_files([config[key] for key in (*SCORING, "data", "model") if key in config])
     content = [nodes, *(config[key] for key in SCORING[1:]), versions, sorted(code.values())]
     content += [run.weights, __version__, WORLD_VERSION, CHECKER_VERSION]
+    content += [more for node in config["evaluation"] if (more := _depends_on(node)) is not None]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[
         :12
     ]
@@ -154,6 +155,14 @@ def _metric_version(node: Any) -> int | None:
         return None
     cls = locate_class(node["class"], trusted=True)
     return getattr(cls, "version", None)
+
+
+def _depends_on(node: Any) -> object | None:
+    """`Metric.depends_on` of a node; None for nothing."""
+    if not isinstance(node, dict):
+        return None
+    ask = getattr(locate_class(node["class"], trusted=True), "depends_on", None)
+    return None if ask is None else ask(node)
 
 
 def measure(

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -107,6 +107,15 @@ class Metric(ABC):
         if split is not None:
             for task in sorted(self.tasks & subject.tasks):
                 available_records(subject.source, task, split)
+
+    @classmethod
+    def depends_on(cls, arguments: Mapping[str, Any]) -> object | None:
+        """What else decides the scores of a metric with these arguments, None for nothing.
+
+        Of a file that an argument names, say, its content: stored scores of another are old.
+        ValueError where that cannot be told.
+        """
+        return None
 
     @abstractmethod
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from unify.data.shapes import Shapes
 from unify.data.source import TASKS, Source, Split, images
+from unify.data.world import fitting
 from unify.data.world.checker import Checker
 from unify.data.world.scene import Scene
 from unify.metrics.metric import (
@@ -45,6 +46,7 @@ class Reconstruction(Metric):
     """
 
     tasks = frozenset(TASKS) - {"text"}
+    version = fitting.VERSION  # by which scenes with looks are read
 
     def __init__(self, images: int = 512, split: Split = "test"):
         self.images, self.split = images, split

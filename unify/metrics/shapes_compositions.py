@@ -3,6 +3,7 @@
     compose/exact          every thing of the target right in shape, colour and place, and no other
     compose/exact/<n>      by the number of sources: one_object, two_objects ...
     compose/exact/heldout  with an attribute pair among them that no training split shows
+    compose/nearest        as exact, and its parts, by the nearest reading (shapes_outcomes.py)
     <each>/ceiling         of the true targets, given back by the model's tokenizer
 
 Rows with fewer sources than columns say so to the model, as in training. B images, H x W pixels.
@@ -23,14 +24,14 @@ from unify.data.world.language import ORDINALS
 from unify.metrics.ceiling import with_ceiling
 from unify.metrics.metric import (
     Grid,
-    Metric,
     Score,
     Subject,
     conditions,
     first_records,
     proportion,
 )
-from unify.metrics.shapes_drawing import generate, passport, picture, shapes_of
+from unify.metrics.shapes_drawing import ShapesMetric, generate, picture, shapes_of
+from unify.metrics.shapes_outcomes import nearest_to
 
 
 @dataclass
@@ -40,25 +41,30 @@ class Composed:
     batch: Batch
     images: Tensor
     right: list[bool]
+    near: list[bool]  # right by the nearest reading
     prompts: list[tuple]  # what each row asked
 
-    def scores(self, name: str, categories: dict[str, int], passport: dict) -> list[Score]:
-        """The score of all rows, and of those that show so many things, by category."""
+    def scores(self, part: str, categories: dict[str, int], passport: dict) -> list[Score]:
+        """The scores of all rows, and of those that show so many things, by category.
+
+        `part` is the end of their names: empty, or `/heldout`.
+        """
         counts = torch.stack([column.present for column in self.batch.segments[:-2]]).sum(0)
         rows = range(len(self.right))
-        groups = {name: list(rows)}
+        groups = {part: list(rows)}
         for category, things in categories.items():
-            groups[f"{name}/{category}"] = [row for row in rows if counts[row] == things]
+            groups[f"{part}/{category}"] = [row for row in rows if counts[row] == things]
         of: dict[str, Any] = {"better": "higher", "unit": "prompts"}
         return [
             proportion(
-                name,
-                [self.right[row] for row in kept],
+                f"compose/{name}{part}",
+                [hits[row] for row in kept],
                 passport,
                 prompts=[self.prompts[row] for row in kept],
                 **of,
             )
-            for name, kept in groups.items()
+            for name, hits in (("exact", self.right), ("nearest", self.near))
+            for part, kept in groups.items()
             if kept
         ]
 
@@ -76,45 +82,51 @@ class Composed:
         return picture(name, torch.stack(shown), titles, verdicts)
 
 
-class Compositions(Metric):
+class Compositions(ShapesMetric):
     """Exactness of the first `n` compositions of a split and `heldout` of the held-out one."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"compose"})
 
-    def __init__(self, n: int = 128, heldout: int = 64, split: Split = "test"):
-        self.n, self.heldout, self.split = n, heldout, split
+    def __init__(
+        self,
+        n: int = 128,
+        heldout: int = 64,
+        split: Split = "test",
+        sealed: str | None = None,
+    ):
+        self.n, self.heldout, self.split, self.sealed = n, heldout, split, sealed
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         world = shapes_of(subject)
-        scores, grid = self._split(subject, "compose/exact", self.split, self.n, world.complete)
+        scores, grid = self._split(subject, "", self.split, self.n, world.complete)
         grids = [grid]
         if self.heldout and world.board.heldout:
-            name = "compose/exact/heldout"
-            more, grid = self._split(subject, name, "heldout", self.heldout, {})
+            more, grid = self._split(subject, "/heldout", "heldout", self.heldout, {})
             scores, grids = [*scores, *more], [*grids, grid]
         return scores, grids
 
-    @staticmethod
     def _split(
-        subject: Subject, name: str, split: Split, n: int, categories: dict[str, int]
+        self, subject: Subject, part: str, split: Split, n: int, categories: dict[str, int]
     ) -> tuple[list[Score], Grid]:
         """Draw the first n compositions of a split and compare them with their targets."""
-        world = shapes_of(subject)
+        world = self.world(subject)
         checker, records = Checker(world), first_records(world, "compose", split, n)
         batch = collate("compose", records)
         *sources, instruction, target = batch.segments
         drawn = generate(subject, f"compose/{split}", instruction.texts, sources)
-        stamp = passport(subject, [*batch.keys, *instruction.texts], subject.image_sampling)
+        stamp = self.passport(subject, [*batch.keys, *instruction.texts], subject.image_sampling)
         asked = conditions(world, "compose", records)
 
         def judged(images: Tensor) -> Composed:
-            read = zip(checker.read(images), records, strict=True)
-            return Composed(batch, images, [s == r.meta["target"] for s, r in read], asked)
+            fits = checker.fits(images)
+            read = [checker.scene(checker.readings(places)) for places in fits]
+            right = [s == r.meta["target"] for s, r in zip(read, records, strict=True)]
+            return Composed(batch, images, right, nearest_to(records, "target", fits), asked)
 
         scores = with_ceiling(
             subject,
             drawn,
             target.images,
-            lambda images: judged(images).scores(name, categories, stamp),
+            lambda images: judged(images).scores(part, categories, stamp),
         )
         return scores, judged(drawn).grid("compose" if categories else "compose/heldout")

@@ -1,22 +1,62 @@
-"""What metrics of the embedded world share: drawing what is asked, passports, grids.
+"""What metrics of the embedded world share: its prompts, drawing what is asked, passports, grids.
 
 B images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from unify.batch import Segment, Text
 from unify.data.shapes import Shapes
-from unify.data.world.checker import VERSION
+from unify.data.world import fitting, templates
 from unify.distributed.ranks import split_over_ranks
-from unify.metrics.metric import Grid, Subject, digest
+from unify.metrics.metric import Grid, Metric, Subject, digest
+from unify.metrics.sealed_prompts import Seal, seal_of
 from unify.noise import stable_seed
 from unify.paradigm import ImageRequest, Paradigm
 
 SHOWN = 16  # pictures of a grid
+
+
+class ShapesMetric(Metric):
+    """A metric of the embedded world: asks the prompts of development, or those of a sealed test.
+
+    `sealed` is the path of a committed file, whose commit says which prompts (sealed_prompts.py).
+    """
+
+    version: ClassVar[int] = 1 + fitting.VERSION  # what reads worlds with looks counts, too
+    sealed: str | None = None
+
+    def check(self, subject: Subject) -> None:
+        """ValueError for an empty split, and for a file that seals nothing."""
+        super().check(subject)
+        if self.sealed is not None:
+            seal_of(self.sealed)
+
+    @classmethod
+    def depends_on(cls, arguments: Mapping[str, Any]) -> object | None:
+        """The commit of the file that seals the prompts."""
+        sealed = arguments.get("sealed")
+        return None if sealed is None else seal_of(sealed).commit
+
+    @cached_property
+    def seal(self) -> Seal | None:
+        """What seals the prompts, as it is when they are first asked."""
+        return None if self.sealed is None else seal_of(self.sealed)
+
+    def world(self, subject: Subject) -> Shapes:
+        """The subject's world, with the prompts and records that this metric asks."""
+        world = shapes_of(subject)
+        return world if self.seal is None else world.on_stream(self.seal.stream)
+
+    def passport(self, subject: Subject, asked: Sequence[object], sampling: dict) -> dict:
+        """`passport`, and what sealed the prompts."""
+        seal = {} if self.seal is None else self.seal.passport
+        return passport(subject, asked, sampling) | seal
 
 
 def shapes_of(subject: Subject) -> Shapes:
@@ -33,7 +73,9 @@ def passport(subject: Subject, prompts_or_keys: Sequence[object], sampling: dict
     """Passport of a score: digest of what was asked, sampler, rule of seeds, checker."""
     prompts = digest("\n".join(map(str, prompts_or_keys)).encode())
     seeds = "stable_seed(evaluation seed, what, row)"
-    return {"prompt_set": prompts, "sampler": dict(sampling), "seeds": seeds, "checker": VERSION}
+    fitted = bool(shapes_of(subject).looks)
+    checker = f"fitting {fitting.VERSION}" if fitted else templates.VERSION
+    return {"prompt_set": prompts, "sampler": dict(sampling), "seeds": seeds, "checker": checker}
 
 
 def generate(

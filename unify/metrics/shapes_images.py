@@ -4,24 +4,31 @@
     text_to_image/exact/<n>         by object count: one_object, two_objects ...
     text_to_image/exact/heldout     full captions with an attribute pair that no training split has
     text_to_image/unreadable        share of these images that the checker refuses (counted wrong)
+    text_to_image/nearest, /refused, /errors/<kind>, /attributes
+                                    the same images read without a margin (shapes_outcomes.py)
     text_to_image/geneval/<c>       own prompts in the six categories of GenEval (arXiv:2310.11513),
                                     which leave open what they do not name
     text_to_image/variety/<a>       what `single_object` prompts leave open: entropy, 1 is all of it
     edit/exact, /changed, /kept     the whole target, the places asked for, all other places
+    edit/nearest                    the whole target, read without a margin
+    edit/drift                      mean |error| of pixels at all other places, on the [0, 1] scale
     depth/abs_error                 mean |error| of nearness on the [0, 1] scale
     super_resolution/psnr, /exact   dB against the original; share read as the true scene
+    super_resolution/nearest        the same, read without a margin
     <each>/ceiling                  the same of the true images of these prompts, given back by the
                                     tokenizer that the model draws with (ceiling.py)
 
 Prompts and records are those of a fixed stream of the test split, the same for every run of the
-same world; images are drawn with seeds stable_seed(seed of the evaluation, what, row).
+same world, or those that a committed file seals (sealed_prompts.py). A world with held-out keys has
+no full caption twice, and fewer of them than are asked for where it has no more. Images are drawn
+with seeds stable_seed(seed of the evaluation, what, row).
 
 B images, H x W pixels.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -30,15 +37,14 @@ from torch import Tensor
 from unify.batch import Segment
 from unify.data.shapes import Shapes
 from unify.data.source import Record, Split, images, to_tensor
-from unify.data.world.checker import Checker, Reading, Unreadable
-from unify.data.world.language import Prompt
-from unify.data.world.scene import Cell, Scene
+from unify.data.world.checker import Checker
+from unify.data.world.reading import Fit, Reading, Unreadable
+from unify.data.world.scene import Cell
 from unify.metrics.ceiling import ceiling, given_back, with_ceiling
 from unify.metrics.metric import (
     MOST_PSNR,
     Better,
     Grid,
-    Metric,
     Score,
     Subject,
     available_records,
@@ -48,59 +54,34 @@ from unify.metrics.metric import (
     proportion,
     psnr,
 )
-from unify.metrics.shapes_drawing import generate, passport, picture, shapes_of
+from unify.metrics.shapes_drawing import ShapesMetric, generate, picture, shapes_of
+from unify.metrics.shapes_outcomes import Drawn, drift, nearest_to
 from unify.metrics.shapes_variety import variety
 
 PROMPT_SEED = 0  # of the prompt streams; outside any run's seeds
 
 
-@dataclass
-class Drawn:
-    """Prompts of one kind with images of them, drawn or given back, and what they show."""
-
-    prompts: list[Prompt]
-    images: Tensor
-    read: list[Scene | Unreadable]
-    right: list[bool] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.right = [
-            isinstance(scene, Scene) and prompt.satisfied(scene)
-            for prompt, scene in zip(self.prompts, self.read, strict=True)
-        ]
-
-    @property
-    def texts(self) -> list[str]:
-        return [prompt.text for prompt in self.prompts]
-
-    def grid(self, name: str) -> Grid:
-        return picture(name, self.images, self.texts, self.right)
-
-    @staticmethod
-    def joined(some: Sequence["Drawn"]) -> "Drawn":
-        """All of them, one after the other."""
-        prompts, read = (
-            [p for one in some for p in one.prompts],
-            [s for one in some for s in one.read],
-        )
-        return Drawn(prompts, torch.cat([one.images for one in some]), read)
-
-
-class TextToImage(Metric):
+class TextToImage(ShapesMetric):
     """Exactness on `prompts` full captions (as many of each object count), `heldout` held-out ones
     and `geneval` prompts of each of the six categories; variety of what the latter leave open."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"text_to_image"})
 
     def __init__(
-        self, prompts: int = 256, heldout: int = 128, geneval: int = 64, split: Split = "test"
+        self,
+        prompts: int = 256,
+        heldout: int = 128,
+        geneval: int = 64,
+        split: Split = "test",
+        sealed: str | None = None,
     ):
         if prompts < 1:
             raise ValueError(f"prompts: {prompts} measure nothing; ask for 1 at least")
-        self.prompts, self.heldout, self.geneval, self.split = prompts, heldout, geneval, split
+        self.prompts, self.heldout, self.geneval = prompts, heldout, geneval
+        self.split, self.sealed = split, sealed
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
-        world = shapes_of(subject)
+        world = self.world(subject)
         checker = Checker(world)
         drawn: dict[str, Drawn] = {}
         best: dict[str, Drawn] = {}  # the true images of the same prompts, given back
@@ -109,10 +90,9 @@ class TextToImage(Metric):
             prompts = world.prompts(category, n, PROMPT_SEED, split)
             texts = [prompt.text for prompt in prompts]
             pictures = generate(subject, f"text_to_image/{split}/{category}", texts)
-            drawn[name] = Drawn(prompts, pictures, checker.read(pictures))
+            drawn[name] = Drawn.of(checker, prompts, pictures)
             truth = torch.stack([to_tensor(world.render(prompt.scene)) for prompt in prompts])
-            copies = given_back(subject, truth)
-            best[name] = Drawn(prompts, copies, checker.read(copies))
+            best[name] = Drawn.of(checker, prompts, given_back(subject, truth))
         ceilings = [ceiling(subject, score) for score in self._scores(subject, best)]
         scores = [*self._scores(subject, drawn), *ceilings]
         shown = {name: d for name, d in drawn.items() if not name.startswith("geneval/")}
@@ -121,12 +101,13 @@ class TextToImage(Metric):
     def _asked(self, world: Shapes) -> dict[str, tuple[str, int, Split]]:
         """(category, number, split) of each kind of prompt, by the end of its scores' names."""
         each = math.ceil(self.prompts / len(world.complete))
+        most = {c: world.distinct_prompts(c, self.split) for c in world.complete}
         asked: dict[str, tuple[str, int, Split]] = {
-            c: (c, each, self.split) for c in world.complete
+            c: (c, each if n is None else min(each, n), self.split) for c, n in most.items()
         }
         if self.geneval:
-            partial = [c for c in world.categories if c not in world.complete]
-            asked |= {f"geneval/{c}": (c, self.geneval, self.split) for c in partial}
+            loose = [c for c in world.categories if c not in world.complete]
+            asked |= {f"geneval/{c}": (c, self.geneval, self.split) for c in loose}
         if self.heldout and world.board.heldout:
             asked["heldout"] = ("full", self.heldout, "heldout")
         return asked
@@ -136,35 +117,62 @@ class TextToImage(Metric):
         complete = {name: drawn[name] for name in world.complete}
         loose = {name: d for name, d in drawn.items() if name.startswith("geneval/")}
         everything = Drawn.joined(list(complete.values()))
-
-        def share(name: str, d: Drawn, hits: list[bool], better: Better = "higher") -> Score:
-            stamp = passport(subject, d.texts, subject.image_sampling)
-            of: dict[str, Any] = {"better": better, "unit": "prompts", "prompts": d.texts}
-            return proportion(f"text_to_image/{name}", hits, stamp, **of)
-
+        share = partial(self._share, subject)
         refused = [isinstance(scene, Unreadable) for scene in everything.read]
         scores = [share("exact", everything, everything.right)]
         scores += [share(f"exact/{name}", d, d.right) for name, d in complete.items()]
         scores += [share("unreadable", everything, refused, "lower")]
         scores += [share(name, d, d.right) for name, d in loose.items()]
         if (single := loose.get("geneval/single_object")) is not None:
-            stamp = passport(subject, single.texts, subject.image_sampling)
+            stamp = self.passport(subject, single.texts, subject.image_sampling)
             scores += variety(world, single.prompts, single.read, stamp)
         if (new := drawn.get("heldout")) is not None:
             scores.append(share("exact/heldout", new, new.right))
+            complete["heldout"] = new
+        return scores + self._nearest(subject, everything, complete)
+
+    def _nearest(self, subject: Subject, d: Drawn, parts: dict[str, Drawn]) -> list[Score]:
+        """Scores of all full captions, and of parts of them, by the nearest reading."""
+        board, share = shapes_of(subject).board, partial(self._share, subject)
+        scores = [share("nearest", d, d.nearest())]
+        scores += [share(f"nearest/{name}", part, part.nearest()) for name, part in parts.items()]
+        scores += [share(f"nearest/{name}", d, hits) for name, hits in d.by_margin().items()]
+        scores.append(share("refused", d, d.refused, "lower"))
+        for name, part in parts.items():
+            scores.append(share(f"refused/{name}", part, part.refused, "lower"))
+        for kind, hits in d.errors(board).items():
+            scores.append(share(f"errors/{kind}", d, hits, None))
+        by_part = {f"attributes/{name}": part for name, part in parts.items()}
+        for name, part in {"attributes": d, **by_part}.items():
+            stamp = self.passport(subject, part.texts, subject.image_sampling)
+            of: dict[str, Any] = {"better": "higher", "unit": "prompts", "prompts": part.texts}
+            values = part.attributes(board)
+            scores.append(average(f"text_to_image/{name}", values, stamp, bounds=(0, 1), **of))
         return scores
 
+    def _share(
+        self,
+        subject: Subject,
+        name: str,
+        d: Drawn,
+        hits: list[bool],
+        better: Better | None = "higher",
+    ) -> Score:
+        stamp = self.passport(subject, d.texts, subject.image_sampling)
+        of: dict[str, Any] = {"better": better, "unit": "prompts", "prompts": d.texts}
+        return proportion(f"text_to_image/{name}", hits, stamp, **of)
 
-class Edits(Metric):
+
+class Edits(ShapesMetric):
     """Exactness of the first n edits of a split."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"edit"})
 
-    def __init__(self, n: int = 128, split: Split = "test"):
-        self.n, self.split = n, split
+    def __init__(self, n: int = 128, split: Split = "test", sealed: str | None = None):
+        self.n, self.split, self.sealed = n, split, sealed
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
-        world = shapes_of(subject)
+        world = self.world(subject)
         checker = Checker(world)
         records = first_records(world, "edit", self.split, self.n)
         instructions = [record.fields["instruction"] for record in records]
@@ -172,13 +180,23 @@ class Edits(Metric):
         drawn = generate(
             subject, f"edit/{self.split}", instructions, [Segment.image(sources, "condition")]
         )
-        stamp = passport(subject, [r.key for r in records] + instructions, subject.image_sampling)
+        stamp = self.passport(
+            subject, [r.key for r in records] + instructions, subject.image_sampling
+        )
         asked = conditions(world, "edit", records)
 
         def score(shown: Tensor) -> list[Score]:
-            of: dict[str, Any] = {"better": "higher", "unit": "prompts", "prompts": asked}
-            parts = edit_parts(records, checker.places(shown))
-            return [proportion(f"edit/{name}", hits, stamp, **of) for name, hits in parts.items()]
+            of: dict[str, Any] = {"unit": "prompts", "prompts": asked}
+            fits = checker.fits(shown)
+            parts = edit_parts(records, [checker.readings(places) for places in fits])
+            parts["nearest"] = nearest_to(records, "target", fits)
+            scores = [
+                proportion(f"edit/{name}", hits, stamp, better="higher", **of)
+                for name, hits in parts.items()
+            ]
+            off = drift(world, records, shown, images(records, "image"))
+            of |= {"better": "lower", "bounds": (0, 1)}
+            return [*scores, average("edit/drift", off, stamp, **of)]
 
         exact = edit_parts(records, checker.places(drawn))["exact"]
         pairs = torch.stack([sources, drawn], 1).flatten(0, 1)  # before, after, before ...
@@ -202,21 +220,21 @@ def edit_parts(
     return parts
 
 
-class Depths(Metric):
+class Depths(ShapesMetric):
     """Error of the first n depth maps of a split."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"depth"})
 
-    def __init__(self, n: int = 128, split: Split = "test"):
-        self.n, self.split = n, split
+    def __init__(self, n: int = 128, split: Split = "test", sealed: str | None = None):
+        self.n, self.split, self.sealed = n, split, sealed
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
-        world = shapes_of(subject)
+        world = self.world(subject)
         records = first_records(world, "depth", self.split, self.n)
         sources = [Segment.image(images(records, "source"), "condition")]
         truth, asked = images(records, "image"), conditions(world, "depth", records)
         drawn = generate(subject, f"depth/{self.split}", [None] * len(records), sources)
-        stamp = passport(subject, [r.key for r in records], subject.image_sampling)
+        stamp = self.passport(subject, [r.key for r in records], subject.image_sampling)
 
         def score(shown: Tensor) -> list[Score]:
             error = (shown.clamp(-1, 1) - truth).abs().mean((1, 2, 3)) / 2  # [B], of [0, 1]
@@ -227,33 +245,35 @@ class Depths(Metric):
         return with_ceiling(subject, drawn, truth, score), [grid]
 
 
-class SuperResolutions(Metric):
+class SuperResolutions(ShapesMetric):
     """PSNR and exactness of the first n enlarged images of a split."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"super_resolution"})
 
-    def __init__(self, n: int = 128, split: Split = "test"):
-        self.n, self.split = n, split
+    def __init__(self, n: int = 128, split: Split = "test", sealed: str | None = None):
+        self.n, self.split, self.sealed = n, split, sealed
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
-        world, task = shapes_of(subject), "super_resolution"
+        world, task = self.world(subject), "super_resolution"
         checker, records = Checker(world), first_records(world, task, self.split, self.n)
         sources = [Segment.image(images(records, "source"), "condition")]
         truth, asked = images(records, "image"), conditions(world, task, records)
         drawn = generate(subject, f"{task}/{self.split}", [None] * len(records), sources)
-        stamp = passport(subject, [r.key for r in records], subject.image_sampling)
+        stamp = self.passport(subject, [r.key for r in records], subject.image_sampling)
 
-        def right(shown: Tensor) -> list[bool]:
-            read = zip(checker.read(shown), records, strict=True)
-            return [scene == record.meta["scene"] for scene, record in read]
+        def right(fits: Sequence[dict[Cell, Fit]]) -> list[bool]:
+            read = (checker.scene(checker.readings(places)) for places in fits)
+            return [scene == r.meta["scene"] for scene, r in zip(read, records, strict=True)]
 
         def score(shown: Tensor) -> list[Score]:
             of: dict[str, Any] = {"better": "higher", "unit": "images", "prompts": asked}
             ratios, bounds = psnr(shown, truth), (-math.inf, MOST_PSNR)
+            fits = checker.fits(shown)
             return [
                 average(f"{task}/psnr", ratios, stamp, bounds=bounds, **of),
-                proportion(f"{task}/exact", right(shown), stamp, **of),
+                proportion(f"{task}/exact", right(fits), stamp, **of),
+                proportion(f"{task}/nearest", nearest_to(records, "scene", fits), stamp, **of),
             ]
 
-        grid = picture(task, drawn, [r.key for r in records], right(drawn))
+        grid = picture(task, drawn, [r.key for r in records], right(checker.fits(drawn)))
         return with_ceiling(subject, drawn, truth, score), [grid]

@@ -25,14 +25,13 @@ from unify.distributed.ranks import split_over_ranks
 from unify.metrics.metric import (
     Better,
     Grid,
-    Metric,
     Score,
     Subject,
     conditions,
     first_records,
     proportion,
 )
-from unify.metrics.shapes_drawing import passport, picture, shapes_of
+from unify.metrics.shapes_drawing import ShapesMetric, picture, shapes_of
 from unify.noise import stable_seed
 from unify.paradigm import Paradigm, TextRequest
 
@@ -61,16 +60,23 @@ def answer(
     return [text.strip() for texts in chunks for text in texts]
 
 
-class VisualQuestions(Metric):
+class VisualQuestions(ShapesMetric):
     """Accuracy on the first `questions` of a split and `heldout` of the held-out one; baselines."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"vqa"})
 
-    def __init__(self, questions: int = 512, heldout: int = 128, split: Split = "test"):
-        self.questions, self.heldout, self.split = questions, heldout, split
+    def __init__(
+        self,
+        questions: int = 512,
+        heldout: int = 128,
+        split: Split = "test",
+        sealed: str | None = None,
+    ):
+        self.questions, self.heldout = questions, heldout
+        self.split, self.sealed = split, sealed
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
-        world = shapes_of(subject)
+        world = self.world(subject)
         records = first_records(world, "vqa", self.split, self.questions)
         shown, questions = images(records, "image"), texts(records, "question")
         answers = answer(subject, f"vqa/{self.split}", shown, questions)
@@ -111,10 +117,9 @@ class VisualQuestions(Metric):
         of: dict[str, Any] = {"better": "higher", "unit": "questions", "prompts": asked}
         return proportion("vqa/accuracy/heldout", right, stamp, **of)
 
-    @staticmethod
-    def _passport(subject: Subject, records: Sequence[Record]) -> dict:
+    def _passport(self, subject: Subject, records: Sequence[Record]) -> dict:
         asked = [(record.key, record.fields["question"]) for record in records]
-        return passport(subject, asked, subject.text_sampling)
+        return self.passport(subject, asked, subject.text_sampling)
 
 
 def hits(records: Sequence[Record], answers: Sequence[str]) -> list[bool]:
@@ -161,13 +166,19 @@ def pick(values: Sequence, rows: Sequence[int]) -> list:
     return [values[row] for row in rows]
 
 
-class Captions(Metric):
+class Captions(ShapesMetric):
     """Exactness of captions of the first `images` of a split and `heldout` of the held-out one."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"caption"})
 
-    def __init__(self, images: int = 256, heldout: int = 128, split: Split = "test"):
-        self.images, self.heldout, self.split = images, heldout, split
+    def __init__(
+        self,
+        images: int = 256,
+        heldout: int = 128,
+        split: Split = "test",
+        sealed: str | None = None,
+    ):
+        self.images, self.heldout, self.split, self.sealed = images, heldout, split, sealed
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         score, grid = self._score(subject, "caption/exact", self.split, self.images)
@@ -179,12 +190,12 @@ class Captions(Metric):
         return scores, grids
 
     def _score(self, subject: Subject, name: str, split: Split, n: int) -> tuple[Score, Grid]:
-        world = shapes_of(subject)
+        world = self.world(subject)
         records = first_records(world, "caption", split, n)
         shown, asked = images(records, "image"), conditions(world, "caption", records)
         captions = answer(subject, f"caption/{split}", shown, None)
         right = [world.parse(t) == r.meta["scene"] for r, t in zip(records, captions, strict=True)]
         truth = [(r.key, r.fields["caption"]) for r in records]
-        stamp = passport(subject, truth, subject.text_sampling)
+        stamp = self.passport(subject, truth, subject.text_sampling)
         of: dict[str, Any] = {"better": "higher", "unit": "images", "prompts": asked}
         return proportion(name, right, stamp, **of), picture(name, shown, captions, right)

@@ -176,12 +176,12 @@ def test_scenes_is_the_number_of_distinct_training_scenes():
         seen = {world.record(task, "train", i).meta["scene"] for i in range(400)}
         assert len(seen) <= 25
         assert task == "vqa" or len(seen) == 25
-    assert {world.edited("train", i).source for i in range(200)} <= set(world._pool)
-    assert {world.composed("train", i).target for i in range(400)} == set(world._pool)
-    assert Shapes(scenes=50)._pool[:25] == world._pool
+    assert {world.edited("train", i).source for i in range(200)} <= set(world.pool)
+    assert {world.composed("train", i).target for i in range(400)} == set(world.pool)
+    assert Shapes(scenes=50).pool[:25] == world.pool
     assert len({world.scene("test", i) for i in range(400)}) > 100
     everything = Shapes(scenes=WORLD.distinct())
-    assert len(set(everything._pool)) == WORLD.distinct()
+    assert len(set(everything.pool)) == WORLD.distinct()
     assert Shapes(scenes=1).record("vqa", "train", 3).fields["answer"]
 
 

@@ -223,6 +223,14 @@ def possible_edits(board: Board) -> list[str]:
     return [name for name in EDITS if has[name]]
 
 
+def source_counts(board: Board, kind: str) -> range:
+    """The object counts of scenes that an edit of a kind can change."""
+    low, high = board.objects
+    if kind == "move":
+        return range(low, min(high, len(board.cells) - 1) + 1)
+    return range(low + (kind == "remove"), high + (kind != "add"))
+
+
 def edit(board: Board, kind: str, scene: Scene, rng: random.Random) -> Edit | None:
     """A random edit of a kind out of `EDITS`; None where the scene does not allow one.
 
@@ -250,7 +258,8 @@ class Composition:
 def compose(board: Board, target: Scene, rng: random.Random) -> Composition:
     """A composition of a scene's things in random order, each shown alone at a random place."""
     things = rng.sample(target.things, len(target))
-    alone = [Scene((replace(thing, cell=rng.choice(board.cells)),)) for thing in things]
+    ground = target.background
+    alone = [Scene((replace(t, cell=rng.choice(board.cells)),), ground) for t in things]
     goals = zip(ORDINALS, things, strict=False)  # a scene has nine things at most
     text = "put " + listed([f"the {name} at {at(board, thing.cell)}" for name, thing in goals])
     return Composition(text, tuple(alone), target)

@@ -1,4 +1,4 @@
-"""The scene model of the embedded world and its renderer.
+"""The scene model of the embedded world.
 
 G x G places of the board, H x W pixels, n things in a scene.
 
@@ -6,28 +6,27 @@ G x G places of the board, H x W pixels, n things in a scene.
     Scene     a set of things, at most one a place
     Pattern   a thing of which some attributes are left open
     Board     what a world may hold: its vocabulary, object counts and held-out attribute pairs
-    Renderer  scene -> uint8 image [H W 3], and its depth map
+    Look      how a picture shows a thing, beyond what its names say
 
-A shape is an inequality in the coordinates of its own disc; coverage is averaged over 8 x 8 points
-of a pixel, and the sprite of every (shape, colour, size, place) is kept, so that drawing a scene is
-copying a few small arrays.
+Looks, and the background of a scene, take no part in equality or order: two scenes that a full
+caption cannot tell apart are equal. renderer.py draws scenes, looks.py draws looks.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-import numpy as np
+from unify.data.world.outlines import SHAPES
 
 Cell = tuple[int, int]  # (row, column), from the top left
 Pair = tuple[str, str]  # (colour, shape)
-Inside = Callable[[np.ndarray, np.ndarray], np.ndarray]  # x to the right, y down, disc of radius 1
+Color = tuple[int, int, int]  # red, green, blue, 0 to 255
 
-BACKGROUND = (246, 245, 240)
-COLORS: dict[str, tuple[int, int, int]] = {
+BACKGROUND: Color = (246, 245, 240)
+COLORS: dict[str, Color] = {
     "red": (220, 60, 58),
     "green": (48, 160, 88),
     "blue": (52, 108, 214),
@@ -38,40 +37,22 @@ COLORS: dict[str, tuple[int, int, int]] = {
     "black": (48, 50, 60),
 }
 SIZES: dict[str, float] = {"small": 0.56, "medium": 0.78, "large": 1.0}  # share of full radius
-RADIUS = 0.84  # of half a cell: leaves a gap between neighbours
-POINTS = 8  # coverage points of a pixel along one side
 
 
-def _polygon(corners: Sequence[tuple[float, float]]) -> Inside:
-    """The test whether points lie in a polygon, by the even-odd rule."""
+@dataclass(frozen=True)
+class Look:
+    """How a picture shows a thing.
 
-    def inside(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        odd = np.zeros(x.shape, bool)
-        for (x0, y0), (x1, y1) in zip(corners, [*corners[1:], corners[0]], strict=True):
-            if y0 != y1:
-                odd ^= ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
-        return odd
+    Args:
+        right, down: from the middle of its place, in units of the place's side.
+        scale: share of the radius that the name of its size has.
+        shade: added to the red, green and blue of its colour; kept within 0 and 255.
+    """
 
-    return inside
-
-
-def _star(points: int, inner: float) -> Inside:
-    angles = np.pi * np.arange(2 * points) / points - np.pi / 2
-    radii = np.where(np.arange(2 * points) % 2, inner, 1.0) * 1.08
-    return _polygon([(r * np.cos(a), r * np.sin(a)) for r, a in zip(radii, angles, strict=True)])
-
-
-SHAPES: dict[str, Inside] = {
-    "circle": lambda x, y: x**2 + y**2 <= 0.98,
-    "square": lambda x, y: np.maximum(abs(x), abs(y)) <= 0.88,
-    "triangle": _polygon([(0.0, -0.98), (1.02, 0.82), (-1.02, 0.82)]),
-    "cross": lambda x, y: (
-        (np.minimum(abs(x), abs(y)) <= 0.3) & (np.maximum(abs(x), abs(y)) <= 0.98)
-    ),
-    "diamond": lambda x, y: abs(x) + abs(y) <= 1.06,
-    "ring": lambda x, y: (x**2 + y**2 <= 1.0) & (x**2 + y**2 >= 0.3),
-    "star": _star(5, 0.46),
-}
+    right: float
+    down: float
+    scale: float
+    shade: Color
 
 
 @dataclass(frozen=True, order=True)
@@ -82,6 +63,7 @@ class Thing:
     shape: str
     color: str
     size: str
+    look: Look | None = field(default=None, compare=False, repr=False)
 
     @property
     def pair(self) -> Pair:
@@ -112,11 +94,12 @@ class Scene:
     """Things in the order of their places; two scenes are equal if they hold the same things."""
 
     things: tuple[Thing, ...]
+    background: Color | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def of(cls, things: Iterable[Thing]) -> Scene:
+    def of(cls, things: Iterable[Thing], background: Color | None = None) -> Scene:
         """The scene of some things in any order; no two may share a place."""
-        scene = cls(tuple(sorted(things)))
+        scene = cls(tuple(sorted(things)), background)
         assert len({thing.cell for thing in scene.things}) == len(scene.things), "a place is shared"
         return scene
 
@@ -130,14 +113,15 @@ class Scene:
         return [thing for thing in self.things if pattern.fits(thing)]
 
     def without(self, thing: Thing) -> Scene:
-        return Scene(tuple(other for other in self.things if other != thing))
+        return Scene(tuple(t for t in self.things if t != thing), self.background)
 
     def adding(self, thing: Thing) -> Scene:
-        return Scene.of((*self.things, thing))
+        return Scene.of((*self.things, thing), self.background)
 
     def changing(self, thing: Thing, **attributes) -> Scene:
-        """The scene with some attributes of one thing changed."""
-        return self.without(thing).adding(replace(thing, **attributes))
+        """The scene with some attributes of one of its things changed; how it looks stays."""
+        own = next((other for other in self.things if other == thing), thing)
+        return self.without(own).adding(replace(own, **attributes))
 
 
 @dataclass(frozen=True)
@@ -198,18 +182,20 @@ class Board:
         pins: Sequence[Pattern] = (),
         count: int | None = None,
         heldout: bool = False,
+        pairs: Sequence[Pair] = (),
     ) -> Scene:
-        """A random scene.
+        """A random scene, without looks.
 
         Args:
             pins: patterns that a thing each is drawn for.
             count: number of things; drawn, and at least that of `pins`, if not given.
             heldout: one held-out pair at least if `pins` leave room for it; without it, none.
+            pairs: what things may be, instead of all that is not held out.
         """
         low, high = self.objects
         n = count or rng.randint(max(low, len(pins)), high)
         patterns = [*pins, *[Pattern()] * (n - len(pins))]
-        pairs = self.all_pairs if heldout else self.pairs
+        pairs = pairs or (self.all_pairs if heldout else self.pairs)
         options = [[pair for pair in pairs if _agrees(pin, pair)] for pin in patterns]
         if heldout:
             held_out = [[pair for pair in some if pair in self.heldout] for some in options]
@@ -230,62 +216,3 @@ class Board:
 
 def _agrees(pin: Pattern, pair: Pair) -> bool:
     return pin.color in (None, pair[0]) and pin.shape in (None, pair[1])
-
-
-class Renderer:
-    """Draws the scenes of a board."""
-
-    def __init__(self, board: Board):
-        self.board = board
-        self._edges = [round(i * board.pixels / board.grid) for i in range(board.grid + 1)]
-        self._masks: dict[tuple[Cell, str, str], np.ndarray] = {}
-        self._sprites: dict[Thing, np.ndarray] = {}
-
-    def box(self, cell: Cell) -> tuple[slice, slice]:
-        """The pixels (rows, columns) of a place; the places tile the image."""
-        (row, column), edges = cell, self._edges
-        return slice(edges[row], edges[row + 1]), slice(edges[column], edges[column + 1])
-
-    def coverage(self, cell: Cell, shape: str, size: str) -> np.ndarray:
-        """Share of each pixel of the place that the shape covers, [h w]."""
-        key = (cell, shape, size)
-        if key not in self._masks:
-            side = self.board.pixels / self.board.grid
-            radius = RADIUS * side / 2 * SIZES[size]
-            rows, columns = self.box(cell)
-            y = _points(rows) - (cell[0] + 0.5) * side
-            x = _points(columns) - (cell[1] + 0.5) * side
-            inside = SHAPES[shape](*np.broadcast_arrays(x[None] / radius, y[:, None] / radius))
-            fine = inside.reshape(len(y) // POINTS, POINTS, len(x) // POINTS, POINTS)
-            self._masks[key] = fine.mean((1, 3))
-        return self._masks[key]
-
-    def render(self, scene: Scene) -> np.ndarray:
-        """The image of a scene, uint8 [H W 3]."""
-        image = np.empty((self.board.pixels, self.board.pixels, 3), np.uint8)
-        image[:] = BACKGROUND
-        for thing in scene.things:
-            if thing not in self._sprites:
-                mask = self.coverage(thing.cell, thing.shape, thing.size)[..., None]
-                mixed = mask * np.array(COLORS[thing.color]) + (1 - mask) * np.array(BACKGROUND)
-                self._sprites[thing] = mixed.round().astype(np.uint8)
-            image[self.box(thing.cell)] = self._sprites[thing]
-        return image
-
-    def depth(self, scene: Scene) -> np.ndarray:
-        """Nearness as gray, uint8 [H W 3]: black is farthest.
-
-        Lower rows and larger things are nearer: a thing in row r has nearness (r + size) / G, where
-        size is its share of the full radius; the background has 0.
-        """
-        image = np.zeros((self.board.pixels, self.board.pixels, 3), np.uint8)
-        for thing in scene.things:
-            nearness = (thing.cell[0] + SIZES[thing.size]) / self.board.grid
-            mask = self.coverage(thing.cell, thing.shape, thing.size)[..., None]
-            image[self.box(thing.cell)] = (mask * nearness * 255).round()
-        return image
-
-
-def _points(pixels: slice) -> np.ndarray:
-    """Positions of the coverage points of pixels along one axis."""
-    return np.arange(pixels.start * POINTS, pixels.stop * POINTS) / POINTS + 0.5 / POINTS

@@ -1,24 +1,19 @@
-"""The embedded world's scenes and texts, each drawn by a key of its own.
+"""The embedded world's texts, each drawn by a key of its own.
 
 H x W pixels of an image.
 
-Everything is generated, nothing is stored: a scene, a prompt or a question depends on the world's
-arguments, its stream, the split and an index alone. Train, validation, test and heldout are
-independent streams of scenes. Held-out attribute pairs ("yellow triangle") occur in no image and no
-text of the first three; every scene of `heldout` has one at least. The records that are made of
-them are in shapes.py.
+A prompt or a question depends on the world's arguments, its stream, the split and an index alone.
+The scenes that they are of are drawn in scenes.py, and the records that are made of them in
+shapes.py.
 """
 
 import hashlib
-import random
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from math import comb
-from typing import TypeVar
-
-import numpy as np
+from typing import Literal
 
 from unify.data.source import Split
+from unify.data.world.keys import VERSION as KEYS_VERSION
 from unify.data.world.language import (
     CATEGORIES,
     Parser,
@@ -31,17 +26,16 @@ from unify.data.world.language import (
     possible,
     wish,
 )
+from unify.data.world.looks import VERSION as LOOKS_VERSION
+from unify.data.world.looks import Looks
 from unify.data.world.questions import QUESTIONS
-from unify.data.world.scene import Board, Pair, Pattern, Renderer, Scene
-from unify.noise import stable_seed
+from unify.data.world.scene import Board, Pair, Scene
+from unify.data.world.scenes import TRIES, Draw, Scenes
 
-VERSION = 1  # raise it whenever a record changes
-TRIES = 1000  # scenes drawn in search of one, before the world is said to have none
-
-T = TypeVar("T")
+VERSION = 1  # raise it whenever a record of every world changes
 
 
-class World:
+class World(Scenes):
     """Scenes of coloured shapes on a board of `grid` x `grid` places, `size` x `size` pixels.
 
     `objects` is the least and the most things in a scene, `heldout` lists pairs like "yellow
@@ -50,8 +44,13 @@ class World:
     is another scene's, `prompt_mix` the share of prompts that leave something open. `scenes` is the
     number of distinct training scenes (0: unlimited; targets of edits lie one edit outside them,
     sources of compositions show one of their things), `records` the length of the train split for
-    each task, `low_resolution` the pixels of the small image of super_resolution. Raises ValueError
-    for a world that cannot be drawn.
+    each task, `low_resolution` the pixels of the small image of super_resolution.
+
+    `offset`, `radius`, `shade` and `background` are how far pictures of one scene differ (looks.py;
+    drawn anew for every record), `heldout_keys` the share of scenes of two things and more that no
+    training record has (keys.py). `tokenizer_images`: with `all` the world serves the task `image`
+    alone, and trains it on all scenes, those of held-out pairs and keys too: for image tokenizers,
+    which see no text. Raises ValueError for a world that cannot be drawn.
     """
 
     def __init__(
@@ -71,18 +70,26 @@ class World:
         records: int = 20_000,
         low_resolution: int = 16,
         seed: int = 0,
+        offset: float = 0.0,
+        radius: float = 0.0,
+        shade: int = 0,
+        background: int = 0,
+        heldout_keys: float = 0.0,
+        tokenizer_images: Literal["training", "all"] = "training",
     ):
         low, high = objects
         pairs = tuple(sorted({_pair(name) for name in heldout}))
-        self.board = Board(
-            size, grid, tuple(shapes), tuple(colors), tuple(sizes), (low, high), pairs
+        names = tuple(shapes), tuple(colors), tuple(sizes)
+        looks = Looks(offset, radius, shade, background)
+        super().__init__(
+            Board(size, grid, *names, (low, high), pairs), looks, heldout_keys, scenes, seed
         )
         self.questions = tuple(questions)
         self.completeness, self.caption_noise = completeness, caption_noise
-        self.prompt_mix, self.scenes, self.records = prompt_mix, scenes, records
-        self.low_resolution, self.seed = low_resolution, seed
+        self.prompt_mix, self.records = prompt_mix, records
+        self.low_resolution, self.tokenizer_images = low_resolution, tokenizer_images
         self._check()
-        self.renderer, self.parser = Renderer(self.board), Parser(self.board)
+        self.parser = Parser(self.board)
 
     def _check(self) -> None:
         for name in ("completeness", "caption_noise", "prompt_mix"):
@@ -101,68 +108,32 @@ class World:
             raise ValueError("questions: 'relation' needs objects: a scene of two at least")
         if board.pixels % self.low_resolution:
             raise ValueError(f"low_resolution={self.low_resolution} does not divide {board.pixels}")
-        if self.scenes > self.distinct():
+        if self.scenes and self.scenes > self.distinct():
             raise ValueError(f"scenes={self.scenes}: this world has only {self.distinct()} scenes")
-
-    def distinct(self) -> int:
-        """Number of different scenes that the train split can hold."""
-        low, high = self.board.objects
-        kinds, cells = len(self.board.pairs) * len(self.board.sizes), len(self.board.cells)
-        return sum(comb(cells, n) * kinds**n for n in range(low, high + 1))
+        if self.tokenizer_images not in ("training", "all"):
+            raise ValueError(
+                f"tokenizer_images is 'training' or 'all', not {self.tokenizer_images!r}"
+            )
+        if self.tokenizer_images == "all" and self.scenes:
+            raise ValueError(
+                f"tokenizer_images: all shows all scenes, scenes={self.scenes} so many of them; "
+                "leave one of the two out"
+            )
+        self.looks.check(board)
 
     def fingerprint(self) -> str:
         knobs = (VERSION, self.board, self.questions, self.completeness, self.caption_noise)
         more = (self.prompt_mix, self.scenes, self.records, self.low_resolution, self.seed)
-        return hashlib.sha256(repr((*knobs, *more)).encode()).hexdigest()[:12]
-
-    # Scenes
-
-    def _rng(self, *stream: object) -> random.Random:
-        return random.Random(stable_seed("shapes", self.seed, *stream))
-
-    @cached_property
-    def _pool(self) -> list[Scene]:
-        """The distinct training scenes of a world that has a fixed number of them."""
-        rng, scenes = self._rng("pool"), dict[Scene, None]()
-        while len(scenes) < self.scenes:
-            scenes[self.board.draw(rng)] = None
-        return list(scenes)
-
-    def scene(self, split: Split, index: int) -> Scene:
-        """The scene that the tasks of a split share."""
-        if split == "train" and self.scenes:
-            return self._pool[index % self.scenes]
-        return self.board.draw(self._rng("scene", split, index), heldout=split == "heldout")
-
-    def _find(
-        self,
-        split: Split,
-        rng: random.Random,
-        pins: Sequence[Pattern],
-        count: int | None,
-        accept: Callable[[Scene], T | None],
-    ) -> T | None:
-        """The result of `accept` for the first scene where it is not None; None after TRIES scenes.
-
-        Scenes are drawn with `pins` and `count` (see `Board.draw`); the training scenes of a world
-        that has a fixed number of them are searched from a random one on.
-        """
-        if split == "train" and self.scenes:
-            start = rng.randrange(self.scenes)
-            tried = (self._pool[(start + i) % self.scenes] for i in range(self.scenes))
-        else:
-            heldout = split == "heldout"
-            tried = (self.board.draw(rng, pins, count, heldout) for _ in range(TRIES))
-        for scene in tried:
-            if split == "heldout" and not self.board.has_heldout(scene):
-                continue
-            if (result := accept(scene)) is not None:
-                return result
-        return None
-
-    def pairs(self, split: Split) -> tuple[Pair, ...]:
-        """The (colour, shape) pairs that a split may show or name."""
-        return self.board.all_pairs if split == "heldout" else self.board.pairs
+        new: list[object] = []  # nothing in a world without these, which keeps its fingerprint
+        if self.looks:
+            new += ["looks", LOOKS_VERSION, self.looks]
+        if self.keys:
+            new += ["held-out keys", KEYS_VERSION, self.keys.share]
+        if self.tokenizer_images == "all":
+            new.append("images of all scenes")
+        if self.stream is not None:
+            new += ["stream", self.stream]
+        return hashlib.sha256(repr((*knobs, *more, *new)).encode()).hexdigest()[:12]
 
     # Texts
 
@@ -173,10 +144,6 @@ class World:
     def parse(self, caption: str) -> Scene | None:
         """The scene of a full caption; None where it is not one."""
         return self.parser.parse(caption)
-
-    def render(self, scene: Scene) -> np.ndarray:
-        """The image of a scene, uint8 [H W 3]."""
-        return self.renderer.render(scene)
 
     @property
     def categories(self) -> list[str]:
@@ -195,28 +162,80 @@ class World:
         Args:
             category: one of `categories`, or `full`: full captions of any object count.
             seed, split: which stream.
+
+        In a world with held-out keys no full caption comes twice, and there are
+        `distinct_prompts` of them at most: ValueError for more.
         """
         if category not in (names := ["full", *self.categories]):
             raise ValueError(f"this world has no prompts {category!r}; it has {names}")
-        return [
-            self._prompt(category, split, self._rng("prompts", split, category, seed, i))
-            for i in range(n)
-        ]
-
-    def _prompt(self, category: str, split: Split, rng: random.Random) -> Prompt:
+        draws = (self._draw("prompts", split, category, seed, i) for i in range(n))
         if category in CATEGORIES:
-            pins = wish(self.board, category, rng)
-            read = CATEGORIES[category]
-            prompt = self._find(
-                split, rng, pins, len(pins), lambda scene: read(self.board, scene, rng)
-            )
-            if prompt is None:
-                raise ValueError(f"no {split} scene of this world has a prompt {category!r}")
-            return prompt
+            return [self._open_prompt(category, split, draw) for draw in draws]
+        if self.keys:
+            return self._distinct_prompts(category, n, seed, split)
+        return [self._full_prompt(category, split, draw) for draw in draws]
+
+    def distinct_prompts(self, category: str, split: Split = "test") -> int | None:
+        """The most prompts of a category of full captions that `prompts` gives; None: any number.
+
+        It is limited by the scenes of the split in a world with held-out keys alone.
+        """
         count = self.complete.get(category)
-        scene = self.board.draw(rng, count=count, heldout=split == "heldout")
+        if not self.keys or count is None or split == "heldout":
+            return None
+        scenes = self.keys.listed(count, split)
+        return None if scenes is None else len(scenes)
+
+    def key_splits(self, task: str) -> tuple[int, ...]:
+        """The object counts of which validation and test records of a task show scenes of their
+        own, that no training record of any task shows or describes.
+
+        Of an edit or a composition this is said of the scene before and of the scene after. The
+        empty tuple: this world holds no key out of the task. Scenes of one thing are never held
+        out, and those of a held-out pair are a split of their own.
+        """
+        return () if task == "image" and self.tokenizer_images == "all" else self.keys.counts
+
+    def _distinct_prompts(self, category: str, n: int, seed: int, split: Split) -> list[Prompt]:
+        most = self.distinct_prompts(category, split)
+        if most is not None:
+            if n > most:
+                raise ValueError(
+                    f"{n} prompts {category!r}: the {split} split of this world has {most} "
+                    "distinct ones; ask for fewer, or hold out more (heldout_keys)"
+                )
+            scenes = list(self.keys.listed(self.complete[category], split) or [])
+            self._rng("prompts", split, category, seed, "order").shuffle(scenes)
+            draws = [self._draw("prompts", split, category, seed, i) for i in range(n)]
+            return [self._prompt_of(self._dressed(scenes[i], draws[i])) for i in range(n)]
+        prompts: dict[str, Prompt] = {}
+        for i in range(n):
+            draw = self._draw("prompts", split, category, seed, i)
+            tries = (self._full_prompt(category, split, draw) for _ in range(TRIES))
+            new = next((prompt for prompt in tries if prompt.text not in prompts), None)
+            if new is None:
+                raise ValueError(f"the {split} split has about {i} distinct prompts {category!r}")
+            prompts[new.text] = new
+        return list(prompts.values())
+
+    def _full_prompt(self, category: str, split: Split, draw: Draw) -> Prompt:
+        scene = self._drawn(split, draw.rng, count=self.complete.get(category))
+        if scene is None:
+            raise ValueError(f"no {split} scene of this world has a prompt {category!r}")
+        return self._prompt_of(self._dressed(scene, draw))
+
+    def _prompt_of(self, scene: Scene) -> Prompt:
         spec = Spec(tuple(full(thing) for thing in scene.things))
         return Prompt(self.caption(scene), spec, scene)
+
+    def _open_prompt(self, category: str, split: Split, draw: Draw) -> Prompt:
+        pins, read = wish(self.board, category, draw.rng), CATEGORIES[category]
+        prompt = self._find(
+            split, draw, pins, len(pins), lambda scene: read(self.board, scene, draw.rng)
+        )
+        if prompt is None:
+            raise ValueError(f"no {split} scene of this world has a prompt {category!r}")
+        return prompt
 
     def _training_text(self, split: Split, index: int, text: Callable[[int], str]) -> str:
         """`text(index)`, or that of another scene with probability `caption_noise`."""
@@ -227,7 +246,7 @@ class World:
             return text(index)
         for _ in range(TRIES):
             other = rng.randrange(self.records)
-            if self.scene(split, other) != self.scene(split, index):
+            if self.scene(split, other) != self.scene(split, index):  # by meaning
                 return text(other)
         raise ValueError("caption_noise needs a world with two training scenes at least")
 
@@ -241,9 +260,10 @@ class World:
 
     def _prompt_and_scene(self, split: Split, index: int) -> tuple[str, Scene]:
         """The prompt of text_to_image and its scene."""
-        rng = self._rng("prompt_mix", index)
-        if split == "train" and (names := self._open_categories) and rng.random() < self.prompt_mix:
-            prompt = self._prompt(rng.choice(names), split, rng)
+        draw = self._draw("prompt_mix", index)
+        names = self._open_categories if split == "train" else []
+        if names and draw.rng.random() < self.prompt_mix:
+            prompt = self._open_prompt(draw.rng.choice(names), split, draw)
             return prompt.text, prompt.scene
         return self._scene_caption(split, index), self.scene(split, index)
 
@@ -254,7 +274,7 @@ class World:
         return [
             name
             for name in possible(board)
-            if not self.scenes or any(CATEGORIES[name](board, s, rng) for s in self._pool)
+            if not self.scenes or any(CATEGORIES[name](board, s, rng) for s in self.pool)
         ]
 
 

@@ -1,0 +1,114 @@
+"""Scenes held out by meaning: no training record of any task shows or describes them.
+
+The key of a scene is what a full caption says of it: its set of (size, colour, shape, place), never
+a pixel. A hash of the key and a fixed word gives some keys to validation, as many to test, and all
+others to training, the same in every world and process. Scenes of one thing are shared by all
+splits, since to learn the words takes all of them; so are those of an object count of which the
+world has too few for each split to get one.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import combinations, product
+from math import comb
+
+from unify.data.source import Split
+from unify.data.world.language import place
+from unify.data.world.scene import Board, Scene, Thing
+
+VERSION = 1  # raise it whenever a key changes its split
+WORD = "held out of training"
+LISTED = 20_000  # scenes of an object count that are listed; of more, some are drawn
+SURE = 30  # expected keys of a split, from which on it has one without doubt
+
+Owner = Split | None  # None: all splits
+
+
+def key_of(board: Board, scene: Scene) -> str:
+    """The description that the split of a scene depends on, a line a thing."""
+    names = (f"{t.size} {t.color} {t.shape} at {place(board, t.cell)}" for t in scene.things)
+    return "\n".join(sorted(names))
+
+
+def owner_of(key: str, share: float) -> Split:
+    """The split of a key where `share` of all keys are held out, half of them for each split."""
+    digest = hashlib.sha256(f"{WORD}\n{key}".encode()).digest()
+    u = int.from_bytes(digest[:6], "big") / 2**48
+    return "validation" if u < share / 2 else "test" if u >= 1 - share / 2 else "train"
+
+
+class HeldOutKeys:
+    """Which scenes of a board a split may hold. Held-out pairs are a split of their own."""
+
+    def __init__(self, board: Board, share: float):
+        self.board, self.share = board, share
+        self._listed: dict[tuple[int, Split], list[Scene]] = {}
+        if not 0 <= share <= 0.9:
+            raise ValueError(f"heldout_keys is a share of the scenes in [0, 0.9], not {share}")
+        low, high = board.objects
+        totals = {n: self.total(n) for n in range(low, high + 1)}
+        for n, total in totals.items():
+            if n > 1 and share and total > LISTED and total * min(share / 2, 1 - share) < SURE:
+                raise ValueError(
+                    f"heldout_keys={share} gives a split {total * share / 2:.1f} of the {total:,} "
+                    f"scenes of {n} objects; take {2 * SURE / total:.1e} at least, or 0"
+                )
+
+    def __bool__(self) -> bool:
+        return self.share > 0
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """The object counts of which validation and test have scenes of their own."""
+        low, high = self.board.objects
+        return tuple(n for n in range(max(low, 2), high + 1) if self.share and self._is_split(n))
+
+    def owner(self, scene: Scene) -> Owner:
+        """The only split that may hold a scene; None if all may."""
+        if len(scene) not in self.counts:
+            return None
+        return owner_of(key_of(self.board, scene), self.share)
+
+    def allows(self, split: Split, scene: Scene) -> bool:
+        """True if a split may hold a scene; held-out pairs are not looked at."""
+        return not self.share or split == "heldout" or self.owner(scene) in (None, split)
+
+    def listed(self, count: int, split: Split) -> list[Scene] | None:
+        """All scenes of an object count that a split has; None where they are too many to list.
+
+        Each has no held-out pair, and is plain: without looks.
+        """
+        if self.total(count) > LISTED:
+            return None
+        if (count, split) not in self._listed:
+            scenes = [scene for scene in self.scenes(count) if self.allows(split, scene)]
+            self._listed[count, split] = scenes
+        return self._listed[count, split]
+
+    def training(self, count: int) -> int:
+        """Number of training scenes of an object count; about, where they are too many to list."""
+        if count not in self.counts:
+            return self.total(count)
+        scenes = self.listed(count, "train")
+        return int(self.total(count) * (1 - self.share)) if scenes is None else len(scenes)
+
+    def total(self, count: int) -> int:
+        """Number of scenes of an object count without a held-out pair."""
+        kinds = len(self.board.pairs) * len(self.board.sizes)
+        return comb(len(self.board.cells), count) * kinds**count
+
+    def _is_split(self, count: int) -> bool:
+        if self.total(count) > LISTED:
+            return True
+        keys = (key_of(self.board, scene) for scene in self.scenes(count))
+        return len({owner_of(key, self.share) for key in keys}) == 3
+
+    def scenes(self, count: int) -> Iterator[Scene]:
+        """All of these, of whatever split."""
+        board = self.board
+        kinds = list(product(board.pairs, board.sizes))
+        for cells in combinations(board.cells, count):
+            for some in product(kinds, repeat=count):
+                placed = zip(cells, some, strict=True)
+                yield Scene(tuple(Thing(c, shape, color, z) for c, ((color, shape), z) in placed))

@@ -1,0 +1,65 @@
+"""A sealed test: prompts that nobody could know before a file was committed.
+
+The number of their stream is the hash of the git commit that last changed the file (the design of a
+study, its hypotheses): `sealed: docs/prereg.md` of a metric. Whoever changes the file afterwards
+asks other prompts. Without it, a metric asks those of the development stream.
+"""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Seal:
+    """The commit that last changed a file, and the stream of prompts that it names."""
+
+    path: str
+    commit: str
+
+    @property
+    def stream(self) -> int:
+        return int(self.commit[:8], 16)
+
+    @property
+    def passport(self) -> dict[str, str]:
+        """What a score says of its prompts."""
+        return {"sealed": f"{self.path} at {self.commit[:12]}"}
+
+
+def seal_of(path: str) -> Seal:
+    """The seal of a file; ValueError unless git has it as it is."""
+    file = Path(path)
+    if not file.is_file():
+        raise _refusal(path, "there is no such file", "name a file that is committed")
+    inside = _git(file, "rev-parse", "--is-shallow-repository")
+    if inside is None:
+        raise _refusal(path, "it is in no git repository", "commit it to one")
+    if _git(file, "ls-files", "--error-unmatch", "--", file.name) is None:
+        raise _refusal(path, "git does not know it", "commit it: git add, git commit")
+    if _git(file, "status", "--porcelain", "--", file.name):
+        raise _refusal(path, "it differs from what is committed", "commit or restore it")
+    commit = _git(file, "log", "-1", "--format=%H", "--", file.name)
+    if not commit:
+        raise _refusal(path, "no commit has it", "commit it")
+    if inside == "true":
+        remedy = "fetch its history: git fetch --unshallow"
+        raise _refusal(path, "this clone lacks history, and the commit is a guess", remedy)
+    return Seal(path, commit)
+
+
+def _refusal(path: str, problem: str, remedy: str) -> ValueError:
+    return ValueError(
+        f"sealed: {path}: {problem}; sealed prompts are drawn by the hash of the commit that last "
+        f"changed the file, so {remedy}"
+    )
+
+
+def _git(file: Path, *arguments: str) -> str | None:
+    """What git says in the folder of a file; None where it refuses or is not there."""
+    command = ["git", "-C", str(file.parent), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
