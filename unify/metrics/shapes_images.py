@@ -101,16 +101,19 @@ class TextToImage(ShapesMetric):
     def _asked(self, world: Shapes) -> dict[str, tuple[str, int, Split]]:
         """(category, number, split) of each kind of prompt, by the end of its scores' names."""
         each = math.ceil(self.prompts / len(world.complete))
-        most = {c: world.distinct_prompts(c, self.split) for c in world.complete}
         asked: dict[str, tuple[str, int, Split]] = {
-            c: (c, each if n is None else min(each, n), self.split) for c, n in most.items()
+            c: (c, each, self.split) for c in world.complete
         }
         if self.geneval:
             loose = [c for c in world.categories if c not in world.complete]
             asked |= {f"geneval/{c}": (c, self.geneval, self.split) for c in loose}
         if self.heldout and world.board.heldout:
             asked["heldout"] = ("full", self.heldout, "heldout")
-        return asked
+        most = {name: world.distinct_prompts(c, split) for name, (c, _, split) in asked.items()}
+        return {
+            name: (c, n if (limit := most[name]) is None else min(n, limit), split)
+            for name, (c, n, split) in asked.items()
+        }
 
     def _scores(self, subject: Subject, drawn: dict[str, Drawn]) -> list[Score]:
         world = shapes_of(subject)

@@ -136,6 +136,11 @@ def test_full_captions_of_a_split_come_once_and_there_are_no_more_than_its_scene
         STUDY.prompts("two_objects", most + 1, 0)
     heldout = STUDY.prompts("full", 128, 0, "heldout")
     assert len({prompt.text for prompt in heldout}) == 128
+    assert all(STUDY.board.has_heldout(prompt.scene) for prompt in heldout)
+    few = Shapes(objects=(1, 1), heldout_keys=0.2)
+    assert few.distinct_prompts("full", "heldout") == 2 * 4
+    assert len(few.prompts("full", 8, 0, "heldout")) == 8
+    assert few.distinct_prompts("colors") is Shapes().distinct_prompts("full") is None
 
 
 def test_prompts_of_many_scenes_are_drawn_and_come_once_too():

@@ -77,13 +77,14 @@ class HeldOutKeys:
     def listed(self, count: int, split: Split) -> list[Scene] | None:
         """All scenes of an object count that a split has; None where they are too many to list.
 
-        Each has no held-out pair, and is plain: without looks.
+        They are plain: without looks.
         """
-        if self.total(count) > LISTED:
+        heldout = split == "heldout"
+        if self.total(count, heldout) > LISTED:
             return None
         if (count, split) not in self._listed:
-            scenes = [scene for scene in self.scenes(count) if self.allows(split, scene)]
-            self._listed[count, split] = scenes
+            scenes = self.scenes(count, heldout)
+            self._listed[count, split] = [s for s in scenes if self.allows(split, s)]
         return self._listed[count, split]
 
     def training(self, count: int) -> int:
@@ -93,10 +94,12 @@ class HeldOutKeys:
         scenes = self.listed(count, "train")
         return int(self.total(count) * (1 - self.share)) if scenes is None else len(scenes)
 
-    def total(self, count: int) -> int:
-        """Number of scenes of an object count without a held-out pair."""
-        kinds = len(self.board.pairs) * len(self.board.sizes)
-        return comb(len(self.board.cells), count) * kinds**count
+    def total(self, count: int, heldout: bool = False) -> int:
+        """Number of scenes of an object count without a held-out pair, or with one at least."""
+        board = self.board
+        plain, all_kinds = (len(p) * len(board.sizes) for p in (board.pairs, board.all_pairs))
+        kinds = all_kinds**count - plain**count if heldout else plain**count
+        return comb(len(board.cells), count) * kinds
 
     def _is_split(self, count: int) -> bool:
         if self.total(count) > LISTED:
@@ -104,11 +107,13 @@ class HeldOutKeys:
         keys = (key_of(self.board, scene) for scene in self.scenes(count))
         return len({owner_of(key, self.share) for key in keys}) == 3
 
-    def scenes(self, count: int) -> Iterator[Scene]:
+    def scenes(self, count: int, heldout: bool = False) -> Iterator[Scene]:
         """All of these, of whatever split."""
         board = self.board
-        kinds = list(product(board.pairs, board.sizes))
+        kinds = list(product(board.all_pairs if heldout else board.pairs, board.sizes))
         for cells in combinations(board.cells, count):
             for some in product(kinds, repeat=count):
                 placed = zip(cells, some, strict=True)
-                yield Scene(tuple(Thing(c, shape, color, z) for c, ((color, shape), z) in placed))
+                scene = Scene(tuple(Thing(c, s, color, z) for c, ((color, s), z) in placed))
+                if board.has_heldout(scene) == heldout:
+                    yield scene

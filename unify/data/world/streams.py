@@ -17,25 +17,21 @@ from unify.data.world.keys import VERSION as KEYS_VERSION
 from unify.data.world.language import (
     CATEGORIES,
     Parser,
-    Prompt,
-    Spec,
     describe,
-    full,
-    full_category,
     partial,
     possible,
-    wish,
 )
 from unify.data.world.looks import VERSION as LOOKS_VERSION
 from unify.data.world.looks import Looks
+from unify.data.world.prompts import Prompts
 from unify.data.world.questions import QUESTIONS
 from unify.data.world.scene import Board, Pair, Scene
-from unify.data.world.scenes import TRIES, Draw, Scenes
+from unify.data.world.scenes import TRIES
 
 VERSION = 1  # raise it whenever a record of every world changes
 
 
-class World(Scenes):
+class World(Prompts):
     """Scenes of coloured shapes on a board of `grid` x `grid` places, `size` x `size` pixels.
 
     `objects` is the least and the most things in a scene, `heldout` lists pairs like "yellow
@@ -135,57 +131,6 @@ class World(Scenes):
             new += ["stream", self.stream]
         return hashlib.sha256(repr((*knobs, *more, *new)).encode()).hexdigest()[:12]
 
-    # Texts
-
-    def caption(self, scene: Scene) -> str:
-        """The full caption, from which `parse` reads the scene back."""
-        return describe(self.board, [full(thing) for thing in scene.things])
-
-    def parse(self, caption: str) -> Scene | None:
-        """The scene of a full caption; None where it is not one."""
-        return self.parser.parse(caption)
-
-    @property
-    def categories(self) -> list[str]:
-        """Categories of `prompts`: full captions by object count, and GenEval's where possible."""
-        return [*self.complete, *possible(self.board)]
-
-    @property
-    def complete(self) -> dict[str, int]:
-        """The object counts of full captions by category: `one_object`, `two_objects` ..."""
-        low, high = self.board.objects
-        return {full_category(n): n for n in range(low, high + 1)}
-
-    def prompts(self, category: str, n: int, seed: int, split: Split = "test") -> list[Prompt]:
-        """`n` prompts with their scenes, the first of an endless stream.
-
-        Args:
-            category: one of `categories`, or `full`: full captions of any object count.
-            seed, split: which stream.
-
-        In a world with held-out keys no full caption comes twice, and there are
-        `distinct_prompts` of them at most: ValueError for more.
-        """
-        if category not in (names := ["full", *self.categories]):
-            raise ValueError(f"this world has no prompts {category!r}; it has {names}")
-        draws = (self._draw("prompts", split, category, seed, i) for i in range(n))
-        if category in CATEGORIES:
-            return [self._open_prompt(category, split, draw) for draw in draws]
-        if self.keys:
-            return self._distinct_prompts(category, n, seed, split)
-        return [self._full_prompt(category, split, draw) for draw in draws]
-
-    def distinct_prompts(self, category: str, split: Split = "test") -> int | None:
-        """The most prompts of a category of full captions that `prompts` gives; None: any number.
-
-        It is limited by the scenes of the split in a world with held-out keys alone.
-        """
-        count = self.complete.get(category)
-        if not self.keys or count is None or split == "heldout":
-            return None
-        scenes = self.keys.listed(count, split)
-        return None if scenes is None else len(scenes)
-
     def key_splits(self, task: str) -> tuple[int, ...]:
         """The object counts of which validation and test records of a task show scenes of their
         own, that no training record of any task shows or describes.
@@ -196,46 +141,11 @@ class World(Scenes):
         """
         return () if task == "image" and self.tokenizer_images == "all" else self.keys.counts
 
-    def _distinct_prompts(self, category: str, n: int, seed: int, split: Split) -> list[Prompt]:
-        most = self.distinct_prompts(category, split)
-        if most is not None:
-            if n > most:
-                raise ValueError(
-                    f"{n} prompts {category!r}: the {split} split of this world has {most} "
-                    "distinct ones; ask for fewer, or hold out more (heldout_keys)"
-                )
-            scenes = list(self.keys.listed(self.complete[category], split) or [])
-            self._rng("prompts", split, category, seed, "order").shuffle(scenes)
-            draws = [self._draw("prompts", split, category, seed, i) for i in range(n)]
-            return [self._prompt_of(self._dressed(scenes[i], draws[i])) for i in range(n)]
-        prompts: dict[str, Prompt] = {}
-        for i in range(n):
-            draw = self._draw("prompts", split, category, seed, i)
-            tries = (self._full_prompt(category, split, draw) for _ in range(TRIES))
-            new = next((prompt for prompt in tries if prompt.text not in prompts), None)
-            if new is None:
-                raise ValueError(f"the {split} split has about {i} distinct prompts {category!r}")
-            prompts[new.text] = new
-        return list(prompts.values())
+    # Texts of records
 
-    def _full_prompt(self, category: str, split: Split, draw: Draw) -> Prompt:
-        scene = self._drawn(split, draw.rng, count=self.complete.get(category))
-        if scene is None:
-            raise ValueError(f"no {split} scene of this world has a prompt {category!r}")
-        return self._prompt_of(self._dressed(scene, draw))
-
-    def _prompt_of(self, scene: Scene) -> Prompt:
-        spec = Spec(tuple(full(thing) for thing in scene.things))
-        return Prompt(self.caption(scene), spec, scene)
-
-    def _open_prompt(self, category: str, split: Split, draw: Draw) -> Prompt:
-        pins, read = wish(self.board, category, draw.rng), CATEGORIES[category]
-        prompt = self._find(
-            split, draw, pins, len(pins), lambda scene: read(self.board, scene, draw.rng)
-        )
-        if prompt is None:
-            raise ValueError(f"no {split} scene of this world has a prompt {category!r}")
-        return prompt
+    def parse(self, caption: str) -> Scene | None:
+        """The scene of a full caption; None where it is not one."""
+        return self.parser.parse(caption)
 
     def _training_text(self, split: Split, index: int, text: Callable[[int], str]) -> str:
         """`text(index)`, or that of another scene with probability `caption_noise`."""
