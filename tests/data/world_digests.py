@@ -79,6 +79,7 @@ def streams(name):
     return [*records, "prompts", "verdicts"]
 
 
+@cache
 def digest(name, stream):
     """12 hex digits of a stream of a recorded world."""
     world, content = world_of(name), hashlib.sha256()

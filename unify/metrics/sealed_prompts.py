@@ -1,7 +1,7 @@
 """A sealed test: prompts that nobody could know before a file was committed.
 
 The number of their stream is the hash of the git commit that last changed the file (the design of a
-study, its hypotheses): `sealed: docs/prereg.md` of a metric. Whoever changes the file afterwards
+study, its hypotheses), which a metric's `sealed` names. Whoever changes the file afterwards
 asks other prompts. Without it, a metric asks those of the development stream.
 """
 

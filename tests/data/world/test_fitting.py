@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from shapes_worlds import HARD_LOOKS, STUDY, WORLD, drawn
+from shapes_worlds import HARD_LOOKS, LOOKS, STUDY, WORLD, drawn
 
 from unify.data.shapes import Shapes
 from unify.data.world.checker import MARGINS, Checker, Unreadable, robustness
@@ -78,6 +78,15 @@ def test_garbage_is_refused_by_distance_flaw_or_margin():
         assert isinstance(verdict, Unreadable), image
         (near,) = checker.nearest(image[None])
         assert near.refused is not None or near.lead < MARGIN
+
+
+@pytest.mark.parametrize(
+    "change", [{"size": 16}, {"size": 64}, {"size": 36, "grid": 3}, {"size": 16, "shade": 0}]
+)
+def test_places_of_other_sizes_are_read_too(change):
+    world = Shapes(**{**LOOKS, "low_resolution": 4, "objects": (1, 3), **change})
+    scenes = [world.scene("test", i) for i in range(60)]
+    assert Checker(world).read(drawn(world, scenes)) == scenes
 
 
 @pytest.mark.parametrize("world", [WORLD, STUDY], ids=["templates", "fitted"])

@@ -28,7 +28,7 @@ class Checker:
     def __init__(self, world: World):
         self.board = world.board
         self.reader: TemplateReader | FittingReader = (
-            FittingReader(world.board, world.renderer, world.looks)
+            FittingReader(world.board, world.looks)
             if world.looks
             else TemplateReader(world.board, world.renderer)
         )

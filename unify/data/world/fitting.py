@@ -10,14 +10,15 @@ thing stands. For each group the best of T masks is found by one product of matr
 scaled by a Gauss-Newton step (with d solved for, too), and drawn anew. Then d is solved for each
 colour and kept within the shades of its name. Kinds are told apart by their best pictures, as
 reading.py says. Each shape and size is a group twice, sharp and softened: what a tokenizer decodes
-is blurred.
+is blurred. Large places are made smaller first.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 from torch import Tensor
+from torch.nn import functional as F
 
 from unify.data.world.looks import Looks
 from unify.data.world.outlines import REACH
@@ -26,7 +27,8 @@ from unify.data.world.renderer import RADIUS, Renderer
 from unify.data.world.scene import SIZES, Board, Cell, Thing
 
 VERSION = 1  # raise it whenever a verdict could change
-STEP = 0.75  # pixels between tried places, and between tried radii
+ENOUGH = 16  # pixels of a place: larger ones are averaged, as far as they divide
+STEP = 0.75  # pixels between tried places, and between tried radii; less in small places
 SOFT_STEP = 1.1  # the same of softened shapes
 SLIGHT = 0.25  # pixels of the differences that stand for derivatives
 RIDGE = 3e-4  # of a Gauss-Newton step: what pictures do not tell apart stays where it was
@@ -62,8 +64,10 @@ class Group:
 class FittingReader:
     """Fits the places of a board's scenes with looks."""
 
-    def __init__(self, board: Board, renderer: Renderer, looks: Looks):
-        self.board, self.renderer, self.looks = board, renderer, looks
+    def __init__(self, board: Board, looks: Looks):
+        self.shrunk = _shrunk(board)
+        self.board, self.looks = replace(board, pixels=board.pixels // self.shrunk), looks
+        self.renderer = Renderer(self.board)
         self._ground = _scaled(looks.ground())  # [2 3]
         self._shades = np.stack([_scaled(looks.shades(color)) for color in board.colors])  # [K 2 3]
         alike: dict[tuple, list[Group]] = {}  # places whose pixels lie alike share their masks
@@ -78,7 +82,7 @@ class FittingReader:
 
     def columns(self, images: Tensor) -> list[list[Fit]]:
         """[B 3 H W] in [-1, 1] -> B fits for each place."""
-        shown = np.nan_to_num(images.numpy())
+        shown = np.nan_to_num(F.avg_pool2d(images, self.shrunk).numpy())
         edges = shown[:, :, self._edges]  # [B 3 E]
         ground = np.clip(np.median(edges, axis=2), *self._ground).astype(np.float32)
         broken = images.isnan().flatten(1).any(1).numpy()
@@ -104,7 +108,8 @@ class FittingReader:
         full, most = RADIUS * side / 2 * SIZES[size], self.looks.offset * side
         low = np.array([-most, -most, full * (1 - self.looks.radius)])
         high = np.array([most, most, full])
-        at = self._kept(shape, self._tried(low, high, SOFT_STEP if soft else STEP))
+        step = (SOFT_STEP if soft else STEP) * min(1, side / ENOUGH)
+        at = self._kept(shape, self._tried(low, high, step))
         masks = self._draw(cell, shape, soft, at)
         squares = np.square(masks).sum(1)
         slopes = []
@@ -221,6 +226,12 @@ class FittingReader:
         number = {name: k for k, name in enumerate(dict.fromkeys(names))}
         things: list[Thing | None] = [Thing(cell, *name) for name in names]
         return np.array([*(number[name] for name in names), len(number)]), [*things, None]
+
+
+def _shrunk(board: Board) -> int:
+    """By how much images are made smaller, their places staying whole pixels wide."""
+    options = range(max(1, board.pixels // (board.grid * ENOUGH)), 0, -1)
+    return next((n for n in options if board.pixels % (board.grid * n) == 0), 1)
 
 
 def _scaled(rgb: Array) -> Array:
