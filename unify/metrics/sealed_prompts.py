@@ -34,7 +34,7 @@ def seal_of(path: str) -> Seal:
         raise _refusal(path, "there is no such file", "name a file that is committed")
     inside = _git(file, "rev-parse", "--is-shallow-repository")
     if inside is None:
-        raise _refusal(path, "it is in no git repository", "commit it to one")
+        raise _refusal(path, "it is in no git repository that can be read", "commit it to one")
     if _git(file, "ls-files", "--error-unmatch", "--", file.name) is None:
         raise _refusal(path, "git does not know it", "commit it: git add, git commit")
     if _git(file, "status", "--porcelain", "--", file.name):

@@ -80,7 +80,9 @@ class Renderer:
         x, y = self._soft_points(cell, right.dtype)
         r = radius[:, None, None]
         x, y = (x - right[:, None])[:, None] / r, (y - down[:, None])[:, :, None] / r
-        covered = np.clip(0.5 - SOFT_POINTS * r * LEVELS[shape](x, y), 0, 1)  # [N 2h 2w]
+        covered = LEVELS[shape](x, y)  # [N 2h 2w]
+        covered = 0.5 - SOFT_POINTS * r * covered
+        np.maximum(np.minimum(covered, 1, out=covered), 0, out=covered)
         rows = covered[:, ::SOFT_POINTS] + covered[:, 1::SOFT_POINTS]
         return (rows[:, :, ::SOFT_POINTS] + rows[:, :, 1::SOFT_POINTS]) / SOFT_POINTS**2
 
@@ -112,9 +114,12 @@ class Renderer:
     def _blended(self, thing: Thing, background: Color) -> np.ndarray:
         """The place of a thing as it looks, before a background, uint8 [h w 3]."""
         shade = (0, 0, 0) if thing.look is None else thing.look.shade
-        color = np.clip(np.add(COLORS[thing.color], shade), 0, 255)
-        mask = self.mask(thing)[..., None]
-        return (mask * color + (1 - mask) * np.array(background)).round().astype(np.uint8)
+        named = zip(COLORS[thing.color], shade, strict=True)
+        color = [max(0, min(255, base + more)) for base, more in named]
+        steps = np.array([c - ground for c, ground in zip(color, background, strict=True)], float)
+        blend = self.mask(thing)[..., None] * steps
+        blend += background
+        return np.rint(blend, out=blend).astype(np.uint8)
 
     def depth(self, scene: Scene) -> np.ndarray:
         """Nearness as gray, uint8 [H W 3]: black is farthest.
