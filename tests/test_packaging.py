@@ -47,6 +47,7 @@ def test_hugging_face_tokenizers_is_not_shadowed(where, tmp_path):
     assert ar.resolve() == ROOT / "paradigms" / "ar_vq.py"
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_has_both(tmp_path):
     wheel, site = tmp_path / "wheel", tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]

@@ -182,6 +182,7 @@ def test_two_runs_of_one_seed_consume_the_same_data(outcome):
     assert hashes["ar_vq"] == hashes["transfusion"]
 
 
+@pytest.mark.slow
 def test_runs_at_once_are_those_of_one_after_another(outcome, tmp_path):
     folder, _, _ = outcome
     short = STUDY.replace("seeds: [0, 1]", "seeds: [0]")

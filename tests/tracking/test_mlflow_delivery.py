@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from unify.tracking.mlflow_delivery import (
     artifacts,
     flatten,
@@ -61,6 +63,7 @@ def test_checkpoints_weights_and_unfinished_files_are_no_artifacts(tmp_path):
     assert {path.relative_to(tmp_path).as_posix() for path in ended} == sent | {"journal.jsonl"}
 
 
+@pytest.mark.slow
 def test_a_database_is_made_whole_by_one_of_many_processes(tmp_path):
     """Two processes at once, and one killed half-way, leave a database that opens."""
 
