@@ -18,6 +18,7 @@ from unify.cluster.sent_jobs import add_sent_jobs, alive_jobs
 from unify.config import load_cluster as read_cluster
 from unify.config import needed_runs
 from unify.config.cross_checks import uneven
+from unify.config.override_words import last_of_each
 from unify.evaluation.score_run import stored_scores
 from unify.runs.lookup import find_finished, needed_configs
 from unify.schema.cluster import Cluster
@@ -57,7 +58,7 @@ def submit(request: StudyRequest, cluster: Cluster, say: Say, print_only: bool =
     were sent before have not ended.
     """
     machine = [f"machine.{k}={json.dumps(v)}" for k, v in cluster.machine.items()]
-    request = replace(request, overrides=[*request.overrides, *machine])
+    request = replace(request, overrides=last_of_each([*request.overrides, *machine]))
     path = request.path
     study, arms = resolve_arms(request)
     for arm, config in arms.items():

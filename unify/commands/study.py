@@ -7,6 +7,7 @@ import typer
 
 from unify.commands.arguments import Json, Overrides, Tiny, emit, say
 from unify.support.fast_imports import fast_imports
+from unify.support.terminal import echo
 
 
 def study(
@@ -35,6 +36,8 @@ def study(
     with fast_imports():
         from unify.study.jobs import StudyRequest, study_jobs
 
+    if seeds and any(word.partition("=")[0] in ("seeds", "--seeds") for word in overrides or []):
+        raise ValueError("--seeds and seeds= are both given; keep one")
     words = [*(overrides or []), *([f"seeds={list(range(seeds))}"] if seeds else [])]
     request = StudyRequest(str(file), words, tiny, jobs, only, gather)
     if arm:
@@ -57,16 +60,16 @@ def _run(request: Any, as_json: bool) -> int:
         from unify.report.console import print_results
         from unify.study.run_study import run_study
 
-    outcome = run_study(request, lambda text: typer.echo(text, err=as_json))
+    outcome = run_study(request, lambda text: echo(text, err=as_json))
     if as_json:
         emit(outcome.rows)
     else:
         print_results(outcome.rows)
-        typer.echo(f"report:  {outcome.folder / 'report.html'}")
-        typer.echo(f"results: {outcome.folder / 'results.json'}")
-        typer.echo(f"MLflow:  {outcome.mlflow}")
+        echo(f"report:  {outcome.folder / 'report.html'}")
+        echo(f"results: {outcome.folder / 'results.json'}")
+        echo(f"MLflow:  {outcome.mlflow}")
     for name, message in outcome.failed.items():
-        typer.echo(f"failed: {name}: {message}", err=True)
+        echo(f"failed: {name}: {message}", err=True)
     return 1 if outcome.failed else 0
 
 
@@ -84,7 +87,7 @@ def report(
         from unify.study.mlflow_study import fetch_study
 
         fetch_study(mlflow, study.name, study.parent)
-    typer.echo(str(write_report(study, trusted_files=not mlflow)))
+    echo(str(write_report(study, trusted_files=not mlflow)))
     return 0
 
 
@@ -94,5 +97,5 @@ def findings(
     """Print the verdict on every claim of all studies, as Markdown."""
     from unify.report.findings import findings as collect
 
-    typer.echo(collect(folder), nl=False)
+    echo(collect(folder), nl=False)
     return 0
