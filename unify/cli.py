@@ -8,12 +8,12 @@ from typing import NoReturn
 
 from unify.commands.app import app
 from unify.support.stop_protocol import PlainError, end_process
-from unify.support.terminal import clean_warnings, echo
+from unify.support.terminal import clean_output, echo
 
 
 def main() -> None:
     """Run the command; turn what the user can mend into one message."""
-    clean_warnings()
+    clean_output()
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:

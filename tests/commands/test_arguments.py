@@ -7,9 +7,9 @@ from unify.commands.app import app
 TWICE = {
     "train -c a.yaml -c b.yaml": "--config: given more than once",
     "train -c a.yaml --config=b.yaml": "--config: given more than once",
-    "train -c a.yaml steps=1 ema=0 --steps=2": "steps: given twice on the command line",
+    "train -c a.yaml steps=1 ema=0 steps=2": "steps: given twice on the command line",
     "study a.yaml --only x --only y": "--only: given more than once",
-    "study a.yaml --seeds 2 seeds=[1]": "--seeds and seeds= are both given",
+    "study a.yaml --seeds 2 seeds=[1]": "seeds: given twice",
     "study a.yaml --tiny --tiny": "--tiny: given more than once",
     "sample run guidance=1 guidance=2": "guidance: given twice",
     "eval run machine.devices=1 machine.devices=2": "machine.devices: given twice",

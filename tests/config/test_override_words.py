@@ -56,7 +56,7 @@ def test_a_value_that_would_be_cut_split_or_turned_into_another_is_refused(folde
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=30))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_what_passes_as_plain_text_is_read_as_it_is(text):
     problems = []
     try:

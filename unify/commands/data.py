@@ -41,7 +41,7 @@ def check_data(
 @data_app.command("emoji", cls=EachOptionOnce)
 def emoji(
     out: Annotated[Path, typer.Argument(help="New folder of shards.")],
-    size: Annotated[int, typer.Option(help="Side in pixels.")] = 64,
+    size: Annotated[int, typer.Option(min=1, help="Side in pixels.")] = 64,
     font: Annotated[Path | None, typer.Option(help="Font file; default: where installed.")] = None,
 ) -> int:
     """Render the installed colour-emoji font to image-name pairs in shards."""

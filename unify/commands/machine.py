@@ -12,7 +12,7 @@ from unify.support.terminal import echo
 def bench(
     file: Annotated[Path | None, typer.Argument(help="Experiment YAML; none: the trunk.")] = None,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(help="Measured steps.")] = 10,
+    steps: Annotated[int, typer.Option(min=1, help="Measured steps.")] = 10,
     as_json: Json = False,
 ) -> int:
     """Measure speed and memory of an experiment, or of the trunk.

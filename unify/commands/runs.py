@@ -62,7 +62,7 @@ def sample(
         str, typer.Option(help="Sum of prompts as latents instead: 'A + B - C'.")
     ] = "",
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("samples.png"),
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     count: Annotated[int, typer.Option(min=1, help="Images per prompt.")] = 1,
 ) -> int:
     """Draw images with a trained run, from prompts and source images."""

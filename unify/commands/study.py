@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unify.commands.arguments import Json, Overrides, Tiny, emit, say
+from unify.commands.arguments import Json, Overrides, Tiny, each_once, emit, say
 from unify.support.fast_imports import fast_imports
 from unify.support.terminal import echo
 
@@ -21,7 +21,7 @@ def study(
     only: Annotated[str, typer.Option(help="Arms like this, e.g. 'ar_vq*'; others stay.")] = "*",
     seeds: Annotated[int, typer.Option(min=0, help="So many seeds, from 0 on; 0: the file's.")] = 0,
     arm: Annotated[str, typer.Option(help="Train and score this arm, and report nothing.")] = "",
-    seed: Annotated[int | None, typer.Option(help="With --arm: this seed alone.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="With --arm: this seed alone.")] = None,
     untimed: Annotated[
         bool, typer.Option("--untimed", help="With --arm: leave speed to a quiet machine.")
     ] = False,
@@ -36,10 +36,8 @@ def study(
     with fast_imports():
         from unify.study.jobs import StudyRequest, study_jobs
 
-    if seeds and any(word.partition("=")[0] in ("seeds", "--seeds") for word in overrides or []):
-        raise ValueError("--seeds and seeds= are both given; keep one")
     words = [*(overrides or []), *([f"seeds={list(range(seeds))}"] if seeds else [])]
-    request = StudyRequest(str(file), words, tiny, jobs, only, gather)
+    request = StudyRequest(str(file), each_once(words), tiny, jobs, only, gather)
     if arm:
         with fast_imports():
             from unify.study.run_job import run_arm

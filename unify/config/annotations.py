@@ -20,7 +20,6 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from unify.config.read_once import stamp, watch
 from unify.config.references import is_reference
 from unify.config.yaml_tree import BROKEN, Node, suggest
-from unify.support.ranges import in_words, limits
 from unify.support.user_files import FROM_FILE, module_of_file
 
 REQUIRED = object()  # in place of a default: the parameter has none
@@ -217,7 +216,6 @@ def describe(hint: Any) -> str:
     if len(options(hint)) > 1:
         return " or ".join(describe(o) for o in options(hint))
     origin, arguments = shape(hint)
-    within = f" ({words})" if (words := in_words(limits(metadata(hint)))) else ""
     if origin is Literal:
         return "one of " + ", ".join(map(repr, arguments))
     if origin is tuple:
@@ -225,7 +223,7 @@ def describe(hint: Any) -> str:
     if origin in (list, dict):
         kind = "a list" if origin is list else "a mapping"
         return kind + ("" if arguments[0] is Any else f" of {describe(arguments[0])}")
-    return "null" if origin is NoneType else getattr(origin, "__name__", str(hint)) + within
+    return "null" if origin is NoneType else getattr(origin, "__name__", str(hint))
 
 
 def fits(node: Node, hint: Any) -> bool:

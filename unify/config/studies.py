@@ -12,6 +12,7 @@ from unify.config.loading import Tree, arm, finish, load
 from unify.config.read_once import once
 from unify.config.study_checks import (
     large_seeds,
+    long_names,
     same_arms,
     small_budgets,
     unmeasured,
@@ -81,6 +82,7 @@ def _study(
     plain = [f"{name},default" for name in files if defaults]
     problems += _missing_arms(tree, study, {*files, *plain})
     problems += same_arms([*names, *plain], tree.root.value["arms"])
+    problems += long_names(study, names, tree.root)
     if not problems:
         for check in (unmeasured, small_budgets, large_seeds, tried_beyond):
             problems += check(tree.root, study, configs)

@@ -23,6 +23,20 @@ def wrong_arms(arms: Mapping[str, Node]) -> list[Problem]:
     ]
 
 
+def long_names(study: Config, names: Sequence[str], root: Node) -> list[Problem]:
+    """A problem for each name that is too long once the trials of its tuning are named by it."""
+    if not study["tune"]:
+        return []
+    trials = study["tune"]["trials"]
+    asked = {"name": f"{study['name']}-tuning"}
+    asked |= {f"arms.{name}": f"{name},trial={trials}" for name in names}
+    return [
+        root.value[key.partition(".")[0]].problem(key, message)
+        for key, name in asked.items()
+        if (message := wrong_name(name))
+    ]
+
+
 def same_arms(names: Sequence[str], node: Node) -> list[Problem]:
     """A problem if two arms, those of a grid too, would have one folder."""
     pair = same_folder(names)
@@ -43,11 +57,12 @@ def unmeasured(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Pr
             f"{', '.join(patterns) or 'nothing'}",
         )
         for key, node, name in _outcomes(root.value, study)
-        if not any(_gives(pattern, name) for pattern in patterns)
+        if not any(gives(pattern, name) for pattern in patterns)
     ]
 
 
-def _gives(pattern: str, name: str) -> bool:
+def gives(pattern: str, name: str) -> bool:
+    """True if a metric with this pattern gives a score of this name, or the ceiling of one."""
     return fnmatchcase(name.removesuffix(CEILING), pattern)
 
 
@@ -56,14 +71,18 @@ def _measured(config: Config) -> Iterator[str]:
     model = locate_class(config["model"]["class"], trusted=True)
     tasks = {*config["data"]["tasks"], *_set_of(getattr(model, "answers", ()))}
     for metric in config["evaluation"]:
-        cls: Any = locate_class(metric["class"], trusted=True)
-        shared = tasks & _set_of(getattr(cls, "tasks", tasks))
-        for pattern in cls.measures if shared else ():
-            task, slash, rest = pattern.partition("/")
-            if task == "*" and slash:
-                yield from (f"{each}/{rest}" for each in shared)
-            elif task not in TASKS or task in tasks:
-                yield pattern
+        yield from names_of_scores(locate_class(metric["class"], trusted=True), tasks)
+
+
+def names_of_scores(metric: Any, tasks: set[str]) -> Iterator[str]:
+    """Shell patterns of the names of a metric's scores, of a run that learns or answers `tasks`."""
+    shared = tasks & _set_of(getattr(metric, "tasks", tasks))
+    for pattern in metric.measures if shared else ():
+        task, slash, rest = pattern.partition("/")
+        if task == "*" and slash:
+            yield from (f"{each}/{rest}" for each in shared)
+        elif task not in TASKS or task in tasks:
+            yield pattern
 
 
 def _set_of(names: Any) -> set[str]:

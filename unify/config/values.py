@@ -29,8 +29,7 @@ def wrong_number(value: float, hint: Any = Any) -> str:
     if outside(value, of):
         if not in_words(of):
             return f"{value!r} is no finite number; write one"
-        whole = "a whole number" if kind is int else "a number"
-        return f"{value!r} is out of range; write {whole} that is {in_words(of)}"
+        return f"{value!r} is out of range; write {in_words(of)}"
     if kind is int and abs(value) > MOST_WHOLE:
         return f"{value!r} is out of range; write a whole number of at most 64 bits"
     return ""

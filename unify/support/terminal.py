@@ -6,6 +6,8 @@ printable(text)    for a page, a table, or another library's printing
 
 import json
 import re
+import sys
+import traceback
 import warnings
 
 # C0 but tab and newline, DEL and C1; marks and overrides of direction; line and paragraph
@@ -36,11 +38,12 @@ def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     typer.echo(printable(text), err=err, nl=nl)
 
 
-def clean_warnings() -> None:
-    """Let Python's warnings, which name files, be printed as `printable` has them."""
+def clean_output() -> None:
+    """Let warnings and uncaught errors, which name files, be printed as `printable` has them."""
     plain = warnings.formatwarning
 
     def clean(*args, **kwargs) -> str:
         return printable(plain(*args, **kwargs))
 
     warnings.formatwarning = clean
+    sys.excepthook = lambda *error: echo("".join(traceback.format_exception(*error)), err=True)
