@@ -181,7 +181,7 @@ def test_probabilities_that_exclude_each_other_have_a_sum(folder):
 
 @pytest.mark.fault(36)
 def test_a_cluster_has_ranges_too(folder):
-    with pytest.raises(ConfigError, match=r"a\.yaml:1: gpus: -1 is out of range; write a whole"):
+    with pytest.raises(ConfigError, match=r"a\.yaml:1: gpus: -1 is out of range; write 0 or more"):
         load_cluster(write(folder, "a.yaml", "gpus: -1\n"))
 
 

@@ -173,9 +173,11 @@ class Completion:
         if origin in (list, tuple) and isinstance(value, list):
             hints = inner if origin is tuple else inner * len(value)
             if len(hints) == len(value):
-                pairs = enumerate(zip(value, hints, strict=True))
+                pairs, before = enumerate(zip(value, hints, strict=True)), len(self.problems)
                 items = [self.value(v, h, join(key, i)) for i, (v, h) in pairs]
-                return self.in_range(replace(node, value=items), hint, key)
+                done = replace(node, value=items)
+                right = len(self.problems) == before  # of a wrong item that is said alone
+                return self.in_range(done, hint, key) if right else done
         elif origin is dict and isinstance(value, dict) and inner[0] is not Any:
             # null takes a key of the base away, where null itself is no value
             kept = {k: v for k, v in value.items() if v.value is not None or nullable(inner[0])}
