@@ -56,6 +56,11 @@ ROWS = {
     33: ("loader worker dead or stuck", "error within the timeout; no process left"),
     34: ("host memory exhausted", "one message; resumes"),
     35: ("hash seed, locale, time zone, odd path", "same weights"),
+    36: (
+        "numbers out of range, outcomes not measured",
+        "refused with file, key and range",
+    ),
+    37: ("names, words and texts that leave their place", "refused, or written out"),
 }
 
 

@@ -6,14 +6,14 @@ Errors are one message and a non-zero exit status; `--debug` shows the traceback
 import sys
 from typing import NoReturn
 
-import typer
-
 from unify.commands.app import app
 from unify.support.stop_protocol import PlainError, end_process
+from unify.support.terminal import clean_output, echo
 
 
 def main() -> None:
     """Run the command; turn what the user can mend into one message."""
+    clean_output()
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
@@ -25,7 +25,7 @@ def main() -> None:
         if debug:
             raise
         error = _of_other_ranks(error)
-        typer.echo(f"unify: {_message(error)}", err=True)
+        echo(f"unify: {_message(error)}", err=True)
         _end(_status(error))
 
 

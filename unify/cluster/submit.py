@@ -15,6 +15,7 @@ from unify.cluster.send import batch_script, sbatch_options, send
 from unify.cluster.sent_jobs import add_sent_jobs, alive_jobs
 from unify.config import load_cluster as read_cluster
 from unify.config.cross_checks import uneven
+from unify.config.override_words import last_of_each
 from unify.schema.cluster import Cluster
 from unify.study.arms import resolve_arms
 from unify.study.jobs import StudyRequest
@@ -68,7 +69,7 @@ def submit(request: StudyRequest, cluster: Cluster, say: Say, print_only: bool =
 def on_cluster(request: StudyRequest, cluster: Cluster) -> StudyRequest:
     """The request with the cluster's settings of `machine`."""
     machine = [f"machine.{k}={json.dumps(v)}" for k, v in cluster.machine.items()]
-    return replace(request, overrides=[*request.overrides, *machine])
+    return replace(request, overrides=last_of_each([*request.overrides, *machine]))
 
 
 def _send_levels(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import typer
 
 from unify.commands import cluster, machine, plan, runs, study, training
+from unify.commands.arguments import EachOptionOnce
 from unify.commands.data import data_app
 
 app = typer.Typer(
@@ -34,4 +35,4 @@ COMMANDS: dict[str, Callable[..., int | None]] = {  # in the order of `unify --h
     "cancel": cluster.cancel,
 }
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, cls=EachOptionOnce)(command)

@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
+from unify.commands.arguments import EachOptionOnce
+from unify.support.terminal import echo
+
 data_app = typer.Typer(help="Make and check data.", no_args_is_help=True)
 
 
-@data_app.command("import")
+@data_app.command("import", cls=EachOptionOnce)
 def import_images(
     source: Annotated[Path, typer.Argument(help="Folder, CSV, JSONL, or tars.")],
     out: Annotated[Path, typer.Argument(help="New folder of shards.")],
@@ -18,11 +21,11 @@ def import_images(
     """Images with captions -> indexed tar shards; every bad record gets a verdict."""
     from unify.data.adapters.importer import import_images as run_import
 
-    typer.echo("\n".join(run_import(source, out, image=image, text=text).lines()))
+    echo("\n".join(run_import(source, out, image=image, text=text).lines()))
     return 0
 
 
-@data_app.command("check")
+@data_app.command("check", cls=EachOptionOnce)
 def check_data(
     path: Annotated[Path, typer.Argument(help="Folder of shards.")],
     repair: Annotated[bool, typer.Option("--repair", help="List good records only.")] = False,
@@ -31,18 +34,18 @@ def check_data(
     from unify.data.adapters.importer import check as run_check
 
     verdict = run_check(path, repair)
-    typer.echo("\n".join(verdict.lines()))
+    echo("\n".join(verdict.lines()))
     return 0 if verdict.ok or repair else 1
 
 
-@data_app.command("emoji")
+@data_app.command("emoji", cls=EachOptionOnce)
 def emoji(
     out: Annotated[Path, typer.Argument(help="New folder of shards.")],
-    size: Annotated[int, typer.Option(help="Side in pixels.")] = 64,
+    size: Annotated[int, typer.Option(min=1, help="Side in pixels.")] = 64,
     font: Annotated[Path | None, typer.Option(help="Font file; default: where installed.")] = None,
 ) -> int:
     """Render the installed colour-emoji font to image-name pairs in shards."""
     from unify.data.adapters.emoji import make_emoji
 
-    typer.echo("\n".join(make_emoji(out, size, font).lines()))
+    echo("\n".join(make_emoji(out, size, font).lines()))
     return 0

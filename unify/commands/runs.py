@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-from unify.commands.arguments import Json, emit, say
+from unify.commands.arguments import Json, each_once, emit, say
 from unify.support.fast_imports import fast_imports
+from unify.support.terminal import echo
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="machine.key=value, e.g. machine.devices=8")
+        list[str] | None,
+        typer.Argument(help="machine.key=value, e.g. machine.devices=8", callback=each_once),
     ] = None,
     again: Annotated[bool, typer.Option(help="Measure again what is stored.")] = False,
     as_json: Json = False,
@@ -31,7 +33,7 @@ def evaluate(
 
     machine = machine_of(run, overrides or [])
     if spawns(machine):
-        return spawn(machine["devices"], lambda text: typer.echo(text, err=as_json))
+        return spawn(machine["devices"], lambda text: echo(text, err=as_json))
     opened, config, recipe = open_run(run, trusted_files=True, machine=machine)
     rows = evaluate_run(opened, recipe, config, again)
     if is_first():
@@ -43,7 +45,10 @@ def evaluate(
 def sample(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     settings: Annotated[
-        list[str] | None, typer.Argument(help="key=value of its sampler, e.g. guidance=3 steps=50")
+        list[str] | None,
+        typer.Argument(
+            help="key=value of its sampler, e.g. guidance=3 steps=50", callback=each_once
+        ),
     ] = None,
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", "-p", help="May be given again.")
@@ -57,7 +62,7 @@ def sample(
         str, typer.Option(help="Sum of prompts as latents instead: 'A + B - C'.")
     ] = "",
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("samples.png"),
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     count: Annotated[int, typer.Option(min=1, help="Images per prompt.")] = 1,
 ) -> int:
     """Draw images with a trained run, from prompts and source images."""
@@ -91,7 +96,7 @@ def export(
         from unify.runs.folder import Run
         from unify.training.checkpoint_export import export as write
 
-    typer.echo(str(write(Run(run), checkpoint, out, raw)))
+    echo(str(write(Run(run), checkpoint, out, raw)))
 
 
 def sync(run: Annotated[Path, typer.Argument(help="Run folder.")], uri: str = "") -> int:
@@ -100,5 +105,5 @@ def sync(run: Annotated[Path, typer.Argument(help="Run folder.")], uri: str = ""
     from unify.tracking.mlflow_process import sync as send
 
     facts = Run(run).info
-    typer.echo(f"{send(run, uri)} records sent of {facts['name']}")
+    echo(f"{send(run, uri)} records sent of {facts['name']}")
     return 0

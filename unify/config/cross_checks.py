@@ -21,9 +21,6 @@ def cross_checks(root: Node, completion: Completion) -> Node:
     Checks that more than one key takes part in; problems go to those of `completion`.
     """
     problems = completion.problems
-    steps = root.get("steps")
-    if steps is not None and type(steps.value) is int and steps.value < 1:
-        problems.append(steps.problem("steps", f"{steps.value} is too few; write 1 or more"))
     _tracker(root, problems)
     model = completion.classes.get("model")
     if model is None or not issubclass(model, (Trainable, Fitted)):

@@ -19,6 +19,7 @@ import yaml
 COMMAND_LINE = "command line"
 BROKEN = object()  # the value of a node whose problem was reported already
 
+MOST_DIGITS = 100  # of a whole number
 KeyPath = tuple[str | int, ...]  # keys of mappings and indices of lists, from the root
 
 
@@ -135,7 +136,7 @@ _SCALARS: dict[
     "int": (
         r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F]+",
         list("-+0123456789"),
-        lambda s: int(s, 16) if s.startswith("0x") else int(s.replace("_", "")),
+        lambda s: _whole(s),
     ),
     "float": (
         r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)"
@@ -145,6 +146,12 @@ _SCALARS: dict[
     ),
     "str": (None, [], str),
 }
+
+
+def _whole(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text, 16) if text.startswith("0x") else int(text.replace("_", ""))
 
 
 class _Dumper(yaml.SafeDumper):

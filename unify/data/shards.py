@@ -18,6 +18,7 @@ import numpy as np
 from unify.data.adapters.images import decode
 from unify.data.adapters.index import read_columns, read_image, read_index
 from unify.data.source import Record, Source, Split
+from unify.support.ranges import Count, ShareBelow1
 
 # In this order over the hash: another share of test leaves the validation split as it is.
 SPLITS: tuple[Split, ...] = ("validation", "test", "train")
@@ -33,7 +34,13 @@ class Shards(Source):
     are source images.
     """
 
-    def __init__(self, path: str, size: int = 256, validation: float = 0.02, test: float = 0.02):
+    def __init__(
+        self,
+        path: str,
+        size: Count = 256,
+        validation: ShareBelow1 = 0.02,
+        test: ShareBelow1 = 0.02,
+    ):
         if not (validation >= 0 and test >= 0 and validation + test < 1):
             raise ValueError(
                 f"validation {validation} and test {test} are shares of the pictures: "

@@ -21,6 +21,7 @@ from unify.nn.prefix import MAX_PROMPT
 from unify.paradigm import ImageRequest, Paradigm
 from unify.schema.experiment import Recipe
 from unify.support.precision import autocast
+from unify.support.terminal import echo
 from unify.tokenizer import TextTokenizer
 
 SHOWN = 40  # letters of a prompt in a message
@@ -51,7 +52,7 @@ class SampleRequest:
         self.titles = [text for text in asked for _ in range(self.count)]
 
 
-def sample(run: Path, request: SampleRequest, say: Callable[[str], object] = print) -> Grid:
+def sample(run: Path, request: SampleRequest, say: Callable[[str], object] = echo) -> Grid:
     """Draw images with a trained run; ValueError for what it cannot draw, or has not learned to.
 
     `say` is told of prompts that are longer than what the run was trained on, or can read.

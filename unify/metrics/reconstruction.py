@@ -32,6 +32,7 @@ from unify.metrics.metric import (
     proportion,
 )
 from unify.paradigm import Paradigm
+from unify.support.ranges import Count
 from unify.tokenizer import ContinuousTokenizer, DiscreteTokenizer, ImageTokenizer
 
 SHOWN = 16  # images in the grid, each above its reconstruction
@@ -45,8 +46,13 @@ class Reconstruction(Metric):
     """
 
     tasks = frozenset(TASKS) - {"text"}
+    measures = tuple(
+        f"tokenizer/{part}{name}"
+        for part in ("", "*/")
+        for name in ("psnr", "ssim", "exact", "usage", "perplexity")
+    )
 
-    def __init__(self, images: int = 512, split: Split = "test"):
+    def __init__(self, images: Count = 512, split: Split = "test"):
         self.images, self.split = images, split
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:

@@ -31,6 +31,7 @@ from unify.metrics.metric import (
     proportion,
 )
 from unify.metrics.shapes_drawing import generate, passport, picture, shapes_of
+from unify.support.ranges import Count, CountOrZero
 
 
 @dataclass
@@ -80,8 +81,9 @@ class Compositions(Metric):
     """Exactness of the first `n` compositions of a split and `heldout` of the held-out one."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"compose"})
+    measures = ("compose/exact", "compose/exact/*_object*", "compose/exact/heldout")
 
-    def __init__(self, n: int = 128, heldout: int = 64, split: Split = "test"):
+    def __init__(self, n: Count = 128, heldout: CountOrZero = 64, split: Split = "test"):
         self.n, self.heldout, self.split = n, heldout, split
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:

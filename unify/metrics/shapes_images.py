@@ -50,6 +50,7 @@ from unify.metrics.metric import (
 )
 from unify.metrics.shapes_drawing import generate, passport, picture, shapes_of
 from unify.metrics.shapes_variety import variety
+from unify.support.ranges import Count, CountOrZero
 
 PROMPT_SEED = 0  # of the prompt streams; outside any run's seeds
 
@@ -91,9 +92,21 @@ class TextToImage(Metric):
     and `geneval` prompts of each of the six categories; variety of what the latter leave open."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"text_to_image"})
+    measures = (
+        "text_to_image/exact",
+        "text_to_image/exact/*_object*",
+        "text_to_image/exact/heldout",
+        "text_to_image/unreadable",
+        "text_to_image/geneval/*",
+        "text_to_image/variety/*",
+    )
 
     def __init__(
-        self, prompts: int = 256, heldout: int = 128, geneval: int = 64, split: Split = "test"
+        self,
+        prompts: Count = 256,
+        heldout: CountOrZero = 128,
+        geneval: CountOrZero = 64,
+        split: Split = "test",
     ):
         if prompts < 1:
             raise ValueError(f"prompts: {prompts} measure nothing; ask for 1 at least")
@@ -159,8 +172,9 @@ class Edits(Metric):
     """Exactness of the first n edits of a split."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"edit"})
+    measures = ("edit/exact", "edit/changed", "edit/kept")
 
-    def __init__(self, n: int = 128, split: Split = "test"):
+    def __init__(self, n: Count = 128, split: Split = "test"):
         self.n, self.split = n, split
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
@@ -206,8 +220,9 @@ class Depths(Metric):
     """Error of the first n depth maps of a split."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"depth"})
+    measures = ("depth/abs_error",)
 
-    def __init__(self, n: int = 128, split: Split = "test"):
+    def __init__(self, n: Count = 128, split: Split = "test"):
         self.n, self.split = n, split
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
@@ -231,8 +246,9 @@ class SuperResolutions(Metric):
     """PSNR and exactness of the first n enlarged images of a split."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"super_resolution"})
+    measures = ("super_resolution/psnr", "super_resolution/exact")
 
-    def __init__(self, n: int = 128, split: Split = "test"):
+    def __init__(self, n: Count = 128, split: Split = "test"):
         self.n, self.split = n, split
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:

@@ -11,7 +11,9 @@
 Nothing is trained here; training/train_run.py trains what is missing.
 """
 
+import re
 import warnings
+from glob import escape
 from pathlib import Path
 
 import yaml
@@ -176,5 +178,8 @@ def _place(run: Run, folder: str) -> Path:
 
 def find_by_name(folder: Path, name: str) -> Run | None:
     """A run `<arm>-s<seed>` of a study's folder, or else of another study beside it."""
-    facts = [*folder.glob(f"{name}-*/run.json"), *folder.parent.glob(f"*/{name}-*/run.json")]
-    return Run(facts[0].parent) if facts else None
+    run = f"{escape(name)}-*"
+    found = [*folder.glob(run), *folder.parent.glob(f"*/{run}")]
+    hashed = re.compile(f"{re.escape(name)}-[0-9a-f]+")  # `a-s1-s0-...` is no run of `a` at seed 1
+    runs = [f for f in found if hashed.fullmatch(f.name) and (f / "run.json").exists()]
+    return Run(runs[0]) if runs else None

@@ -20,13 +20,14 @@ from unify.study.jobs import Job, StudyRequest, error_file, study_jobs
 from unify.study.tuning_trials import plan_trials, tuned_arms
 from unify.support.atomic_files import write_atomically
 from unify.support.stop_protocol import Stopped
+from unify.support.terminal import echo
 from unify.tracking.mlflow_process import ship_scores
 from unify.training.train_run import train
 
 Say = Callable[[str], None]
 
 
-def finish_job(job: Job, say: Say = print) -> list[Row]:
+def finish_job(job: Job, say: Say = echo) -> list[Row]:
     """Train and score a job as far as it is not, and send the scores to MLflow; returns them.
 
     Stopped if a signal ended the training; the same call resumes it. The traceback of any other

@@ -27,6 +27,7 @@ from unify.study.run_job import finish_job
 from unify.study.study_json import write_study_json
 from unify.study.tuning_trials import plan_trials, tuned_arms
 from unify.support.stop_protocol import Stopped
+from unify.support.terminal import echo
 from unify.tracking.mlflow_process import store_uri
 
 Say = Callable[[str], None]
@@ -42,7 +43,7 @@ class Outcome:
     mlflow: str  # URI of the store of its runs
 
 
-def run_study(request: StudyRequest, say: Say = print) -> Outcome:
+def run_study(request: StudyRequest, say: Say = echo) -> Outcome:
     """Tune, train, score and report what is missing. A job that fails does not lose the others.
 
     With `at_once` above 1, and where a run has several ranks, jobs are processes of their own;

@@ -26,6 +26,7 @@ from typing import Any
 from unify.runs.journal import Journal
 from unify.runs.stored_scores import read_scores
 from unify.runs.study_files import has_value
+from unify.support.terminal import echo
 from unify.tracking.mlflow_delivery import Shipment, read_facts, read_settings, without_password
 
 WAIT = 2.0  # seconds that the end of a run waits for MLflow
@@ -159,7 +160,7 @@ def serve(folder: Path, uri: str) -> int:
                 sent = True
             except Exception as error:  # whatever it is, training goes on and `sync` can repeat it
                 message = without_password(f"{type(error).__name__}: {error}")
-                print(message, file=sys.stderr, flush=True)
+                echo(message, err=True)
                 sent = False
             if ended:
                 return 0 if sent else 1

@@ -39,6 +39,7 @@ from unify.schema.experiment import Recipe
 from unify.support.atomic_files import is_full
 from unify.support.environment import environment, git_diff
 from unify.support.precision import precision_on
+from unify.support.terminal import echo
 from unify.support.user_code import check_imports, warn_of_imports
 from unify.tracking.mlflow_delivery import flatten
 from unify.tracking.mlflow_process import ship, tracker
@@ -47,7 +48,7 @@ from unify.training.trainer import fit
 Say = Callable[[str], None]
 
 
-def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
+def locate(config: Config, say: Say = echo) -> tuple[Run, dict[str, Run]]:
     """Run folder of a configuration, and the runs that it needs by their path in it.
 
     Needed runs are trained if they are missing, and waited for if another process trains them.
@@ -62,7 +63,7 @@ def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
 
 def train(
     config: Config,
-    say: Say = print,
+    say: Say = echo,
     watchers: Sequence[L.Callback] = (),
     wait: bool = False,
     scored: bool = False,

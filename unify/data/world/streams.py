@@ -34,6 +34,7 @@ from unify.data.world.language import (
 from unify.data.world.questions import QUESTIONS
 from unify.data.world.scene import Board, Pair, Pattern, Renderer, Scene
 from unify.noise import stable_seed
+from unify.support.ranges import Count, CountOrZero, Seed, Share
 
 VERSION = 1  # raise it whenever a record changes
 TRIES = 1000  # scenes drawn in search of one, before the world is said to have none
@@ -56,21 +57,21 @@ class World:
 
     def __init__(
         self,
-        size: int = 32,
-        grid: int = 2,
+        size: Count = 32,
+        grid: Count = 2,
         shapes: Sequence[str] = ("circle", "square", "triangle"),
         colors: Sequence[str] = ("red", "green", "blue", "yellow"),
         sizes: Sequence[str] = ("large",),
-        objects: tuple[int, int] = (1, 2),
+        objects: tuple[Count, Count] = (1, 2),
         heldout: Sequence[str] = ("yellow triangle", "green square"),
         questions: Sequence[str] = ("count", "color", "shape", "position", "exists"),
-        completeness: float = 1.0,
-        caption_noise: float = 0.0,
-        prompt_mix: float = 0.2,
-        scenes: int = 0,
-        records: int = 20_000,
-        low_resolution: int = 16,
-        seed: int = 0,
+        completeness: Share = 1.0,
+        caption_noise: Share = 0.0,
+        prompt_mix: Share = 0.2,
+        scenes: CountOrZero = 0,
+        records: Count = 20_000,
+        low_resolution: Count = 16,
+        seed: Seed = 0,
     ):
         low, high = objects
         pairs = tuple(sorted({_pair(name) for name in heldout}))
