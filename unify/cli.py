@@ -4,29 +4,46 @@ Errors are one message and a non-zero exit status; `--debug` shows the traceback
 """
 
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import typer
 
 from unify.commands.app import app
-from unify.support.stop_protocol import PlainError, end_process
+from unify.support.stop_protocol import (
+    Interrupted,
+    PlainError,
+    Stopped,
+    end_process,
+    interruptible,
+    speaks,
+)
 
 
 def main() -> None:
     """Run the command; turn what the user can mend into one message."""
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
-    try:
-        code = app(arguments, standalone_mode=False)
-        _end(code if isinstance(code, int) else 0)
-    except KeyboardInterrupt:
-        _end(130)
-    except Exception as error:
-        if debug:
-            raise
-        error = _of_other_ranks(error)
-        typer.echo(f"unify: {_message(error)}", err=True)
-        _end(_status(error))
+    with interruptible():
+        try:
+            code = app(arguments, standalone_mode=False)
+            _end(code if isinstance(code, int) else 0)
+        except Interrupted as stop:
+            _say(str(stop), of_all_ranks=True)
+            end_process(stop.exit_status, join_threads=False)  # other ranks may be gone
+        except Exception as error:
+            if debug:
+                raise
+            error = _of_other_ranks(error)
+            _say(_message(error), of_all_ranks=isinstance(error, Stopped))
+            _end(_status(error))
+
+
+def _say(message: str, of_all_ranks: bool) -> None:
+    """Print a message to stderr; the first rank speaks where all have the same to say."""
+    if not of_all_ranks or speaks():
+        with suppress(OSError):  # the terminal is gone; the status tells the rest
+            typer.echo(f"unify: {message}", err=True)
 
 
 def _end(status: int) -> NoReturn:

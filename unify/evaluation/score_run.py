@@ -31,6 +31,7 @@ from unify.runs.study_files import Row
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.support.precision import autocast, precision_on
+from unify.support.stop_protocol import kept_if_interrupted
 from unify.support.user_code import warn_of_imports
 from unify.tokenizer import ImageTokenizer
 
@@ -53,7 +54,9 @@ def evaluate(
 
     ValueError for stored scores that were edited or damaged, unless `again`.
     """
-    with run.writing(wait=True), in_step():  # perhaps another process is scoring it
+    kept = f"{run.folder} is trained, and the same command scores it from the start"
+    # another process is perhaps scoring it
+    with run.writing(wait=True), in_step(), kept_if_interrupted(kept):
         stored = None if again else _stored_on_first(run, config)
         if stored and _is_enough(stored, untimed):
             return stored.rows

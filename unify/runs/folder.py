@@ -13,6 +13,7 @@ runs/<study>/<name>-s<seed>-<hash>/
 import errno
 import fcntl
 import json
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,7 +25,7 @@ from torch import nn
 from unify.distributed.ranks import broadcast_first, is_first
 from unify.paradigm import Paradigm
 from unify.support.atomic_files import write_atomically
-from unify.support.stop_protocol import Stopped
+from unify.support.stop_protocol import Stopped, name_of
 from unify.support.strict_json import strict_json
 
 
@@ -139,6 +140,18 @@ def is_finished(run: Run) -> bool:
 
 def finished_or_stopped(run: Run) -> Run:
     """The run, if it is finished; raises Stopped for one that a signal ended. Collective."""
-    if not is_finished(run):
-        raise Stopped(f"{run.folder} was stopped by a signal; the same command resumes it")
-    return run
+    if is_finished(run):
+        return run
+    facts = broadcast_first(run.info if is_first() else {})
+    stopped, steps = facts.get("stopped") or {}, facts.get("steps")
+    number = signal.Signals[stopped.get("signal", "SIGTERM")]
+    raise Stopped(
+        f"{run.folder}: stopped by {name_of(number)} after step {stopped.get('step')} of {steps}, "
+        "which is saved; the same command goes on from there",
+        number,
+    )
+
+
+def stop_facts(number: int | None, step: int) -> dict[str, Any]:
+    """The entry `stopped` of run.json: which signal ended a run, and the step that it has saved."""
+    return {"signal": signal.Signals(number or signal.SIGTERM).name, "step": step}

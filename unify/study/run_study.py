@@ -6,7 +6,6 @@ runs/<study>/{study.json, results.json, report.html, <arm>-s<seed>-<hash>/ ...}
 import datetime
 import fnmatch
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from unify.study.mlflow_study import ship_study
 from unify.study.run_job import finish_job
 from unify.study.study_json import write_study_json
 from unify.study.tuning_trials import plan_trials, tuned_arms
-from unify.support.stop_protocol import Stopped
+from unify.support.stop_protocol import STOPPED_BY, Stopped, name_of
 from unify.tracking.mlflow_process import store_uri
 
 Say = Callable[[str], None]
@@ -186,7 +185,11 @@ def _run_at_once(
     for turn in (first, [job for job in jobs if job not in first]):
         commands = {job.name: [*command, "--arm", job.arm, "--seed", str(job.seed)] for job in turn}
         failed |= run_at_once(commands, at_once, say)
-        for name, (status, last) in failed.items():
-            if status == os.EX_TEMPFAIL:
-                raise Stopped(f"{name}: {last}")
+        for status, _ in failed.values():
+            if number := STOPPED_BY.get(status):
+                raise Stopped(
+                    f"stopped by {name_of(number)}; the lines above say what each run has saved, "
+                    "and the same command goes on",
+                    number,
+                )
     return {name: last for name, (_, last) in failed.items()}

@@ -1,5 +1,6 @@
 """Gradient training of one run: model and devices, Lightning's loop, and the callbacks in it."""
 
+import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,9 @@ Say = Callable[[str], None]
 CALIBRATION_IMAGES = 256  # validation images that a tokenizer's latent scale is measured on
 
 
-def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> bool:
+def fit(
+    run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]
+) -> tuple[int, signal.Signals | None]:
     """Train by gradient, from the newest valid checkpoint if there is one.
 
     Args:
@@ -47,7 +50,8 @@ def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> b
         watchers: callbacks that are called before those of the run.
 
     Returns:
-        True if all steps are done, False if a signal stopped the run before.
+        the steps that are done, of `recipe.steps`, and the signal that asked to stop, if one did,
+        perhaps during the last step. Both are the same on all ranks.
     """
     assert isinstance(recipe.model, Trainable)
     machine = recipe.machine
@@ -77,11 +81,14 @@ def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> b
         sizes = {"rows_per_step": step.rows, "tokens_per_step": step.tokens}
         run.update(**sizes, flops_per_step=step.flops, noise=step.noise)
     _count_cuts(run, recipe, say)
-    if trainer.global_step < recipe.steps:
-        return False
-    module.finish()
-    calibrate(recipe)
-    return True
+    if trainer.global_step == recipe.steps:
+        module.finish()
+        calibrate(recipe)
+    return trainer.global_step, _checkpoints_of(callbacks).stopped_by
+
+
+def _checkpoints_of(callbacks: Sequence[L.Callback]) -> Checkpoints:
+    return next(each for each in callbacks if isinstance(each, Checkpoints))
 
 
 def _placed(recipe: Recipe) -> tuple[Strategy, Callable[..., None] | None]:
