@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from unify.paradigm import Fitted
+from unify.support.atomic_files import write_atomically
 from unify.tokenizer import TextTokenizer
 
 SPECIALS = ("pad", "bos", "eos", "null")
@@ -119,8 +120,7 @@ class BPE(FramedTokenizer, Fitted):
         self._model = model
 
     def save(self, folder: Any) -> None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        self.model.save(str(Path(folder) / "tokenizer.json"))
+        write_atomically(Path(folder) / "tokenizer.json", self.model.to_str(pretty=True))
 
     def load(self, folder: Any) -> None:
         from tokenizers import Tokenizer

@@ -15,6 +15,7 @@ from unify.nn.provenance import mark_loaded
 from unify.paradigm import Fitted
 from unify.runs.export_folder import DESCRIPTION, add_file, hash_files, weight_files
 from unify.runs.folder import write_json
+from unify.support.atomic_files import replaced
 
 WEIGHTS = "model.safetensors"
 LEFT_OUT = "left_out"  # key in the file's metadata: the frozen parts that it does not hold
@@ -46,7 +47,8 @@ def _write_export(
     else:
         gone = sources(model)
         metadata = {LEFT_OUT: json.dumps(gone, sort_keys=True)} if gone else None
-        save_file(state, folder / WEIGHTS, metadata)
+        with replaced(folder / WEIGHTS) as staging:
+            save_file(state, staging, metadata)
     digest = hash_files(folder)
     arguments = {key: value for key, value in node.items() if key not in ("class", "weights")}
     write_json(folder / DESCRIPTION, {"class": node["class"], "args": arguments, "hash": digest})

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from unify.answers.budget import progress
+from unify.answers.run_records import RUN_NAME, RunRecord
 from unify.answers.score_lines import MANY, Line
-from unify.answers.study_records import RUN_NAME, RunRecord, StudyRecord
+from unify.answers.study_records import StudyRecord
 from unify.answers.words import duration, number, seeds_text, si
 from unify.report import paradigm_cards
 from unify.report.html import Html, Node, fold, join, swatch, tag

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from unify.answers.budget import budget
 from unify.answers.not_matched import config_differences, not_matched
+from unify.answers.run_records import RunRecord
 from unify.answers.same_data import same_data
 from unify.answers.score_lines import MANY, Line
-from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.study_records import StudyRecord
 from unify.answers.words import plural, seeds_text, unbroken
 from unify.report.html import Html, Node, facts, fold, join, tag
 

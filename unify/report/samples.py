@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unify.answers.run_records import RunRecord
 from unify.answers.score_lines import TASKS, Line
-from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.study_records import StudyRecord
 from unify.report.html import Html, Node, fold, join, swatch, tag
 
 if TYPE_CHECKING:

@@ -5,13 +5,19 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from unify.support.atomic_files import STAGING
+
 DESCRIPTION = "config.json"  # class, arguments and hash: the one file that the hash does not cover
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The files that the hash of an export covers, in its order."""
     names = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in names if path.is_file() and path.name != DESCRIPTION]
+    return [
+        path
+        for path in names
+        if path.is_file() and path.name != DESCRIPTION and not path.name.startswith(STAGING)
+    ]
 
 
 def hash_files(folder: Path) -> str:

@@ -39,9 +39,10 @@ from unify.runs.folder import (
 )
 from unify.runs.kept_code import keep_code
 from unify.runs.lookup import find_equal_training, needed_configs, run_of
+from unify.runs.saved_config import put_back_config
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
-from unify.support.atomic_files import is_full, write_atomically
+from unify.support.atomic_files import DiskFull, is_full, write_atomically
 from unify.support.environment import environment, git_diff
 from unify.support.precision import precision_on
 from unify.support.stop_protocol import Interrupted, kept_if_interrupted
@@ -96,6 +97,8 @@ def _train(config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool)
     with nullcontext() if is_finished(run) else run.writing(wait), _errors_in_words(run):
         if is_finished(run):  # perhaps by the process that was waited for
             say(f"{run.folder}: trained already{other_code(run)}{_other_precision(run, config)}")
+            if is_first():
+                put_back_config(run, config)
             return run
         other = broadcast_first(find_equal_training(run, config) if is_first() else None)
         if other:
@@ -168,8 +171,9 @@ def _errors_in_words(run: Run) -> Iterator[None]:
             gone = f"{run.folder} is gone: it was moved or removed while it was written"
             raise ValueError(f"{gone}; put it back, {again}") from error
         if is_full(error):
+            reason = error.__cause__ or error if isinstance(error, DiskFull) else error
             free = shutil.disk_usage(run.folder).free / 2**20
-            full = f"{run.folder}: the disk is full ({error}; {free:,.1f} MiB are free)"
+            full = f"{run.folder}: the disk is full ({reason}; {free:,.1f} MiB are free)"
             raise ValueError(f"{full}; make room, {again}") from error
         for words, remedy in REMEDIES.items():
             if words in str(error):
