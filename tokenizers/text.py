@@ -42,7 +42,9 @@ class FramedTokenizer(TextTokenizer):
             raise ValueError(
                 f"a text needs a length of at least 3 tokens (bos, eos, one), not {length}"
             )
-        written = iter(self.bare_ids([text for text in texts if text is not None]))
+        bare = self.bare_ids([text for text in texts if text is not None])
+        self.read += len(bare)
+        written = iter(bare)
         ids = torch.full((len(texts), length), self.pad)
         valid = torch.zeros(len(texts), length, dtype=torch.bool)
         for row, text in enumerate(texts):

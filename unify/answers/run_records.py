@@ -12,7 +12,7 @@ from unify.runs.folder import run_facts
 from unify.runs.journal import Journal
 from unify.runs.saved_config import plain_config
 from unify.runs.stored_scores import Outcomes, StoredScores, read_outcomes, read_scores
-from unify.support.strict_json import Types, read_mapping
+from unify.support.strict_json import NUMBER, Types, read_mapping, wrong_type
 
 ALL_TASKS = "all tasks"  # key of journals that hashed the samples of all tasks together
 RUN_NAME = re.compile(r"(?P<arm>.+)-s(?P<seed>-?\d+)-(?P<hash>[0-9a-f]+)")
@@ -151,8 +151,14 @@ def load_run(folder: Path, refused: list[str]) -> RunRecord:
         records = journal.records(lenient=True)
     for record in records:
         if record["kind"] in ("train", "health", "gradients"):
+            if wrong := wrong_type(record, dict.fromkeys(record.keys() - NO_NUMBERS, NUMBER)):
+                refused.append(f"{journal.path} is damaged ({wrong}); what follows is left out")
+                break
             getattr(run, record["kind"]).append(record)
     return run
+
+
+NO_NUMBERS = {"kind", "data"}  # keys of a record; all others have numbers
 
 
 def _or_empty(

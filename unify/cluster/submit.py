@@ -18,6 +18,7 @@ from unify.cluster.sent_jobs import add_sent_jobs, alive_jobs
 from unify.config import load_cluster as read_cluster
 from unify.config import needed_runs
 from unify.config.cross_checks import uneven
+from unify.config.shipped import FOLDER
 from unify.evaluation.score_run import stored_scores
 from unify.runs.lookup import find_finished, needed_configs
 from unify.schema.cluster import Cluster
@@ -28,6 +29,7 @@ from unify.study.study_json import write_study_json
 from unify.study.tuning_trials import tuned_arms
 
 Say = Callable[[str], None]
+CLUSTERS = Path("experiments/clusters")
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,16 @@ class ClusterJob:
 
 
 def load_cluster(name: str) -> Cluster:
-    """A cluster by its file, or by the name of one in experiments/clusters."""
+    """A cluster by its file, or by the name of one in experiments/clusters, here or as shipped."""
     path = Path(name)
     if not path.is_file():
-        path = Path("experiments/clusters") / f"{name}.yaml"
+        path = CLUSTERS / f"{name}.yaml"
     if not path.is_file():
-        names = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise ValueError(f"--cluster {name}: no such file, and {path.parent} has {names or 'none'}")
+        path = FOLDER / "clusters" / f"{name}.yaml"
+    if not path.is_file():
+        shipped = (FOLDER / "clusters").glob("*.yaml")
+        names = sorted({p.stem for p in (*CLUSTERS.glob("*.yaml"), *shipped)})
+        raise ValueError(f"--cluster {name}: no such file, and {CLUSTERS} has {names}")
     return read_cluster(path)
 
 

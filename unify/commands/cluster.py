@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from unify.commands.arguments import Tiny
+from unify.commands.arguments import Tiny, echo
 from unify.support.fast_imports import fast_imports
 
 StudyFolder = Annotated[Path, typer.Argument(help="Study folder, e.g. runs/quickstart.")]
@@ -32,18 +32,18 @@ def submit(
         from unify.study.jobs import StudyRequest
 
     request = StudyRequest(str(file), overrides or [], tiny)
-    submit_study(request, load_cluster(cluster), typer.echo, print_sbatch)
+    submit_study(request, load_cluster(cluster), echo, print_sbatch)
 
 
 def status(folder: StudyFolder) -> None:
     """Show how far the jobs of a study are."""
     from unify.cluster.sent_jobs import status as say_status
 
-    say_status(folder, typer.echo)
+    say_status(folder, echo)
 
 
 def cancel(folder: StudyFolder) -> None:
     """Cancel the jobs of a study; `unify submit` resumes their runs."""
     from unify.cluster.sent_jobs import cancel as cancel_jobs
 
-    cancel_jobs(folder, typer.echo)
+    cancel_jobs(folder, echo)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from unify.commands.arguments import echo
+
 data_app = typer.Typer(help="Make and check data.", no_args_is_help=True)
 
 
@@ -18,7 +20,7 @@ def import_images(
     """Images with captions -> indexed tar shards; every bad record gets a verdict."""
     from unify.data.adapters.importer import import_images as run_import
 
-    typer.echo("\n".join(run_import(source, out, image=image, text=text).lines()))
+    echo("\n".join(run_import(source, out, image=image, text=text).lines()))
     return 0
 
 
@@ -31,7 +33,7 @@ def check_data(
     from unify.data.adapters.importer import check as run_check
 
     verdict = run_check(path, repair)
-    typer.echo("\n".join(verdict.lines()))
+    echo("\n".join(verdict.lines()))
     return 0 if verdict.ok or repair else 1
 
 
@@ -44,5 +46,5 @@ def emoji(
     """Render the installed colour-emoji font to image-name pairs in shards."""
     from unify.data.adapters.emoji import make_emoji
 
-    typer.echo("\n".join(make_emoji(out, size, font).lines()))
+    echo("\n".join(make_emoji(out, size, font).lines()))
     return 0

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from unify.commands.arguments import Json, Overrides, emit
+from unify.commands.arguments import Json, Overrides, echo, emit
 
 
 def bench(
@@ -22,7 +22,7 @@ def bench(
     from unify.speed.measure import lines
 
     figures = measure(str(file) if file else None, overrides or [], steps)
-    emit(figures) if as_json else typer.echo("\n".join(lines(figures)))
+    emit(figures) if as_json else echo("\n".join(lines(figures)))
     return 0
 
 
@@ -37,7 +37,7 @@ def doctor(
     """
     from unify.doctor import as_data, diagnose
 
-    findings = diagnose(runs, tracker, (lambda _: None) if as_json else typer.echo)
+    findings = diagnose(runs, tracker, (lambda _: None) if as_json else echo)
     if as_json:
         emit(as_data(findings))
     return int(any(finding.state == "problem" for finding in findings))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unify.commands.arguments import Json, Overrides, Tiny, emit
+from unify.commands.arguments import Json, Overrides, Tiny, echo, emit
 from unify.costs.gpu_specs import CPU, GPUS, MFU, WRITTEN, gpu_of
 from unify.support.fast_imports import fast_imports
 
@@ -60,7 +60,7 @@ def _print(planned: Any, hardware: Any, as_json: bool) -> None:
         by_arm = forecasts(planned.arms, planned.costs, hardware)
         content["forecast"] = {arm: forecast.plain() for arm, forecast in by_arm.items()}
         text += ["", *forecast_lines(by_arm, hardware)]
-    emit(content) if as_json else typer.echo("\n".join(text))
+    emit(content) if as_json else echo("\n".join(text))
 
 
 def _on_cluster(name: str, words: list[str]) -> tuple[list[str], float]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from unify.commands.arguments import Json, emit, say
+from unify.commands.arguments import Json, echo, emit, say
 from unify.support.fast_imports import fast_imports
 
 
@@ -27,16 +27,19 @@ def evaluate(
         from unify.distributed.ranks import is_first
         from unify.evaluation.score_run import evaluate as evaluate_run
         from unify.report.console import print_results
+        from unify.runs.cut_texts import cut_sentence
         from unify.tracking.mlflow_process import ship_scores
 
     machine = machine_of(run, overrides or [])
     if spawns(machine):
-        return spawn(machine["devices"], lambda text: typer.echo(text, err=as_json))
+        return spawn(machine["devices"], lambda text: echo(text, err=as_json))
     opened, config, recipe = open_run(run, trusted_files=True, machine=machine)
     rows = evaluate_run(opened, recipe, config, again)
     if is_first():
         ship_scores(opened.folder, machine["tracker"], machine["runs"])
         emit(rows) if as_json else print_results(rows)
+        if said := cut_sentence(opened.info, config):
+            echo(f"{opened.folder}: {said}", err=as_json)
     return 0
 
 
@@ -56,7 +59,10 @@ def sample(
     arith: Annotated[
         str, typer.Option(help="Sum of prompts as latents instead: 'A + B - C'.")
     ] = "",
-    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("samples.png"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Picture to write; default: samples.png, samples-2.png, ..."),
+    ] = None,
     seed: int = 0,
     count: Annotated[int, typer.Option(min=1, help="Images per prompt.")] = 1,
 ) -> int:
@@ -65,8 +71,10 @@ def sample(
         from unify.distributed.ranks import is_first
         from unify.evaluation.draw_samples import SampleRequest
         from unify.evaluation.draw_samples import sample as draw
-        from unify.evaluation.image_grids import save_grid
+        from unify.evaluation.image_grids import check_own_grid, free_grid, save_grid
 
+    out = out or free_grid(Path("samples.png"))
+    check_own_grid(out)
     ask = SampleRequest(prompt or [], source or [], negative, arith, settings or [], seed, count)
     drawn = draw(run, ask, say)
     before = out.exists()
@@ -91,7 +99,7 @@ def export(
         from unify.runs.folder import Run
         from unify.training.checkpoint_export import export as write
 
-    typer.echo(str(write(Run(run), checkpoint, out, raw)))
+    echo(str(write(Run(run), checkpoint, out, raw)))
 
 
 def sync(run: Annotated[Path, typer.Argument(help="Run folder.")], uri: str = "") -> int:
@@ -100,5 +108,5 @@ def sync(run: Annotated[Path, typer.Argument(help="Run folder.")], uri: str = ""
     from unify.tracking.mlflow_process import sync as send
 
     facts = Run(run).info
-    typer.echo(f"{send(run, uri)} records sent of {facts['name']}")
+    echo(f"{send(run, uri)} records sent of {facts['name']}")
     return 0

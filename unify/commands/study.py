@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unify.commands.arguments import Json, Overrides, Tiny, emit, say
+from unify.commands.arguments import Json, Overrides, Tiny, echo, emit, say
 from unify.support.fast_imports import fast_imports
 
 
@@ -54,19 +54,23 @@ def study(
 def _run(request: Any, as_json: bool) -> int:
     """Run a study and print its outcome; the exit status."""
     with fast_imports():
+        from unify.answers.cut_texts import cut_sentences
+        from unify.answers.study_records import load_study
         from unify.report.console import print_results
         from unify.study.run_study import run_study
 
-    outcome = run_study(request, lambda text: typer.echo(text, err=as_json))
+    outcome = run_study(request, lambda text: echo(text, err=as_json))
     if as_json:
         emit(outcome.rows)
     else:
         print_results(outcome.rows)
-        typer.echo(f"report:  {outcome.folder / 'report.html'}")
-        typer.echo(f"results: {outcome.folder / 'results.json'}")
-        typer.echo(f"MLflow:  {outcome.mlflow}")
+        for said in cut_sentences(load_study(outcome.folder)):
+            echo(said)
+        echo(f"report:  {outcome.folder / 'report.html'}")
+        echo(f"results: {outcome.folder / 'results.json'}")
+        echo(f"MLflow:  {outcome.mlflow}")
     for name, message in outcome.failed.items():
-        typer.echo(f"failed: {name}: {message}", err=True)
+        echo(f"failed: {name}: {message}", err=True)
     return 1 if outcome.failed else 0
 
 
@@ -84,7 +88,7 @@ def report(
         from unify.study.mlflow_study import fetch_study
 
         fetch_study(mlflow, study.name, study.parent)
-    typer.echo(str(write_report(study, trusted_files=not mlflow)))
+    echo(str(write_report(study, trusted_files=not mlflow)))
     return 0
 
 
@@ -94,5 +98,5 @@ def findings(
     """Print the verdict on every claim of all studies, as Markdown."""
     from unify.report.findings import findings as collect
 
-    typer.echo(collect(folder), nl=False)
+    echo(collect(folder), nl=False)
     return 0

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from unify.config.read_once import once, stamp, watch
+from unify.config.shipped import where_shipped
 from unify.config.yaml_tree import (
     COMMAND_LINE,
     ConfigError,
@@ -110,7 +111,8 @@ def _read(name: Node, key: str, problems: list[Problem], inside: tuple[str, ...]
         near = Path(file).parent
         others = [f.name for f in near.iterdir()] if near.is_dir() else []
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        hint = suggest(Path(file).name, others) or "; paths are relative to the file that says them"
+        hint = where_shipped(Path(file)) or suggest(Path(file).name, others)
+        hint = hint or "; paths are relative to the file that says them"
         raise fail(f"cannot read {file}: {reason}{hint}") from None
     return with_bases(root, problems, (*inside, real))
 

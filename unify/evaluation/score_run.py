@@ -25,6 +25,7 @@ from unify.evaluation.paradigm_card import card
 from unify.metrics.metric import Grid, Metric, Score, Subject, available_records, first_records
 from unify.metrics.reconstruction import reconstruct
 from unify.paradigm import ImageRequest, Paradigm, TextRequest, Trainable
+from unify.runs.cut_texts import count_cut
 from unify.runs.folder import Run, write_json
 from unify.runs.stored_scores import OUTCOMES, PROMPTS, StoredScores, read_scores, write_scores
 from unify.runs.study_files import Row
@@ -65,7 +66,10 @@ def evaluate(
         left = [metric for metric in recipe.evaluation if metric.timed or new]
         chosen = [metric for metric in left if not (metric.timed and untimed)]
         facts = broadcast_first(run.info)
+        cut_before = _texts_cut(recipe)
         scores, grids = measure(recipe, facts, chosen)
+        cut = _texts_cut(recipe) - cut_before
+        run.update(texts_cut_in_scoring=cut if new else facts.get("texts_cut_in_scoring", 0))
         arm = {key: facts[key] for key in ("arm", "paradigm", "seed")}
         rows = [*(stored.rows if stored else []), *({**arm, **score.row()} for score in scores)]
         warn_of_imports()
@@ -78,6 +82,12 @@ def evaluate(
             outcomes = outcomes_of(scores) if new else None
             write_scores(run.folder, _identity(run, config), chosen == left, rows, outcomes)
         return rows
+
+
+def _texts_cut(recipe: Recipe) -> int:
+    """Texts that were cut so far, by all ranks."""
+    model = recipe.model
+    return count_cut(model.tokenizers().values())[0] if isinstance(model, Paradigm) else 0
 
 
 def stored_scores(run: Run, config: Config, untimed: bool = False) -> list[Row] | None:

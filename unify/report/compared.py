@@ -93,5 +93,6 @@ def _needed(study: StudyRecord, part: dict[str, Any]) -> Html:
     """`vae aabbccddeeff (300 steps, 1 min 0 s)`."""
     run = study.before.get(part["hash"])
     seconds = run.info.get("train_seconds") if run else None
-    cost = f" ({run.steps:,} steps, {duration(seconds)})" if run and seconds else ""
+    trained = f"{run.steps:,} steps, " if run and run.rows_per_step else ""
+    cost = f" ({trained or 'fitted, '}{duration(seconds)})" if run and seconds else ""
     return join([part.get("name") or "unnamed", " ", tag("code", str(part["hash"])[:12]), cost])

@@ -112,15 +112,7 @@ def _parse(line: bytes) -> dict[str, Any]:
         str,
     ]:
         raise ValueError("no record")
-    if record["kind"] in OF_NUMBERS:
-        for key, value in record.items():
-            number = key not in ("kind", "data")
-            if number and value is not None and not isinstance(value, (int, float)):
-                raise ValueError(f"{key} is {value!r:.60}")
     return record
-
-
-OF_NUMBERS = ("train", "health", "gradients", "validation")  # kinds of record
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from unify.support.strict_json import damaged, read_json_file, wrong_type
+from unify.support.strict_json import Types, damaged, read_json_file, wrong_type
 
 # One score: {arm, paradigm, seed} and what `metrics.metric.Score.row` gives, {metric, value, n,
 # low, high, passport, better ...}; so it stands in scores.json of a run and in results.json of a
@@ -46,10 +46,11 @@ def read_tuning(folder: Path) -> dict[str, Any]:
     remedy = "remove it, and `unify study` writes it anew from the trials that have been run"
     entries = read_json_file(path, remedy) if path.is_file() else {}
     wrong = wrong_type(entries, dict.fromkeys(entries if isinstance(entries, dict) else (), dict))
-    each = entries.values() if not wrong else ()
-    lacks = [key for entry in each for key in ("asked", "best", "trials") if key not in entry]
-    if wrong or lacks:
-        raise ValueError(damaged(path, wrong or f"an arm has no {lacks[0]}", remedy))
+    if not wrong:
+        types: Types = {"asked": str, "metric": str, "best": int, "trials": list}
+        wrong = next(filter(None, (wrong_type(entry, types) for entry in entries.values())), "")
+    if wrong:
+        raise ValueError(damaged(path, wrong, remedy))
     for entry in entries.values():
         entry.setdefault("better", "lower" if entry.get("lower") else "higher")
     return entries

@@ -198,6 +198,24 @@ def _end_at_once() -> NoReturn:
     os._exit(STATUSES[signal.SIGINT])
 
 
+class LostOutput(PlainError):
+    """Standard output or error cannot be written, for another reason than a reader that left."""
+
+
+@contextmanager
+def named_output(err: bool = False) -> Iterator[None]:
+    """Say of an error in here that it is of standard output, or error: nothing else is at fault."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "standard error" if err else "standard output"
+        raise LostOutput(
+            f"{name} cannot be written ({error.strerror}): give it a place that has room"
+        ) from error
+
+
 def end_process(status: int, join_threads: bool = True) -> NoReturn:
     """End this process: threads, exit functions, output; the interpreter is not torn down.
 
@@ -211,8 +229,9 @@ def end_process(status: int, join_threads: bool = True) -> NoReturn:
     if join_threads:
         threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
+    for err, stream in enumerate((sys.stdout, sys.stderr)):
         # a reader that closed the pipe has read enough; any other loss of output is an error
-        with suppress(OSError if status else BrokenPipeError):
+        harmless = (OSError, LostOutput) if status else (BrokenPipeError,)
+        with suppress(*harmless), named_output(bool(err)):
             stream.flush()
     os._exit(status)

@@ -14,6 +14,7 @@ from unify.assembly.assemble import assemble
 from unify.assembly.exported_weights import save_export
 from unify.nn.frozen import load_kept, names_of_one
 from unify.runs.checkpoint_folder import STATE, damage, latest_valid, step_of, steps
+from unify.runs.export_folder import check_own_export
 from unify.runs.folder import Run
 from unify.runs.kept_code import check_code
 from unify.runs.lookup import recorded_needed
@@ -37,7 +38,11 @@ def export(run: Run, which: str = "last", out: Path | None = None, raw: bool = F
 
     Returns:
         the folder written.
+
+    ValueError for a folder that holds anything else than an export.
     """
+    if out is not None:
+        check_own_export(out, run.folder)
     folder = checkpoint_of(run, which)
     config = saved_config(run)
     check_code(run, config)

@@ -45,7 +45,7 @@ from unify.schema.experiment import Recipe
 from unify.support.atomic_files import DiskFull, is_full, write_atomically
 from unify.support.environment import environment, git_diff
 from unify.support.precision import precision_on
-from unify.support.stop_protocol import Interrupted, kept_if_interrupted
+from unify.support.stop_protocol import Interrupted, LostOutput, kept_if_interrupted
 from unify.support.user_code import check_imports, warn_of_imports
 from unify.tracking.mlflow_delivery import flatten
 from unify.tracking.mlflow_process import ship, tracker
@@ -165,6 +165,8 @@ def _errors_in_words(run: Run) -> Iterator[None]:
     """Turn errors of a full disk, a lost folder and of libraries into ValueErrors with a remedy."""
     try:
         yield
+    except LostOutput:
+        raise
     except Exception as error:
         again = "and the same command goes on from the newest checkpoint"
         if not (run.folder / ".lock").exists():
@@ -246,7 +248,6 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
         paradigm=type(recipe.model).__name__,
         hash=run.folder.name.rsplit("-", 1)[1],
         state="running",
-        **({"stopped": None} if resumed else {}),
         steps=recipe.steps,
         parameters=parameter_counts(recipe.model),
         data=recipe.data.fingerprint(),

@@ -18,13 +18,14 @@ from unify.metrics.metric import available_records
 from unify.nn.attention import set_backend
 from unify.nn.init import initialise
 from unify.paradigm import Paradigm, Trainable
-from unify.runs.checkpoint_folder import STATE, latest_valid
+from unify.runs.checkpoint_folder import STATE, latest_valid, step_of
+from unify.runs.cut_texts import count_cut, cut_sentence
 from unify.runs.folder import Run
 from unify.runs.journal import Journal
 from unify.schema.experiment import Machine, Recipe
 from unify.schema.micro_steps import accumulation
 from unify.support.precision import precision_on
-from unify.tokenizer import ImageTokenizer, TextTokenizer
+from unify.tokenizer import ImageTokenizer
 from unify.training.callbacks import Health, Recorder, SampleGrids
 from unify.training.checkpointing import Checkpoints
 from unify.training.gradient_cosines import Gradients
@@ -80,7 +81,7 @@ def fit(
     if step.rows:  # 0 where all steps had been made before
         sizes = {"rows_per_step": step.rows, "tokens_per_step": step.tokens}
         run.update(**sizes, flops_per_step=step.flops, noise=step.noise)
-    _count_cuts(run, recipe, say)
+    _count_cuts(run, recipe, step_of(newest) if newest else 0, say)
     if trainer.global_step == recipe.steps:
         module.finish()
         calibrate(recipe)
@@ -158,14 +159,23 @@ def _callbacks(run: Run, recipe: Recipe, module: TrainingModule, say: Say) -> li
     ]
 
 
-def _count_cuts(run: Run, recipe: Recipe, say: Say) -> None:
-    """Say how many texts were longer than their `data.lengths`, since the run was (re)started."""
-    if isinstance(recipe.model, Paradigm):
-        tokenizers = recipe.model.tokenizers().values()
-        cut = sum(part.cut for part in tokenizers if isinstance(part, TextTokenizer))
-        run.update(texts_cut=cut)
-        if cut:
-            say(f"{cut} texts did not fit into their data.lengths and were cut")
+def _count_cuts(run: Run, recipe: Recipe, start: int, say: Say) -> None:
+    """Say and note how many texts were longer than their `data.lengths`, of all ranks.
+
+    A run that was stopped at step `start` goes on counting.
+    """
+    if not isinstance(recipe.model, Paradigm):
+        return
+    cut, read = count_cut(recipe.model.tokenizers().values())
+    before = broadcast_first(run.info if is_first() else {})
+    goes_on = start > 0 and (before.get("stopped") or {}).get("step") == start
+    if goes_on:
+        cut, read = cut + before.get("texts_cut", 0), read + before.get("texts_read", 0)
+    since = before.get("texts_since", 0) if goes_on else start
+    facts = {"texts_cut": cut, "texts_read": read, "texts_since": since}
+    run.update(**facts)
+    if said := cut_sentence(facts, {"data": {"lengths": recipe.data.lengths}}):
+        say(said)
 
 
 def _trainer(
