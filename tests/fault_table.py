@@ -56,6 +56,14 @@ ROWS = {
     33: ("loader worker dead or stuck", "error within the timeout; no process left"),
     34: ("host memory exhausted", "one message; resumes"),
     35: ("hash seed, locale, time zone, odd path", "same weights"),
+    36: (
+        "Ctrl-C, or the terminal lost",
+        "saved at a step's end; status 130, 129",
+    ),
+    37: ("two writers of one study", "the second is told who holds it; a dead one holds nothing"),
+    38: ("a file of a run or study empty, cut, of other types", "named; the other arms reported"),
+    39: ("disk full at any file", "the old file whole; path and remedy named"),
+    40: ("a file of another's in the place of ours", "named, and left as it is"),
 }
 
 

@@ -69,7 +69,8 @@ def evaluate(
         cut_before = _texts_cut(recipe)
         scores, grids = measure(recipe, facts, chosen)
         cut = _texts_cut(recipe) - cut_before
-        run.update(texts_cut_in_scoring=cut if new else facts.get("texts_cut_in_scoring", 0))
+        if new and cut != facts.get("texts_cut_in_scoring", 0):
+            run.update(texts_cut_in_scoring=cut)
         arm = {key: facts[key] for key in ("arm", "paradigm", "seed")}
         rows = [*(stored.rows if stored else []), *({**arm, **score.row()} for score in scores)]
         warn_of_imports()
