@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 
 from unify.commands.app import app
+from unify.support.atomic_files import is_full
 from unify.support.stop_protocol import (
     Interrupted,
     PlainError,
@@ -72,6 +73,8 @@ def _status(error: Exception) -> int:
 def _message(error: Exception) -> str:
     if isinstance(error, ValueError | PlainError):
         return str(error)
+    if is_full(error):
+        return f"the disk is full ({error}); make room, and give the same command again"
     shown = getattr(error, "format_message", lambda: f"{type(error).__name__}: {error}")()
     return shown if hasattr(error, "format_message") else f"{shown} (--debug shows where)"
 

@@ -70,7 +70,7 @@ def _starts(beginning: str) -> Callable[[str], bool]:
 
 
 OURS: dict[str, Callable[[str], bool]] = {
-    "study.json": _keys("arms", "primary", "name"),
+    "study.json": _keys("arms"),
     "results.json": _rows,
     "answers.json": _keys("version", "study", "differences"),
     "report.html": lambda text: f"{TITLE_END}</title>" in text or _nothing(text),

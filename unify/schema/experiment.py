@@ -41,7 +41,7 @@ class Logging:
     metrics_every: int = 20
     samples_every: int = 0
     gradients_every: int = 0  # cosines between the gradients of the losses, block by block
-    checkpoint_every: int = 0
+    checkpoint_every: int = 0  # optimizer steps; 0: every ten minutes
     keep_checkpoints: int = 2  # this many of the newest
     validation_rows: int = 0  # of each task, at every checkpoint; the best checkpoint is kept too
 
