@@ -41,7 +41,7 @@ def writes(tree):
         name = call.func.attr if attribute else getattr(call.func, "id", "")
         owner = getattr(call.func.value, "id", "") if attribute else ""
         if name == "open":
-            if owner != "os" and _may_write(call, attribute and owner != "io"):
+            if _may_write(call, owner, attribute):
                 yield call.lineno, name
         elif any(getattr(argument, "id", "") in UNDER_WAY for argument in call.args[:2]):
             continue
@@ -49,10 +49,13 @@ def writes(tree):
             yield call.lineno, name
 
 
-def _may_write(call, method):
-    """True if a call of `open` may write."""
+def _may_write(call, owner, method):
+    """True if a call of `open`, `Path.open` or `os.open` may write."""
+    if owner == "os":
+        names = {getattr(node, "attr", "") for node in ast.walk(call)}
+        return bool(names & {"O_WRONLY", "O_RDWR", "O_CREAT"}) and "devnull" not in names
     given = [k.value for k in call.keywords if k.arg == "mode"]
-    given += call.args[0:1] if method else call.args[1:2]
+    given += call.args[0:1] if method and owner != "io" else call.args[1:2]
     modes = [n.value for n in given if isinstance(n, ast.Constant) and isinstance(n.value, str)]
     return any(set("wax+") & set(mode) and len(mode) <= 3 for mode in modes)
 
@@ -79,6 +82,7 @@ def test_every_exception_is_needed():
         "open(path, 'w')",
         "open(path, mode='ab')",
         "path.open('wb')",
+        "os.open(path, os.O_RDWR | os.O_CREAT, 0o666)",
         "path.write_text(text)",
         "np.savez(path, x=x)",
         "torch.save(state, path)",

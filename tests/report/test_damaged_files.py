@@ -45,7 +45,8 @@ def study(whole, tmp_path):
 
 def damage(path, kind):
     content = CONTENTS[kind]
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
+    half = path.read_bytes()[: path.stat().st_size // 2]
+    path.write_bytes(half if content is None else content and content + b"\n")
 
 
 @pytest.mark.fault(38, times=len(OF_A_RUN) * len(CONTENTS))
@@ -62,8 +63,9 @@ def test_a_damaged_file_of_one_run_costs_the_other_arm_nothing(study, name):
         assert "transfusion" in {row["arm"] for row in record.rows}, kind
         text = write_report(study).read_text()
         assert other.name in text
-        one_line = name == "journal.jsonl" and kind in ("empty", "cut", "bytes")  # as after a crash
-        if name not in SILENT and not one_line and (name, kind) != ("journal.jsonl", "wrong types"):
+        # half of a journal is a shorter one, and half of a YAML file may be one
+        looks_whole = name in ("journal.jsonl", "config.yaml") and kind in ("empty", "cut")
+        if name not in SILENT and not looks_whole:
             assert any(name.rpartition("/")[2] in reason for reason in record.refused), kind
 
 
