@@ -49,7 +49,7 @@ def damage(path, kind):
     path.write_bytes(half if content is None else content and content + b"\n")
 
 
-@pytest.mark.fault(38, times=len(OF_A_RUN) * len(CONTENTS))
+@pytest.mark.fault(38, times=len(CONTENTS))
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", OF_A_RUN)
 def test_a_damaged_file_of_one_run_costs_the_other_arm_nothing(study, name):
@@ -69,7 +69,7 @@ def test_a_damaged_file_of_one_run_costs_the_other_arm_nothing(study, name):
             assert any(name.rpartition("/")[2] in reason for reason in record.refused), kind
 
 
-@pytest.mark.fault(38, times=len(CONTENTS))
+@pytest.mark.fault(38)
 @pytest.mark.parametrize("kind", CONTENTS)
 def test_a_damaged_results_json_is_made_up_for_by_the_runs(study, kind):
     before = load_study(study).rows
@@ -79,7 +79,7 @@ def test_a_damaged_results_json_is_made_up_for_by_the_runs(study, kind):
     assert kind == "a list" or "results.json is damaged" in after.refused[0]
 
 
-@pytest.mark.fault(38, times=len(CONTENTS))
+@pytest.mark.fault(38)
 @pytest.mark.parametrize("kind", CONTENTS)
 def test_a_damaged_study_json_is_named_and_costs_other_studies_no_finding(study, kind):
     claim = {"paper": "P", "says": "it draws", "metric": "text_to_image/exact"}

@@ -26,7 +26,7 @@ def reported(tmp_path_factory):
     return folder
 
 
-@pytest.mark.fault(40, times=len(THEIRS))
+@pytest.mark.fault(40)
 @pytest.mark.parametrize("name", OURS)
 def test_a_file_of_another_s_is_named_and_stays(tmp_path, name):
     (tmp_path / name).write_text(THEIRS[name])

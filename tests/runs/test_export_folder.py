@@ -17,7 +17,7 @@ def folder_of(tmp_path, **files):
     return folder
 
 
-@pytest.mark.fault(40, times=4)
+@pytest.mark.fault(40)
 @pytest.mark.parametrize(
     "files",
     [

@@ -107,7 +107,7 @@ DAMAGE = ["", "{", "[]", "3", '{"state": 3}', '{"steps": "many"}', '{"needed": {
 DAMAGE += ['{"parameters": {"total": "x"}}', '{"environment": []}', "\x00", "[" * 5000]
 
 
-@pytest.mark.fault(38, times=len(DAMAGE))
+@pytest.mark.fault(38)
 @pytest.mark.parametrize("content", DAMAGE)
 def test_damaged_facts_are_named_with_a_remedy(tmp_path, content):
     (tmp_path / "run.json").write_text(content)

@@ -8,7 +8,7 @@ from unify.runs.saved_config import plain_config, put_back_config, saved_config
 DAMAGE = ["", "null", "[]", "3", "name: [", "model: 3", "steps: many", "evaluation: {}", "a: \x00"]
 
 
-@pytest.mark.fault(38, times=len(DAMAGE))
+@pytest.mark.fault(38)
 @pytest.mark.parametrize("content", DAMAGE)
 def test_a_damaged_one_is_named_with_its_remedy(tmp_path, content):
     path = tmp_path / "config.yaml"

@@ -49,7 +49,7 @@ def test_a_full_disk_is_told_from_other_errors_by_its_message():
     assert not is_full(OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
-@pytest.mark.fault(39, times=2)
+@pytest.mark.fault(39)
 @pytest.mark.parametrize("many", [1, 2])
 def test_without_room_none_is_replaced_and_the_path_and_the_remedy_are_named(
     tmp_path, monkeypatch, many

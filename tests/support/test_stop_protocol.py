@@ -48,7 +48,7 @@ def test_signals_come_to_the_handler_inside_and_to_the_former_one_after():
     assert former == [signal.SIGTERM]
 
 
-@pytest.mark.fault(36, times=2)
+@pytest.mark.fault(36)
 @pytest.mark.parametrize(
     ("number", "status", "name"),
     [
