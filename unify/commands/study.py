@@ -1,5 +1,6 @@
 """`unify study | report | findings`: studies and what they found. Heavy imports are inside."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,7 +65,10 @@ def _run(request: Any, as_json: bool) -> int:
         emit(outcome.rows)
     else:
         print_results(outcome.rows)
-        for said in cut_sentences(load_study(outcome.folder)):
+        with warnings.catch_warnings():  # the report has said what is damaged
+            warnings.simplefilter("ignore")
+            cut = cut_sentences(load_study(outcome.folder))
+        for said in cut:
             echo(said)
         echo(f"report:  {outcome.folder / 'report.html'}")
         echo(f"results: {outcome.folder / 'results.json'}")
