@@ -61,6 +61,14 @@ ROWS = {
         "refused with file, key and range",
     ),
     37: ("names, words and texts that leave their place", "refused, or written out"),
+    38: (
+        "Ctrl-C, or the terminal lost",
+        "saved at a step's end; status 130, 129",
+    ),
+    39: ("two writers of one study", "the second is told who holds it; a dead one holds nothing"),
+    40: ("a file of a run or study empty, cut, of other types", "named; the other arms reported"),
+    41: ("disk full at any file", "the old file whole; path and remedy named"),
+    42: ("a file of another's in the place of ours", "named, and left as it is"),
 }
 
 

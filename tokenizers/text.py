@@ -21,6 +21,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from unify.paradigm import Fitted
+from unify.support.atomic_files import write_atomically
 from unify.tokenizer import TextTokenizer
 
 SPECIALS = ("pad", "bos", "eos", "null")
@@ -43,7 +44,9 @@ class FramedTokenizer(TextTokenizer):
             raise ValueError(
                 f"a text needs a length of at least 3 tokens (bos, eos, one), not {length}"
             )
-        written = iter(self.bare_ids([text for text in texts if text is not None]))
+        bare = self.bare_ids([text for text in texts if text is not None])
+        self.read += len(bare)
+        written = iter(bare)
         ids = torch.full((len(texts), length), self.pad)
         valid = torch.zeros(len(texts), length, dtype=torch.bool)
         for row, text in enumerate(texts):
@@ -120,8 +123,7 @@ class BPE(FramedTokenizer, Fitted):
         self._model = model
 
     def save(self, folder: Any) -> None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        self.model.save(str(Path(folder) / "tokenizer.json"))
+        write_atomically(Path(folder) / "tokenizer.json", self.model.to_str(pretty=True))
 
     def load(self, folder: Any) -> None:
         from tokenizers import Tokenizer

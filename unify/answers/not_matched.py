@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from unify.answers.budget import budget, progress
+from unify.answers.run_records import RunRecord
 from unify.answers.same_data import same_data
 from unify.answers.score_lines import CEILING, MANY, score_lines
-from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.study_records import StudyRecord
 from unify.answers.words import number, seeds_text, sentence
 
 NAMED = 8  # settings that one sentence names

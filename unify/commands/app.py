@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from unify.commands import cluster, machine, plan, runs, study, training
+from unify.commands import cluster, experiments, machine, plan, runs, study, training
 from unify.commands.arguments import EachOptionOnce
 from unify.commands.data import data_app
 
@@ -21,6 +21,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {  # in the order of `unify --h
     "train": training.train,
     "study": study.study,
     "check": training.check,
+    "experiments": experiments.experiments,
     "report": study.report,
     "findings": study.findings,
     "bench": machine.bench,

@@ -29,6 +29,7 @@ def evaluate(
         from unify.distributed.ranks import is_first
         from unify.evaluation.score_run import evaluate as evaluate_run
         from unify.report.console import print_results
+        from unify.runs.cut_texts import cut_sentence
         from unify.tracking.mlflow_process import ship_scores
 
     machine = machine_of(run, overrides or [])
@@ -39,6 +40,8 @@ def evaluate(
     if is_first():
         ship_scores(opened.folder, machine["tracker"], machine["runs"])
         emit(rows) if as_json else print_results(rows)
+        if said := cut_sentence(opened.info, config):
+            echo(f"{opened.folder}: {said}", err=as_json)
     return 0
 
 
@@ -61,7 +64,10 @@ def sample(
     arith: Annotated[
         str, typer.Option(help="Sum of prompts as latents instead: 'A + B - C'.")
     ] = "",
-    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("samples.png"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Picture to write; default: samples.png, samples-2.png, ..."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     count: Annotated[int, typer.Option(min=1, help="Images per prompt.")] = 1,
 ) -> int:
@@ -70,8 +76,10 @@ def sample(
         from unify.distributed.ranks import is_first
         from unify.evaluation.draw_samples import SampleRequest
         from unify.evaluation.draw_samples import sample as draw
-        from unify.evaluation.image_grids import save_grid
+        from unify.evaluation.image_grids import check_own_grid, free_grid, save_grid
 
+    out = out or free_grid(Path("samples.png"))
+    check_own_grid(out)
     ask = SampleRequest(prompt or [], source or [], negative, arith, settings or [], seed, count)
     drawn = draw(run, ask, say)
     before = out.exists()

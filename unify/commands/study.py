@@ -1,5 +1,6 @@
 """`unify study | report | findings`: studies and what they found. Heavy imports are inside."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,6 +72,8 @@ def _choose(request: Any) -> int:
 def _run(request: Any, as_json: bool) -> int:
     """Run a study and print its outcome; the exit status."""
     with fast_imports():
+        from unify.answers.cut_texts import cut_sentences
+        from unify.answers.study_records import load_study
         from unify.report.console import print_results
         from unify.study.run_study import run_study
 
@@ -79,6 +82,11 @@ def _run(request: Any, as_json: bool) -> int:
         emit(outcome.rows)
     else:
         print_results(outcome.rows)
+        with warnings.catch_warnings():  # the report has said what is damaged
+            warnings.simplefilter("ignore")
+            cut = cut_sentences(load_study(outcome.folder))
+        for said in cut:
+            echo(said)
         echo(f"report:  {outcome.folder / 'report.html'}")
         echo(f"results: {outcome.folder / 'results.json'}")
         echo(f"MLflow:  {outcome.mlflow}")

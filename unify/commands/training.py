@@ -7,7 +7,6 @@ import typer
 
 from unify.commands.arguments import Json, Overrides, Tiny, emit, say
 from unify.support.fast_imports import fast_imports
-from unify.support.stop_protocol import EX_TEMPFAIL
 from unify.support.terminal import echo
 
 
@@ -30,14 +29,14 @@ def train(
         return 0
     with fast_imports():
         from unify.distributed.local_launch import spawn, spawns
-        from unify.runs.folder import is_finished
+        from unify.runs.folder import finished_or_stopped
         from unify.training.train_run import train as train_run
 
     if spawns(completed["machine"]):
         return spawn(completed["machine"]["devices"], echo)
-    run = train_run(completed, echo)
+    run = finished_or_stopped(train_run(completed, echo))
     say(f"run: {run.folder}")
-    return 0 if is_finished(run) else EX_TEMPFAIL
+    return 0
 
 
 def check(

@@ -15,6 +15,7 @@ from unify.schema.cluster import Cluster
 from unify.schema.completed import Config
 from unify.schema.experiment import Machine, Recipe
 from unify.schema.study import Study
+from unify.support.atomic_files import write_atomically
 from unify.support.file_names import wrong_name
 
 
@@ -76,7 +77,7 @@ def build_top(completed: Config, schema: type, path: str | Path) -> Any:
 
 def save(completed: Config, path: str | Path) -> None:
     """Write a completed config as YAML."""
-    Path(path).write_text(dump(completed), encoding="utf-8")
+    write_atomically(Path(path), dump(completed))
 
 
 def read(path: str | Path, trusted: bool = False, schema: type | None = None) -> Config:

@@ -16,6 +16,7 @@ from typing import Any
 
 from unify.config.override_words import not_one_value
 from unify.config.read_once import once, stamp, watch
+from unify.config.shipped import where_shipped
 from unify.config.yaml_tree import (
     COMMAND_LINE,
     ConfigError,
@@ -111,7 +112,8 @@ def _read(name: Node, key: str, problems: list[Problem], inside: tuple[str, ...]
         near = Path(file).parent
         others = [f.name for f in near.iterdir()] if near.is_dir() else []
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        hint = suggest(Path(file).name, others) or "; paths are relative to the file that says them"
+        hint = where_shipped(Path(file)) or suggest(Path(file).name, others)
+        hint = hint or "; paths are relative to the file that says them"
         raise fail(f"cannot read {file}: {reason}{hint}") from None
     return with_bases(root, problems, (*inside, real))
 

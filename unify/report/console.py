@@ -5,6 +5,7 @@ from typing import TextIO
 
 from unify.answers.score_lines import cell_text, score_lines
 from unify.runs.study_files import Row
+from unify.support.stop_protocol import named_output
 from unify.support.terminal import one_line
 
 FORM = "{} ({} to {})"
@@ -39,4 +40,5 @@ def print_results(rows: Sequence[Row], file: TextIO | None = None) -> None:
         style = "dim" if line.reference else None
         cells = [cell_text(line.cells.get(arm), FORM) for arm in arms]
         table.add_row(escape(one_line(line.full_name)), *cells, style=style)
-    console.print(table)
+    with named_output():
+        console.print(table)

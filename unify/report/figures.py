@@ -19,6 +19,7 @@ from unify.report.figure_style import (
     arm_colour,
     arm_look,
     file_bytes,
+    is_our_figure,
     legend_outside,
     log_axis,
 )
@@ -37,7 +38,7 @@ def section(study: StudyRecord, lines: Sequence[Line]) -> Html | None:
     """
     own = own_figures(study)
     drawn = {figure.name: figure.caption for figure in own if figure.files}
-    paths = sorted((study.folder / "figures").glob("*.svg"))
+    paths = [p for p in sorted((study.folder / "figures").glob("*.svg")) if is_our_figure(p)]
     shown = [_image(path) for path in paths if path.stem not in drawn]
     for name, caption in drawn.items():
         path = study.folder / "figures" / f"{name}.svg"
@@ -53,7 +54,7 @@ def _image(path: Path, caption: str = "") -> Html:
 
 
 def write_figures(study: StudyRecord) -> list[Path]:
-    """Write figures/<name>.svg and .pdf in the study's folder, and remove all others there."""
+    """Write figures/<name>.svg and .pdf in the study's folder; of others there, remove our own."""
     files = {
         f"{name}.{kind}": file_bytes(figure, kind)
         for name, figure in figures(study).items()
@@ -62,10 +63,14 @@ def write_figures(study: StudyRecord) -> list[Path]:
     for own in own_figures(study):
         files |= {f"{own.name}.{kind}": content for kind, content in own.files.items()}
     paths = [study.folder / "figures" / name for name in files]
+    for path in paths:
+        if path.exists() and not is_our_figure(path, older=True):
+            raise ValueError(f"{path} is not of unify's making, and is in the way; move it away")
     for path, content in zip(paths, files.values(), strict=True):
         write_atomically(path, content)
     for old in set((study.folder / "figures").glob("*.*")) - set(paths):
-        old.unlink()
+        if is_our_figure(old):
+            old.unlink()
     return paths
 
 

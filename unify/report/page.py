@@ -29,8 +29,10 @@ from unify.report import (
     sizes_and_budgets,
 )
 from unify.report.html import Html, Node, swatch, tag
+from unify.report.own_files import TITLE_END, check_own_files
 from unify.report.style import CSS
 from unify.report.table_files import write_tables
+from unify.support.atomic_files import write_atomically
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -70,12 +72,13 @@ def write_report(study_folder: Path | str, trusted_files: bool = False) -> Path:
     whether a figure that the study names may be loaded from its Python file.
     """
     study = load_study(Path(study_folder), trusted_files)
+    check_own_files(study.folder)
     answers = study_answers(study)
     write_answers(answers)
     write_tables(answers, summary(answers))
     figures.write_figures(study)
     path = study.folder / "report.html"
-    path.write_bytes(_page(answers).encode("utf-8", "replace"))
+    write_atomically(path, _page(answers).encode("utf-8", "replace"))
     return path
 
 
@@ -95,7 +98,7 @@ def _page(answers: Answers) -> str:
         tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{title} · unify"),
+        tag("title", f"{title}{TITLE_END}"),
         tag("style", Html(CSS)),
     )
     contents = tag("nav", *(tag("a", name, href=f"#{key}") for key, name, _ in sections))

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from unify.answers.study_records import RunRecord
+from unify.answers.run_records import RunRecord
 from unify.answers.words import si
 from unify.report.html import Html, Node, fold, join, tag
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import yaml
 
 from unify.answers.not_matched import environments
+from unify.answers.run_records import RunRecord
 from unify.answers.score_lines import Line
-from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.study_records import StudyRecord
 from unify.answers.words import plural, sentence
 from unify.report.html import Html, Node, facts, fold, join, tag
 from unify.runs.stored_scores import StoredScores

@@ -28,6 +28,7 @@ CSV_COLUMNS = (
     *("arm", "paradigm", "seed", "metric", "value", "low", "high"),
     *("n", "unit", "distinct", "better", "run"),
 )
+TEX_HEAD = r"% needs \usepackage{booktabs}"
 TEX = r"{} {{\footnotesize [{}, {}]}}"
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 SPECIAL = re.compile(r"([&%$#_{}])")
@@ -152,7 +153,7 @@ def latex(study: StudyRecord, lines: Sequence[Line]) -> str:
     ]
     return "\n".join(
         [
-            "% needs \\usepackage{booktabs}",
+            TEX_HEAD,
             f"% {_reading(study)}",
             f"\\begin{{tabular}}{{l{'r' * len(study.arms)}}}",
             "\\toprule",

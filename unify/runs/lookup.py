@@ -16,13 +16,12 @@ import warnings
 from glob import escape
 from pathlib import Path
 
-import yaml
-
 from unify.config import build, config_hash, load_recipe, needed_runs, weight_folders
 from unify.data.module import Data
 from unify.distributed.ranks import device_of
 from unify.runs.equal_training import damage, reusable, unhashed_settings
 from unify.runs.folder import Run
+from unify.runs.saved_config import NAME, plain_config
 from unify.schema.completed import Config
 from unify.support.precision import precision_on
 
@@ -123,10 +122,10 @@ def _is_finished(run: Run) -> bool:
 
 
 def _saved_config(folder: Path) -> Config:
-    """config.yaml as plain data: the classes it names are neither checked nor imported."""
+    """config.yaml as plain data; nothing where it is gone or damaged."""
     try:
-        return yaml.safe_load((folder / "config.yaml").read_text()) or {}
-    except (OSError, yaml.YAMLError):
+        return plain_config(folder / NAME)
+    except (OSError, ValueError):
         return {}
 
 

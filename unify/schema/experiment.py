@@ -47,11 +47,10 @@ class Logging:
     metrics_every: CountOrZero = 20
     samples_every: CountOrZero = 0
     gradients_every: CountOrZero = 0  # cosines between the gradients of the losses, block by block
-    checkpoint_every: CountOrZero = 0
+    checkpoint_every: CountOrZero = 0  # optimizer steps; 0: every ten minutes
     keep_checkpoints: Count = 2  # this many of the newest
-    validation_rows: CountOrZero = (
-        0  # of each task, at every checkpoint; the best checkpoint is kept too
-    )
+    # of each task, at every checkpoint; the best checkpoint is kept too
+    validation_rows: CountOrZero = 0
 
 
 @dataclass

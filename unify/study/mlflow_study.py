@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from unify.answers.run_records import RUN_NAME
 from unify.answers.study_answers import Answers, study_answers
-from unify.answers.study_records import RUN_NAME, StudyRecord, load_study
+from unify.answers.study_records import StudyRecord, load_study
 from unify.answers.summary import summary
 from unify.support.atomic_files import write_atomically
 from unify.tracking.mlflow_delivery import (

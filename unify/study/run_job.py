@@ -6,14 +6,15 @@ processes, and each job on a cluster, does with its own.
 
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from unify.assembly.assemble import open_run
-from unify.config import dump, read
+from unify.config import dump
 from unify.distributed.local_launch import spawn, spawns
 from unify.distributed.ranks import is_first
 from unify.evaluation.score_run import SCORING, Row, evaluate, stored_scores
 from unify.runs.folder import Run, finished_or_stopped
+from unify.runs.saved_config import put_back_config, saved_config
 from unify.schema.completed import Config
 from unify.study.arms import resolve_arms
 from unify.study.jobs import Job, StudyRequest, error_file, study_jobs
@@ -105,7 +106,8 @@ def score(run: Run, config: Config, say: Say, untimed: bool = False) -> list[Row
 def _set_scoring(run: Run, config: Config) -> None:
     """Write the settings of samplers and metrics into the run's configuration."""
     path = run.folder / "config.yaml"
-    trained = read(path, trusted=True)
+    put_back_config(run, config)
+    trained = saved_config(run, trusted_files=True)
     wanted = {**trained, **{key: config[key] for key in SCORING}}
     if wanted != trained:
         write_atomically(path, dump(wanted))
@@ -114,11 +116,14 @@ def _set_scoring(run: Run, config: Config) -> None:
 @contextmanager
 def error_in_study_folder(job: Job) -> Iterator[None]:
     """Leaves the traceback of what fails in the study's folder, where the report finds it."""
+    path = error_file(job)
     try:
         yield
     except Stopped:
         raise
     except Exception:
-        error_file(job).parent.mkdir(parents=True, exist_ok=True)
-        error_file(job).write_text(traceback.format_exc())
+        with suppress(OSError):  # the disk is full, and the error says so
+            write_atomically(path, traceback.format_exc())
         raise
+    with suppress(OSError):
+        path.unlink(missing_ok=True)  # of an attempt before

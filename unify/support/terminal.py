@@ -10,6 +10,8 @@ import sys
 import traceback
 import warnings
 
+from unify.support.stop_protocol import named_output
+
 # C0 but tab and newline, DEL and C1; marks and overrides of direction; line and paragraph
 # separators, the byte order mark, tags that nothing shows; halves of surrogate pairs.
 _STEERING = re.compile(
@@ -32,10 +34,14 @@ def one_line(text: str) -> str:
 
 
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
-    """Print a text: the one place where a command writes to the terminal."""
+    """Print a text: the one place where a command writes to the terminal.
+
+    LostOutput, which names stdout or stderr, where it cannot be written.
+    """
     import typer
 
-    typer.echo(printable(text), err=err, nl=nl)
+    with named_output(err):
+        typer.echo(printable(text), err=err, nl=nl)
 
 
 def clean_output() -> None:
