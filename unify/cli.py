@@ -4,11 +4,14 @@ Errors are one message and a non-zero exit status; `--debug` shows the traceback
 """
 
 import sys
+import traceback
 from typing import NoReturn
 
 import typer
 
 from unify.commands.app import app
+from unify.support.addresses import hide_addresses
+from unify.support.environment import redact
 from unify.support.stop_protocol import PlainError, end_process
 
 
@@ -23,9 +26,10 @@ def main() -> None:
         _end(130)
     except Exception as error:
         if debug:
-            raise
+            typer.echo(_shown(traceback.format_exc()), err=True, nl=False)
+            _end(_status(error))
         error = _of_other_ranks(error)
-        typer.echo(f"unify: {_message(error)}", err=True)
+        typer.echo(_shown(f"unify: {_message(error)}"), err=True)
         _end(_status(error))
 
 
@@ -50,6 +54,11 @@ def _of_other_ranks(error: Exception) -> Exception:
 def _status(error: Exception) -> int:
     """The exit status that an exception carries: ours as `exit_status`, typer's as `exit_code`."""
     return getattr(error, "exit_status", 0) or getattr(error, "exit_code", 1) or 1
+
+
+def _shown(text: str) -> str:
+    """The text without secrets: a terminal is often a file, too."""
+    return redact(hide_addresses(text))
 
 
 def _message(error: Exception) -> str:
