@@ -5,10 +5,11 @@ import pytest
 from unify.answers.study_records import load_study as load_report
 from unify.report.page import render
 from unify.study.jobs import StudyRequest
-from unify.study.mlflow_study import fetch_study, send_study
+from unify.study.mlflow_study import fetch_study
 from unify.study.run_study import run_study
-from unify.tracking.mlflow_delivery import connect
+from unify.tracking.mlflow_parent import send_study
 from unify.tracking.mlflow_process import store_uri
+from unify.tracking.mlflow_store import connect
 
 
 def test_mlflow_has_the_study_above_its_runs(study, tmp_path):

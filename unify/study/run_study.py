@@ -22,12 +22,11 @@ from unify.runs.lookup import find_finished, find_run_if_data
 from unify.runs.stored_scores import content_hash, read_scores
 from unify.study.arms import resolve_arms
 from unify.study.jobs import Job, StudyRequest, distinct, study_jobs
-from unify.study.mlflow_study import ship_study
 from unify.study.run_job import finish_job
 from unify.study.study_json import write_study_json
 from unify.study.tuning_trials import plan_trials, tuned_arms
 from unify.support.stop_protocol import Stopped
-from unify.tracking.mlflow_process import store_uri
+from unify.tracking.mlflow_process import NO_WAIT, delivery, ship_study, store_uri
 
 Say = Callable[[str], None]
 
@@ -54,6 +53,11 @@ def run_study(request: StudyRequest, say: Say = print) -> Outcome:
             "`unify study` is one process, which starts the ranks of each run: call it without "
             "srun and torchrun, or use `unify submit`"
         )
+    with delivery():
+        return _run_study(request, say)
+
+
+def _run_study(request: StudyRequest, say: Say) -> Outcome:
     study, arms = resolve_arms(request)
     wanted = _wanted_arms(request, list(arms))
     machine = next(iter(arms.values()))["machine"]
@@ -185,7 +189,7 @@ def _run_at_once(
     failed: dict[str, tuple[int, str]] = {}
     for turn in (first, [job for job in jobs if job not in first]):
         commands = {job.name: [*command, "--arm", job.arm, "--seed", str(job.seed)] for job in turn}
-        failed |= run_at_once(commands, at_once, say)
+        failed |= run_at_once(commands, at_once, say, {NO_WAIT: "1"})
         for name, (status, last) in failed.items():
             if status == os.EX_TEMPFAIL:
                 raise Stopped(f"{name}: {last}")

@@ -8,19 +8,24 @@ keeps one of two metrics that are equal in name, step, time and value.
 """
 
 import fcntl
+import getpass
 import json
-import logging
+import math
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from unify.runs.journal import Journal
+from unify.runs.stored_scores import read_scores
+from unify.runs.study_files import has_value
 from unify.support.atomic_files import write_atomically
+from unify.tracking.mlflow_store import connect, find_experiment, revive
 
 BATCH = 1000  # metrics in one request: MLflow's limit
 PARAMS = 100  # parameters in one request: MLflow's limit
@@ -29,8 +34,8 @@ ARTIFACTS = ("config.yaml", "run.json", "git.diff", "samples", "eval")
 AT_THE_END = ("journal.jsonl",)  # grows with every record: sent when the run has ended
 SUFFIXES = {".yaml", ".json", ".jsonl", ".npz", ".diff", ".png"}
 STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # run.json's states; any other: KILLED
-SHIPPED = "shipped.json"
-SQLITE = "sqlite:///"
+SHIPPED, LOCK = "shipped.json", ".tracking.lock"
+SYSTEM = "system/"  # where MLflow's pages look for metrics of the machine
 
 
 class Shipment:
@@ -38,16 +43,16 @@ class Shipment:
 
     def __init__(self, folder: Path, uri: str):
         self.folder, self.uri, self.journal = folder, uri, Journal(folder)
-        self.name = without_password(uri)
         self.path = folder / SHIPPED
-        self.all = json.loads(self.path.read_text()) if self.path.exists() else {}
-        self.state = self.all.setdefault(self.name, {"marks": {}, "files": {}})
+        self.all = read_shipped(folder)
+        self.state = self.all.setdefault(uri, {})
         self.client: Any = None
 
     def send(self, final: bool = False) -> int:
         """Send what is new in the run folder; returns how many journal records that was.
 
-        With `final`, also say how the run ended: one that did not write it down was killed.
+        With `final`, also say how the run ended: one that did not write it down was killed. A run
+        that is gone from the store, with its experiment or the store itself, is made anew.
         """
         if self.client is None:
             facts, client = read_facts(self.folder), connect(self.uri)
@@ -60,25 +65,41 @@ class Shipment:
             self.client.set_terminated(self.state["run_id"], status)
         return sent
 
+    def send_system(self, metrics: Mapping[str, float], seconds: float) -> None:
+        """Send metrics of the machine, which no journal keeps, of a time in seconds."""
+        from mlflow.entities import Metric
+
+        step = self.state["system"] = self.state.get("system", -1) + 1
+        time = round(seconds * 1000)
+        batch = [Metric(SYSTEM + name, value, time, step) for name, value in metrics.items()]
+        self.client.log_batch(self.state["run_id"], metrics=batch)
+        self._remember()
+
     def _open(self, client: Any, facts: Mapping[str, Any]) -> None:
         """Find or create the experiment and the run; log tags and parameters once."""
-        from mlflow.entities import Param
+        from mlflow.entities import Param, RunTag
 
-        if "run_id" in self.state:
+        experiment, tags = find_experiment(client, self.uri, facts["study"]), tags_of(facts)
+        if "run_id" in self.state and revive(client, self.state["run_id"]):
+            self.state.update({key: self.state.get(key) or {} for key in ("marks", "files")})
             client.update_run(self.state["run_id"], status="RUNNING")
         else:
-            experiment = find_experiment(client, self.uri, facts["study"])
-            run = client.create_run(experiment, run_name=self.folder.name, tags=tags_of(facts))
-            self.state["run_id"] = run.info.run_id
+            run = client.create_run(experiment, run_name=self.folder.name, tags=tags)
+            self.state.clear()
+            self.state.update(run_id=run.info.run_id, marks={}, files={}, tags=tags)
             self._remember()
             self._name_data(client, facts)
+        if self.state.get("tags") != tags:
+            new = [RunTag(key, value) for key, value in tags.items()]
+            client.log_batch(self.state["run_id"], tags=new)
+            self.state["tags"] = tags
         if "params" not in self.state:  # MLflow refuses another value, as a resumed run may have
             flat = flatten(read_settings(self.folder))
             params = [Param(mlflow_name(key), value[:VALUE_LENGTH]) for key, value in flat]
             for start in range(0, len(params), PARAMS):
                 client.log_batch(self.state["run_id"], params=params[start : start + PARAMS])
             self.state["params"] = True
-            self._remember()
+        self._remember()
 
     def _name_data(self, client: Any, facts: Mapping[str, Any]) -> None:
         """Log the data as MLflow's dataset input, by its fingerprint."""
@@ -174,12 +195,48 @@ def artifacts(folder: Path, ended: bool = False) -> list[Path]:
 
 
 def tags_of(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Tags by which runs are searched in MLflow, from the facts of run.json."""
-    git = (facts.get("environment") or {}).get("git") or {}
-    named = {name: facts.get(name) for name in ("arm", "paradigm", "seed", "data")}
+    """Tags by which runs are searched in MLflow, from the facts of run.json.
+
+    Those of MLflow's own names are what its pages show as user, source and version.
+    """
+    environment = facts.get("environment") or {}
+    git, command = environment.get("git") or {}, environment.get("command") or []
+    named = {name: facts.get(name) for name in ("study", "arm", "paradigm", "seed", "data")}
     named |= {"config_hash": facts.get("hash"), "git_sha": git.get("sha")}
-    named |= {"mlflow.source.git.commit": git.get("sha")}  # what MLflow's pages call the version
+    file = next((word for word in command if word.endswith((".yaml", ".yml"))), None)
+    named |= {
+        "mlflow.user": _user(),
+        "mlflow.source.name": file or "unify",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": git.get("sha"),
+        "mlflow.source.git.dirty": git.get("dirty"),
+    }
     return {name: str(value) for name, value in named.items() if value is not None}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
+
+
+def journal_scores(folder: Path) -> None:
+    """Copy the scores of `eval/scores.json` into the journal, which MLflow is sent, once.
+
+    ValueError for scores that were edited or damaged.
+    """
+    stored = read_scores(folder)
+    record: dict[str, Any] = {"step": read_facts(folder).get("steps"), "kind": "eval"}
+    for row in stored.rows if stored else []:
+        if has_value(row):
+            record[row["metric"]] = row["value"]
+            beside = {key: row.get(key) for key in ("low", "high", "n")}
+            numbers = {k: v for k, v in beside.items() if v is not None and math.isfinite(v)}
+            record |= {f"{row['metric']}.{key}": value for key, value in numbers.items()}
+    journal = Journal(folder)
+    if len(record) > 2 and record not in journal.records("eval")[-1:]:
+        journal.write(record["step"], "eval", record)
 
 
 def flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -191,54 +248,28 @@ def flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, str(values)
 
 
-def connect(uri: str) -> Any:
-    """An MLflow client that sends no telemetry, is quiet, and gives up soon."""
-    os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    if uri.startswith(SQLITE):
-        make_database(Path(uri.removeprefix(SQLITE)))
-    return MlflowClient(tracking_uri=uri)
+@contextmanager
+def sole_sender(folder: Path) -> Iterator[None]:
+    """One sender per run folder: ValueError for a second. The lock goes with its process."""
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{folder} is being sent by another process; wait for it") from None
+        yield
 
 
-def make_database(path: Path) -> None:
-    """Create MLflow's sqlite file whole or not at all.
+def read_shipped(folder: Path) -> dict[str, Any]:
+    """shipped.json of a folder, by URI; empty where there is none, or none that can be read.
 
-    MLflow makes its tables in dozens of migrations: two processes at once, or one that is killed
-    half-way, would leave a file that no MLflow can open again.
+    Sending is idempotent: what is forgotten is sent again.
     """
-    from mlflow import MlflowClient
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            staging = path.with_name(f".{path.name}.tmp")
-            staging.unlink(missing_ok=True)
-            MlflowClient(tracking_uri=f"{SQLITE}{staging}").search_experiments()
-            os.replace(staging, path)
-
-
-def find_experiment(client: Any, uri: str, name: str) -> str:
-    """The id of an experiment, created if need be; its artifacts lie beside an sqlite file."""
-    from mlflow.exceptions import MlflowException
-
-    if experiment := client.get_experiment_by_name(name):
-        return experiment.experiment_id
-    place = None
-    if uri.startswith(SQLITE):
-        runs = Path(uri.removeprefix(SQLITE)).resolve().parent
-        place = (runs / "mlartifacts" / name).as_uri()
     try:
-        return client.create_experiment(name, artifact_location=place)
-    except MlflowException:  # another run was faster
-        return client.get_experiment_by_name(name).experiment_id
+        content = json.loads((folder / SHIPPED).read_text())
+    except (OSError, ValueError):
+        return {}
+    entries = content.items() if isinstance(content, dict) else ()
+    return {uri: state for uri, state in entries if isinstance(state, dict)}
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -258,8 +289,3 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def mlflow_name(name: str) -> str:
     """The name with what MLflow does not accept replaced by _, at most 250 characters."""
     return re.sub(r"[^\w\-. /]", "_", name)[:250]
-
-
-def without_password(text: str) -> str:
-    """The text with user and password taken out of its URLs."""
-    return re.sub(r"://[^/@\s]*@", "://", text)
