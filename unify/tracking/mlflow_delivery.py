@@ -8,12 +8,8 @@ keeps one of two metrics that are equal in name, step, time and value.
 """
 
 import fcntl
-import getpass
 import json
 import math
-import os
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,15 +20,21 @@ import yaml
 from unify.runs.journal import Journal
 from unify.runs.stored_scores import read_scores
 from unify.runs.study_files import has_value
+from unify.support.addresses import kind_of, sqlite_path
 from unify.support.atomic_files import write_atomically
 from unify.tracking.mlflow_store import connect, find_experiment, revive
+from unify.tracking.run_content import (
+    flatten,
+    metrics_of,
+    mlflow_name,
+    new_files,
+    tags_of,
+    unsent,
+)
 
 BATCH = 1000  # metrics in one request: MLflow's limit
 PARAMS = 100  # parameters in one request: MLflow's limit
 VALUE_LENGTH = 6000  # characters of a parameter: MLflow's limit
-ARTIFACTS = ("config.yaml", "run.json", "git.diff", "samples", "eval")
-AT_THE_END = ("journal.jsonl",)  # grows with every record: sent when the run has ended
-SUFFIXES = {".yaml", ".json", ".jsonl", ".npz", ".diff", ".png"}
 STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # run.json's states; any other: KILLED
 SHIPPED, LOCK = "shipped.json", ".tracking.lock"
 SYSTEM = "system/"  # where MLflow's pages look for metrics of the machine
@@ -61,8 +63,10 @@ class Shipment:
         sent = self._send_records()
         self._send_files(final)
         if final:
-            status = STATUS.get(read_facts(self.folder)["state"], "KILLED")
+            status = _status(self.folder)
             self.client.set_terminated(self.state["run_id"], status)
+            self.state["status"] = status
+            self._remember()
         return sent
 
     def send_system(self, metrics: Mapping[str, float], seconds: float) -> None:
@@ -139,86 +143,33 @@ class Shipment:
         return sent
 
     def _send_files(self, final: bool) -> None:
-        """Send files that are new, or changed in size or time since they were sent."""
-        for path in artifacts(self.folder, final):
-            relative = path.relative_to(self.folder)
-            facts = [path.stat().st_size, path.stat().st_mtime_ns]
-            if self.state["files"].get(str(relative)) != facts:
-                parent = None if relative.parent == Path() else relative.parent.as_posix()
-                self.client.log_artifact(self.state["run_id"], str(path), parent)
-                self.state["files"][str(relative)] = facts
-                self._remember()
+        """Send files that are new, or changed since they were sent."""
+        new = new_files(self.folder, final, self.state["files"])
+        for relative, facts in new.items():
+            parent = None if relative.parent == Path() else relative.parent.as_posix()
+            self.client.log_artifact(self.state["run_id"], str(self.folder / relative), parent)
+            self.state["files"][str(relative)] = facts
+        if new:
+            self._remember()
 
     def _remember(self) -> None:
         """Write down what has been sent, so that a later process goes on from there."""
         write_atomically(self.path, json.dumps(self.all))
 
 
-def unsent(
-    records: list[dict[str, Any]], marks: Mapping[str, list[int]]
-) -> Iterator[tuple[dict[str, Any], list[int], float]]:
-    """Journal records after the marks, each with its own mark and a time in seconds.
-
-    A mark is (step, how many records of this kind at this step), per kind: so neither a resumed
-    run, which cuts the journal and writes the same steps again, nor a second evaluation of the same
-    step sends anything twice or too little. The time is that of the health record before.
-    """
-    seen: Counter[tuple[str, int]] = Counter()
-    seconds = 0.0
-    for record in records:
-        kind, step = record["kind"], record["step"]
-        seconds = record.get("time", seconds)
-        seen[kind, step] += 1
-        mark = [step, seen[kind, step]]
-        if mark > list(marks.get(kind, [-1, 0])):
-            yield record, mark, seconds
+def is_sent(folder: Path, uri: str) -> bool:
+    """True if all of a run that is over has been sent, as far as its own folder tells."""
+    state = read_shipped(folder).get(uri, {})
+    database = sqlite_path(uri) if kind_of(uri) == "sqlite" else ""
+    if state.get("status") != _status(folder) or (database and not Path(database).is_file()):
+        return False
+    left = list(unsent(Journal(folder).records(), state.get("marks") or {}))
+    return not left and not new_files(folder, True, state.get("files") or {})
 
 
-def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a record by MLflow name, with the kind in front where kinds share names."""
-    prefix = f"{record['kind']}/" if record["kind"] in ("health", "validation") else ""
-    return {
-        mlflow_name(prefix + name): float(value)
-        for name, value in record.items()
-        if name not in ("step", "time") and isinstance(value, int | float)
-    }
-
-
-def artifacts(folder: Path, ended: bool = False) -> list[Path]:
-    """The files of a run folder that MLflow gets: settings, environment, samples and scores.
-
-    Once the run has `ended`, its journal too: a report can then be made from MLflow alone.
-    """
-    tops = [folder / name for name in ARTIFACTS + (AT_THE_END if ended else ())]
-    files = [file for top in tops for file in ([top] if top.is_file() else sorted(top.rglob("*")))]
-    return [f for f in files if f.is_file() and f.suffix in SUFFIXES and f.name[0] != "."]
-
-
-def tags_of(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Tags by which runs are searched in MLflow, from the facts of run.json.
-
-    Those of MLflow's own names are what its pages show as user, source and version.
-    """
-    environment = facts.get("environment") or {}
-    git, command = environment.get("git") or {}, environment.get("command") or []
-    named = {name: facts.get(name) for name in ("study", "arm", "paradigm", "seed", "data")}
-    named |= {"config_hash": facts.get("hash"), "git_sha": git.get("sha")}
-    file = next((word for word in command if word.endswith((".yaml", ".yml"))), None)
-    named |= {
-        "mlflow.user": _user(),
-        "mlflow.source.name": file or "unify",
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.git.commit": git.get("sha"),
-        "mlflow.source.git.dirty": git.get("dirty"),
-    }
-    return {name: str(value) for name, value in named.items() if value is not None}
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return str(os.getuid())
+def _status(folder: Path) -> str:
+    """How a run ended, in MLflow's words."""
+    return STATUS.get(read_facts(folder)["state"], "KILLED")
 
 
 def journal_scores(folder: Path) -> None:
@@ -237,15 +188,6 @@ def journal_scores(folder: Path) -> None:
     journal = Journal(folder)
     if len(record) > 2 and record not in journal.records("eval")[-1:]:
         journal.write(record["step"], "eval", record)
-
-
-def flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """`{"a": {"b": 1}}` -> ("a.b", "1"); lists stay whole."""
-    if isinstance(values, Mapping):
-        for name, value in values.items():
-            yield from flatten(value, f"{prefix}.{name}" if prefix else str(name))
-    else:
-        yield prefix, str(values)
 
 
 @contextmanager
@@ -284,8 +226,3 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """config.yaml as plain data; empty where there is none."""
     path = folder / "config.yaml"
     return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
-
-
-def mlflow_name(name: str) -> str:
-    """The name with what MLflow does not accept replaced by _, at most 250 characters."""
-    return re.sub(r"[^\w\-. /]", "_", name)[:250]

@@ -13,8 +13,9 @@ from unify.runs.stored_scores import content_hash
 from unify.runs.study_files import Row, has_value
 from unify.support.atomic_files import write_atomically
 from unify.support.strict_json import read_strict_json
-from unify.tracking.mlflow_delivery import SHIPPED, mlflow_name, read_shipped, tags_of
+from unify.tracking.mlflow_delivery import SHIPPED, read_shipped
 from unify.tracking.mlflow_store import connect, find_experiment, revive
+from unify.tracking.run_content import mlflow_name, tags_of
 
 MOST_RUNS = 50_000  # as many as MLflow lists at once
 TAG_LENGTH = 5000  # characters of a tag's value: MLflow's limit

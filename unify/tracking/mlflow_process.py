@@ -32,7 +32,7 @@ from typing import IO
 
 from unify.support.addresses import secret_in, sqlite_address
 from unify.support.stop_protocol import PlainError
-from unify.tracking.mlflow_delivery import journal_scores, read_settings
+from unify.tracking.mlflow_delivery import is_sent, journal_scores, read_settings
 
 WAIT = 2.0  # seconds that a command waits for MLflow, once, at its end
 SILENCE = 30.0  # seconds for which a store may do nothing while a command goes on
@@ -61,14 +61,19 @@ class Delivery:
     """What one command asks to be sent, and the process that sends it. Only `close` waits."""
 
     silence: float = SILENCE
-    asked: dict[int, tuple[Path, str]] = field(default_factory=dict)  # folder and URI, by request
+    asked: list[tuple[Path, str, bool]] = field(default_factory=list)  # folder, URI, sent before
     process: subprocess.Popen | None = None
     trouble: str = ""  # why the process could not be started or told
 
-    def ask(self, do: str, folder: Path, uri: str, register: str = "") -> None:
-        """Ask for a folder to be sent; `do`: follow, run or study, as mlflow_helper.py says."""
+    def ask(
+        self, do: str, folder: Path, uri: str, register: str = "", before: bool = False
+    ) -> None:
+        """Ask for a folder to be sent; `do`: follow, run or study, as mlflow_helper.py says.
+
+        `before`: all of it was sent before, and is only looked after; it is not missed.
+        """
         if do != "follow":
-            self.asked[len(self.asked)] = folder, uri
+            self.asked.append((folder, uri, before))
         number = len(self.asked) - 1
         self._write(id=number, do=do, folder=str(folder.resolve()), uri=uri, register=register)
 
@@ -132,9 +137,12 @@ class Delivery:
     def missing(self) -> dict[Path, tuple[str, str]]:
         """The folders that MLflow does not have all of, with their URI and the reason."""
         sent = {n for answer in self.answers() for n in answer.get("sent", ())}
-        left = {number: self.asked[number] for number in self.asked.keys() - sent}
         why = self._last("why", "") or self.trouble or "the process that sends ended early"
-        return {folder: (uri, why) for _, (folder, uri) in sorted(left.items())}
+        return {
+            folder: (uri, why)
+            for number, (folder, uri, before) in enumerate(self.asked)
+            if number not in sent and not before
+        }
 
     def _last(self, key: str, default: str) -> str:
         said = [answer[key] for answer in self.answers() if key in answer]
@@ -211,8 +219,9 @@ def tracker(folder: Path, setting: str, runs: Path | str) -> Iterator[None]:
 def ship(folder: Path, setting: str, runs: Path | str) -> None:
     """Send the rest of a run that no process is writing; does nothing where nothing is tracked."""
     if setting != "none":
+        uri = store_uri(setting, runs)
         with delivery() as deliveries:
-            deliveries.ask("run", folder, store_uri(setting, runs))
+            deliveries.ask("run", folder, uri, before=is_sent(folder, uri))
 
 
 def ship_scores(folder: Path, setting: str, runs: Path | str) -> None:
@@ -264,7 +273,7 @@ def sync(folder: Path | str, uri: str = "", register: str = "") -> int:
                 raise
             refused.append(str(error))
     if post.asked and runs != [folder] and (folder / "study.json").is_file():
-        post.ask("study", folder, next(reversed(post.asked.values()))[1])
+        post.ask("study", folder, post.asked[-1][1])
     post.close(None)
     if missing := post.missing():
         names = ", ".join(map(str, _together(list(missing))))

@@ -39,8 +39,8 @@ from unify.support.atomic_files import is_full
 from unify.support.environment import environment, git_diff
 from unify.support.precision import precision_on
 from unify.support.user_code import check_imports, warn_of_imports
-from unify.tracking.mlflow_delivery import flatten
 from unify.tracking.mlflow_process import delivery, ship, tracker
+from unify.tracking.run_content import flatten
 from unify.training.trainer import fit
 
 Say = Callable[[str], None]
