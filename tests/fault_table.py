@@ -45,7 +45,10 @@ ROWS = {
     22: ("loss spike", "in the journal as it is"),
     23: ("disk full", "older checkpoint whole; message says so"),
     24: ("run folder read-only, gone, or a file", "one message"),
-    25: ("tracker down or silent at the start", "trains on; 2 s at most"),
+    25: (
+        "tracker down, silent, slow or talking nonsense",
+        "trains on; 2 s at most for a whole command",
+    ),
     26: ("tracker down half-way", "every record arrives later, once"),
     27: ("two writers of one run", "one wins; the other is told"),
     28: ("broken YAML", "refused with file, key and remedy"),
@@ -56,6 +59,9 @@ ROWS = {
     33: ("loader worker dead or stuck", "error within the timeout; no process left"),
     34: ("host memory exhausted", "one message; resumes"),
     35: ("hash seed, locale, time zone, odd path", "same weights"),
+    36: ("MLflow's runs, experiment or database deleted", "brought back or made anew"),
+    37: ("MLflow's database newer, older, no database, locked", "one line with what to do"),
+    38: ("a user, password or token in the tracker's address", "refused, nowhere repeated"),
 }
 
 

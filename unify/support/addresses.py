@@ -70,7 +70,7 @@ def hide_addresses(text: str) -> str:
     """A message in which each address that holds a secret is `scheme://***`."""
 
     def hide(match: re.Match[str]) -> str:
-        whole = match[0].rstrip(".,;:)]}>")
+        whole = match[0].rstrip(".,;:)}>" if "[" in match[0] else ".,;:)]}>")
         return f"{whole.partition(':')[0]}://***" if secret_in(whole) else match[0]
 
     return _IN_TEXT.sub(hide, text)

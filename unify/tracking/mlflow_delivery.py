@@ -83,6 +83,7 @@ class Shipment:
         """Find or create the experiment and the run; log tags and parameters once."""
         from mlflow.entities import Param, RunTag
 
+        settings = read_settings(self.folder)
         experiment, tags = find_experiment(client, self.uri, facts["study"]), tags_of(facts)
         if "run_id" in self.state and revive(client, self.state["run_id"]):
             self.state.update({key: self.state.get(key) or {} for key in ("marks", "files")})
@@ -92,24 +93,26 @@ class Shipment:
             self.state.clear()
             self.state.update(run_id=run.info.run_id, marks={}, files={}, tags=tags)
             self._remember()
-            self._name_data(client, facts)
+            self._name_data(client, facts, settings)
         if self.state.get("tags") != tags:
             new = [RunTag(key, value) for key, value in tags.items()]
             client.log_batch(self.state["run_id"], tags=new)
             self.state["tags"] = tags
         if "params" not in self.state:  # MLflow refuses another value, as a resumed run may have
-            flat = flatten(read_settings(self.folder))
+            flat = flatten(settings)
             params = [Param(mlflow_name(key), value[:VALUE_LENGTH]) for key, value in flat]
             for start in range(0, len(params), PARAMS):
                 client.log_batch(self.state["run_id"], params=params[start : start + PARAMS])
             self.state["params"] = True
         self._remember()
 
-    def _name_data(self, client: Any, facts: Mapping[str, Any]) -> None:
+    def _name_data(
+        self, client: Any, facts: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> None:
         """Log the data as MLflow's dataset input, by its fingerprint."""
         from mlflow.entities import Dataset, DatasetInput
 
-        source = read_settings(self.folder).get("data", {}).get("source", {})
+        source = settings.get("data", {}).get("source", {})
         name = str(source.get("class", "data")).rpartition(".")[2]
         digest, written = str(facts.get("data", ""))[:36], json.dumps(source, default=str)
         data = Dataset(name=name, digest=digest, source_type="unify", source=written)

@@ -28,6 +28,7 @@ from unify.tracking.system_metrics import SystemMetrics
 POLL = 3.0  # seconds between two looks at a run folder
 LONGEST_POLL = 60.0  # while a store takes nothing
 LOG = "tracking.log"
+STANDARD_INPUT = 0
 
 
 @dataclass
@@ -144,7 +145,8 @@ class Helper:
     def wait(self) -> None:
         """Until the command asks for more, or ends, or the next look is due."""
         pause = min(LONGEST_POLL, POLL * 2.0**self.failures)
-        if select.select([sys.stdin], [], [], pause)[0] and not os.read(0, 2**16):
+        awake = select.select([STANDARD_INPUT], [], [], pause)[0]
+        if awake and not os.read(STANDARD_INPUT, 2**16):
             self.ended = True
 
 

@@ -5,12 +5,15 @@ import logging
 import os
 import re
 import shlex
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from unify.support.addresses import hide_addresses, kind_of, sqlite_address, sqlite_path
 from unify.support.environment import redact
-from unify.tracking.silence import tick
+from unify.tracking.silence import Silent, tick
 
 # What MLflow's pages open an experiment as; unset, they take it for one of prompts and traces.
 EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")
@@ -46,6 +49,8 @@ def connect(uri: str) -> Any:
     """An MLflow client that sends no telemetry, is quiet, and gives up soon."""
     import_mlflow()
     if path := (sqlite_path(uri) if kind_of(uri) == "sqlite" else ""):
+        # a connection that is kept would write on into a file that was removed meanwhile
+        os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
         make_database(Path(path))
     return Client(uri)
 
@@ -74,7 +79,7 @@ def make_database(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
+        if not path.exists() or not path.stat().st_size:
             staging = path.with_name(f".{path.name}.tmp")
             staging.unlink(missing_ok=True)
             MlflowClient(tracking_uri=sqlite_address(str(staging))).search_experiments()
@@ -126,8 +131,9 @@ def revive(client: Any, run_id: str) -> bool:
     return True
 
 
+LOCKED = "database is locked"
 _WORDS = {  # of a message of MLflow -> what it comes to
-    "database is locked": "its database is locked by another process",
+    LOCKED: "its database is locked by another process",
     "Exceeded 30 redirects": "the server redirects in a circle",
     "NewConnectionError": "no server answers there",
     "Read timed out": "the server does not answer",
@@ -143,6 +149,8 @@ _OTHER_SCHEMA = re.compile(r"found version (\w+)|revision identified by '(\w+)'"
 def plain_words(error: BaseException, uri: str) -> str:
     """An error of MLflow in one line, without secrets, SQL, or the pages that a server sent."""
     text = str(error) or type(error).__name__
+    if isinstance(error, Silent) and kind_of(uri) == "sqlite" and _is_locked(sqlite_path(uri)):
+        text = LOCKED
     for words, meaning in _WORDS.items():
         if words in text:
             return meaning
@@ -153,6 +161,16 @@ def plain_words(error: BaseException, uri: str) -> str:
     line = "".join(c if c.isprintable() else "?" for c in line)
     shown = redact(hide_addresses(line))
     return shown if len(shown) <= LENGTH else f"{shown[:LENGTH]}..."
+
+
+def _is_locked(path: str) -> bool:
+    """True if another process holds an sqlite file so that none can write."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=0)) as opened:
+            opened.execute("begin immediate")
+    except sqlite3.OperationalError as error:
+        return LOCKED in str(error)
+    return False
 
 
 def _other_schema(revision: str, uri: str) -> str:
