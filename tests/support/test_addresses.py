@@ -132,6 +132,7 @@ def test_the_remedy_is_that_of_the_library():
     assert "PGPASSWORD" in secret_in("postgresql+psycopg2://user:a/b@host/db")
     assert "read_default_file" in secret_in("mysql+pymysql://user:a@host/db")
     assert "cannot be read" in secret_in("http://host:port/")
+    assert secret_in("http://sk-tracking-server-of-us:5000") == ""
     assert "token" in secret_in("databricks://dapi" + "0123456789abcdef" * 2)
 
 

@@ -13,19 +13,20 @@ import yaml
 from stores import bad_server, find, history, losses, make_run, tell, write
 
 from unify.tracking import mlflow_process as module
+from unify.tracking import sync as sync_module
 from unify.tracking.mlflow_delivery import SHIPPED, is_sent
 from unify.tracking.mlflow_process import (
     NO_WAIT,
     Delivery,
-    NotSent,
     delivery,
     ship,
     ship_scores,
     ship_study,
     store_uri,
-    sync,
+    together,
     tracker,
 )
+from unify.tracking.sync import NotSent, sync
 
 
 @pytest.fixture
@@ -180,7 +181,7 @@ def test_sync_sends_a_study_with_all_its_runs(runs, capsys):
 
 @pytest.mark.fault(25)
 def test_sync_ends_with_a_server_that_does_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SYNC_SILENCE", 0.2)
+    monkeypatch.setattr(sync_module, "SYNC_SILENCE", 0.2)
     folder = make_run(tmp_path)
     with bad_server("drips") as uri, pytest.raises(NotSent, match=r"nothing for 0\.2 s") as told:
         sync(folder, uri)
@@ -207,15 +208,15 @@ def test_what_cannot_be_sent_is_said(tmp_path, monkeypatch):
 
 
 def test_few_folders_are_named_one_by_one_and_many_by_their_study(tmp_path):
-    def together(*names):
-        found = module._together([tmp_path / name for name in names])
+    def named(*names):
+        found = together([tmp_path / name for name in names])
         return [str(path.relative_to(tmp_path)) for path in found]
 
     for name in "abcd":
         make_run(tmp_path, name, steps=1)
-    assert together("colours/a", "colours/b") == ["colours/a", "colours/b"]
-    assert together("colours/a", "vae/x", "colours") == ["colours", "vae/x"]
-    assert together(*(f"colours/{name}" for name in "abcd")) == ["colours"]
+    assert named("colours/a", "colours/b") == ["colours/a", "colours/b"]
+    assert named("colours/a", "vae/x", "colours") == ["colours", "vae/x"]
+    assert named(*(f"colours/{name}" for name in "abcd")) == ["colours"]
 
 
 def test_training_never_imports_mlflow():

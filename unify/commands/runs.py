@@ -103,7 +103,7 @@ def sync(
     ] = "",
 ) -> int:
     """Upload what MLflow is missing of a run, or of a study and its runs."""
-    from unify.tracking.mlflow_process import sync as send
+    from unify.tracking.sync import sync as send
 
     for each in [folder, *(more or [])]:
         typer.echo(f"{send(each, uri, register)} records sent of {each.resolve().name}")

@@ -10,9 +10,10 @@ from typing import Any
 
 from unify.answers.study_records import RUN_NAME
 from unify.tracking.mlflow_parent import children
-from unify.tracking.mlflow_process import SYNC_SILENCE, NotSent, store_uri
-from unify.tracking.mlflow_store import connect, import_mlflow, plain_words
-from unify.tracking.silence import Silent, limit
+from unify.tracking.mlflow_process import store_uri
+from unify.tracking.mlflow_store import BYTES_PER_SECOND, connect, import_mlflow, plain_words
+from unify.tracking.silence import Silent, limit, tick
+from unify.tracking.sync import SYNC_SILENCE, NotSent
 
 
 def fetch_study(uri: str, name: str, into: Path) -> Path:
@@ -43,11 +44,21 @@ def fetch_study(uri: str, name: str, into: Path) -> Path:
 
 def _download(client: Any, uri: str, name: str, folder: Path) -> None:
     parent, runs = _find_study(client, uri, name)
-    client.download_artifacts(parent.info.run_id, "", str(_new_folder(folder)))
+    _fetch(client, parent.info.run_id, _new_folder(folder))
     for run in runs:
         place = run.info.run_name
         if RUN_NAME.fullmatch(place) and place == Path(place).name:
-            client.download_artifacts(run.info.run_id, "", str(_new_folder(folder / place)))
+            _fetch(client, run.info.run_id, _new_folder(folder / place))
+
+
+def _fetch(client: Any, run_id: str, folder: Path, path: str | None = None) -> None:
+    """Download the artifacts of a run, file by file: each is a sign of life."""
+    for item in client.list_artifacts(run_id, path):
+        if item.is_dir:
+            _fetch(client, run_id, folder, item.path)
+        else:
+            tick((item.file_size or 0) / BYTES_PER_SECOND)
+            client.download_artifacts(run_id, item.path, str(folder))
 
 
 def _find_study(client: Any, uri: str, name: str) -> tuple[Any, list[Any]]:

@@ -58,7 +58,9 @@ def secret_in(address: str) -> str:
     held = _assigned(text, after_question_mark=kind in ("folder", "sqlite"))
     if not held:
         held = _HOLDS.get(kind, _in_database)(text)
-    if not held and kind not in ("folder", "sqlite") and has_token_shape(text):
+    rest = text.partition("://")[2]
+    part = {"server": rest.partition("/")[2], "other": rest}.get(kind, "")  # no host is a token
+    if not held and has_token_shape(part):
         held = "it holds what looks like a token"
     if not held or held == _UNREADABLE:
         return held

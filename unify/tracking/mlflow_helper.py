@@ -78,7 +78,7 @@ class Helper:
 
     def look(self) -> None:
         """Read the requests that are new."""
-        new = os.pread(self.asked, 2**20, self.read)
+        new = os.pread(self.asked, 2**30, self.read)
         whole = new[: new.rfind(b"\n") + 1]
         self.read += len(whole)
         for line in whole.splitlines():

@@ -31,19 +31,14 @@ from pathlib import Path
 from typing import IO
 
 from unify.support.addresses import secret_in, sqlite_address
-from unify.support.stop_protocol import PlainError
-from unify.tracking.mlflow_delivery import is_sent, journal_scores, read_settings
+from unify.support.environment import redact
+from unify.tracking.mlflow_delivery import is_sent, journal_scores
 
 WAIT = 2.0  # seconds that a command waits for MLflow, once, at its end
 SILENCE = 30.0  # seconds for which a store may do nothing while a command goes on
-SYNC_SILENCE = 60.0  # and while nothing else is waited for
 FEW = 3  # runs of one folder that are named one by one
 LOG = "tracking.log"
 NO_WAIT = "UNIFY_MLFLOW_LATER"  # set for the processes of a command that sends the rest itself
-
-
-class NotSent(PlainError):
-    """MLflow did not take what it was to take, or does not give what it has."""
 
 
 def store_uri(setting: str, runs: Path | str) -> str:
@@ -92,6 +87,7 @@ class Delivery:
     def _start(self) -> None:
         self._requests: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (as long as this)
         self._answers: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         files = self._requests.fileno(), self._answers.fileno()
         source = str(Path(__file__).resolve().parents[2])
         paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -101,7 +97,7 @@ class Delivery:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # until it opens the log of a folder
+            stderr=self._errors,  # until it opens the log of a folder
             pass_fds=files,
             start_new_session=True,  # Ctrl-C is for training; the process ends with its input
         )
@@ -137,12 +133,18 @@ class Delivery:
     def missing(self) -> dict[Path, tuple[str, str]]:
         """The folders that MLflow does not have all of, with their URI and the reason."""
         sent = {n for answer in self.answers() for n in answer.get("sent", ())}
-        why = self._last("why", "") or self.trouble or "the process that sends ended early"
+        why = self._last("why", "") or self.trouble or self._last_words()
         return {
             folder: (uri, why)
             for number, (folder, uri, before) in enumerate(self.asked)
             if number not in sent and not before
         }
+
+    def _last_words(self) -> str:
+        """Of a process that ended early: the last line that it wrote to standard error."""
+        said = os.pread(self._errors.fileno(), 2**20, 0).decode("utf-8", "replace").split("\n")
+        last = next((line for line in reversed(said) if line.strip()), "")
+        return redact(f"the process that sends ended early. {last}".strip())
 
     def _last(self, key: str, default: str) -> str:
         said = [answer[key] for answer in self.answers() if key in answer]
@@ -177,7 +179,7 @@ def _say_missing(ended: Delivery) -> None:
     if not missing:
         return
     uri, why = next(iter(missing.values()))
-    names = _together(list(missing))
+    names = together(list(missing))
     line = (
         f"MLflow at {uri} does not have all of {', '.join(map(str, names))} ({why}); send the rest "
         f"with: unify sync {shlex.join(map(str, names))}"
@@ -188,7 +190,7 @@ def _say_missing(ended: Delivery) -> None:
             log.write(line + "\n")
 
 
-def _together(folders: list[Path]) -> list[Path]:
+def together(folders: list[Path]) -> list[Path]:
     """The folders, with that of a study for its runs where it, or more than FEW, are named."""
     names: list[Path] = []
     for folder in folders:
@@ -238,61 +240,3 @@ def ship_study(folder: Path, setting: str, runs: Path | str) -> None:
     if setting != "none":
         with delivery() as deliveries:
             deliveries.ask("study", folder, store_uri(setting, runs))
-
-
-def sync(folder: Path | str, uri: str = "", register: str = "") -> int:
-    """Send everything that MLflow does not have yet of a run, or of a study and all its runs.
-
-    It takes as long as the store works; `NotSent` once that has done nothing for SYNC_SILENCE
-    seconds, or has failed.
-
-    Args:
-        folder: of a run, or of a study.
-        uri: an MLflow URI; empty: where the runs' own settings say.
-        register: a name in MLflow's registry that the run's exported weights get.
-
-    Returns:
-        the number of journal records sent.
-
-    Raises:
-        ValueError: a folder that is neither, a run that is not tracked, or scores that were edited.
-    """
-    folder = Path(folder)
-    runs = [folder] if (folder / "run.json").is_file() else _runs_of(folder)
-    if register and runs != [folder]:
-        raise ValueError(f"{folder} is no run: name the run whose weights are to be {register!r}")
-    post, refused = Delivery(SYNC_SILENCE), []
-    for run in runs:
-        try:
-            setting = _setting(run, uri)
-            place = store_uri(setting, run.resolve().parents[1])
-            journal_scores(run)
-            post.ask("run", run, place, register)
-        except ValueError as error:
-            if runs == [folder]:
-                raise
-            refused.append(str(error))
-    if post.asked and runs != [folder] and (folder / "study.json").is_file():
-        post.ask("study", folder, post.asked[-1][1])
-    post.close(None)
-    if missing := post.missing():
-        names = ", ".join(map(str, _together(list(missing))))
-        store, why = next(iter(missing.values()))
-        refused.append(f"MLflow at {store} does not have all of {names}: {why}")
-    if refused:
-        raise NotSent("\n".join(refused))
-    return post.records()
-
-
-def _runs_of(study: Path) -> list[Path]:
-    runs = sorted(file.parent for file in study.glob("*/run.json"))
-    if not runs:
-        raise ValueError(f"{study} is neither a run, with a run.json, nor a study with runs")
-    return runs
-
-
-def _setting(run: Path, uri: str) -> str:
-    setting = uri or (read_settings(run).get("machine") or {}).get("tracker") or ""
-    if setting == "none":
-        raise ValueError(f"{run} is not tracked (machine.tracker is none): name an MLflow --uri")
-    return setting
