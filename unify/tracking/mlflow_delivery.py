@@ -20,9 +20,8 @@ import yaml
 from unify.runs.journal import Journal
 from unify.runs.stored_scores import read_scores
 from unify.runs.study_files import has_value
-from unify.support.addresses import kind_of, sqlite_path
 from unify.support.atomic_files import write_atomically
-from unify.tracking.mlflow_store import connect, find_experiment, revive
+from unify.tracking.mlflow_store import connect, find_experiment, has_database, revive
 from unify.tracking.run_content import (
     flatten,
     metrics_of,
@@ -163,8 +162,7 @@ class Shipment:
 def is_sent(folder: Path, uri: str) -> bool:
     """True if all of a run that is over has been sent, as far as its own folder tells."""
     state = read_shipped(folder).get(uri, {})
-    database = sqlite_path(uri) if kind_of(uri) == "sqlite" else ""
-    if state.get("status") != _status(folder) or (database and not Path(database).is_file()):
+    if state.get("status") != _status(folder) or not has_database(uri):
         return False
     left = list(unsent(Journal(folder).records(), state.get("marks") or {}))
     return not left and not new_files(folder, True, state.get("files") or {})

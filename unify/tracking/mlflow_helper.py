@@ -21,7 +21,7 @@ from typing import Any
 from unify.tracking.mlflow_delivery import Shipment, sole_sender
 from unify.tracking.mlflow_parent import send_study
 from unify.tracking.mlflow_registry import register
-from unify.tracking.mlflow_store import import_mlflow, plain_words
+from unify.tracking.mlflow_store import has_database, import_mlflow, plain_words
 from unify.tracking.silence import Silent, limit
 from unify.tracking.system_metrics import SystemMetrics
 
@@ -29,6 +29,7 @@ POLL = 3.0  # seconds between two looks at a run folder
 LONGEST_POLL = 60.0  # while a store takes nothing
 LOG = "tracking.log"
 STANDARD_INPUT = 0
+MAKING = "its database was being made"
 
 
 @dataclass
@@ -111,7 +112,8 @@ class Helper:
         """Send one task; returns why it failed, and adds that to `down` if the store did."""
         try:
             _log_to(task.folder)
-            self.tell(stage=f"{task.folder.name} was being sent")
+            made = has_database(task.uri)
+            self.tell(stage=f"{task.folder.name} was being sent" if made else MAKING)
             with limit(self.silence, end=self.ended):
                 records = task.send()
                 self._send_system(task)

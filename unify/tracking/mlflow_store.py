@@ -69,6 +69,12 @@ def import_mlflow() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def has_database(uri: str) -> bool:
+    """False for an sqlite file that is not there; other stores tell only when they are asked."""
+    path = sqlite_path(uri) if kind_of(uri) == "sqlite" else ""
+    return not path or Path(path).is_file()
+
+
 def make_database(path: Path) -> None:
     """Create MLflow's sqlite file whole or not at all.
 
