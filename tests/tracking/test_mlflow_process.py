@@ -207,6 +207,12 @@ def test_what_cannot_be_sent_is_said(tmp_path, monkeypatch):
         pass
 
 
+def test_a_command_that_fails_before_it_sends_fails_with_its_own_error(capsys):
+    with pytest.raises(KeyError, match="of the command"), delivery():
+        raise KeyError("of the command")
+    assert capsys.readouterr().err == ""
+
+
 def test_few_folders_are_named_one_by_one_and_many_by_their_study(tmp_path):
     def named(*names):
         found = together([tmp_path / name for name in names])

@@ -142,6 +142,8 @@ class Delivery:
 
     def _last_words(self) -> str:
         """Of a process that ended early: the last line that it wrote to standard error."""
+        if self.process is None:
+            return "no process that sends was started"
         said = os.pread(self._errors.fileno(), 2**20, 0).decode("utf-8", "replace").split("\n")
         last = next((line for line in reversed(said) if line.strip()), "")
         return redact(f"the process that sends ended early. {last}".strip())
