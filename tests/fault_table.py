@@ -45,7 +45,10 @@ ROWS = {
     22: ("loss spike", "in the journal as it is"),
     23: ("disk full", "older checkpoint whole; message says so"),
     24: ("run folder read-only, gone, or a file", "one message"),
-    25: ("tracker down or silent at the start", "trains on; 2 s at most"),
+    25: (
+        "tracker down, silent, slow or talking nonsense",
+        "trains on; 2 s at most for a whole command",
+    ),
     26: ("tracker down half-way", "every record arrives later, once"),
     27: ("two writers of one run", "one wins; the other is told"),
     28: ("broken YAML", "refused with file, key and remedy"),
@@ -69,6 +72,9 @@ ROWS = {
     40: ("a file of a run or study empty, cut, of other types", "named; the other arms reported"),
     41: ("disk full at any file", "the old file whole; path and remedy named"),
     42: ("a file of another's in the place of ours", "named, and left as it is"),
+    43: ("MLflow's runs, experiment or database deleted", "brought back or made anew"),
+    44: ("MLflow's database newer, older, no database, locked", "one line with what to do"),
+    45: ("a user, password or token in the tracker's address", "refused, nowhere repeated"),
 }
 
 

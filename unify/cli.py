@@ -4,11 +4,14 @@ Errors are one message and a non-zero exit status; `--debug` shows the traceback
 """
 
 import sys
+import traceback
 from contextlib import suppress
 from typing import NoReturn
 
 from unify.commands.app import app
+from unify.support.addresses import hide_addresses
 from unify.support.atomic_files import is_full
+from unify.support.environment import redact
 from unify.support.stop_protocol import (
     Interrupted,
     PlainError,
@@ -34,7 +37,8 @@ def main() -> None:
             end_process(stop.exit_status, join_threads=False)  # other ranks may be gone
         except Exception as error:
             if debug:
-                raise
+                echo(_shown(traceback.format_exc()), err=True, nl=False)
+                _end(_status(error))
             error = _of_other_ranks(error)
             _say(_message(error), of_all_ranks=isinstance(error, Stopped))
             _end(_status(error))
@@ -44,7 +48,7 @@ def _say(message: str, of_all_ranks: bool) -> None:
     """Print a message to stderr; the first rank speaks where all have the same to say."""
     if not of_all_ranks or speaks():
         with suppress(OSError):  # the terminal is gone; the status tells the rest
-            echo(f"unify: {message}", err=True)
+            echo(_shown(f"unify: {message}"), err=True)
 
 
 def _end(status: int) -> NoReturn:
@@ -68,6 +72,11 @@ def _of_other_ranks(error: Exception) -> Exception:
 def _status(error: Exception) -> int:
     """The exit status that an exception carries: ours as `exit_status`, typer's as `exit_code`."""
     return getattr(error, "exit_status", 0) or getattr(error, "exit_code", 1) or 1
+
+
+def _shown(text: str) -> str:
+    """The text without secrets: a terminal is often a file, too."""
+    return redact(hide_addresses(text))
 
 
 def _message(error: Exception) -> str:

@@ -14,7 +14,7 @@ from unify.config import ConfigError, check_file, load_recipe, read
 from unify.data.adapters.index import Damaged, index_folder
 from unify.data.shards import Shards
 from unify.runs.journal import Journal
-from unify.tracking.mlflow_process import sync
+from unify.tracking.mlflow_delivery import Shipment
 
 pytestmark = pytest.mark.fault(29)
 
@@ -137,5 +137,5 @@ def test_a_tracker_s_uri_is_no_command(tmp_path, canary, uri, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"study": "s", "state": "finished"}))
     with pytest.raises(MlflowException):
-        sync(folder, uri)
+        Shipment(folder, uri).send()
     assert not canary.exists()

@@ -21,6 +21,7 @@ from unify.study.run_job import error_in_study_folder
 from unify.study.run_study import run_study
 from unify.support.precision import precision_on
 from unify.support.stop_protocol import Stopped
+from unify.tracking import mlflow_process
 
 STUDY = f"""
 name: tiny
@@ -48,10 +49,10 @@ def outcome(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     (folder / "tiny.yaml").write_text(STUDY)
     printed = []
-    made = run_study(
-        StudyRequest(str(folder / "tiny.yaml"), [f"machine.runs={folder}/runs"], tiny=True),
-        printed.append,
-    )
+    request = StudyRequest(str(folder / "tiny.yaml"), [f"machine.runs={folder}/runs"], tiny=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow_process, "WAIT", 120.0)  # the machine that tests may be a busy one
+        made = run_study(request, printed.append)
     return folder, made, printed
 
 
@@ -122,7 +123,7 @@ def test_mlflow_has_every_run_its_scores_and_its_config(outcome):
     assert len(finished) == 4
     for one in finished:
         logged = runs[one.name]
-        assert "text_to_image/exact" in logged.data.metrics
+        assert {"text_to_image/exact", "text_to_image/exact.n"} <= logged.data.metrics.keys()
         assert "loss" in logged.data.metrics
         assert logged.data.params["model.trunk.dim"] == "32"
         names = {item.path for item in client.list_artifacts(logged.info.run_id)}

@@ -107,11 +107,17 @@ def export(
     echo(str(write(Run(run), checkpoint, out, raw)))
 
 
-def sync(run: Annotated[Path, typer.Argument(help="Run folder.")], uri: str = "") -> int:
-    """Upload what MLflow is missing of a run."""
-    from unify.runs.folder import Run
-    from unify.tracking.mlflow_process import sync as send
+def sync(
+    folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="Folder of a run or study.")],
+    more: Annotated[list[Path] | None, typer.Argument(help="Further folders.")] = None,
+    uri: Annotated[str, typer.Option(help="MLflow URI; empty: what the run's settings say.")] = "",
+    register: Annotated[
+        str, typer.Option(metavar="NAME", help="Make the run's weights a version of this model.")
+    ] = "",
+) -> int:
+    """Upload what MLflow is missing of a run, or of a study and its runs."""
+    from unify.tracking.sync import sync as send
 
-    facts = Run(run).info
-    echo(f"{send(run, uri)} records sent of {facts['name']}")
+    for each in [folder, *(more or [])]:
+        echo(f"{send(each, uri, register)} records sent of {each.resolve().name}")
     return 0

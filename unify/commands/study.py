@@ -65,7 +65,7 @@ def _choose(request: Any) -> int:
 
     untuned = choose(request, say)
     for name, message in untuned.items():
-        typer.echo(f"failed: {name}: {message}", err=True)
+        echo(f"failed: {name}: {message}", err=True)
     return 1 if untuned else 0
 
 

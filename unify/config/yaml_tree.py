@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from unify.support.addresses import hide_addresses
+
 COMMAND_LINE = "command line"
 BROKEN = object()  # the value of a node whose problem was reported already
 
@@ -25,12 +27,19 @@ KeyPath = tuple[str | int, ...]  # keys of mappings and indices of lists, from t
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, where, and its remedy. `line` counts from 1; 0: unknown."""
+    """One thing that is wrong, where, and its remedy. `line` counts from 1; 0: unknown.
+
+    What it repeats of a config is shown without the secrets of an address.
+    """
 
     file: str
     line: int
     key: str
     message: str
+
+    def __post_init__(self) -> None:
+        for name in ("key", "message"):
+            object.__setattr__(self, name, hide_addresses(getattr(self, name)))
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file

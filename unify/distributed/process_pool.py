@@ -8,7 +8,7 @@ measured later and alone, as processes that run beside each other slow each othe
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
@@ -19,7 +19,10 @@ from unify.support.stop_protocol import Interrupted, status_of, stop_signals_to
 
 
 def run_at_once(
-    commands: dict[str, list[str]], jobs: int, say: Callable[[str], None]
+    commands: dict[str, list[str]],
+    jobs: int,
+    say: Callable[[str], None],
+    variables: Mapping[str, str] | None = None,
 ) -> dict[str, tuple[int, str]]:
     """Run commands, `jobs` at a time.
 
@@ -29,6 +32,7 @@ def run_at_once(
         commands: command lines by name.
         jobs: how many run at a time; each gets its share of cores and accelerators.
         say: takes each line of output as it comes, as `<name> | <line>`.
+        variables: more environment variables for each.
 
     Returns:
         exit status and last line of each command that failed, by name; the status is that of the
@@ -37,7 +41,7 @@ def run_at_once(
     Raises:
         Interrupted: a signal came, and all commands have ended well nevertheless.
     """
-    crew = Crew(commands, jobs, say)
+    crew = Crew(commands, jobs, say, variables or {})
     with ThreadPoolExecutor(jobs) as pool, stop_signals_to(crew.stop, crew.kill):
         results = dict(zip(commands, pool.map(crew.run, commands), strict=True))
     failed = {name: (status, last) for name, (status, last) in results.items() if status}
@@ -57,8 +61,14 @@ def passed_on(number: int) -> int:
 class Crew:
     """Running commands, each on one of `jobs` seats: a share of the cores and accelerators."""
 
-    def __init__(self, commands: dict[str, list[str]], jobs: int, say: Callable[[str], None]):
-        self.commands, self.jobs, self.say = commands, jobs, say
+    def __init__(
+        self,
+        commands: dict[str, list[str]],
+        jobs: int,
+        say: Callable[[str], None],
+        variables: Mapping[str, str],
+    ):
+        self.commands, self.jobs, self.say, self.variables = commands, jobs, say, variables
         self.seats: SimpleQueue[int] = SimpleQueue()
         for seat in range(jobs):
             self.seats.put(seat)
@@ -75,7 +85,7 @@ class Crew:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ | share(seat, self.jobs),
+            env=os.environ | share(seat, self.jobs) | dict(self.variables),
         )
         self.running.add(process)
         if self.stopped:  # the signal came while the process was being started

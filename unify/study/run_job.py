@@ -22,7 +22,7 @@ from unify.study.tuning_trials import plan_trials, tuned_arms
 from unify.support.atomic_files import write_atomically
 from unify.support.stop_protocol import Stopped
 from unify.support.terminal import echo
-from unify.tracking.mlflow_process import ship_scores
+from unify.tracking.mlflow_process import delivery, ship_scores
 from unify.training.train_run import train
 
 Say = Callable[[str], None]
@@ -57,13 +57,16 @@ def run_arm(request: StudyRequest, arm: str, seed: int | None, say: Say, untimed
     if spawns(machine):
         return spawn(machine["devices"], say)
     runs = []
-    for job in jobs:
-        with error_in_study_folder(job):
-            runs.append(finished_or_stopped(train(job.config, say, scored=True)))
-    for job, run in zip(jobs, runs, strict=True):
-        with error_in_study_folder(job):
-            score(run, job.config, say, untimed)
-        say(f"run: {run.folder}")
+    with delivery():
+        for job in jobs:
+            with error_in_study_folder(job):
+                runs.append(finished_or_stopped(train(job.config, say, scored=True)))
+        for job, run in zip(jobs, runs, strict=True):
+            with error_in_study_folder(job):
+                score(run, job.config, say, untimed)
+                if is_first():
+                    ship_scores(run.folder, machine["tracker"], machine["runs"])
+            say(f"run: {run.folder}")
     return 0
 
 

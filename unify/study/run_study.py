@@ -24,14 +24,13 @@ from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.arms import resolve_arms
 from unify.study.jobs import Job, StudyRequest, distinct, study_jobs
-from unify.study.mlflow_study import ship_study
 from unify.study.run_job import finish_job
 from unify.study.study_json import write_study_json
 from unify.study.tuning_trials import plan_trials, tuned_arms
 from unify.support.folder_lock import only_writer
 from unify.support.stop_protocol import STOPPED_BY, Stopped, name_of
 from unify.support.terminal import echo
-from unify.tracking.mlflow_process import store_uri
+from unify.tracking.mlflow_process import NO_WAIT, delivery, ship_study, store_uri
 
 Say = Callable[[str], None]
 
@@ -59,6 +58,11 @@ def run_study(request: StudyRequest, say: Say = echo) -> Outcome:
             "`unify study` is one process, which starts the ranks of each run: call it without "
             "srun and torchrun, or use `unify submit`"
         )
+    with delivery():
+        return _run_study(request, say)
+
+
+def _run_study(request: StudyRequest, say: Say) -> Outcome:
     study, arms = resolve_arms(request)
     wanted = _wanted_arms(request, list(arms))
     machine = next(iter(arms.values()))["machine"]
@@ -206,7 +210,7 @@ def _run_at_once(
     failed: dict[str, tuple[int, str]] = {}
     for turn in (first, [job for job in jobs if job not in first]):
         commands = {job.name: [*command, "--arm", job.arm, "--seed", str(job.seed)] for job in turn}
-        failed |= run_at_once(commands, at_once, say)
+        failed |= run_at_once(commands, at_once, say, {NO_WAIT: "1"})
         for status, _ in failed.values():
             if number := STOPPED_BY.get(status):
                 raise Stopped(

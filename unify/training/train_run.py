@@ -49,8 +49,8 @@ from unify.support.precision import precision_on
 from unify.support.stop_protocol import Interrupted, LostOutput, kept_if_interrupted
 from unify.support.terminal import echo
 from unify.support.user_code import check_imports, warn_of_imports
-from unify.tracking.mlflow_delivery import flatten
-from unify.tracking.mlflow_process import ship, tracker
+from unify.tracking.mlflow_process import delivery, ship, tracker
+from unify.tracking.run_content import flatten
 from unify.training.trainer import fit
 
 Say = Callable[[str], None]
@@ -92,7 +92,7 @@ def train(
         ValueError: what the user can mend; run.json then says `failed`.
         LostRanks: other ranks have gone.
     """
-    with lost_ranks_as_error():
+    with lost_ranks_as_error(), delivery():
         return _train(config, say, watchers, wait, scored)
 
 
