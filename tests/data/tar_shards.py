@@ -45,6 +45,17 @@ def captions(folder):
     return [json.loads(line)["text"] for line in lines]
 
 
+def make_older(folder, without=("crc",)):
+    """The index as it was before it had digests of its columns and of itself."""
+    with np.load(folder / "columns.npz") as columns:
+        older = {name: columns[name] for name in columns if name not in without}
+    np.savez(folder / "columns.npz", **older)
+    summary = json.loads((folder / "index.json").read_bytes())
+    del summary["columns"], summary["digest"]
+    (folder / "index.json").write_text(json.dumps(summary | {"format": "unify-shards-1"}))
+    return older
+
+
 def edits(n):
     """Triples of a source, an instruction and what it made."""
     out = []

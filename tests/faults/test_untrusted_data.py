@@ -11,7 +11,8 @@ from payloads import evil, payload
 from tar_shards import pairs, tar
 
 from unify.config import ConfigError, check_file, load_recipe, read
-from unify.data.adapters.index import Damaged, index_folder
+from unify.data.adapters.index import index_folder
+from unify.data.adapters.stored import Damaged
 from unify.data.shards import Shards
 from unify.runs.journal import Journal
 from unify.tracking.mlflow_process import sync
