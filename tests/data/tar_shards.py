@@ -42,7 +42,13 @@ def verdicts(folder):
 
 def captions(folder):
     lines = (folder / "records.jsonl").read_text().splitlines()
-    return [json.loads(line)["text"] for line in lines]
+    return [json.loads(line).get("text") for line in lines]
+
+
+def origins(folder):
+    """Where each record came from, by key, in all imports below a folder."""
+    lines = [line for path in folder.rglob("origins.jsonl") for line in path.open()]
+    return {row["key"]: row["origin"] for row in map(json.loads, lines)}
 
 
 def make_older(folder, without=("crc",)):

@@ -8,6 +8,7 @@ Samples are taken one after another: memory does not grow with their number. Aft
 import notes how far it is, so one that was killed goes on from there (see unfinished.py).
 """
 
+import json
 import os
 import sqlite3
 from collections import Counter
@@ -133,9 +134,14 @@ def _write(
 
 
 def _why(work: Unfinished) -> str:
+    """Counts by reason, the first verdict, and what was skipped."""
     work.index.saved()
     counts = Counter(reasons(work.index.paths[1]))
     told = [f"{reason}: {n}" for reason, n in counts.items()]
+    with work.index.paths[1].open("rb") as file:
+        if line := file.readline():
+            first = Verdict(**json.loads(line))
+            told.append(f"the first is {first.shard} {first.key}: {first.detail or first.reason}")
     told += [note for note in work.notes if note.startswith("skipped")]
     return ", ".join(told) or "none"
 

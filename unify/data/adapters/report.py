@@ -79,4 +79,6 @@ def quantiles(counts: Counter[int]) -> str:
         while wanted and seen >= next(iter(wanted)) * total:
             parts.append(f"{wanted.pop(next(iter(wanted)))} at most {value:,}")
     least, most = min(counts), max(counts)
+    if least == most:
+        return f"{least:,} (of {total:,})"
     return f"{least:,} to {most:,}; {', '.join(parts)} (of {total:,})"

@@ -213,10 +213,10 @@ def _words(row: TableRow, texts: tuple[str, ...], edit: bool) -> dict[str, Place
         why = "the row has fewer fields than the header"
         raise Bad("missing_caption" if lacks else "ragged_row", why)
     out: dict[str, Place | bytes] = {}
-    if isinstance(text, str) and (text.strip() or not meta or edit):
-        out["txt"] = text.encode("utf-8", "surrogatepass")
-    elif not edit and _none(text) and not _none(row.values.get(INSTRUCTION_COLUMN)):
+    if not edit and _none(text) and not _none(row.values.get(INSTRUCTION_COLUMN)):
         meta |= {"instruction": row.values[INSTRUCTION_COLUMN]}  # there is no image to follow it on
+    elif isinstance(text, str) and (text.strip() or not meta or edit):
+        out["txt"] = text.encode("utf-8", "surrogatepass")
     elif not _none(text) or text is None:
         meta |= {"instruction" if edit else "caption": text}  # not a text, or absent
     if meta:
