@@ -23,9 +23,9 @@ def base(tmp_path):
     return folder
 
 
-def imported(base, name, text, **options):
+def imported(base, name, rows, **options):
     """(caption or None of each record, (line, reason) of each verdict, the report)."""
-    data = text if isinstance(text, bytes) else text.encode()
+    data = rows if isinstance(rows, bytes) else rows.encode()
     (base / name).write_bytes(data)
     out = base.parent / f"out-{name}-{len(list(base.parent.iterdir()))}"
     report = import_images(base / name, out, **options)
@@ -34,8 +34,8 @@ def imported(base, name, text, **options):
     return captions(out), bad, report
 
 
-def refusal(base, name, text, **options):
-    (base / name).write_text(text)
+def refusal(base, name, rows, **options):
+    (base / name).write_text(rows)
     with pytest.raises(ValueError) as caught:
         import_images(base / name, base.parent / "refused", **options)
     assert not (base.parent / "refused").exists()
@@ -202,8 +202,8 @@ def test_images_may_lie_below_another_folder_that_is_named(base):
 
 # Rows as a writer of tables writes them, and damage
 
-# Without NUL, which Python's reader may not take, and without the old Mac's end of a line, which its
-# writer does not quote.
+# Without NUL, which Python's reader may not take, and without the old Mac's end of a line, which
+# its writer does not quote.
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=12)
 ROWS = st.lists(st.tuples(st.sampled_from(["a.png", "b.png"]), CELL), max_size=6)
 

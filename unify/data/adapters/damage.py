@@ -10,6 +10,7 @@ from unify.data.adapters.columns import described, read_columns
 from unify.data.adapters.index import IndexWriter, index_folder, rows_of, shard_files, writing
 from unify.data.adapters.report import Report
 from unify.data.adapters.stored import (
+    NEEDED,
     OLDER,
     Damaged,
     damaged,
@@ -143,7 +144,7 @@ def _agree(folder: Path) -> bool:
     """True if the columns of an index, which has no digest of them, are those of its records."""
     try:
         columns = read_columns(folder / "columns.npz")
-        if len(columns["start"]) < 1:
+        if not columns.keys() >= NEEDED:
             return False
         n = end = 0
         with (folder / "records.jsonl").open("rb") as file:

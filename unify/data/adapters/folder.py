@@ -66,13 +66,12 @@ class Listing:
             return False
         if entry.is_dir(follow_symlinks=False):
             return True
-        if entry.is_symlink() and entry.is_dir():
-            why = "links to folders are not followed; import the folder itself"
-            self._left_out(name, "linked_folder", why)
-            return False
         _, part = split_name(name)
         kind = part if part in (*PARTS, "tar", "parquet") and "." in entry.name else ""
-        if not kind:
+        if entry.is_symlink() and os.path.isdir(entry.path):
+            why = "links to folders are not followed; import the folder itself"
+            self._left_out(name, "linked_folder", why)
+        elif not kind:
             self.extensions[Path(entry.name).suffix.lower() or "without extension"] += 1
         elif reason := _no_file(entry):
             self._left_out(name, *reason)

@@ -131,6 +131,7 @@ class Index:
                 told = described(row)
                 have = {k: v.read(n, n + 1)[0] for k, v in self.columns.items() if k in told}
                 intact = {name: told[name] for name in have} == have
+            intact = intact and isinstance(row["shard"], str) and isinstance(row["key"], str)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             intact = False
         if not intact:
