@@ -7,6 +7,10 @@ import tarfile
 import numpy as np
 from PIL import Image
 
+from unify.data.adapters.columns import write_columns
+from unify.data.adapters.stored import digest
+from unify.support.atomic_files import sha256
+
 
 def picture(n=0, kind="JPEG", size=(20, 16), **options):
     pixels = np.random.default_rng(n).integers(0, 256, (2, 2, 3)).astype(np.uint8)
@@ -60,6 +64,16 @@ def make_older(folder, without=("crc",)):
     del summary["columns"], summary["digest"]
     (folder / "index.json").write_text(json.dumps(summary | {"format": "unify-shards-1"}))
     return older
+
+
+def fit_index(folder):
+    """Make columns and digests fit a records.jsonl that was changed, as a stranger would."""
+    write_columns(folder / "columns.npz", folder / "records.jsonl", lambda row: None)
+    summary = json.loads((folder / "index.json").read_bytes())
+    summary["sha256"] = sha256(folder / "records.jsonl")
+    summary["columns"] = {"sha256": sha256(folder / "columns.npz")}
+    summary["digest"] = digest(summary)
+    (folder / "index.json").write_text(json.dumps(summary))
 
 
 def edits(n):
