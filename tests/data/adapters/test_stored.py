@@ -36,19 +36,19 @@ def folder(whole, tmp_path):
 
 
 def everything(folder):
-    """All records of all tasks, as texts."""
+    """All records of the tasks that between them have every field."""
     source = Shards(str(folder), size=16, validation=0.3, test=0.3)
     return [
         [
             (
                 record.key,
-                {k: getattr(v, "tolist", lambda v=v: v)() for k, v in record.fields.items()},
+                {k: v if isinstance(v, str) else v.tobytes() for k, v in record.fields.items()},
             )
             for split in ("train", "validation", "test")
             for index in range(source.size(task, split))
             for record in [source.record(task, split, index)]
         ]
-        for task in sorted(source.tasks)
+        for task in ("caption", "edit", "vqa")
     ]
 
 
@@ -70,7 +70,7 @@ def damage(path, place, value, cut):
     return changed
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     name=st.sampled_from(FILES),
     place=st.floats(0, 1, exclude_max=True),

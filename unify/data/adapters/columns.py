@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 from numpy.lib import format as npy
 
 COLUMNS: dict[str, Any] = {"start": np.int64, "crc": np.uint32, "hash": np.uint32}
 COLUMNS |= {"text": np.bool_, "turns": np.int32, "edit": np.bool_}
+NEEDED = {"start", "hash", "text", "turns"}  # those that the oldest index has
 CHUNK = 1 << 16  # records at a time
 
 
@@ -77,9 +78,27 @@ def read_columns(path: Path) -> dict[str, StoredArray]:
                 if len(shape) != 1 or dtype.kind not in "iub":
                     raise ValueError(f"{name} is no column of numbers")
                 out[name] = StoredArray(path, dtype, file.tell(), shape[0])
-    except (OSError, BadZipFile, struct.error, NotImplementedError, EOFError) as error:
-        raise ValueError(str(error)) from error
+    except Exception as error:  # numpy parses a header as Python, and damage may raise anything
+        raise ValueError(f"{path} cannot be read: {error}") from error
     return out
+
+
+def agree(folder: Path) -> bool:
+    """True if the columns of an index, which has no digest of them, are those of its records."""
+    try:
+        columns = read_columns(folder / "columns.npz")
+        if not columns.keys() >= NEEDED:
+            return False
+        n = end = 0
+        with (folder / "records.jsonl").open("rb") as file:
+            for n, line in enumerate(file, 1):
+                told = described(json.loads(line)) | {"start": end}
+                if any(columns[k].read(n - 1, n)[0] != told[k] for k in columns.keys() & told):
+                    return False
+                end += len(line)
+        return {len(v) - (k == "start") for k, v in columns.items()} == {n}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
 
 
 def write_columns(path: Path, records: Path, note: Callable[[dict[str, Any]], None]) -> None:

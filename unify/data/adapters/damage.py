@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from unify.data.adapters.columns import described, read_columns
+from unify.data.adapters.columns import agree
 from unify.data.adapters.index import IndexWriter, index_folder, rows_of, shard_files, writing
 from unify.data.adapters.report import Report
 from unify.data.adapters.stored import (
-    NEEDED,
     OLDER,
     Damaged,
     damaged,
@@ -41,9 +40,7 @@ def check(folder: str | Path, repair: bool = False, workers: int = 0) -> Report:
             raise
         return index_folder(folder, workers=workers)
     older = summary["format"] == OLDER
-    intact = (
-        _agree(folder) if older else _same(folder / "columns.npz", summary["columns"]["sha256"])
-    )
+    intact = agree(folder) if older else _same(folder / "columns.npz", summary["columns"]["sha256"])
     if not (intact or repair):
         raise damaged(folder, "columns.npz changed")
     if not repair:
@@ -138,24 +135,6 @@ def _damage(folder: Path, row: dict[str, Any]) -> str:
     except (OSError, Damaged) as error:
         return str(error)
     return ""
-
-
-def _agree(folder: Path) -> bool:
-    """True if the columns of an index, which has no digest of them, are those of its records."""
-    try:
-        columns = read_columns(folder / "columns.npz")
-        if not columns.keys() >= NEEDED:
-            return False
-        n = end = 0
-        with (folder / "records.jsonl").open("rb") as file:
-            for n, line in enumerate(file, 1):
-                told = described(json.loads(line)) | {"start": end}
-                if any(columns[k].read(n - 1, n)[0] != told[k] for k in columns.keys() & told):
-                    return False
-                end += len(line)
-        return {len(v) - (k == "start") for k, v in columns.items()} == {n}
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return False
 
 
 def _same(path: Path, digest: str) -> bool:
