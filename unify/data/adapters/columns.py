@@ -95,6 +95,8 @@ def agree(folder: Path) -> bool:
                 told = described(json.loads(line)) | {"start": end}
                 if any(columns[k].read(n - 1, n)[0] != told[k] for k in columns.keys() & told):
                     return False
+                if told["edit"] and "edit" not in columns:  # there were none before that column
+                    return False
                 end += len(line)
         return {len(v) - (k == "start") for k, v in columns.items()} == {n}
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
