@@ -11,8 +11,8 @@ import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from unify.data.adapters.grouping import PARTS, Groups, Sample
 from unify.data.adapters.names import hidden, split_name, unsafe
@@ -50,8 +50,8 @@ class Fault:
 def walk(path: Path) -> Iterator[Member | Fault]:
     """Members in order (directories left out); a Fault wherever the archive is damaged."""
     total = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(2) == b"\x1f\x8b":
+    with path.open("rb", buffering=0) as file:
+        if _read(file, 0, 2) == b"\x1f\x8b":
             yield Fault("broken_header", 0, "it is compressed by gzip: unpack it first (gunzip)")
             return
         offset, said = 0, Said()  # of the next member, in headers before its own
@@ -119,17 +119,18 @@ def _member(header: tarfile.TarInfo, offset: int, said: Said) -> Member:
     return Member(said.name or header.name, offset + BLOCK, size, kind)
 
 
-def _is_end(file: BinaryIO, offset: int, total: int) -> bool:
+def _is_end(file: FileIO, offset: int, total: int) -> bool:
     """Zeros from here on; zeros before more data are a wiped header."""
     if _read(file, offset, BLOCK).strip(b"\0"):
         return False
-    while (offset := _data_after(file, file.tell(), total)) < total:
+    while (offset := _data_after(file, offset, total)) < total:
         if _read(file, offset, PIECE).strip(b"\0"):
             return False
+        offset += PIECE
     return True
 
 
-def _data_after(file: BinaryIO, offset: int, total: int) -> int:
+def _data_after(file: FileIO, offset: int, total: int) -> int:
     """The first offset from here on that is in no hole of a sparse file; `total` if there is none.
 
     Only where a file system tells; else the holes are read, as zeros.
@@ -142,14 +143,14 @@ def _data_after(file: BinaryIO, offset: int, total: int) -> int:
         return total
 
 
-def _header(file: BinaryIO, offset: int) -> tarfile.TarInfo:
+def _header(file: FileIO, offset: int) -> tarfile.TarInfo:
     header = tarfile.TarInfo.frombuf(_read(file, offset, BLOCK), "utf-8", "surrogateescape")
     if header.size < 0 or (header.type in LONG and header.size > MAX_NAME):
         raise tarfile.HeaderError(f"{header.size} bytes of {header.name}")
     return header
 
 
-def _next_header(file: BinaryIO, offset: int, total: int) -> int:
+def _next_header(file: FileIO, offset: int, total: int) -> int:
     """Offset of the next intact header, or of the end of the file."""
     while offset < total:
         offset = _data_after(file, offset, total) // BLOCK * BLOCK
@@ -167,9 +168,8 @@ def _next_header(file: BinaryIO, offset: int, total: int) -> int:
     return offset
 
 
-def _read(file: BinaryIO, offset: int, size: int) -> bytes:
-    file.seek(offset)
-    return file.read(size)
+def _read(file: FileIO, offset: int, size: int) -> bytes:
+    return os.pread(file.fileno(), size, offset)  # whatever `_data_after` did to the position
 
 
 # What makes a sample
