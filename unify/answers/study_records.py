@@ -36,7 +36,13 @@ class StudyRecord:
 
     @property
     def arms(self) -> list[str]:
-        return list(self.info["arms"])
+        """The arms in the order of the study; those of controls last."""
+        return sorted(self.info["arms"], key=lambda arm: arm in self.control_arms)
+
+    @property
+    def control_arms(self) -> set[str]:
+        """Arms that are there to be told from others, and are compared with those alone."""
+        return {control["arm"] for control in self.info.get("controls") or []}
 
     @property
     def seeds(self) -> list[int]:
@@ -53,8 +59,7 @@ class StudyRecord:
         With a baseline, each arm against it. In a grid, arms that differ in the base arm alone or
         in the grid point alone; with several budgets, in the base arm alone.
         """
-        controls = {control["arm"] for control in self.info.get("controls") or []}
-        arms = [arm for arm in self.arms if arm not in controls]
+        arms = [arm for arm in self.arms if arm not in self.control_arms]
         baseline = self.info.get("baseline")
         if baseline:
             return [(arm, baseline) for arm in arms if arm != baseline]
