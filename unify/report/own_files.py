@@ -33,12 +33,13 @@ def _beginning(path: Path) -> str:
         return file.read(BEGINNING)
 
 
-def _keys(*names: str) -> Callable[[str], bool]:
-    """True for JSON that has these keys, or is cut after the first."""
+def _keys(first: str, *names: str) -> Callable[[str], bool]:
+    """True for JSON that has these keys, or begins with `first` and is cut."""
 
     def found(text: str) -> bool:
         there = [name for name in names if f'"{name}"' in text]
-        return _nothing(text) or len(there) == len(names) or (bool(there) and _is_cut(text))
+        begun = bool(there) or _starts(first)("".join(text.split()))
+        return _nothing(text) or len(there) == len(names) or (begun and _is_cut(text))
 
     return found
 
@@ -70,9 +71,9 @@ def _starts(beginning: str) -> Callable[[str], bool]:
 
 
 OURS: dict[str, Callable[[str], bool]] = {
-    "study.json": _keys("arms"),
+    "study.json": _keys('{"name":', "arms"),
     "results.json": _rows,
-    "answers.json": _keys("version", "study", "differences"),
+    "answers.json": _keys('{"version":', "version", "study", "differences"),
     "report.html": lambda text: f"{TITLE_END}</title>" in text or _nothing(text),
     "report.md": lambda text: "\n## Results\n" in text or _nothing(text),
     "results.csv": _starts(",".join(CSV_COLUMNS[:4])),

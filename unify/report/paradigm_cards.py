@@ -54,7 +54,7 @@ def _computed(tasks: dict[str, Any]) -> str:
         for key in ("flops", "computed", "useful")
     )
     text = f"Of the mask's pairs. A dense attention kernel computes {si(computed)}"
-    has_useful = all(each.get("useful") is not None for each in tasks.values())
+    has_useful = counted > 0 and all(each.get("useful") is not None for each in tasks.values())
     return text + (f"; {useful / counted:.0%} of the count is no padding." if has_useful else ".")
 
 
