@@ -26,6 +26,7 @@ from unify.nn.trunk import Backbone
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Term, Terms
 from unify.sampling import draw
+from unify.support.ranges import Count, CountOrZero, NotNegative, Positive, Share, ShareAbove0
 from unify.tokenizer import DiscreteTokenizer, TextTokenizer
 
 
@@ -33,10 +34,10 @@ from unify.tokenizer import DiscreteTokenizer, TextTokenizer
 class CodeSampler:
     """Scale of guidance, and settings of `draw` for every code."""
 
-    guidance: float = 1.0
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
+    guidance: NotNegative = 1.0
+    temperature: NotNegative = 1.0
+    top_k: CountOrZero = 0
+    top_p: ShareAbove0 = 1.0
 
     def draw(self, logits: Tensor, u: Tensor) -> Tensor:
         return draw(logits, u, self.temperature, self.top_k, self.top_p)
@@ -64,9 +65,9 @@ class ArVQ(PrefixParadigm):
         trunk: Backbone,
         text: TextTokenizer,
         image: DiscreteTokenizer,
-        size: int = 32,
-        dropout: float = 0.1,
-        token_constant: float | None = None,
+        size: Count = 32,
+        dropout: Share = 0.1,
+        token_constant: Positive | None = None,
     ):
         super().__init__()
         self.trunk, self.text, self.image = trunk, text, image

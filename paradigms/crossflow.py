@@ -28,6 +28,7 @@ from unify.nn.prefix import MAX_PROMPT
 from unify.nn.text_latent import Regulariser, TextEncoder, check_fit
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Term, Terms
+from unify.support.ranges import NotNegative
 from unify.tokenizer import TextTokenizer
 
 
@@ -35,7 +36,7 @@ from unify.tokenizer import TextTokenizer
 class LatentSampler(FlowSampler):
     """`temperature` scales the encoder's noise: at 0 the flow starts at the prompt's mean."""
 
-    temperature: float = 1.0
+    temperature: NotNegative = 1.0
 
 
 class CrossFlow(FlowToImage):

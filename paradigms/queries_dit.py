@@ -14,7 +14,7 @@ B rows, N queries, D width, C channels, h x w latent grid.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ from unify.nn.language import LanguageModel
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Paradigm, Term, Terms, TextRequest
 from unify.sampling import TextSampler
+from unify.support.ranges import Count, NotNegative, Positive, Share, SumAtMost
 from unify.tokenizer import ContinuousTokenizer, Tokenizer
 
 
@@ -37,7 +38,7 @@ from unify.tokenizer import ContinuousTokenizer, Tokenizer
 class QueriesSampler(FlowSampler):
     """A flow's settings, whose guidance is by the text, and the scale of that by source images."""
 
-    image_guidance: float = 1.0
+    image_guidance: NotNegative = 1.0
 
 
 class QueriesDiT(Paradigm):
@@ -46,8 +47,7 @@ class QueriesDiT(Paradigm):
     The denoiser sees the latents of the first source_channels / channels source images.
 
     Args:
-        time: the law of training times; None for a denoiser that was trained on a grid of times of
-            its own.
+        time: the law of training times; None for a denoiser with a grid of times of its own.
         queries: how many, N.
         query_std: of the queries at the start; None: D^-0.5 as in OpenUni. BLIP3-o
             (arXiv:2505.09568) has 1; MetaQuery's are new rows of the model's own embedding, each
@@ -80,15 +80,15 @@ class QueriesDiT(Paradigm):
         denoiser: Denoiser,
         image: ContinuousTokenizer,
         time: TimeLaw | None = None,
-        queries: int = 64,
-        query_std: float | None = None,
+        queries: Count = 64,
+        query_std: Positive | None = None,
         conditioning: Literal["queries", "random_queries", "last_layer"] = "queries",
         tune_llm: bool = False,
         train_denoiser: bool = True,
-        train_shift: float = 1.0,
-        size: int = 32,
-        dropout: float = 0.1,
-        source_dropout: tuple[float, float, float] = (0.1, 0.1, 0.1),
+        train_shift: Positive = 1.0,
+        size: Count = 32,
+        dropout: Share = 0.1,
+        source_dropout: Annotated[tuple[Share, Share, Share], SumAtMost(1)] = (0.1, 0.1, 0.1),
     ):
         super().__init__()
         _check(llm, connector, denoiser, image)

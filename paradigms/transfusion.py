@@ -37,6 +37,7 @@ from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Term, Terms
+from unify.support.ranges import Count, Positive, Share
 from unify.tokenizer import ContinuousTokenizer, TextTokenizer
 
 
@@ -82,11 +83,11 @@ class Transfusion(PrefixParadigm):
         time: TimeLaw,
         prediction: Prediction | None = None,
         condition_on: Literal["noised", "clean_copy"] = "noised",
-        condition_time: float = 0.5,
+        condition_time: Share = 0.5,
         image_attention: Literal["bidirectional", "causal"] = "bidirectional",
-        size: int = 32,
-        dropout: float = 0.1,
-        token_constant: float | None = None,
+        size: Count = 32,
+        dropout: Share = 0.1,
+        token_constant: Positive | None = None,
     ):
         super().__init__()
         if patches.channels != image.channels:

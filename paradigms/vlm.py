@@ -32,6 +32,7 @@ from unify.nn.trunk import Backbone
 from unify.nn.vision import VisionEncoder
 from unify.noise import Noise
 from unify.paradigm import Terms
+from unify.support.ranges import Count, Positive
 from unify.tokenizer import TextTokenizer
 from unify.tokenizers.text import PretrainedText
 
@@ -50,7 +51,7 @@ class VLM(PrefixParadigm, LanguageModel):
         trunk: Backbone,
         text: TextTokenizer,
         vision: VisionEncoder | None = None,
-        token_constant: float | None = None,
+        token_constant: Positive | None = None,
     ):
         super().__init__()
         self.trunk, self.text, self.vision, self.dim = trunk, text, vision, trunk.dim
@@ -168,9 +169,9 @@ class LlamaVLM(VLM):
         self,
         source: str,
         vision: VisionEncoder | None = None,
-        sections: list[int] | None = None,
+        sections: list[Count] | None = None,
         checkpoint: bool = False,
-        token_constant: float | None = None,
+        token_constant: Positive | None = None,
     ):
         trunk, text = LlamaTrunk(source, sections, checkpoint), PretrainedText(source)
         super().__init__(trunk, text, vision, token_constant)

@@ -45,7 +45,10 @@ ROWS = {
     22: ("loss spike", "in the journal as it is"),
     23: ("disk full", "older checkpoint whole; message says so"),
     24: ("run folder read-only, gone, or a file", "one message"),
-    25: ("tracker down or silent at the start", "trains on; 2 s at most"),
+    25: (
+        "tracker down, silent, slow or talking nonsense",
+        "trains on; 2 s at most for a whole command",
+    ),
     26: ("tracker down half-way", "every record arrives later, once"),
     27: ("two writers of one run", "one wins; the other is told"),
     28: ("broken YAML", "refused with file, key and remedy"),
@@ -56,6 +59,22 @@ ROWS = {
     33: ("loader worker dead or stuck", "error within the timeout; no process left"),
     34: ("host memory exhausted", "one message; resumes"),
     35: ("hash seed, locale, time zone, odd path", "same weights"),
+    36: (
+        "numbers out of range, outcomes not measured",
+        "refused with file, key and range",
+    ),
+    37: ("names, words and texts that leave their place", "refused, or written out"),
+    38: (
+        "Ctrl-C, or the terminal lost",
+        "saved at a step's end; status 130, 129",
+    ),
+    39: ("two writers of one study", "the second is told who holds it; a dead one holds nothing"),
+    40: ("a file of a run or study empty, cut, of other types", "named; the other arms reported"),
+    41: ("disk full at any file", "the old file whole; path and remedy named"),
+    42: ("a file of another's in the place of ours", "named, and left as it is"),
+    43: ("MLflow's runs, experiment or database deleted", "brought back or made anew"),
+    44: ("MLflow's database newer, older, no database, locked", "one line with what to do"),
+    45: ("a user, password or token in the tracker's address", "refused, nowhere repeated"),
 }
 
 

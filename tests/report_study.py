@@ -115,6 +115,7 @@ def scores(arm: str, seed: int) -> list[dict[str, Any]]:
     result.append(number("text/perplexity", 3.217 if flow else 3.094, 4096, passport, 0.05))
     result.append(number("tokenizer/psnr", 27.81 if flow else 26.63, 256, passport, 0.21))
     result.append(number("generate/images_per_s", 143.2 if flow else 61.27, 32, passport, 2.5))
+    result.append(number("generate/texts_per_s", 402.5 if flow else 410.5, 32, passport, 2.5))
     result.append({"metric": "text_to_image/variety/color", "value": math.nan, "n": 0,
                   "low": None, "high": None, "passport": passport})  # fmt: skip
     return [{"arm": arm, "paradigm": ARMS[arm][0], "seed": seed, **row} for row in result]

@@ -47,6 +47,7 @@ def test_hugging_face_tokenizers_is_not_shadowed(where, tmp_path):
     assert ar.resolve() == ROOT / "paradigms" / "ar_vq.py"
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_has_both(tmp_path):
     wheel, site = tmp_path / "wheel", tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
@@ -61,6 +62,12 @@ def test_an_installed_wheel_has_both(tmp_path):
     assert vq == site / "unify" / "tokenizers" / "vq.py"
     assert ar == site / "unify" / "paradigms" / "ar_vq.py"
     assert not (site / "tokenizers").exists()
+    command = [sys.executable, "-m", "unify.cli", "experiments", "experiments"]
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    subprocess.run(command, check=True, cwd=tmp_path, env=environment)
+    for path in (ROOT / "experiments").rglob("*.yaml"):
+        copy = tmp_path / path.relative_to(ROOT)
+        assert copy.read_bytes() == path.read_bytes()
 
 
 def test_constraints_are_names_and_versions_only():

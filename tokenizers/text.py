@@ -14,15 +14,18 @@ import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from unify.paradigm import Fitted
+from unify.support.atomic_files import write_atomically
 from unify.tokenizer import TextTokenizer
 
 SPECIALS = ("pad", "bos", "eos", "null")
+LEAST = len(SPECIALS) + 256  # ids: the bytes, too
 
 
 class FramedTokenizer(TextTokenizer):
@@ -41,7 +44,9 @@ class FramedTokenizer(TextTokenizer):
             raise ValueError(
                 f"a text needs a length of at least 3 tokens (bos, eos, one), not {length}"
             )
-        written = iter(self.bare_ids([text for text in texts if text is not None]))
+        bare = self.bare_ids([text for text in texts if text is not None])
+        self.read += len(bare)
+        written = iter(bare)
         ids = torch.full((len(texts), length), self.pad)
         valid = torch.zeros(len(texts), length, dtype=torch.bool)
         for row, text in enumerate(texts):
@@ -61,7 +66,7 @@ class Bytes(FramedTokenizer):
     """Every byte is a token: 260 ids, nothing to train, nothing to load."""
 
     pad, bos, eos, null = range(len(SPECIALS))
-    vocab_size = len(SPECIALS) + 256
+    vocab_size = LEAST
 
     def bare_ids(self, texts: list[str]) -> list[list[int]]:
         return [[byte + len(SPECIALS) for byte in text.encode()] for text in texts]
@@ -83,12 +88,11 @@ class BPE(FramedTokenizer, Fitted):
 
     pad, bos, eos, null = range(len(SPECIALS))
 
-    def __init__(self, vocab_size: int):
-        least = len(SPECIALS) + 256
-        if vocab_size < least:
+    def __init__(self, vocab_size: Annotated[int, Ge(LEAST)]):
+        if vocab_size < LEAST:
             raise ValueError(
                 f"vocab_size {vocab_size} is too small: {len(SPECIALS)} specials and 256 bytes "
-                f"need {least}"
+                f"need {LEAST}"
             )
         self.vocab_size = vocab_size
         self._model: Any = None
@@ -119,8 +123,7 @@ class BPE(FramedTokenizer, Fitted):
         self._model = model
 
     def save(self, folder: Any) -> None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        self.model.save(str(Path(folder) / "tokenizer.json"))
+        write_atomically(Path(folder) / "tokenizer.json", self.model.to_str(pretty=True))
 
     def load(self, folder: Any) -> None:
         from tokenizers import Tokenizer

@@ -14,16 +14,18 @@ running average: they do not depend on batches, and resuming is exact.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from annotated_types import MinLen
 from torch import Tensor
 
 from unify.batch import Batch
 from unify.nn.conv import row_mean, training_flops
 from unify.noise import Noise
 from unify.paradigm import Term, Terms, Trainable
+from unify.support.ranges import Count
 from unify.tokenizer import ContinuousTokenizer, inference
 
 
@@ -41,11 +43,11 @@ class VAE(ContinuousTokenizer, Trainable):
 
     def __init__(
         self,
-        channels: int = 4,
-        widths: Sequence[int] = (16, 32, 64),
-        layers: int = 1,
-        norm_groups: int = 8,
-        patch: int = 1,
+        channels: Count = 4,
+        widths: Annotated[Sequence[Count], MinLen(1)] = (16, 32, 64),
+        layers: Count = 1,
+        norm_groups: Count = 8,
+        patch: Count = 1,
     ):
         from diffusers import AutoencoderKL
 

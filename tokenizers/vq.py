@@ -15,10 +15,11 @@ precision. Losses are computed here, one value per row (the library's are means 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Interval, MinLen
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -26,7 +27,10 @@ from unify.batch import Batch
 from unify.nn.conv import Decoder, Discriminator, Encoder, row_mean, training_flops
 from unify.noise import Noise
 from unify.paradigm import Term, Terms, Trainable
+from unify.support.ranges import Count, CountOrZero, NotNegative, ShareBelow1
 from unify.tokenizer import DiscreteTokenizer, inference
+
+Bits = Annotated[int, Interval(ge=1, le=30)]  # of a code: 2 ** bits of them have to be told apart
 
 
 class Quantizer(nn.Module, ABC):
@@ -72,12 +76,12 @@ class EMACodebook(Quantizer):
 
     def __init__(
         self,
-        size: int = 256,
-        dim: int = 8,
-        decay: float = 0.9,
+        size: Count = 256,
+        dim: Count = 8,
+        decay: ShareBelow1 = 0.9,
         cosine: bool = True,
-        commitment: float = 0.25,
-        revive_below: float = 0.2,
+        commitment: NotNegative = 0.25,
+        revive_below: NotNegative = 0.2,
     ):
         from vector_quantize_pytorch import VectorQuantize
 
@@ -131,7 +135,7 @@ class SimVQCodes(Quantizer):
     All codes move together, so none dies; the codebook learns by gradient.
     """
 
-    def __init__(self, size: int = 256, dim: int = 8, commitment: float = 0.25):
+    def __init__(self, size: Count = 256, dim: Count = 8, commitment: NotNegative = 0.25):
         from vector_quantize_pytorch import SimVQ
 
         super().__init__()
@@ -160,7 +164,7 @@ class FSQCodes(Quantizer):
     No state and no loss; prod(levels) codes.
     """
 
-    def __init__(self, levels: Sequence[int] = (8, 6, 5)):
+    def __init__(self, levels: Annotated[Sequence[Annotated[int, Ge(2)]], MinLen(1)] = (8, 6, 5)):
         from vector_quantize_pytorch import FSQ
 
         super().__init__()
@@ -188,7 +192,7 @@ class LFQCodes(Quantizer):
     for its rows: with this quantizer alone, a row's loss depends on its batch mates.
     """
 
-    def __init__(self, bits: int = 8, entropy: float = 0.1, commitment: float = 0.25):
+    def __init__(self, bits: Bits = 8, entropy: NotNegative = 0.1, commitment: NotNegative = 0.25):
         from vector_quantize_pytorch import LFQ
 
         super().__init__()
@@ -218,9 +222,9 @@ class VQ(DiscreteTokenizer, Trainable):
     def __init__(
         self,
         quantizer: Quantizer,
-        widths: Sequence[int] = (96, 192),
-        blocks: int = 1,
-        patch: int = 4,
+        widths: Annotated[Sequence[Count], MinLen(1)] = (96, 192),
+        blocks: CountOrZero = 1,
+        patch: Count = 4,
     ):
         super().__init__()
         self.encoder = Encoder(quantizer.dim, widths, blocks, patch)
@@ -273,9 +277,9 @@ class AdversarialVQ(VQ):
         self,
         quantizer: Quantizer,
         discriminator: Discriminator,
-        widths: Sequence[int] = (96, 192),
-        blocks: int = 1,
-        patch: int = 4,
+        widths: Annotated[Sequence[Count], MinLen(1)] = (96, 192),
+        blocks: CountOrZero = 1,
+        patch: Count = 4,
     ):
         super().__init__(quantizer, widths, blocks, patch)
         self.discriminator = discriminator

@@ -21,6 +21,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unify.support.ranges import Count, Finite, NotNegative, Positive, ShareAbove0
+
 Velocity = Callable[[Tensor, Tensor], Tensor]  # (x [B ...], t [B]) -> dx/dt [B ...]
 
 
@@ -99,7 +101,7 @@ class LogitNormalTime(TimeLaw):
     High-dimensional tokens and structured scenes want samples nearer the source.
     """
 
-    def __init__(self, mean: float = 0.0, std: float = 1.0):
+    def __init__(self, mean: Finite = 0.0, std: Positive = 1.0):
         if std <= 0:
             raise ValueError(f"LogitNormalTime.std is {std}; it must be above 0")
         self.mean, self.std = mean, std
@@ -136,7 +138,7 @@ class XPrediction(Prediction):
     `floor` bounds 1 - t from below, so that the loss near the data stays finite.
     """
 
-    def __init__(self, floor: float = 0.05):
+    def __init__(self, floor: ShareAbove0 = 0.05):
         self.floor = floor
 
     def velocity(self, output: Tensor, xt: Tensor, t: Tensor) -> Tensor:
@@ -218,9 +220,9 @@ def integrate(
 class FlowSampler:
     """Settings that draw from a velocity: the scale of guidance, and those of `integrate`."""
 
-    guidance: float = 1.0
-    steps: int = 30
-    shift: float = 1.0
+    guidance: NotNegative = 1.0
+    steps: Count = 30
+    shift: Positive = 1.0
     solver: Solver = "euler"
 
     def integrate(self, velocity: Velocity, x: Tensor, reverse: bool = False) -> Tensor:

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unify.support.ranges import Count, CountOrZero, NotNegative, ShareAbove0
+
 
 @dataclass(frozen=True)
 class AnswerLength:
     """Texts of at most `max_length` tokens; temperature 0 always takes the most likely one."""
 
-    max_length: int = 32
-    temperature: float = 0.0
+    max_length: Count = 32
+    temperature: NotNegative = 0.0
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class TextSampler(AnswerLength):
     """Settings of next-token decoding (`decode_text`), greedy by default: an answer is compared
     with the one that is right, so its best guess is asked for."""
 
-    top_k: int = 0
-    top_p: float = 1.0
+    top_k: CountOrZero = 0
+    top_p: ShareAbove0 = 1.0
 
 
 def filter_logits(logits: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:

@@ -119,6 +119,7 @@ class TextTokenizer(Tokenizer):
     pad: int
     null: int
     cut: int = 0  # how many texts did not fit since the start
+    read: int = 0  # of so many, if the tokenizer counts them
 
     @abstractmethod
     def encode(self, texts: Sequence[str | None], length: int) -> tuple[Tensor, Tensor]:

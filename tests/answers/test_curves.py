@@ -14,7 +14,7 @@ from unify.answers.curves import (
     smooth,
     time_bins,
 )
-from unify.answers.study_records import RunRecord
+from unify.answers.run_records import RunRecord
 
 
 def test_a_running_mean_of_a_constant_is_that_constant():

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from report_study import edit_json, scores, write_results, write_study
 
 from unify.answers.answers_json import answers_content
+from unify.answers.run_records import RunRecord
 from unify.answers.study_answers import study_answers
-from unify.answers.study_records import RunRecord, StudyRecord, load_study
+from unify.answers.study_records import StudyRecord, load_study
 from unify.report.page import render
 from unify.report.table_files import markdown
 from unify.support.strict_json import strict_json

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from unify.answers.run_records import RunRecord
 from unify.answers.same_data import data_relation, noise_relation
-from unify.answers.study_records import RunRecord
 
 
 def reading(config=None, **tasks):

@@ -65,7 +65,8 @@ def test_an_unknown_key_is_named_with_its_arm(study):
 
 
 def test_a_claim_about_an_unknown_arm_is_named(study):
-    claim = {"paper": "p", "says": "s", "metric": "m", "better": "ar_vq", "worse": "transfuson"}
+    claim = {"paper": "p", "says": "s", "metric": "vqa/accuracy"}
+    claim |= {"better": "ar_vq", "worse": "transfuson"}
     with pytest.raises(ConfigError, match=r"claims.0.worse.*did you mean 'transfusion'"):
         load_study(study(claims=[claim]))
     assert load_study(study(claims=[{**claim, "worse": "transfusion"}]))[0].claims[0].paper == "p"

@@ -51,7 +51,7 @@ def test_tiny_merges_before_the_command_line(folder):
     [
         ("optimizer.lr=1e-4", ("optimizer", "lr"), 1e-4),
         ("--steps=7", ("steps",), 7),
-        ("ema=1", ("ema",), 1.0),
+        ("optimizer.clip=1", ("optimizer", "clip"), 1.0),
         ("evaluation.0.prompts=8", ("evaluation", 0, "prompts"), 8),
         (
             "optimizer.lr_ratio={image.encoder: 0.1}",

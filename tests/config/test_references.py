@@ -54,5 +54,8 @@ def test_a_referred_value_is_checked_where_it_is_used(folder):
 
 
 def test_a_number_is_referred_to_as_the_file_has_it(folder):
-    words = ["ema=1", "steps=${ema}"]  # a float, but written as a whole number
+    words = [
+        "optimizer.clip=1",
+        "steps=${optimizer.clip}",
+    ]  # a float, written as a whole number
     assert load_recipe(folder / "good.yaml", words)["steps"] == 1

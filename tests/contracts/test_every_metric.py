@@ -15,6 +15,7 @@ import pytest
 import torch
 from parts import SHIPPED, concrete, experiments, recipe_of
 
+from unify.config.study_checks import gives, names_of_scores
 from unify.data.shapes import Shapes
 from unify.data.source import to_tensor
 from unify.evaluation.score_run import subject_of
@@ -209,6 +210,13 @@ def test_scores_are_named_counted_and_inside_their_intervals(case):
             assert score.low <= score.value + 1e-12
             assert score.value <= score.high + 1e-12
         assert json.loads(json.dumps(score.passport)) is not None
+
+
+def test_scores_are_named_as_the_metric_says(case):
+    """A study with a primary outcome that no metric names is refused before it runs."""
+    patterns = [*names_of_scores(type(case.metric), set(case.subject.tasks))]
+    for name in measured(case)[0]:
+        assert any(gives(pattern, name) for pattern in patterns), (name, patterns)
 
 
 NEITHER = (

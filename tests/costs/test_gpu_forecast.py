@@ -29,6 +29,7 @@ def test_a_large_trunk_is_planned_without_memory_for_it():
     assert result.fits
 
 
+@pytest.mark.slow
 def test_remedies_make_it_fit_and_no_other_is_named(monkeypatch):
     config = tiny("transfusion", "model.trunk.depth=3", *ONE_TASK, "data.tasks.text_to_image=8")
     monkeypatch.setattr("unify.costs.gpu_specs.RESERVED", 0)

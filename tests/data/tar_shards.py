@@ -7,6 +7,10 @@ import tarfile
 import numpy as np
 from PIL import Image
 
+from unify.data.adapters.columns import write_columns
+from unify.data.adapters.stored import digest
+from unify.support.atomic_files import sha256
+
 
 def picture(n=0, kind="JPEG", size=(20, 16), **options):
     pixels = np.random.default_rng(n).integers(0, 256, (2, 2, 3)).astype(np.uint8)
@@ -42,7 +46,34 @@ def verdicts(folder):
 
 def captions(folder):
     lines = (folder / "records.jsonl").read_text().splitlines()
-    return [json.loads(line)["text"] for line in lines]
+    return [json.loads(line).get("text") for line in lines]
+
+
+def origins(folder):
+    """Where each record came from, by key, in all imports below a folder."""
+    lines = [line for path in folder.rglob("origins.jsonl") for line in path.open()]
+    return {row["key"]: row["origin"] for row in map(json.loads, lines)}
+
+
+def make_older(folder, without=("crc",)):
+    """The index as it was before it had digests of its columns and of itself."""
+    with np.load(folder / "columns.npz") as columns:
+        older = {name: columns[name] for name in columns if name not in without}
+    np.savez(folder / "columns.npz", **older)
+    summary = json.loads((folder / "index.json").read_bytes())
+    del summary["columns"], summary["digest"]
+    (folder / "index.json").write_text(json.dumps(summary | {"format": "unify-shards-1"}))
+    return older
+
+
+def fit_index(folder):
+    """Make columns and digests fit a records.jsonl that was changed, as a stranger would."""
+    write_columns(folder / "columns.npz", folder / "records.jsonl", lambda row: None)
+    summary = json.loads((folder / "index.json").read_bytes())
+    summary["sha256"] = sha256(folder / "records.jsonl")
+    summary["columns"] = {"sha256": sha256(folder / "columns.npz")}
+    summary["digest"] = digest(summary)
+    (folder / "index.json").write_text(json.dumps(summary))
 
 
 def edits(n):

@@ -24,10 +24,10 @@ SCRIPT = """
     batches = iter(Data(Tiny(), TASKS).train_batches(0, 1, 0, 50, {ranks}, workers=2))
     next(batches)
     signals_seen = []
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda n, _: signals_seen.append(n))
     print("ready", flush=True)
-    while len(signals_seen) < 2:
+    while len(signals_seen) < 4:
         time.sleep(0.01)
     print(sum(1 for _ in islice(batches, 20)))  # and leave with workers alive
 """
@@ -73,8 +73,8 @@ def test_workers_outlive_a_signal_to_the_group_and_end_with_the_run(ranks):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert run.stdout.readline() == "ready\n"
-    os.killpg(run.pid, signal.SIGTERM)
-    os.killpg(run.pid, signal.SIGUSR1)
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
+        os.killpg(run.pid, number)
     try:
         assert run.communicate(timeout=60)[0] == "20\n"
     finally:

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from unify.distributed.process_pool import run_at_once, share, threads_of
+from unify.support.stop_protocol import Interrupted
 
 WAITS = "import time; print('started', flush=True); time.sleep(60)"
 
@@ -69,3 +70,34 @@ def test_a_signal_is_passed_on_and_what_waits_never_starts():
     assert failed["first"] == (os.EX_TEMPFAIL, "started")
     assert failed["second"] == (os.EX_TEMPFAIL, "stopped before it started")
     assert lines == ["first | started"]
+
+
+COUNTS = """
+import signal, sys, time
+for number in (signal.SIGINT, signal.SIGUSR1):
+    signal.signal(number, lambda n, _: (print(signal.Signals(n).name, flush=True), sys.exit(75)))
+print("started", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.fault(38)
+def test_ctrl_c_is_passed_on_as_another_signal_as_the_children_have_it_already():
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if line.endswith("started"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    failed = run_at_once({"one": python(COUNTS), "two": python(COUNTS)}, 1, say)
+    assert failed == {"one": (130, "SIGUSR1"), "two": (130, "stopped before it started")}
+
+
+def test_a_signal_that_fails_no_command_still_ends_the_study():
+    def say(line: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print('on', flush=True); "
+    with pytest.raises(Interrupted):
+        run_at_once({"one": python(deaf + "time.sleep(0.2)")}, 1, say)

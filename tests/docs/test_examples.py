@@ -61,6 +61,7 @@ def test_every_file_passes_the_check(folder):
     assert unify("check", *files, cwd=folder).count(": ok") == len(files) == 8
 
 
+@pytest.mark.slow
 def test_the_paradigm_learns_and_is_scored(folder):
     run = trained(folder / "paradigm", "pixel_flow.yaml")
     assert run.info["paradigm"] == "PixelFlow"
@@ -112,7 +113,7 @@ def test_the_task_is_learned_by_a_shipped_paradigm_and_reported(folder):
 @pytest.mark.parametrize(
     ("tests", "example"),
     [
-        ("attention generation training", "paradigm"),
+        pytest.param("attention generation training", "paradigm", marks=pytest.mark.slow),
         pytest.param("every_tokenizer", "tokenizer", marks=pytest.mark.slow),
         pytest.param("every_metric", "metric", marks=pytest.mark.slow),
         pytest.param("every_source", "task", marks=pytest.mark.slow),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from doctor_checks import CALM, fake_slurm, only
 from places import ROOT
 
@@ -40,6 +41,7 @@ def doctor(tmp_path, *arguments, **environment):
     return done
 
 
+@pytest.mark.slow
 def test_all_of_it_on_this_machine(tmp_path):
     fake_slurm(tmp_path / "bin", CALM)
     done = doctor(tmp_path, "--json", PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")

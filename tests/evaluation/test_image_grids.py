@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from unify.data.source import to_uint8
-from unify.evaluation.image_grids import save_grid
+from unify.evaluation.image_grids import check_own_grid, free_grid, save_grid
 from unify.metrics.metric import Grid
 
 
@@ -46,3 +46,26 @@ def test_verdicts_are_drawn_green_and_red(tmp_path):
     assert any(g > 2 * r for r, g, _ in colours(True) if g > 100)  # type: ignore[misc]
     assert any(r > 2 * g for r, g, _ in colours(False) if r > 100)  # type: ignore[misc]
     assert all(r == g == b for r, g, b in colours(None))  # type: ignore[misc]
+
+
+@pytest.mark.fault(42, times=4)
+def test_a_picture_of_another_s_and_what_stands_beside_it_are_not_drawn_over(tmp_path):
+    grid, path = pictures(1, 16), tmp_path / "grid.png"
+    check_own_grid(path)
+    save_grid(grid, path)
+    check_own_grid(path)
+    Image.new("RGB", (4, 4)).save(path)
+    with pytest.raises(ValueError, match=r"grid\.png is there, and unify did not draw it"):
+        check_own_grid(path)
+    for name, content in (("holiday.json", "{}"), ("notes.txt", "mine")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ValueError, match=f"{name} is there, and unify did not draw it"):
+            check_own_grid((tmp_path / name).with_suffix(".png" if "json" in name else ".txt"))
+    with pytest.raises(ValueError, match=r"end in \.png"):
+        check_own_grid(tmp_path / "new.json")
+
+
+def test_a_name_that_is_taken_is_counted_on(tmp_path):
+    for name in ("samples", "samples-2", "samples-3"):
+        assert free_grid(tmp_path / "samples.png") == tmp_path / f"{name}.png"
+        save_grid(pictures(1, 16), free_grid(tmp_path / "samples.png"))

@@ -35,7 +35,6 @@ SECRETS = {
 
 @pytest.mark.slow
 @pytest.mark.fault(30, times=len(SECRETS))
-@pytest.mark.filterwarnings("ignore:MLflow does not have all")
 def test_no_secret_of_the_environment_reaches_the_disk(unify, tmp_path):
     runs = tmp_path / "runs"
     words = [*TRAIN, "steps=3", "logging.metrics_every=1", "logging.samples_every=3"]

@@ -1,6 +1,5 @@
 """Shards, YAML, journals and addresses from strangers: they are data, and nothing is executed."""
 
-import hashlib
 import json
 import pickle
 
@@ -8,13 +7,14 @@ import numpy as np
 import pytest
 from config_parts import GOOD, fill, write
 from payloads import evil, payload
-from tar_shards import pairs, tar
+from tar_shards import fit_index, pairs, tar
 
 from unify.config import ConfigError, check_file, load_recipe, read
-from unify.data.adapters.index import Damaged, index_folder
+from unify.data.adapters.index import index_folder
+from unify.data.adapters.stored import Damaged
 from unify.data.shards import Shards
 from unify.runs.journal import Journal
-from unify.tracking.mlflow_process import sync
+from unify.tracking.mlflow_delivery import Shipment
 
 pytestmark = pytest.mark.fault(29)
 
@@ -53,12 +53,7 @@ def test_a_shard_s_name_is_a_file_s_name(shards, tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = (shards / "records.jsonl").read_bytes().replace(b"shard-000000.tar", name.encode())
     (shards / "records.jsonl").write_bytes(rows)
-    known = json.loads((shards / "index.json").read_text())
-    known["sha256"] = hashlib.sha256(rows).hexdigest()
-    (shards / "index.json").write_text(json.dumps(known))
-    lines = np.cumsum([0, *(len(line) for line in rows.splitlines(keepends=True))])
-    columns = dict(np.load(shards / "columns.npz"))
-    np.savez(shards / "columns.npz", **(columns | {"start": lines}))
+    fit_index(shards)
     source = Shards(str(shards), size=16, validation=0, test=0)
     with pytest.raises(Damaged, match="the shard is missing"):
         source.record("image", "train", 0)
@@ -137,5 +132,5 @@ def test_a_tracker_s_uri_is_no_command(tmp_path, canary, uri, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"study": "s", "state": "finished"}))
     with pytest.raises(MlflowException):
-        sync(folder, uri)
+        Shipment(folder, uri).send()
     assert not canary.exists()

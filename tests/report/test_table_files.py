@@ -86,3 +86,15 @@ def test_the_report_writes_them_all(tmp_path):
     }
     write_report(folder)
     assert first == {name: (folder / name).read_bytes() for name in first}, "equal bytes again"
+
+
+@pytest.mark.fault(37)
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", " =", "\uff1d"])
+def test_no_text_of_the_csv_is_a_formula(study, start):
+    name = f"{start}1+cmd|' /C calc'!A0"
+    row = {**study.rows[0], "arm": name, "value": -0.5, "metric": "a\x1b[2J\u202eb"}
+    text = as_csv(StudyRecord(study.folder, study.info, [row], study.runs, {}, [], False))
+    (result,) = csv.DictReader(io.StringIO(text))
+    assert result["arm"] == f"'{name}"
+    assert result["value"] == "-0.5"
+    assert result["metric"] == "a\\u001b[2J\\u202eb"

@@ -198,6 +198,7 @@ def test_what_cannot_be_taken_is_trained(studies, tmp_path):
     assert state() == {0: "missing"}
 
 
+@pytest.mark.slow
 @pytest.mark.fault(27)
 def test_processes_at_once_do_not_train_one_training_twice(studies):
     folder, options, _, _ = studies

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from unify.runs.folder import Run, parameter_counts
+from unify.runs.folder import Run, finished_or_stopped, parameter_counts, stop_facts
+from unify.support.stop_protocol import Stopped
 from unify.tokenizers.text import BPE
 
 
@@ -86,3 +87,31 @@ def test_a_run_that_another_process_writes_can_be_waited_for(tmp_path):
     with Run(tmp_path).writing(wait=True):
         assert (tmp_path / "done").exists()
     assert holder.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 75, "SIGTERM")]
+)
+def test_a_run_that_was_stopped_says_what_is_saved_and_how_to_go_on(tmp_path, number, status, name):
+    Run(tmp_path).update(state="stopped", steps=300, stopped=stop_facts(number, 120))
+    with pytest.raises(Stopped) as stopped:
+        finished_or_stopped(Run(tmp_path))
+    assert stopped.value.exit_status == status
+    assert str(stopped.value) == (
+        f"{tmp_path}: stopped by {name} after step 120 of 300, which is saved; the same command "
+        "goes on from there"
+    )
+
+
+DAMAGE = ["", "{", "[]", "3", '{"state": 3}', '{"steps": "many"}', '{"needed": {"x": []}}']
+DAMAGE += ['{"parameters": {"total": "x"}}', '{"environment": []}', "\x00", "[" * 5000]
+
+
+@pytest.mark.fault(40)
+@pytest.mark.parametrize("content", DAMAGE)
+def test_damaged_facts_are_named_with_a_remedy(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(
+        ValueError, match=r"run\.json is damaged \(.+\); remove it, and the command"
+    ):
+        _ = Run(tmp_path).finished

@@ -17,7 +17,8 @@ from unify.evaluation.score_run import evaluate, stored_scores
 from unify.metrics.shapes_images import TextToImage
 from unify.runs.stored_scores import pack_outcomes, read_outcomes, read_scores, write_scores
 from unify.study.run_job import score
-from unify.tracking.mlflow_process import ship_scores, sync
+from unify.tracking.mlflow_process import ship_scores
+from unify.tracking.sync import sync
 from unify.training.train_run import train
 
 TRIALS = {"a/exact": np.array([1.0, 0.0, 1.0, 1.0])}

@@ -53,7 +53,8 @@ def test_held_out_pairs_are_kept_for_the_test(study):
         for job in jobs:
             assert [metric["heldout"] for metric in job.config["evaluation"]] == [0]
     speed = {"class": "unify.metrics.speed.Speed"}
-    path = study(tune={"metric": METRIC, "space": SPACE}, set={"evaluation": [speed]})
+    rate = {"metric": "generate/images_per_s", "space": SPACE}
+    path = study(tune=rate, set={"evaluation": [speed]})
     with pytest.raises(
         ValueError, match=r"ar_vq,trial=0 has no metric that is measured on a split"
     ):
@@ -84,12 +85,12 @@ def test_what_is_to_be_the_same_has_the_values_of_the_other(study, tmp_path):
 
 
 def test_the_best_trial_is_that_of_the_direction_which_the_scores_state(study, tmp_path):
-    printed = {"metric": "x/y", "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
+    printed = {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
     request = StudyRequest(study(tune=printed), [f"machine.runs={tmp_path}"], tiny=True)
     trials = plan_trials(request)
 
     def scored(better):
-        return [[{"metric": "x/y", "value": v, "better": better}] for v in (0.5, 0.25)]
+        return [[{"metric": METRIC, "value": v, "better": better}] for v in (0.5, 0.25)]
 
     for better, best in (("lower", 1), ("higher", 0)):
         trials.save("transfusion", scored(better))
@@ -98,21 +99,21 @@ def test_the_best_trial_is_that_of_the_direction_which_the_scores_state(study, t
         lambda: trials.save("transfusion", scored(None)),
         lambda: trials.check(scored(None)[0]),
     ):
-        with pytest.raises(ValueError, match="x/y states no direction"):
+        with pytest.raises(ValueError, match=f"{METRIC} states no direction"):
             refuse()
 
 
 def test_scores_that_cannot_be_tuned_by_end_an_arm_after_its_first_trial(
     study, tmp_path, monkeypatch
 ):
-    printed = {"metric": "x/y", "trials": 5, "space": {"optimizer.lr": {"factor": 3}}}
+    printed = {"metric": METRIC, "trials": 5, "space": {"optimizer.lr": {"factor": 3}}}
     request = StudyRequest(study(tune=printed), [f"machine.runs={tmp_path}"], tiny=True)
     scored, done = [{"metric": "x/z", "value": 1.0}], []
     monkeypatch.setattr(
         "unify.study.run_study.finish_job", lambda job, say: done.append(job) or scored
     )
     failed = run_study(request, lambda text: None).failed
-    assert "x/y is not scored on validation; there are x/z" in failed["transfusion, tuning"]
+    assert f"{METRIC} is not scored on validation; there are x/z" in failed["transfusion, tuning"]
     assert [job.arm for job in done].count("transfusion,trial=0") == 1
     assert not any("trial=1" in job.arm for job in done)
 
@@ -154,11 +155,11 @@ def test_a_study_is_tuned_and_then_trained_at_the_best(study, tmp_path):
     again: list[str] = []
     run_study(StudyRequest(path, printed, tiny=True, only="trans*"), again.append)
     assert not any("trial=" in line for line in again), "tuned once"
-    changed = [*printed, "tune.metric=text_to_image/exac"]
+    changed = [*printed, "tune.metric=text_to_image/exact/nine_objects"]
     failed = run_study(
         StudyRequest(path, changed, tiny=True, only="trans*"), lambda text: None
     ).failed
-    assert "text_to_image/exac is not scored on validation" in failed["transfusion, tuning"]
+    assert "nine_objects is not scored on validation" in failed["transfusion, tuning"]
     untuned = run_study(
         StudyRequest(path, [*printed, "tune=null"], tiny=True, only="trans*"), lambda text: None
     )

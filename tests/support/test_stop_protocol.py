@@ -15,8 +15,12 @@ from unify.support.stop_protocol import (
     EX_TEMPFAIL,
     EX_UNAVAILABLE,
     STOP_SIGNALS,
+    Interrupted,
+    LostOutput,
     PlainError,
     Stopped,
+    interruptible,
+    kept_if_interrupted,
     stop_signals_to,
 )
 from unify.training.step_record import NonFiniteError
@@ -42,6 +46,87 @@ def test_signals_come_to_the_handler_inside_and_to_the_former_one_after():
             signal.signal(number, handler)
     assert inner == list(STOP_SIGNALS)
     assert former == [signal.SIGTERM]
+
+
+@pytest.mark.fault(38)
+@pytest.mark.parametrize(
+    ("number", "status", "name"),
+    [
+        (signal.SIGINT, 130, "Ctrl-C"),
+        (signal.SIGHUP, 129, "the loss of its terminal"),
+        (signal.SIGTERM, 75, "SIGTERM"),
+        (signal.SIGUSR1, 75, "SIGUSR1"),
+    ],
+)
+def test_outside_of_a_loop_a_signal_interrupts_and_says_what_is_kept(number, status, name):
+    former = signal.signal(number, signal.default_int_handler)
+    try:
+        outer, inner = map(kept_if_interrupted, ("outer", "the weights are saved"))
+        with pytest.raises(Interrupted) as caught, interruptible(), outer, inner:
+            os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, former)
+    assert str(caught.value) == f"stopped by {name}; the weights are saved"
+    assert (caught.value.exit_status, Stopped("x", number).exit_status) == (status, status)
+    assert not isinstance(caught.value, Exception), "no handler of errors may keep it"
+
+
+def test_a_signal_after_the_first_does_not_disturb_the_end():
+    with interruptible():
+        with suppress(Interrupted):
+            os.kill(os.getpid(), signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT):
+            os.kill(os.getpid(), number)
+
+
+def test_what_ignores_the_loss_of_a_terminal_goes_on():
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible(), stop_signals_to(lambda *_: pytest.fail("as under nohup")):
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
+TWICE = """
+import os, signal, time
+from unify.support.stop_protocol import stop_signals_to
+noted = []
+with stop_signals_to(lambda number, _: noted.append(number), lambda: print("children", flush=True)):
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(noted == [signal.SIGINT, signal.SIGTERM], flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.fault(38)
+def test_a_second_ctrl_c_ends_on_the_spot():
+    done = python(TWICE)
+    assert (done.returncode, done.stdout) == (130, "True\nchildren\n"), done.stderr
+
+
+LOST = """
+import os, pty, signal
+from unify.support.stop_protocol import stop_signals_to
+pid, terminal = pty.fork()
+if pid == 0:
+    with stop_signals_to(lambda number, _: None):
+        os.write(1, b"ready")
+        signal.pause()
+        print("into nothing", flush=True)
+    os._exit(3)
+os.read(terminal, 5)
+os.close(terminal)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@pytest.mark.fault(38)
+def test_output_to_a_terminal_that_is_gone_is_no_error():
+    assert python(LOST).stdout == "3\n"
 
 
 ENDS = """
@@ -72,7 +157,7 @@ def test_a_reader_that_has_read_enough_is_no_error_and_lost_output_is():
     closed = f"{start}r, w = os.pipe(); os.dup2(w, 1); os.close(w); os.close(r); print('x'); "
     full = f"{start}os.dup2(os.open('/dev/full', os.O_WRONLY), 1); print('x'); "
     assert python(f"{closed}end_process(0)").returncode == 0
-    assert "No space left" in python(f"{full}end_process(0)").stderr
+    assert "standard output cannot be written (No space" in python(f"{full}end_process(0)").stderr
     assert python(f"{full}end_process(5)").returncode == 5
 
 
@@ -85,6 +170,8 @@ def test_the_protocol_does_not_take_torch():
     ("error", "status", "message"),
     [
         (Stopped("was stopped"), EX_TEMPFAIL, "was stopped"),
+        (Stopped("was stopped", signal.SIGINT), 130, "was stopped"),
+        (LostOutput("standard output"), 1, "standard output"),
         (LostRanks("has lost"), EX_UNAVAILABLE, "has lost"),
         (NonFiniteError("is NaN"), 1, "is NaN"),
         (PlainError("all is said"), 1, "all is said"),

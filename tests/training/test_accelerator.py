@@ -17,6 +17,7 @@ from unify.runs.journal import Journal
 from unify.training.train_run import train
 
 PARADIGMS = ["ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow"]
+LIKE = ("dual_tower", "crossflow")  # blocks that are those of others, on the CPU: with `--drill`
 PLAIN = {"accelerator": "cpu", "precision": "32-true", "attention": "sdpa", "compile": False}
 FAST = {"accelerator": "cuda", "precision": "bf16-mixed", "attention": "flex", "compile": True}
 STEPS = 3
@@ -37,7 +38,9 @@ def losses(paradigm, runs, machine):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("paradigm", PARADIGMS)
+@pytest.mark.parametrize(
+    "paradigm", [pytest.param(p, marks=pytest.mark.drill) if p in LIKE else p for p in PARADIGMS]
+)
 def test_compiled_blocks_make_the_steps_of_plain_ones(paradigm, tmp_path, monkeypatch):
     traced = []
 

@@ -20,6 +20,7 @@ from tiny_module import TinyModule, make_trainer, run
 from unify.runs.checkpoint_folder import MANIFEST, STATE, damage, latest_valid, step_of, steps
 from unify.runs.journal import Journal
 from unify.support.atomic_files import sha256
+from unify.training import checkpointing
 from unify.training.callbacks import EachStep, Recorder
 from unify.training.checkpoint_export import tensors
 from unify.training.checkpointing import Checkpoints
@@ -344,6 +345,42 @@ def test_a_signal_saves_at_the_end_of_the_optimizer_step_and_stops(tmp_path, sig
     resumed, _ = run(tmp_path, STEPS, accumulation=2)
     whole, _ = run(tmp_path / "whole", STEPS, accumulation=2)
     assert torch.equal(resumed.layer.weight, whole.layer.weight)
+
+
+@pytest.mark.fault(38)
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_and_a_lost_terminal_save_as_a_scheduler_s_signal_does(tmp_path, signum):
+    class Interrupted(TinyModule):
+        def training_step(self, index, _):
+            if index == 2:
+                os.kill(os.getpid(), signum)
+            return super().training_step(index, _)
+
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    make_trainer(STEPS, [Recorder(Journal(tmp_path), 1), checkpoints]).fit(Interrupted(STEPS))
+    signal.signal(signal.SIGHUP, former)
+    assert checkpoints.stopped_by == signum
+    assert [step_of(path) for path in steps(tmp_path / "checkpoints")] == [3]
+
+
+def test_a_run_that_was_asked_for_no_saves_makes_one_when_time_has_passed(tmp_path, monkeypatch):
+    """The first rank's clock alone decides, and what is trained and recorded is the same."""
+    whole, _ = run(tmp_path / "whole", STEPS, every=0)
+    now = [0.0]
+    monkeypatch.setattr(checkpointing.time, "monotonic", lambda: now[0])
+
+    class Clock(EachStep):
+        def each_step(self, trainer, module, step):
+            now[0] += checkpointing.UNASKED / 2 + 1
+
+    saved, _ = run(tmp_path / "timed", STEPS, every=0, extra=(Clock(),))
+    assert [step_of(p) for p in steps(tmp_path / "timed" / "checkpoints")] == [2, 4, 6]
+    run(tmp_path / "asked", STEPS, every=5, extra=(Clock(),))
+    assert [step_of(p) for p in steps(tmp_path / "asked" / "checkpoints")] == [5, 6]
+    assert torch.equal(saved.layer.weight, whole.layer.weight)
+    journals = [Journal(tmp_path / name).path.read_text() for name in ("whole", "timed")]
+    assert journals[0] == journals[1]
 
 
 def test_callbacks_with_state_must_come_before_it(tmp_path):

@@ -112,6 +112,8 @@ EACH = [(p, w, a) for p in ("ar_vq", "transfusion") for w in (0, 2) for a in (1,
 TWO = [("ar_vq", 0, 2), ("transfusion", 2, 1)]  # between them all that differs
 CASES = [case if case in TWO else pytest.param(*case, marks=pytest.mark.drill) for case in EACH]
 CASE = pytest.mark.parametrize(("paradigm", "workers", "accumulation"), CASES)
+OFTEN = [case if case == TWO[1] else pytest.param(*case, marks=pytest.mark.drill) for case in EACH]
+OTHERS = ["queries_dit", "crossflow", CODEBOOK, pytest.param("dual_tower", marks=pytest.mark.drill)]
 
 
 @pytest.mark.fault(7, times=3)
@@ -121,13 +123,14 @@ def test_three_kills_leave_no_trace(processes, tmp_path, paradigm, workers, accu
 
 
 @pytest.mark.fault(7, times=2)
-@pytest.mark.parametrize("paradigm", ["dual_tower", "queries_dit", "crossflow", CODEBOOK])
+@pytest.mark.slow
+@pytest.mark.parametrize("paradigm", OTHERS)
 def test_kills_leave_no_trace_in_any_paradigm(processes, tmp_path, paradigm):
     drill(processes, tmp_path, paradigm, workers=2, accumulation=2, kills=2)
 
 
 @pytest.mark.fault(7, times=10)
 @pytest.mark.slow
-@CASE
+@pytest.mark.parametrize(("paradigm", "workers", "accumulation"), OFTEN)
 def test_ten_kills_leave_no_trace(processes, tmp_path, paradigm, workers, accumulation):
     drill(processes, tmp_path, paradigm, workers, accumulation, 10)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
-from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.run_records import RunRecord
+from unify.answers.study_records import StudyRecord
 from unify.answers.words import TOLERANCE, duration, number, si
 
 SAMPLES, OF_TASK = "Samples seen", "Samples of "  # names of quantities

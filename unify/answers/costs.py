@@ -1,4 +1,4 @@
-"""Quality against what it costs: FLOPs of training, and seconds for an image."""
+"""Quality against what it costs: FLOPs of training, and seconds for an image or a text."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,19 @@ from unify.answers.study_records import StudyRecord
 from unify.runs.study_files import has_value
 
 Cost = dict[tuple[str, int], float]  # by (arm, seed)
+TEXTS = ("caption", "vqa", "text")  # tasks whose target is a text
 
 
-def costs(study: StudyRecord) -> dict[str, tuple[str, Cost]]:
-    """{key: (label, cost of each run that has one)}."""
+def costs(study: StudyRecord, task: str) -> dict[str, tuple[str, Cost]]:
+    """{key: (label, cost of each run that has one)}, the time being that of what `task` makes."""
+    made, rate = ("a text", "texts") if task in TEXTS else ("an image", "images")
     seconds = {
         (r["arm"], r["seed"]): 1 / r["value"]
         for r in study.rows
-        if r["metric"] == "generate/images_per_s" and has_value(r) and r["value"]
+        if r["metric"] == f"generate/{rate}_per_s" and has_value(r) and r["value"]
     }
     flops = {(run.arm, run.seed): run.flops for run in study.runs if run.flops}
-    return {"flops": ("FLOPs of training", flops), "seconds": ("seconds for an image", seconds)}
+    return {"flops": ("FLOPs of training", flops), "seconds": (f"seconds for {made}", seconds)}
 
 
 def cost_points(line: Line, arm: str, cost: Cost) -> list[tuple[float, float]]:

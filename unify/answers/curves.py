@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.run_records import RunRecord
+from unify.answers.study_records import StudyRecord
 
 Point = tuple[float, float]
 Records = Callable[[RunRecord], list[dict[str, Any]]]  # which journal records of a run

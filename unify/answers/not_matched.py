@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from unify.answers.budget import budget, progress
+from unify.answers.run_records import RunRecord
 from unify.answers.same_data import same_data
 from unify.answers.score_lines import CEILING, MANY, score_lines
-from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.study_records import StudyRecord
 from unify.answers.words import number, seeds_text, sentence
 
 NAMED = 8  # settings that one sentence names
@@ -18,7 +19,7 @@ OUTSIDE = ("name", "study", "machine", "seeds", "tiny", "logging", "evaluation")
 def not_matched(study: StudyRecord) -> list[str]:
     """Everything known to differ between the arms besides the paradigm, one sentence each."""
     sentences = [q.sentence() for q in budget(study) if q.matched is False]
-    sentences += [*_data_sentences(study), *_part_sentences(study), *_ceiling_sentences(study)]
+    sentences += [*_data_sentences(study), *_part_sentences(study), *unequal_ceilings(study)]
     settings = [key for key, _ in config_differences(study) if not key.startswith("model.")]
     if settings:
         more = [f"{len(settings) - NAMED} more"] if len(settings) > NAMED else []
@@ -76,7 +77,7 @@ def _precision_sentences(study: StudyRecord) -> list[str]:
     return [f"Precision of training: {'; '.join(each)}."] if len(each) > 1 else []
 
 
-def _ceiling_sentences(study: StudyRecord) -> list[str]:
+def unequal_ceilings(study: StudyRecord) -> list[str]:
     """A sentence for each primary outcome whose ceiling is not the same for all arms."""
     sentences = []
     for line in score_lines(study.rows):

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unify.answers.study_records import ALL_TASKS, RunRecord, StudyRecord
+from unify.answers.run_records import ALL_TASKS, RunRecord
+from unify.answers.study_records import StudyRecord
 from unify.answers.words import sentence
 
 Drawn = Mapping[str, Mapping[str, str]]  # run.json's `noise`: task -> stream -> law and shape

@@ -11,8 +11,9 @@ from itertools import combinations
 
 from unify.analysis.best_size import Optimum, optimum
 from unify.analysis.scaling_laws import Crossing, crossing, fit_polynomial, logit
+from unify.answers.run_records import RunRecord
 from unify.answers.score_lines import Line
-from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.study_records import StudyRecord
 from unify.answers.words import si
 from unify.runs.study_files import has_value
 

@@ -3,6 +3,7 @@
 from unify.analysis.paired_differences import FEWEST_SEEDS
 from unify.answers.budget import OF_TASK, SAMPLES, budget
 from unify.answers.controls import control_sentences
+from unify.answers.cut_texts import cut_sentences
 from unify.answers.differences import difference_sentences
 from unify.answers.same_data import same_data
 from unify.answers.score_lines import CONFIRMATORY_SEEDS, MANY
@@ -20,6 +21,7 @@ def summary(answers: Answers) -> str:
         f"{study.seeds_in_words} each."
     ]
     parts += [f"{reason}." for reason in study.refused]
+    parts += cut_sentences(study) if brief else []
     parts += _samples(study, brief)
     parts += _data(study)
     if not study.info.get("tune"):

@@ -9,7 +9,7 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from unify.assembly.exported_weights import load_export
 from unify.assembly.sharding import construct, shard
-from unify.config import build_recipe, needed_key, on_machine, read
+from unify.config import build_recipe, needed_key, on_machine
 from unify.config.annotations import locate_class
 from unify.distributed.ranks import broadcast_first, device_of, join, world
 from unify.nn.init import kept_parameters
@@ -18,6 +18,7 @@ from unify.paradigm import Paradigm, Trainable
 from unify.runs.folder import Run
 from unify.runs.kept_code import check_code
 from unify.runs.lookup import recorded_needed
+from unify.runs.saved_config import saved_config
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.tokenizer import Tokenizer
@@ -78,7 +79,7 @@ def open_run(
         machine: settings that replace the run's own, as far as PLACEMENT names them.
     """
     run = Run(folder)
-    config = read(run.folder / "config.yaml", trusted=trusted_files) if run.info else {}
+    config = saved_config(run, trusted_files) if run.info else {}
     config["machine"] |= {key: machine[key] for key in PLACEMENT} if machine else {}
     accelerator = config["machine"]["accelerator"]
     join(config["machine"]["timeout"], accelerator)
@@ -108,7 +109,8 @@ def machine_of(folder: Path, words: Sequence[str]) -> Config:
 
     torchrun and srun set the number of ranks themselves.
     """
-    own = read(folder / "config.yaml", trusted=True)["machine"] if Run(folder).info else {}
+    run = Run(folder)
+    own = saved_config(run, trusted_files=True)["machine"] if run.info else {}
     return on_machine({**own, "devices": 1, "nodes": 1}, words)
 
 

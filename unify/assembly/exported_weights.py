@@ -15,6 +15,8 @@ from unify.nn.provenance import mark_loaded
 from unify.paradigm import Fitted
 from unify.runs.export_folder import DESCRIPTION, add_file, hash_files, weight_files
 from unify.runs.folder import write_json
+from unify.support.atomic_files import replaced
+from unify.support.strict_json import read_mapping
 
 WEIGHTS = "model.safetensors"
 LEFT_OUT = "left_out"  # key in the file's metadata: the frozen parts that it does not hold
@@ -46,7 +48,8 @@ def _write_export(
     else:
         gone = sources(model)
         metadata = {LEFT_OUT: json.dumps(gone, sort_keys=True)} if gone else None
-        save_file(state, folder / WEIGHTS, metadata)
+        with replaced(folder / WEIGHTS) as staging:
+            save_file(state, staging, metadata)
     digest = hash_files(folder)
     arguments = {key: value for key, value in node.items() if key not in ("class", "weights")}
     write_json(folder / DESCRIPTION, {"class": node["class"], "args": arguments, "hash": digest})
@@ -93,15 +96,26 @@ def load_export(
 
 
 def _described_hash(folder: Path) -> str:
-    described = json.loads((folder / DESCRIPTION).read_text())
-    return str(described.get("hash")) if isinstance(described, dict) else ""
+    path, again = folder / DESCRIPTION, _remedy(folder)
+    if not path.is_file():
+        raise ValueError(f"{path} is gone; {again}")
+    return str(read_mapping(path, again, {"hash": str, "class": str}).get("hash"))
+
+
+def _remedy(folder: Path) -> str:
+    """How an export is made again: from the checkpoints of its run, where it has any."""
+    run = folder.parent
+    if any((run / "checkpoints").glob("step-*")):
+        return f"write them again by `unify export {run} --out {folder}`"
+    return "export them again"
 
 
 def _compare(folder: Path, found: str, wanted: str, recorded: bool) -> None:
     if found != wanted:
-        who, remedy = "their config.json", "export them again"
+        who, remedy = "their config.json", _remedy(folder)
         if recorded:
             who, remedy = "the run that uses them", f"remove {folder.parent} and train it again"
+            remedy = f"{_remedy(folder)}, or {remedy}" if "`" in _remedy(folder) else remedy
         raise ValueError(
             f"{folder}: the weights differ from the hash that {who} recorded: it is {found}, and "
             f"was {wanted}; put the files of {wanted} back, or {remedy}"

@@ -24,6 +24,7 @@ from unify.support.stop_protocol import (
     NOTICES,
     SCHEDULER_SIGNALS,
 )
+from unify.support.terminal import echo
 
 LOSSES = 5
 SETTLING = 5.0  # seconds in which SLURM ends a job of which a rank has failed
@@ -73,7 +74,7 @@ class Requeued:
         times = int(os.environ.get("SLURM_RESTART_COUNT", 0))
         losses = set(self.log.read_text().splitlines()) if self.log.exists() else set()
         if times >= self.most or (lost and len(losses) >= LOSSES):
-            print(f"requeued {times} times, {len(losses)} of them lost: given up", flush=True)
+            echo(f"requeued {times} times, {len(losses)} of them lost: given up")
             return False
         if lost:
             with open(self.log, "a") as log:
@@ -84,7 +85,7 @@ class Requeued:
             return False
         done = _scontrol("requeue", _job())
         if done.returncode:
-            print(f"not requeued: {done.stderr.strip()}", flush=True)
+            echo(f"not requeued: {done.stderr.strip()}")
         return lost or done.returncode == 0  # another rank may have done so
 
 

@@ -3,7 +3,6 @@
 runs/<study>/slurm/jobs.json holds the number of each job by its name, `<arm>-s<seed>` or `report`.
 """
 
-import json
 import os
 import shlex
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from unify.runs.checkpoint_folder import step_of, steps
 from unify.runs.folder import write_json
 from unify.runs.lookup import find_by_name
+from unify.support.strict_json import read_mapping
 
 Say = Callable[[str], None]
 
@@ -23,7 +23,7 @@ ALIVE = ("pending", "running", "configuring", "requeued", "suspended", "completi
 def sent_jobs(folder: Path) -> dict[str, str]:
     """The SLURM number of each job that was sent, by name."""
     path = folder / "slurm" / "jobs.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return read_mapping(path, "remove it; SLURM still knows its jobs", {}) if path.is_file() else {}
 
 
 def add_sent_jobs(folder: Path, numbers: dict[str, str]) -> None:
@@ -68,8 +68,13 @@ def _run_state(folder: Path, name: str) -> str:
     run = find_by_name(folder, name)
     if run is None:
         return ""
-    saved, info = steps(run.folder / "checkpoints"), run.info
-    return info["state"] + (f", saved at {step_of(saved[-1])} of {info['steps']}" if saved else "")
+    saved = steps(run.folder / "checkpoints")
+    try:
+        info = run.info
+    except ValueError as error:
+        return str(error)
+    state = info.get("state") or "unknown"
+    return state + (f", saved at {step_of(saved[-1])} of {info.get('steps')}" if saved else "")
 
 
 def cancel(folder: Path, say: Say) -> None:

@@ -15,6 +15,8 @@ from unify.cluster.send import batch_script, sbatch_options, send
 from unify.cluster.sent_jobs import add_sent_jobs, alive_jobs
 from unify.config import load_cluster as read_cluster
 from unify.config.cross_checks import uneven
+from unify.config.override_words import last_of_each
+from unify.config.shipped import FOLDER
 from unify.schema.cluster import Cluster
 from unify.study.arms import resolve_arms
 from unify.study.jobs import StudyRequest
@@ -22,16 +24,20 @@ from unify.study.study_json import write_study_json
 from unify.study.tuning_trials import tuned_arms
 
 Say = Callable[[str], None]
+CLUSTERS = Path("experiments/clusters")
 
 
 def load_cluster(name: str) -> Cluster:
-    """A cluster by its file, or by the name of one in experiments/clusters."""
+    """A cluster by its file, or by the name of one in experiments/clusters, here or as shipped."""
     path = Path(name)
     if not path.is_file():
-        path = Path("experiments/clusters") / f"{name}.yaml"
+        path = CLUSTERS / f"{name}.yaml"
     if not path.is_file():
-        names = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise ValueError(f"--cluster {name}: no such file, and {path.parent} has {names or 'none'}")
+        path = FOLDER / "clusters" / f"{name}.yaml"
+    if not path.is_file():
+        shipped = (FOLDER / "clusters").glob("*.yaml")
+        names = sorted({p.stem for p in (*CLUSTERS.glob("*.yaml"), *shipped)})
+        raise ValueError(f"--cluster {name}: no such file, and {CLUSTERS} has {names}")
     return read_cluster(path)
 
 
@@ -68,7 +74,7 @@ def submit(request: StudyRequest, cluster: Cluster, say: Say, print_only: bool =
 def on_cluster(request: StudyRequest, cluster: Cluster) -> StudyRequest:
     """The request with the cluster's settings of `machine`."""
     machine = [f"machine.{k}={json.dumps(v)}" for k, v in cluster.machine.items()]
-    return replace(request, overrides=[*request.overrides, *machine])
+    return replace(request, overrides=last_of_each([*request.overrides, *machine]))
 
 
 def _send_levels(

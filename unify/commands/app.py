@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import typer
 
-from unify.commands import cluster, machine, plan, runs, study, training
+from unify.commands import cluster, experiments, machine, plan, runs, study, training
+from unify.commands.arguments import EachOptionOnce
 from unify.commands.data import data_app
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {  # in the order of `unify --h
     "train": training.train,
     "study": study.study,
     "check": training.check,
+    "experiments": experiments.experiments,
     "report": study.report,
     "findings": study.findings,
     "bench": machine.bench,
@@ -34,4 +36,4 @@ COMMANDS: dict[str, Callable[..., int | None]] = {  # in the order of `unify --h
     "cancel": cluster.cancel,
 }
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, cls=EachOptionOnce)(command)

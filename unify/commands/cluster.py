@@ -5,15 +5,18 @@ from typing import Annotated
 
 import typer
 
-from unify.commands.arguments import Tiny
+from unify.commands.arguments import Tiny, each_once
 from unify.support.fast_imports import fast_imports
+from unify.support.terminal import echo
 
 StudyFolder = Annotated[Path, typer.Argument(help="Study folder, e.g. runs/quickstart.")]
 
 
 def submit(
     file: Annotated[Path, typer.Argument(help="Study YAML.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, of every arm.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, of every arm.", callback=each_once)
+    ] = None,
     cluster: Annotated[
         str, typer.Option(help="A file, or a name in experiments/clusters.")
     ] = "example",
@@ -32,18 +35,18 @@ def submit(
         from unify.study.jobs import StudyRequest
 
     request = StudyRequest(str(file), overrides or [], tiny)
-    submit_study(request, load_cluster(cluster), typer.echo, print_sbatch)
+    submit_study(request, load_cluster(cluster), echo, print_sbatch)
 
 
 def status(folder: StudyFolder) -> None:
     """Show how far the jobs of a study are."""
     from unify.cluster.sent_jobs import status as say_status
 
-    say_status(folder, typer.echo)
+    say_status(folder, echo)
 
 
 def cancel(folder: StudyFolder) -> None:
     """Cancel the jobs of a study; `unify submit` resumes their runs."""
     from unify.cluster.sent_jobs import cancel as cancel_jobs
 
-    cancel_jobs(folder, typer.echo)
+    cancel_jobs(folder, echo)

@@ -6,12 +6,13 @@ from typing import Annotated
 import typer
 
 from unify.commands.arguments import Json, Overrides, emit
+from unify.support.terminal import echo
 
 
 def bench(
     file: Annotated[Path | None, typer.Argument(help="Experiment YAML; none: the trunk.")] = None,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(help="Measured steps.")] = 10,
+    steps: Annotated[int, typer.Option(min=1, help="Measured steps.")] = 10,
     as_json: Json = False,
 ) -> int:
     """Measure speed and memory of an experiment, or of the trunk.
@@ -22,7 +23,7 @@ def bench(
     from unify.speed.measure import lines
 
     figures = measure(str(file) if file else None, overrides or [], steps)
-    emit(figures) if as_json else typer.echo("\n".join(lines(figures)))
+    emit(figures) if as_json else echo("\n".join(lines(figures)))
     return 0
 
 
@@ -37,7 +38,7 @@ def doctor(
     """
     from unify.doctor import as_data, diagnose
 
-    findings = diagnose(runs, tracker, (lambda _: None) if as_json else typer.echo)
+    findings = diagnose(runs, tracker, (lambda _: None) if as_json else echo)
     if as_json:
         emit(as_data(findings))
     return int(any(finding.state == "problem" for finding in findings))

@@ -10,6 +10,7 @@ import typer
 from unify.commands.arguments import Json, Overrides, Tiny, emit
 from unify.costs.gpu_specs import CPU, GPUS, MFU, WRITTEN, gpu_of
 from unify.support.fast_imports import fast_imports
+from unify.support.terminal import echo
 
 
 def plan(
@@ -70,7 +71,7 @@ def _print(planned: Any, hardware: Any, as_json: bool, request: Any, at_once: in
             whole = wall_clock(jobs, seconds, hardware.ranks, at_once)
             content["wall_clock"] = asdict(whole)
             text.append(f"the study, {whole.line()}")
-    emit(content) if as_json else typer.echo("\n".join(text))
+    emit(content) if as_json else echo("\n".join(text))
 
 
 def _on_cluster(name: str, words: list[str]) -> tuple[list[str], float, int]:

@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-from unify.commands.arguments import Json, emit, say
+from unify.commands.arguments import Json, each_once, emit, say
 from unify.support.fast_imports import fast_imports
+from unify.support.terminal import echo
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="machine.key=value, e.g. machine.devices=8")
+        list[str] | None,
+        typer.Argument(help="machine.key=value, e.g. machine.devices=8", callback=each_once),
     ] = None,
     again: Annotated[bool, typer.Option(help="Measure again what is stored.")] = False,
     as_json: Json = False,
@@ -27,23 +29,29 @@ def evaluate(
         from unify.distributed.ranks import is_first
         from unify.evaluation.score_run import evaluate as evaluate_run
         from unify.report.console import print_results
+        from unify.runs.cut_texts import cut_sentence
         from unify.tracking.mlflow_process import ship_scores
 
     machine = machine_of(run, overrides or [])
     if spawns(machine):
-        return spawn(machine["devices"], lambda text: typer.echo(text, err=as_json))
+        return spawn(machine["devices"], lambda text: echo(text, err=as_json))
     opened, config, recipe = open_run(run, trusted_files=True, machine=machine)
     rows = evaluate_run(opened, recipe, config, again)
     if is_first():
         ship_scores(opened.folder, machine["tracker"], machine["runs"])
         emit(rows) if as_json else print_results(rows)
+        if said := cut_sentence(opened.info, config):
+            echo(f"{opened.folder}: {said}", err=as_json)
     return 0
 
 
 def sample(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     settings: Annotated[
-        list[str] | None, typer.Argument(help="key=value of its sampler, e.g. guidance=3 steps=50")
+        list[str] | None,
+        typer.Argument(
+            help="key=value of its sampler, e.g. guidance=3 steps=50", callback=each_once
+        ),
     ] = None,
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", "-p", help="May be given again.")
@@ -56,8 +64,11 @@ def sample(
     arith: Annotated[
         str, typer.Option(help="Sum of prompts as latents instead: 'A + B - C'.")
     ] = "",
-    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("samples.png"),
-    seed: int = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Picture to write; default: samples.png, samples-2.png, ..."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     count: Annotated[int, typer.Option(min=1, help="Images per prompt.")] = 1,
 ) -> int:
     """Draw images with a trained run, from prompts and source images."""
@@ -65,8 +76,10 @@ def sample(
         from unify.distributed.ranks import is_first
         from unify.evaluation.draw_samples import SampleRequest
         from unify.evaluation.draw_samples import sample as draw
-        from unify.evaluation.image_grids import save_grid
+        from unify.evaluation.image_grids import check_own_grid, free_grid, save_grid
 
+    out = out or free_grid(Path("samples.png"))
+    check_own_grid(out)
     ask = SampleRequest(prompt or [], source or [], negative, arith, settings or [], seed, count)
     drawn = draw(run, ask, say)
     before = out.exists()
@@ -91,14 +104,20 @@ def export(
         from unify.runs.folder import Run
         from unify.training.checkpoint_export import export as write
 
-    typer.echo(str(write(Run(run), checkpoint, out, raw)))
+    echo(str(write(Run(run), checkpoint, out, raw)))
 
 
-def sync(run: Annotated[Path, typer.Argument(help="Run folder.")], uri: str = "") -> int:
-    """Upload what MLflow is missing of a run."""
-    from unify.runs.folder import Run
-    from unify.tracking.mlflow_process import sync as send
+def sync(
+    folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="Folder of a run or study.")],
+    more: Annotated[list[Path] | None, typer.Argument(help="Further folders.")] = None,
+    uri: Annotated[str, typer.Option(help="MLflow URI; empty: what the run's settings say.")] = "",
+    register: Annotated[
+        str, typer.Option(metavar="NAME", help="Make the run's weights a version of this model.")
+    ] = "",
+) -> int:
+    """Upload what MLflow is missing of a run, or of a study and its runs."""
+    from unify.tracking.sync import sync as send
 
-    facts = Run(run).info
-    typer.echo(f"{send(run, uri)} records sent of {facts['name']}")
+    for each in [folder, *(more or [])]:
+        echo(f"{send(each, uri, register)} records sent of {each.resolve().name}")
     return 0

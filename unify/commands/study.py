@@ -1,12 +1,14 @@
 """`unify study | report | findings`: studies and what they found. Heavy imports are inside."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from unify.commands.arguments import Json, Overrides, Tiny, emit, say
+from unify.commands.arguments import Json, Overrides, Tiny, each_once, emit, say
 from unify.support.fast_imports import fast_imports
+from unify.support.terminal import echo
 
 
 def study(
@@ -20,7 +22,7 @@ def study(
     only: Annotated[str, typer.Option(help="Arms like this, e.g. 'ar_vq*'; others stay.")] = "*",
     seeds: Annotated[int, typer.Option(min=0, help="So many seeds, from 0 on; 0: the file's.")] = 0,
     arm: Annotated[str, typer.Option(help="Train and score this arm, and report nothing.")] = "",
-    seed: Annotated[int | None, typer.Option(help="With --arm: this seed alone.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="With --arm: this seed alone.")] = None,
     untimed: Annotated[
         bool, typer.Option("--untimed", help="With --arm: leave speed to a quiet machine.")
     ] = False,
@@ -39,7 +41,7 @@ def study(
         from unify.study.jobs import StudyRequest, study_jobs
 
     words = [*(overrides or []), *([f"seeds={list(range(seeds))}"] if seeds else [])]
-    request = StudyRequest(str(file), words, tiny, jobs, only, gather)
+    request = StudyRequest(str(file), each_once(words), tiny, jobs, only, gather)
     if arm:
         with fast_imports():
             from unify.study.run_job import run_arm
@@ -63,26 +65,33 @@ def _choose(request: Any) -> int:
 
     untuned = choose(request, say)
     for name, message in untuned.items():
-        typer.echo(f"failed: {name}: {message}", err=True)
+        echo(f"failed: {name}: {message}", err=True)
     return 1 if untuned else 0
 
 
 def _run(request: Any, as_json: bool) -> int:
     """Run a study and print its outcome; the exit status."""
     with fast_imports():
+        from unify.answers.cut_texts import cut_sentences
+        from unify.answers.study_records import load_study
         from unify.report.console import print_results
         from unify.study.run_study import run_study
 
-    outcome = run_study(request, lambda text: typer.echo(text, err=as_json))
+    outcome = run_study(request, lambda text: echo(text, err=as_json))
     if as_json:
         emit(outcome.rows)
     else:
         print_results(outcome.rows)
-        typer.echo(f"report:  {outcome.folder / 'report.html'}")
-        typer.echo(f"results: {outcome.folder / 'results.json'}")
-        typer.echo(f"MLflow:  {outcome.mlflow}")
+        with warnings.catch_warnings():  # the report has said what is damaged
+            warnings.simplefilter("ignore")
+            cut = cut_sentences(load_study(outcome.folder))
+        for said in cut:
+            echo(said)
+        echo(f"report:  {outcome.folder / 'report.html'}")
+        echo(f"results: {outcome.folder / 'results.json'}")
+        echo(f"MLflow:  {outcome.mlflow}")
     for name, message in outcome.failed.items():
-        typer.echo(f"failed: {name}: {message}", err=True)
+        echo(f"failed: {name}: {message}", err=True)
     return 1 if outcome.failed else 0
 
 
@@ -100,7 +109,7 @@ def report(
         from unify.study.mlflow_study import fetch_study
 
         fetch_study(mlflow, study.name, study.parent)
-    typer.echo(str(write_report(study, trusted_files=not mlflow)))
+    echo(str(write_report(study, trusted_files=not mlflow)))
     return 0
 
 
@@ -110,5 +119,5 @@ def findings(
     """Print the verdict on every claim of all studies, as Markdown."""
     from unify.report.findings import findings as collect
 
-    typer.echo(collect(folder), nl=False)
+    echo(collect(folder), nl=False)
     return 0

@@ -7,7 +7,7 @@ import typer
 
 from unify.commands.arguments import Json, Overrides, Tiny, emit, say
 from unify.support.fast_imports import fast_imports
-from unify.support.stop_protocol import EX_TEMPFAIL
+from unify.support.terminal import echo
 
 
 def train(
@@ -25,18 +25,18 @@ def train(
 
     completed = load_recipe(str(config), overrides or [], tiny)
     if print_config:
-        typer.echo(dump(completed))
+        echo(dump(completed))
         return 0
     with fast_imports():
         from unify.distributed.local_launch import spawn, spawns
-        from unify.runs.folder import is_finished
+        from unify.runs.folder import finished_or_stopped
         from unify.training.train_run import train as train_run
 
     if spawns(completed["machine"]):
-        return spawn(completed["machine"]["devices"], typer.echo)
-    run = train_run(completed, typer.echo)
+        return spawn(completed["machine"]["devices"], echo)
+    run = finished_or_stopped(train_run(completed, echo))
     say(f"run: {run.folder}")
-    return 0 if is_finished(run) else EX_TEMPFAIL
+    return 0
 
 
 def check(
@@ -52,7 +52,7 @@ def check(
         emit({file: [vars(p) for p in each] for file, each in problems.items()})
     else:
         for file, each in problems.items():
-            typer.echo(f"{file}: {'' if each else 'ok'}".rstrip())
+            echo(f"{file}: {'' if each else 'ok'}".rstrip())
             for problem in each:
-                typer.echo(f"  {problem}")
+                echo(f"  {problem}")
     return 1 if any(problems.values()) else 0

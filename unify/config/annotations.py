@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, NoneType, UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from unify.config.read_once import stamp, watch
 from unify.config.references import is_reference
@@ -102,7 +102,7 @@ def parameters(cls: type) -> dict[str, Parameter]:
     that cannot be read.
     """
     if dataclasses.is_dataclass(cls):
-        hints = get_type_hints(cls)
+        hints = get_type_hints(cls, include_extras=True)
         return {
             f.name: Parameter(hints[f.name], _field_default(f))
             for f in dataclasses.fields(cls)
@@ -123,7 +123,7 @@ def parameters(cls: type) -> dict[str, Parameter]:
 def arguments_of(method: Callable[..., Any]) -> dict[str, Parameter]:
     """The named parameters of a method, without `self`. Raises ValueError as `parameters`."""
     try:
-        hints = get_type_hints(method)
+        hints = get_type_hints(method, include_extras=True)
     except NameError as error:
         raise ValueError(
             f"{method.__qualname__}: its annotations cannot be read ({error}); import what they "
@@ -161,14 +161,27 @@ def _written(value: Any) -> Any:
     return value if isinstance(value, PLAIN) else UNWRITTEN
 
 
+def bare(hint: Any) -> Any:
+    """The hint without the metadata of `Annotated`."""
+    return hint.__origin__ if get_origin(hint) is Annotated else hint
+
+
+def metadata(hint: Any) -> tuple[Any, ...]:
+    """The metadata of `Annotated`: ranges and the like (support/ranges.py)."""
+    return hint.__metadata__ if get_origin(hint) is Annotated else ()
+
+
 def options(hint: Any) -> tuple[Any, ...]:
-    """The members of a union, or the hint itself."""
-    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    """The members of a union, each with the union's metadata, or the hint itself."""
+    if get_origin(bare(hint)) not in (Union, UnionType):
+        return (hint,)
+    own, members = metadata(hint), get_args(bare(hint))
+    return tuple(Annotated[(member, *own)] for member in members) if own else members
 
 
 def nullable(hint: Any) -> bool:
     """True if None is a member of the hint."""
-    return NoneType in options(hint)
+    return NoneType in map(bare, options(hint))
 
 
 def shape(hint: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -178,8 +191,9 @@ def shape(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     dict[str, int], Mapping[str, int]           (dict, (int,))
     tuple[int, float]                           (tuple, (int, float))
     Literal["a", "b"]                           (Literal, ("a", "b"))
-    int                                         (int, ())
+    int, Annotated[int, Ge(1)]                  (int, ())
     """
+    hint = bare(hint)
     origin, arguments = get_origin(hint) or hint, get_args(hint)
     if origin is tuple and arguments and arguments[-1] is not ...:
         return tuple, arguments
@@ -193,12 +207,13 @@ def shape(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 def contracts(hint: Any) -> tuple[type, ...]:
     """The classes and dataclasses that a hint admits as built parts."""
     plain = (*PLAIN, *LISTS, *MAPPINGS, Any)
-    return tuple(o for o in options(hint) if inspect.isclass(o) and shape(o)[0] not in plain)
+    members = map(bare, options(hint))
+    return tuple(o for o in members if inspect.isclass(o) and shape(o)[0] not in plain)
 
 
 def describe(hint: Any) -> str:
     """A hint in the words of a message."""
-    if get_origin(hint) is not None and len(options(hint)) > 1:
+    if len(options(hint)) > 1:
         return " or ".join(describe(o) for o in options(hint))
     origin, arguments = shape(hint)
     if origin is Literal:
@@ -208,7 +223,7 @@ def describe(hint: Any) -> str:
     if origin in (list, dict):
         kind = "a list" if origin is list else "a mapping"
         return kind + ("" if arguments[0] is Any else f" of {describe(arguments[0])}")
-    return "null" if hint is NoneType else getattr(hint, "__name__", str(hint))
+    return "null" if origin is NoneType else getattr(origin, "__name__", str(hint))
 
 
 def fits(node: Node, hint: Any) -> bool:

@@ -14,12 +14,14 @@ import dataclasses
 import inspect
 from dataclasses import dataclass, field, replace
 from types import NoneType
-from typing import Any
+from typing import Any, Literal
 
 from unify.config.annotations import (
+    PLAIN,
     REQUIRED,
     UNWRITTEN,
     Parameter,
+    bare,
     class_name,
     contracts,
     describe,
@@ -43,6 +45,7 @@ from unify.config.references import (
     with_absolute_paths,
     with_defaults,
 )
+from unify.config.values import wrong_number, wrong_value
 from unify.config.weights_from_runs import weights_of
 from unify.config.yaml_tree import BROKEN, KeyPath, Node, Problem, absolute_class, join, suggest
 from unify.schema.study import GONE
@@ -152,10 +155,11 @@ class Completion:
         choices, parts = list(options(hint)), contracts(hint)
         if isinstance(node.value, dict) and parts:
             names_part = any(word in node.value for word in RESERVED)
-            if names_part or len(parts) == len([c for c in choices if c is not NoneType]):
+            if names_part or len(parts) == len([c for c in choices if bare(c) is not NoneType]):
                 return self.part(node, parts, key)
         # the type itself before one that it converts to: 1 is an int where float | int is expected
-        choices.sort(key=lambda choice: type(node.value) is not choice)
+        exact = (Literal, type(node.value))
+        choices.sort(key=lambda choice: shape(choice)[0] not in exact)
         if len(choices) > 1:
             choices = [choice for choice in choices if fits(node, choice)]
         if choices:
@@ -169,9 +173,11 @@ class Completion:
         if origin in (list, tuple) and isinstance(value, list):
             hints = inner if origin is tuple else inner * len(value)
             if len(hints) == len(value):
-                pairs = enumerate(zip(value, hints, strict=True))
+                pairs, before = enumerate(zip(value, hints, strict=True)), len(self.problems)
                 items = [self.value(v, h, join(key, i)) for i, (v, h) in pairs]
-                return replace(node, value=items)
+                done = replace(node, value=items)
+                right = len(self.problems) == before  # of a wrong item that is said alone
+                return self.in_range(done, hint, key) if right else done
         elif origin is dict and isinstance(value, dict) and inner[0] is not Any:
             # null takes a key of the base away, where null itself is no value
             kept = {k: v for k, v in value.items() if v.value is not None or nullable(inner[0])}
@@ -180,8 +186,17 @@ class Completion:
         elif contracts(hint) and isinstance(value, dict):
             return self.part(node, contracts(hint), key)
         elif fits(node, hint):
-            return replace(node, value=float(value)) if origin is float else self.free(node, key)
+            if origin is float:
+                node = replace(node, value=float(value))
+            plain = origin in (*PLAIN, Literal)
+            return self.in_range(node, hint, key) if plain else self.free(node, key)
         self.problems.append(node.problem(key, mismatch(node.plain(), hint)))
+        return node
+
+    def in_range(self, node: Node, hint: Any, key: str) -> Node:
+        """A value of the right form, with a problem if it is not within its annotation's limits."""
+        if message := wrong_value(node.plain(), hint):
+            self.problems.append(node.problem(key, message))
         return node
 
     def free(self, node: Node, key: str) -> Node:
@@ -197,6 +212,8 @@ class Completion:
         if isinstance(node.value, list):
             children = enumerate(node.value)
             return replace(node, value=[self.free(v, join(key, i)) for i, v in children])
+        if type(node.value) is float and (message := wrong_number(node.value)):
+            self.problems.append(node.problem(key, message))
         return node
 
     # Parts

@@ -6,7 +6,15 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_origin
 
-from unify.config.annotations import contracts, locate_class, names, options, parameters, shape
+from unify.config.annotations import (
+    bare,
+    contracts,
+    locate_class,
+    names,
+    options,
+    parameters,
+    shape,
+)
 from unify.schema.experiment import Recipe
 
 LoadWeights = Callable[[Any, Any], None]  # of (part, weights)
@@ -42,7 +50,7 @@ def build(
             }
         if isinstance(value, list) and origin is list:
             items = [build(child, load_weights, inner[0], construct) for child in value]
-            return tuple(items) if (get_origin(hint) or hint) is tuple else items
+            return tuple(items) if (get_origin(bare(hint)) or bare(hint)) is tuple else items
         if isinstance(value, list) and origin is tuple:
             children = zip(value, inner, strict=True)
             return tuple(build(c, load_weights, item, construct) for c, item in children)

@@ -1,7 +1,6 @@
 """Checks across keys: loss weights, tasks and sampling settings against the model's class."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from unify.config.yaml_tree import COMMAND_LINE, ConfigError, Node, Problem, sug
 from unify.data.source import TASKS, Source, Task
 from unify.paradigm import Fitted, NoSampler, Trainable
 from unify.schema.experiment import Recipe
+from unify.support.addresses import secret_in
 
 
 def cross_checks(root: Node, completion: Completion) -> Node:
@@ -21,9 +21,6 @@ def cross_checks(root: Node, completion: Completion) -> Node:
     Checks that more than one key takes part in; problems go to those of `completion`.
     """
     problems = completion.problems
-    steps = root.get("steps")
-    if steps is not None and type(steps.value) is int and steps.value < 1:
-        problems.append(steps.problem("steps", f"{steps.value} is too few; write 1 or more"))
     _tracker(root, problems)
     model = completion.classes.get("model")
     if model is None or not issubclass(model, (Trainable, Fitted)):
@@ -111,14 +108,15 @@ def uneven(tasks: Mapping[str, Any], ranks: int) -> dict[str, str]:
 
 
 def _tracker(root: Node, problems: list[Problem]) -> None:
+    key = "machine.tracker"
+    for at, problem in enumerate(problems):  # one about it may repeat it
+        if problem.key == key and ("://" in problem.message or "expected" in problem.message):
+            message = "expected one address in quotes, or none; what is here is not repeated"
+            problems[at] = replace(problem, message=message)
     machine = root.get("machine")
     node = machine.get("tracker") if machine is not None else None
-    if node is not None and re.search(r"://[^/@\s]*:[^/@\s]+@", str(node.value)):
-        message = (
-            "it has a password, and a config is written down; leave it out and set "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        )
-        problems.append(node.problem("machine.tracker", message))
+    if node is not None and isinstance(node.value, str) and (held := secret_in(node.value)):
+        problems.append(node.problem(key, held))
 
 
 def _sampling(root: Node, model: type, kind: str, completion: Completion) -> Node | None:

@@ -63,7 +63,7 @@ def of_experiment(point: Point) -> Point:
 
 def as_overrides(point: Point) -> list[str]:
     """A point as `key=value` words of the command line."""
-    return [f"{key}={json.dumps(value)}" for key, value in point.items()]
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in point.items()]
 
 
 def _short(value: Any) -> str:

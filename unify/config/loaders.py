@@ -15,6 +15,8 @@ from unify.schema.cluster import Cluster
 from unify.schema.completed import Config
 from unify.schema.experiment import Machine, Recipe
 from unify.schema.study import Study
+from unify.support.atomic_files import write_atomically
+from unify.support.file_names import wrong_name
 
 
 def complete(tree: Tree, schema: type | None = None, partial: bool = False) -> Config:
@@ -49,7 +51,10 @@ def load_recipe(
 @once
 def _recipe(path: str, overrides: tuple[str, ...], tiny: bool, trusted: bool) -> Config:
     completed = complete(load(path, overrides, tiny, trusted), Recipe)
-    return completed | {"name": completed["name"] or Path(path).stem}
+    name = completed["name"] or Path(path).stem
+    if message := wrong_name(name):  # of the file
+        raise ConfigError([Problem(path, 0, "name", f"{message}; say it with `name:`")])
+    return completed | {"name": name}
 
 
 def load_cluster(path: str | Path) -> Cluster:
@@ -72,7 +77,7 @@ def build_top(completed: Config, schema: type, path: str | Path) -> Any:
 
 def save(completed: Config, path: str | Path) -> None:
     """Write a completed config as YAML."""
-    Path(path).write_text(dump(completed), encoding="utf-8")
+    write_atomically(Path(path), dump(completed))
 
 
 def read(path: str | Path, trusted: bool = False, schema: type | None = None) -> Config:

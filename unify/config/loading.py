@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unify.config.override_words import not_one_value
 from unify.config.read_once import once, stamp, watch
+from unify.config.shipped import where_shipped
 from unify.config.yaml_tree import (
     COMMAND_LINE,
     ConfigError,
@@ -110,7 +112,8 @@ def _read(name: Node, key: str, problems: list[Problem], inside: tuple[str, ...]
         near = Path(file).parent
         others = [f.name for f in near.iterdir()] if near.is_dir() else []
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        hint = suggest(Path(file).name, others) or "; paths are relative to the file that says them"
+        hint = where_shipped(Path(file)) or suggest(Path(file).name, others)
+        hint = hint or "; paths are relative to the file that says them"
         raise fail(f"cannot read {file}: {reason}{hint}") from None
     return with_bases(root, problems, (*inside, real))
 
@@ -152,10 +155,22 @@ def _overlay(below: Node | None, keys: Sequence[str], value: Node, full: str) ->
     return Node({keys[0]: _overlay(child, keys[1:], value, full)}, COMMAND_LINE)
 
 
+def _without_effect(root: Node, key: str, value: Node) -> str:
+    """The message for `{}`, which merges nothing into a mapping that holds something."""
+    below: Node | None = root
+    for step in key.split("."):
+        below = below.get(step) if below is not None else None
+    if value.value != {} or below is None or not isinstance(below.value, dict) or not below.value:
+        return ""
+    keys = ", ".join(below.value)
+    return f"{{}} takes nothing of a mapping away; say `{key}.<key>=null` for keys of it ({keys})"
+
+
 def override(root: Node, overrides: Sequence[str], problems: list[Problem]) -> Node:
     """The tree with `key.sub=value` words merged onto it.
 
-    Words that name a class or weights go first: another class clears its node.
+    Words that name a class or weights go first: another class clears its node. A word whose value
+    YAML would cut or split is a problem (override_words.py).
     """
 
     def clears(word: str) -> bool:
@@ -168,7 +183,10 @@ def override(root: Node, overrides: Sequence[str], problems: list[Problem]) -> N
             continue
         new: list[Problem] = []
         try:
-            value = parse(text, COMMAND_LINE, new) if text.strip() else Node(None, COMMAND_LINE)
+            value = parse(text, COMMAND_LINE, new) if text else Node(None, COMMAND_LINE)
+            message = "" if new else not_one_value(text) or _without_effect(root, key, value)
+            if message:
+                raise ConfigError([value.problem(key, message)])
             root = merge(root, _overlay(root, key.split("."), value, key))
         except ConfigError as error:
             new = error.problems

@@ -57,7 +57,7 @@ def refuse_code(root: Node, problems: list[Problem]) -> Node:
         if not is_reference(leaf):
             return leaf
         names = _VARIABLE.findall(leaf.value)
-        if "${" in _ALLOWED.sub("", leaf.value):
+        if "${" in _ALLOWED.sub("", leaf.value) or "\\$" in leaf.value:
             message = f"{leaf.value!r}: write ${{key.sub}} or ${{oc.env:NAME}}; nothing else is run"
         elif secrets := [*filter(is_secret, names)]:
             message = f"{secrets[0]} is a secret, and a config is written down; leave it out"

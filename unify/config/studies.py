@@ -10,6 +10,15 @@ from unify.config.grid import arm_name, as_overrides, of_budget, of_experiment, 
 from unify.config.loaders import build_top, complete
 from unify.config.loading import Tree, arm, finish, load
 from unify.config.read_once import once
+from unify.config.study_checks import (
+    large_seeds,
+    long_names,
+    same_arms,
+    small_budgets,
+    unmeasured,
+    wrong_arms,
+)
+from unify.config.tuning_space import tried_beyond
 from unify.config.yaml_tree import ConfigError, Node, Problem, suggest
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
@@ -51,13 +60,17 @@ def _study(
     of_study, of_arms = _split(overrides)
     tree = load(path, of_study)
     study = complete(tree, Study)
-    problems: list[Problem] = []
+    problems = wrong_arms(tree.root.value["arms"].value)
+    if problems:
+        raise ConfigError(problems)
     configs: dict[str, Config] = {}
     files: dict[str, Any] = {}  # of the arms, as the study names them
+    names: list[str] = []
     grid = points(tree.root.get("grid"), problems)
     for base, node in tree.root.value["arms"].value.items():
         for point in grid:
             name = arm_name(base, point, grid)
+            names.append(name)
             files[name] = study["arms"][base]
             if of_budget(point):
                 study["budgets"][name] = {**(study["budget"] or {}), **of_budget(point)}
@@ -67,12 +80,27 @@ def _study(
                 configs[name] = _arm(name, node, tree, study["name"], words, tiny)
             except ConfigError as error:
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
-    defaults = (study["tune"] or {}).get("defaults")
-    problems += _missing_arms(tree, study, {*files, *(f"{f},default" for f in files if defaults)})
-    problems = problems or _controls_of_unlike_arms(tree.root.value, study, configs)
+    problems += _names_of_arms(tree, study, names)
+    problems = problems or _meanings(tree, study, configs)
     if problems:
         raise ConfigError(problems)
     return build_top(study | {"arms": files}, Study, path), configs
+
+
+def _names_of_arms(tree: Tree, study: Config, names: Sequence[str]) -> list[Problem]:
+    """Problems of the arms' names, and of places that name none of them."""
+    plain = [f"{name},default" for name in names if (study["tune"] or {}).get("defaults")]
+    problems = _missing_arms(tree, study, {*names, *plain})
+    problems += same_arms([*names, *plain], tree.root.value["arms"])
+    return problems + long_names(study, names, tree.root)
+
+
+def _meanings(tree: Tree, study: Config, configs: Mapping[str, Config]) -> list[Problem]:
+    """Problems of what is asked of arms that are complete."""
+    problems = _controls_of_unlike_arms(tree.root.value, study, configs)
+    for check in (unmeasured, small_budgets, large_seeds, tried_beyond):
+        problems += check(tree.root, study, configs)
+    return problems
 
 
 def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:

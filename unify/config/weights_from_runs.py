@@ -17,6 +17,7 @@ from unify.config.annotations import locate_class
 from unify.config.loading import load
 from unify.config.read_once import stamp, watch
 from unify.config.yaml_tree import COMMAND_LINE, ConfigError, Node, Problem, join, suggest
+from unify.support.ranges import Seed
 
 KEYS = ("run", "tiny", "part", "seed")
 
@@ -61,7 +62,7 @@ def weights_of(
     )
     weights = {"run": path, **({"tiny": True} if tiny else {})}
     seed = node.get("seed")
-    if seed is not None and (added := completion.value(seed, int, join(key, "seed")).value):
+    if seed is not None and (added := completion.value(seed, Seed, join(key, "seed")).value):
         weights["seed"] = added
     if part is not None:
         weights["part"] = completion.value(part, str, join(key, "part")).value

@@ -16,20 +16,30 @@ from typing import Any
 
 import yaml
 
+from unify.support.addresses import hide_addresses
+
 COMMAND_LINE = "command line"
 BROKEN = object()  # the value of a node whose problem was reported already
 
+MOST_DIGITS = 100  # of a whole number
 KeyPath = tuple[str | int, ...]  # keys of mappings and indices of lists, from the root
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, where, and its remedy. `line` counts from 1; 0: unknown."""
+    """One thing that is wrong, where, and its remedy. `line` counts from 1; 0: unknown.
+
+    What it repeats of a config is shown without the secrets of an address.
+    """
 
     file: str
     line: int
     key: str
     message: str
+
+    def __post_init__(self) -> None:
+        for name in ("key", "message"):
+            object.__setattr__(self, name, hide_addresses(getattr(self, name)))
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
@@ -135,7 +145,7 @@ _SCALARS: dict[
     "int": (
         r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F]+",
         list("-+0123456789"),
-        lambda s: int(s, 16) if s.startswith("0x") else int(s.replace("_", "")),
+        lambda s: _whole(s),
     ),
     "float": (
         r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)"
@@ -145,6 +155,12 @@ _SCALARS: dict[
     ),
     "str": (None, [], str),
 }
+
+
+def _whole(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text, 16) if text.startswith("0x") else int(text.replace("_", ""))
 
 
 class _Dumper(yaml.SafeDumper):

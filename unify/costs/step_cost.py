@@ -30,6 +30,7 @@ from unify.runs.folder import parameter_counts
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.schema.study import Budget
+from unify.support.ranges import MOST_WHOLE
 from unify.tokenizer import ImageTokenizer, TextTokenizer
 
 
@@ -207,6 +208,8 @@ def steps_for(budget: Budget, cost: Cost) -> int:
             f"budget.{quantity}: its model counts none; write {quantity}(batch) for it"
         )
     steps = round((amount - before) / each)
+    if steps > MOST_WHOLE:
+        raise ValueError(f"budget.{quantity}: {amount:.3g} is {steps:.3g} steps; lower it")
     if steps < 1:
         raise ValueError(
             f"budget.{quantity}: {amount:.3g} does not reach for one step of {each:.3g}"

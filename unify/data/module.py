@@ -16,6 +16,7 @@ from unify.batch import Batch
 from unify.data.sampler import Draw, MicroSteps, permuted
 from unify.data.source import TASKS, Source, Split, source_fingerprint
 from unify.data.workers import Loader
+from unify.support.ranges import Count
 
 
 class Data:
@@ -26,7 +27,7 @@ class Data:
     """
 
     def __init__(
-        self, source: Source, tasks: dict[str, int], lengths: dict[str, int] | None = None
+        self, source: Source, tasks: dict[str, Count], lengths: dict[str, Count] | None = None
     ):
         self.source, self.tasks, self.lengths = source, dict(sorted(tasks.items())), lengths or {}
         self._check()

@@ -1,4 +1,4 @@
-"""Loader processes that survive a scheduler's signals and are never waited for without end.
+"""Loader processes that survive signals to their group and are never waited for without end.
 
 A single process forks its workers. A rank of several has threads that exchange with other ranks,
 and a fork of a process with threads may deadlock: its workers fork from a fresh server process.
@@ -16,12 +16,12 @@ import torch
 from torch import multiprocessing
 from torch.utils.data import DataLoader, Dataset
 
-from unify.support.stop_protocol import SCHEDULER_SIGNALS
+from unify.support.stop_protocol import GROUP_SIGNALS
 from unify.support.user_files import contents, load_files, loaded_files
 
 
 class Loader(DataLoader):
-    """A DataLoader whose workers start with SCHEDULER_SIGNALS blocked.
+    """A DataLoader whose workers start with GROUP_SIGNALS blocked.
 
     A signal may come before a worker has run `_outlive_signals`.
 
@@ -45,7 +45,7 @@ class Loader(DataLoader):
         )
 
     def __iter__(self) -> Any:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SCHEDULER_SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
         try:
             return super().__iter__()
         finally:
@@ -55,7 +55,10 @@ class Loader(DataLoader):
 def _fresh_server() -> Any:
     """The context whose workers fork from a server process that has no threads."""
     context = multiprocessing.get_context("forkserver")
-    resource_tracker.ensure_running()  # it unblocks SIGTERM, which `Loader.__iter__` blocks later
+    # it unblocks SIGTERM and SIGINT, which `Loader.__iter__` blocks later, and would die of SIGHUP
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     context.set_forkserver_preload(["unify.data.module"])
     return context
 
@@ -79,12 +82,12 @@ def _unpickled(files: list[str], known: dict[str, bytes], dataset: bytes) -> Pic
 
 
 def _outlive_signals(trainer: int, worker: int) -> None:
-    """Ignore the scheduler, which signals the whole process group: the trainer must end its step.
+    """Ignore what comes to the whole process group: the trainer must end its step.
 
     A SIGTERM from the process `trainer` is obeyed: an abandoned loader ends its workers by one.
     """
     signal.pthread_sigmask(
-        signal.SIG_BLOCK, SCHEDULER_SIGNALS
+        signal.SIG_BLOCK, GROUP_SIGNALS
     )  # not inherited from a process that spawns
     if hasattr(signal, "sigwaitinfo"):
         threading.Thread(target=_end_with, args=(trainer,), daemon=True).start()

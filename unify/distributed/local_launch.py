@@ -1,7 +1,8 @@
 """Start one command as several ranks on this machine, as torchrun does, but pass signals on.
 
 STOP_SIGNALS are passed on, and ranks get the time they need to save: it is the scheduler that ends
-the job. When a rank fails the others cannot go on; they have GRACE seconds to say why.
+the job, or a second Ctrl-C. When a rank fails the others cannot go on; they have GRACE seconds to
+say why.
 """
 
 import ctypes
@@ -11,12 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-from unify.distributed.process_pool import threads_of
+from unify.distributed.process_pool import passed_on, threads_of
 from unify.distributed.ranks import free_port, from_slurm
-from unify.support.stop_protocol import stop_signals_to
+from unify.support.stop_protocol import status_of, stop_signals_to
 
 GRACE = 20.0  # seconds
 
@@ -41,7 +41,8 @@ def spawn(devices: int, say: Callable[[str], None]) -> int:
     """Run the command line of this process as `devices` ranks and wait for them.
 
     Returns:
-        0, or the exit status of the first that failed: 128 + number if a signal ended it.
+        0, or the exit status of the first that failed: 128 + number if a signal ended it; that of
+        the signal if one came to this process.
     """
     command = [sys.executable, "-m", "unify.cli", *sys.argv[1:]]
     processes = [
@@ -49,18 +50,20 @@ def spawn(devices: int, say: Callable[[str], None]) -> int:
         for seat in _seats(devices)
     ]
 
-    def stop(number: int, _: Any) -> None:
-        for process in processes:
-            process.send_signal(number)
+    received: list[int] = []
 
-    with stop_signals_to(stop):
-        try:
-            return _watch(processes, say)
-        except KeyboardInterrupt:  # a terminal sends it to the ranks, too: they end
-            for process in processes:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(GRACE)
-            raise
+    def stop(number: int, _: Any) -> None:
+        received.append(number)
+        for process in processes:
+            process.send_signal(passed_on(number))
+
+    def kill() -> None:
+        for process in processes:
+            process.kill()
+
+    with stop_signals_to(stop, kill):
+        status = _watch(processes, say)
+    return status_of(received[0]) if status and received else status
 
 
 def _seats(devices: int) -> list[dict[str, str]]:

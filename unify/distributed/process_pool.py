@@ -8,47 +8,67 @@ measured later and alone, as processes that run beside each other slow each othe
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
 import torch
 
-from unify.support.stop_protocol import EX_TEMPFAIL, stop_signals_to
+from unify.support.stop_protocol import Interrupted, status_of, stop_signals_to
 
 
 def run_at_once(
-    commands: dict[str, list[str]], jobs: int, say: Callable[[str], None]
+    commands: dict[str, list[str]],
+    jobs: int,
+    say: Callable[[str], None],
+    variables: Mapping[str, str] | None = None,
 ) -> dict[str, tuple[int, str]]:
     """Run commands, `jobs` at a time.
 
-    STOP_SIGNALS are passed on. Commands that have not started by then never do.
+    STOP_SIGNALS are passed on (see `passed_on`). Commands that have not started by then never do.
 
     Args:
         commands: command lines by name.
         jobs: how many run at a time; each gets its share of cores and accelerators.
         say: takes each line of output as it comes, as `<name> | <line>`.
+        variables: more environment variables for each.
 
     Returns:
-        exit status and last line of each command that failed, by name; the status is EX_TEMPFAIL
-        if a signal stopped it, or kept it from starting.
+        exit status and last line of each command that failed, by name; the status is that of the
+        signal if one stopped it, or kept it from starting.
+
+    Raises:
+        Interrupted: a signal came, and all commands have ended well nevertheless.
     """
-    crew = Crew(commands, jobs, say)
-    with ThreadPoolExecutor(jobs) as pool, stop_signals_to(crew.stop):
-        try:
-            results = dict(zip(commands, pool.map(crew.run, commands), strict=True))
-        except KeyboardInterrupt:
-            crew.stopped.append(signal.SIGINT)
-            raise
-    return {name: (status, last) for name, (status, last) in results.items() if status}
+    crew = Crew(commands, jobs, say, variables or {})
+    with ThreadPoolExecutor(jobs) as pool, stop_signals_to(crew.stop, crew.kill):
+        results = dict(zip(commands, pool.map(crew.run, commands), strict=True))
+    failed = {name: (status, last) for name, (status, last) in results.items() if status}
+    if crew.stopped and not failed:  # what ran was about to end: nothing more begins
+        raise Interrupted(crew.stopped[0])
+    return failed
+
+
+def passed_on(number: int) -> int:
+    """The signal that tells a child of `number`: the children have a terminal's signals already.
+
+    A second Ctrl-C would end them before they have saved.
+    """
+    return signal.SIGUSR1 if number in (signal.SIGINT, signal.SIGHUP) else number
 
 
 class Crew:
     """Running commands, each on one of `jobs` seats: a share of the cores and accelerators."""
 
-    def __init__(self, commands: dict[str, list[str]], jobs: int, say: Callable[[str], None]):
-        self.commands, self.jobs, self.say = commands, jobs, say
+    def __init__(
+        self,
+        commands: dict[str, list[str]],
+        jobs: int,
+        say: Callable[[str], None],
+        variables: Mapping[str, str],
+    ):
+        self.commands, self.jobs, self.say, self.variables = commands, jobs, say, variables
         self.seats: SimpleQueue[int] = SimpleQueue()
         for seat in range(jobs):
             self.seats.put(seat)
@@ -58,18 +78,18 @@ class Crew:
     def run(self, name: str) -> tuple[int, str]:
         """Wait for a seat, run a command; its exit status and last line."""
         if self.stopped:
-            return EX_TEMPFAIL, "stopped before it started"
+            return status_of(self.stopped[0]), "stopped before it started"
         seat = self.seats.get()
         process = subprocess.Popen(
             self.commands[name],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ | share(seat, self.jobs),
+            env=os.environ | share(seat, self.jobs) | dict(self.variables),
         )
         self.running.add(process)
         if self.stopped:  # the signal came while the process was being started
-            process.send_signal(self.stopped[0])
+            process.send_signal(passed_on(self.stopped[0]))
         last = ""
         assert process.stdout is not None
         for line in process.stdout:
@@ -78,13 +98,18 @@ class Crew:
         self.running.discard(process)
         status = process.wait()
         self.seats.put(seat)
-        return (EX_TEMPFAIL if status and self.stopped else status), last
+        return (status_of(self.stopped[0]) if status and self.stopped else status), last
 
     def stop(self, number: int, _: Any) -> None:
         """Pass a signal on to what runs, and start nothing more."""
         self.stopped.append(number)
         for process in list(self.running):
-            process.send_signal(number)
+            process.send_signal(passed_on(number))
+
+    def kill(self) -> None:
+        """End what runs on the spot."""
+        for process in list(self.running):
+            process.kill()
 
 
 def share(seat: int, jobs: int) -> dict[str, str]:

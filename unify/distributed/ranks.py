@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from unify.distributed.heartbeat import Heartbeat
-from unify.support.stop_protocol import EX_TEMPFAIL, end_process
+from unify.support.stop_protocol import STOPPED_BY, end_process
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -153,7 +153,7 @@ def free_port() -> int:
 def end(status: int) -> NoReturn:
     """Leave the group and end this process, with output and exit functions (see `end_process`)."""
     together = dist.is_initialized()
-    if together and status in (0, EX_TEMPFAIL):  # on an error others may be gone: do not wait
+    if together and status in (0, *STOPPED_BY):  # on an error others may be gone: do not wait
         dist.destroy_process_group()
     end_process(status, join_threads=not together)
 

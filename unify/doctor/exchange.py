@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 
 from unify.distributed.ranks import device_of, end, world
+from unify.support.terminal import echo
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     size = world().size
     right = bool((total == size * (size + 1) / 2).all())
     if not right:
-        print(f"the sum over {size} ranks is wrong: {total.unique().tolist()[:4]}", flush=True)
+        echo(f"the sum over {size} ranks is wrong: {total.unique().tolist()[:4]}")
     end(0 if right else 1)
 
 

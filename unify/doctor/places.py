@@ -13,10 +13,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.error import HTTPError
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 from urllib.request import urlopen
 
 from unify.doctor.finding import Finding, cause, seat, within
+from unify.support.addresses import kind_of, secret_in, sqlite_path
 from unify.support.atomic_files import write_atomically
 
 GIB = 2**30
@@ -188,19 +189,23 @@ def tracker(setting: str, runs: Path) -> list[Finding]:
     """Check that MLflow answers where `machine.tracker` says; nothing is written there."""
     from unify.tracking.mlflow_process import store_uri
 
-    uri = store_uri(setting, runs)
-    scheme = urlsplit(uri).scheme
-    if uri == "none":
+    if setting == "none":
         return [Finding("tracker", "ok", "none: the journal stays in the run folder")]
-    if scheme == "sqlite":
-        return [_database(uri, Path(uri.removeprefix("sqlite:///").partition("?")[0]))]
-    if scheme in ("http", "https"):
+    if held := secret_in(setting):
+        found, _, do = held.partition("; ")
+        return [Finding("tracker", "problem", f"the address is refused: {found}", do)]
+    uri = store_uri(setting, runs)
+    kind = kind_of(uri)
+    if kind == "sqlite":
+        return [_database(uri, Path(sqlite_path(uri)))]
+    if kind == "server":
         return [_server(uri)]
-    if scheme in ("", "file"):
+    if kind == "folder":
         do = "machine.tracker=sqlite:///absolute/path/mlflow.db, or the address of a server"
         return [Finding("tracker", "problem", f"{uri}: MLflow refuses folders as stores", do)]
     do = "run one short experiment, and look at its tracking.log"
-    return [Finding("tracker", "note", f"{uri}: not tried, {scheme} needs its own client", do)]
+    found = f"{uri}: not tried, {uri.partition(':')[0]} needs its own client"
+    return [Finding("tracker", "note", found, do)]
 
 
 def _database(uri: str, path: Path) -> Finding:
@@ -219,9 +224,7 @@ def _database(uri: str, path: Path) -> Finding:
 
 
 def _server(uri: str) -> Finding:
-    parts = urlsplit(uri)
-    host = parts.netloc.rpartition("@")[2]  # urllib knows no user:password@
-    health = urlunsplit((parts.scheme, host, f"{parts.path.rstrip('/')}/health", "", ""))
+    health = f"{uri.rstrip('/')}/health"
     do = "start it, or correct machine.tracker; runs train without it, and `unify sync` sends later"
     try:
         within(SECONDS, lambda: urlopen(health, timeout=SECONDS).close())

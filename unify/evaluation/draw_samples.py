@@ -21,6 +21,8 @@ from unify.nn.prefix import MAX_PROMPT
 from unify.paradigm import ImageRequest, Paradigm
 from unify.schema.experiment import Recipe
 from unify.support.precision import autocast
+from unify.support.stop_protocol import kept_if_interrupted
+from unify.support.terminal import echo
 from unify.tokenizer import TextTokenizer
 
 SHOWN = 40  # letters of a prompt in a message
@@ -51,7 +53,7 @@ class SampleRequest:
         self.titles = [text for text in asked for _ in range(self.count)]
 
 
-def sample(run: Path, request: SampleRequest, say: Callable[[str], object] = print) -> Grid:
+def sample(run: Path, request: SampleRequest, say: Callable[[str], object] = echo) -> Grid:
     """Draw images with a trained run; ValueError for what it cannot draw, or has not learned to.
 
     `say` is told of prompts that are longer than what the run was trained on, or can read.
@@ -61,7 +63,8 @@ def sample(run: Path, request: SampleRequest, say: Callable[[str], object] = pri
     if not isinstance(model, Paradigm):
         raise ValueError(f"{run} is a {type(model).__name__}, which draws nothing from a prompt")
     settings = recipe.image_sampling | sampling_words(request.settings, type(model), "image")
-    with torch.no_grad(), autocast(recipe.machine.precision, model.device):
+    kept = kept_if_interrupted("nothing was written, and the same command draws it")
+    with torch.no_grad(), autocast(recipe.machine.precision, model.device), kept:
         images = _draw(model, recipe, request, settings)
     for note in too_long(model, recipe.data, [*request.prompts, request.negative]):
         say(note)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from unify.data.source import to_uint8
 from unify.metrics.metric import Grid
-from unify.support.atomic_files import write_atomically
+from unify.support.atomic_files import write_together
 
 SIDE = 112  # pixels that a small picture is enlarged to, about
 COLUMNS = 8
@@ -25,16 +26,54 @@ LINE = FONT_SIZE + 3  # pixels from one line of a title to the next
 MARK = 14  # width that a verdict takes before the title
 INK, PAPER, EDGE = (40, 40, 40), (255, 255, 255), (210, 210, 210)
 GOOD, BAD = (26, 140, 60), (200, 40, 40)
+MAKER = ("Software", "unify")  # text in every sheet, by which it is known again
 
 
 def save_grid(grid: Grid, path: Path) -> None:
     """Write `path` (PNG) and the same name with `.json`, both whole or not at all."""
     sheet, places = draw_grid(grid)
-    packed = io.BytesIO()
-    sheet.save(packed, "PNG", optimize=True)
-    write_atomically(path, packed.getvalue())
+    packed, maker = io.BytesIO(), PngInfo()
+    maker.add_text(*MAKER)
+    sheet.save(packed, "PNG", optimize=True, pnginfo=maker)
     facts = {"name": grid.name, "titles": grid.titles, "verdicts": grid.verdicts, **places}
-    write_atomically(path.with_suffix(".json"), json.dumps(facts, ensure_ascii=False, indent=1))
+    about = json.dumps(facts, ensure_ascii=False, indent=1)
+    write_together({path: packed.getvalue(), path.with_suffix(".json"): about})
+
+
+def free_grid(path: Path) -> Path:
+    """The path, or the first of `<name>-2.png` and so on where nothing is yet."""
+    number, free = 1, path
+    while free.exists() or free.with_suffix(".json").exists():
+        number += 1
+        free = path.with_stem(f"{path.stem}-{number}")
+    return free
+
+
+def check_own_grid(path: Path) -> None:
+    """ValueError where `save_grid` would replace a file that it has not written."""
+    about = path.with_suffix(".json")
+    if path.suffix == about.suffix:
+        raise ValueError(f"{path}: {about.suffix} is for what is said of a picture; end in .png")
+    for own, is_ours in ((path, _is_grid(path)), (about, _is_about(about))):
+        if own.exists() and not is_ours:
+            raise ValueError(f"{own} is there, and unify did not draw it; give another --out")
+
+
+def _is_grid(path: Path) -> bool:
+    key, value = MAKER
+    try:
+        with Image.open(path) as image:
+            return getattr(image, "text", {}).get(key) == value
+    except Exception:  # whatever a decoder raises, it is no picture of ours
+        return False
+
+
+def _is_about(path: Path) -> bool:
+    try:
+        facts = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(facts, dict) and {"name", "titles", "boxes", "factor"} <= facts.keys()
 
 
 def draw_grid(grid: Grid) -> tuple[Image.Image, dict[str, Any]]:

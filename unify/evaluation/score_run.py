@@ -25,12 +25,14 @@ from unify.evaluation.paradigm_card import card
 from unify.metrics.metric import Grid, Metric, Score, Subject, available_records, first_records
 from unify.metrics.reconstruction import reconstruct
 from unify.paradigm import ImageRequest, Paradigm, TextRequest, Trainable
+from unify.runs.cut_texts import count_cut
 from unify.runs.folder import Run, write_json
 from unify.runs.stored_scores import OUTCOMES, PROMPTS, StoredScores, read_scores, write_scores
 from unify.runs.study_files import Row
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.support.precision import autocast, precision_on
+from unify.support.stop_protocol import kept_if_interrupted
 from unify.support.user_code import warn_of_imports
 from unify.tokenizer import ImageTokenizer
 
@@ -53,7 +55,9 @@ def evaluate(
 
     ValueError for stored scores that were edited or damaged, unless `again`.
     """
-    with run.writing(wait=True), in_step():  # perhaps another process is scoring it
+    kept = f"{run.folder} is trained, and the same command scores it from the start"
+    # another process is perhaps scoring it
+    with run.writing(wait=True), in_step(), kept_if_interrupted(kept):
         stored = None if again else _stored_on_first(run, config)
         if stored and _is_enough(stored, untimed):
             return stored.rows
@@ -62,7 +66,11 @@ def evaluate(
         left = [metric for metric in recipe.evaluation if metric.timed or new]
         chosen = [metric for metric in left if not (metric.timed and untimed)]
         facts = broadcast_first(run.info)
+        cut_before = _texts_cut(recipe)
         scores, grids = measure(recipe, facts, chosen)
+        cut = _texts_cut(recipe) - cut_before
+        if new and cut != facts.get("texts_cut_in_scoring", 0):
+            run.update(texts_cut_in_scoring=cut)
         arm = {key: facts[key] for key in ("arm", "paradigm", "seed")}
         rows = [*(stored.rows if stored else []), *({**arm, **score.row()} for score in scores)]
         warn_of_imports()
@@ -75,6 +83,12 @@ def evaluate(
             outcomes = outcomes_of(scores) if new else None
             write_scores(run.folder, _identity(run, config), chosen == left, rows, outcomes)
         return rows
+
+
+def _texts_cut(recipe: Recipe) -> int:
+    """Texts that were cut so far, by all ranks."""
+    model = recipe.model
+    return count_cut(model.tokenizers().values())[0] if isinstance(model, Paradigm) else 0
 
 
 def stored_scores(run: Run, config: Config, untimed: bool = False) -> list[Row] | None:

@@ -28,6 +28,7 @@ from unify.metrics.reconstruction import exact
 from unify.metrics.shapes_drawing import passport, picture
 from unify.noise import stable_seed
 from unify.paradigm import ImageRequest, Paradigm
+from unify.support.ranges import Count
 
 SHOWN = 16  # images in the grid, each before its copy
 
@@ -36,8 +37,9 @@ class Copies(Metric):
     """`copy/psnr` of the first n images of a split, and `copy/exact` where a checker reads them."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"image"})
+    measures = ("copy/psnr", "copy/exact")
 
-    def __init__(self, n: int = 128, split: Split = "test"):
+    def __init__(self, n: Count = 128, split: Split = "test"):
         self.n, self.split = n, split
 
     def _drawn(self, model: Paradigm, truth: Tensor, subject: Subject) -> Tensor:

@@ -94,6 +94,9 @@ class Metric(ABC):
     """Measures one thing. Numbers (how many prompts, which split) are constructor arguments."""
 
     tasks: ClassVar[frozenset[str]]  # measured only if a subject has one of these; else n/a
+    # shell patterns of the names of its scores, `*/perplexity` for each of its tasks: a study whose
+    # primary outcome no arm measures is refused
+    measures: ClassVar[tuple[str, ...]] = ("*",)
     timed: ClassVar[bool] = False  # whether it measures time, which takes a quiet machine
     # to be raised when it, or what it measures by, comes to another score: stored ones are then old
     version: ClassVar[int] = 1

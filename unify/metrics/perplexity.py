@@ -29,6 +29,7 @@ from unify.metrics.metric import (
 )
 from unify.noise import Noise
 from unify.paradigm import Paradigm
+from unify.support.ranges import Count
 from unify.tokenizer import TextTokenizer
 
 TEXT_TASKS = frozenset({"text", "caption", "vqa"})
@@ -57,8 +58,9 @@ class Perplexity(Metric):
     """
 
     tasks = TEXT_TASKS
+    measures = ("*/perplexity",)
 
-    def __init__(self, rows: int = 512, split: Split = "test"):
+    def __init__(self, rows: Count = 512, split: Split = "test"):
         self.rows, self.split = rows, split
 
     def check(self, subject: Subject) -> None:

@@ -7,14 +7,16 @@ import torch
 from unify.data.source import Split, images
 from unify.metrics.metric import Grid, Metric, Score, Subject, available_records
 from unify.paradigm import ImageRequest, Paradigm
+from unify.support.ranges import Count
 
 
 class Pictures(Metric):
     """A grid of `count` (real, drawn) pairs for prompts of a split; no score."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"text_to_image"})
+    measures = ()
 
-    def __init__(self, count: int = 12, split: Split = "train"):
+    def __init__(self, count: Count = 12, split: Split = "train"):
         self.count, self.split = count, split
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:

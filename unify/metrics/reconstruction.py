@@ -33,6 +33,7 @@ from unify.metrics.metric import (
     proportion,
 )
 from unify.paradigm import Paradigm
+from unify.support.ranges import Count
 from unify.tokenizer import ContinuousTokenizer, DiscreteTokenizer, ImageTokenizer
 
 SHOWN = 16  # images in the grid, each above its reconstruction
@@ -47,8 +48,13 @@ class Reconstruction(Metric):
 
     tasks = frozenset(TASKS) - {"text"}
     version = fitting.VERSION  # by which scenes with looks are read
+    measures = tuple(
+        f"tokenizer/{part}{name}"
+        for part in ("", "*/")
+        for name in ("psnr", "ssim", "exact", "usage", "perplexity")
+    )
 
-    def __init__(self, images: int = 512, split: Split = "test"):
+    def __init__(self, images: Count = 512, split: Split = "test"):
         self.images, self.split = images, split
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:

@@ -32,6 +32,7 @@ from unify.metrics.metric import (
 )
 from unify.metrics.shapes_drawing import ShapesMetric, generate, picture, shapes_of
 from unify.metrics.shapes_outcomes import nearest_to
+from unify.support.ranges import Count, CountOrZero
 
 
 @dataclass
@@ -86,11 +87,17 @@ class Compositions(ShapesMetric):
     """Exactness of the first `n` compositions of a split and `heldout` of the held-out one."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"compose"})
+    measures = (
+        "compose/exact",
+        "compose/exact/*_object*",
+        "compose/exact/heldout",
+        "compose/nearest*",
+    )
 
     def __init__(
         self,
-        n: int = 128,
-        heldout: int = 64,
+        n: Count = 128,
+        heldout: CountOrZero = 64,
         split: Split = "test",
         sealed: str | None = None,
     ):

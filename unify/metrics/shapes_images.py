@@ -57,6 +57,7 @@ from unify.metrics.metric import (
 from unify.metrics.shapes_drawing import ShapesMetric, generate, picture, shapes_of
 from unify.metrics.shapes_outcomes import Drawn, drift, nearest_to
 from unify.metrics.shapes_variety import variety
+from unify.support.ranges import Count, CountOrZero
 
 PROMPT_SEED = 0  # of the prompt streams; outside any run's seeds
 
@@ -66,12 +67,24 @@ class TextToImage(ShapesMetric):
     and `geneval` prompts of each of the six categories; variety of what the latter leave open."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"text_to_image"})
+    measures = (
+        "text_to_image/exact",
+        "text_to_image/exact/*_object*",
+        "text_to_image/exact/heldout",
+        "text_to_image/unreadable",
+        "text_to_image/geneval/*",
+        "text_to_image/variety/*",
+        "text_to_image/nearest*",
+        "text_to_image/refused*",
+        "text_to_image/errors/*",
+        "text_to_image/attributes*",
+    )
 
     def __init__(
         self,
-        prompts: int = 256,
-        heldout: int = 128,
-        geneval: int = 64,
+        prompts: Count = 256,
+        heldout: CountOrZero = 128,
+        geneval: CountOrZero = 64,
         split: Split = "test",
         sealed: str | None = None,
     ):
@@ -170,8 +183,9 @@ class Edits(ShapesMetric):
     """Exactness of the first n edits of a split."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"edit"})
+    measures = ("edit/exact", "edit/changed", "edit/kept", "edit/nearest*", "edit/drift")
 
-    def __init__(self, n: int = 128, split: Split = "test", sealed: str | None = None):
+    def __init__(self, n: Count = 128, split: Split = "test", sealed: str | None = None):
         self.n, self.split, self.sealed = n, split, sealed
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
@@ -227,8 +241,9 @@ class Depths(ShapesMetric):
     """Error of the first n depth maps of a split."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"depth"})
+    measures = ("depth/abs_error",)
 
-    def __init__(self, n: int = 128, split: Split = "test", sealed: str | None = None):
+    def __init__(self, n: Count = 128, split: Split = "test", sealed: str | None = None):
         self.n, self.split, self.sealed = n, split, sealed
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
@@ -252,8 +267,9 @@ class SuperResolutions(ShapesMetric):
     """PSNR and exactness of the first n enlarged images of a split."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"super_resolution"})
+    measures = ("super_resolution/psnr", "super_resolution/exact", "super_resolution/nearest*")
 
-    def __init__(self, n: int = 128, split: Split = "test", sealed: str | None = None):
+    def __init__(self, n: Count = 128, split: Split = "test", sealed: str | None = None):
         self.n, self.split, self.sealed = n, split, sealed
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:

@@ -34,6 +34,7 @@ from unify.metrics.metric import (
 from unify.metrics.shapes_drawing import ShapesMetric, picture, shapes_of
 from unify.noise import stable_seed
 from unify.paradigm import Paradigm, TextRequest
+from unify.support.ranges import Count, CountOrZero
 
 ByRows = Callable[[str, Sequence[int]], Score]  # the score of a name over some of the rows
 
@@ -64,11 +65,16 @@ class VisualQuestions(ShapesMetric):
     """Accuracy on the first `questions` of a split and `heldout` of the held-out one; baselines."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"vqa"})
+    measures = tuple(
+        f"vqa/{name}{kind}"
+        for name in ("accuracy", "chance", "majority", "blind")
+        for kind in ("", "/*")
+    )
 
     def __init__(
         self,
-        questions: int = 512,
-        heldout: int = 128,
+        questions: Count = 512,
+        heldout: CountOrZero = 128,
         split: Split = "test",
         sealed: str | None = None,
     ):
@@ -170,11 +176,12 @@ class Captions(ShapesMetric):
     """Exactness of captions of the first `images` of a split and `heldout` of the held-out one."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"caption"})
+    measures = ("caption/exact", "caption/exact/heldout")
 
     def __init__(
         self,
-        images: int = 256,
-        heldout: int = 128,
+        images: Count = 256,
+        heldout: CountOrZero = 128,
         split: Split = "test",
         sealed: str | None = None,
     ):

@@ -11,15 +11,17 @@ import torch
 from unify.distributed.ranks import ranks
 from unify.metrics.metric import Grid, Metric, Score, Subject, available_records, first_records
 from unify.paradigm import ImageRequest, Paradigm, TextRequest
+from unify.support.ranges import Count
 
 
 class Speed(Metric):
     """`generate/images_per_s` and `generate/texts_per_s` over one batch, after a warm-up."""
 
     tasks = frozenset({"text_to_image", "caption", "vqa"})
+    measures = ("generate/images_per_s", "generate/texts_per_s")
     timed = True
 
-    def __init__(self, rows: int = 32, repeats: int = 3):
+    def __init__(self, rows: Count = 32, repeats: Count = 3):
         self.rows, self.repeats = rows, repeats
 
     def check(self, subject: Subject) -> None:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from unify.nn.layers import Linear, RMSNorm
 from unify.nn.masks import Mask
 from unify.nn.trunk import Attention, Block, Tables, Tokens, Trunk
+from unify.support.ranges import Count, CountOrZero, Positive
 
 
 class Encoder(nn.Module, ABC):
@@ -77,10 +78,10 @@ class RotaryEncoder(Encoder):
 
     def __init__(
         self,
-        dim: int,
-        depth: int = 24,
-        heads: int = 14,
-        hidden: int | None = None,
+        dim: Count,
+        depth: CountOrZero = 24,
+        heads: Count = 14,
+        hidden: Count | None = None,
         positions: Literal["rope", "none"] = "rope",
         checkpoint: bool = False,
     ):
@@ -111,7 +112,13 @@ class RotaryEncoder(Encoder):
 class PlainEncoder(Encoder):
     """torch's own pre-norm encoder layers: without positions, so a set of tokens."""
 
-    def __init__(self, dim: int, depth: int = 6, heads: int = 14, hidden: int | None = None):
+    def __init__(
+        self,
+        dim: Count,
+        depth: CountOrZero = 6,
+        heads: Count = 14,
+        hidden: Count | None = None,
+    ):
         super().__init__()
         self.dim, self.depth = dim, depth
         # a function, not a module: for nn.GELU torch's inference kernel would take the exact GELU
@@ -157,11 +164,11 @@ class Connector(nn.Module):
 
     def __init__(
         self,
-        dim: int,
-        out: int,
+        dim: Count,
+        out: Count,
         encoder: Encoder,
         projection: Literal["mlp", "linear"] = "mlp",
-        output_rms: float | None = 1.0,
+        output_rms: Positive | None = 1.0,
     ):
         super().__init__()
         self.dim, self.out, self.encoder = dim, out, encoder

@@ -9,10 +9,13 @@ of the time would go.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
+from annotated_types import MinLen
 from torch import Tensor, nn
 
 from unify.nn.flops import counted
+from unify.support.ranges import Count
 
 GROUPS = 8
 
@@ -88,7 +91,7 @@ class Discriminator(nn.Module):
     [B 3 H W] -> [B 1 h w], each width at half the size of the one before.
     """
 
-    def __init__(self, widths: Sequence[int] = (32, 64)):
+    def __init__(self, widths: Annotated[Sequence[Count], MinLen(1)] = (32, 64)):
         super().__init__()
         layers: list[nn.Module] = []
         previous = 3

@@ -14,9 +14,10 @@ B rows, C channels, h x w latent grid, N condition tokens of D numbers.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor, nn
 
 from unify.flow import expand
@@ -24,6 +25,7 @@ from unify.nn.adopt import WiderConv, ZeroConv, prepared, start_by_xavier
 from unify.nn.flops import counted
 from unify.nn.frozen import content_hash
 from unify.nn.layers import ZeroLinear
+from unify.support.ranges import Count, CountOrZero, Positive, ShareBelow1
 
 
 class Denoiser(nn.Module, ABC):
@@ -86,15 +88,15 @@ class SanaDenoiser(Denoiser):
 
     def __init__(
         self,
-        channels: int = 4,
-        condition_dim: int = 128,
-        width: int = 128,
-        depth: int = 3,
-        heads: int = 4,
-        patch: int = 1,
-        size: int = 8,
-        mlp_ratio: float = 2.5,
-        source_channels: int = 0,
+        channels: Count = 4,
+        condition_dim: Count = 128,
+        width: Count = 128,
+        depth: Count = 3,
+        heads: Count = 4,
+        patch: Count = 1,
+        size: Count = 8,
+        mlp_ratio: Positive = 2.5,
+        source_channels: CountOrZero = 0,
         qk_norm: bool = False,
         xavier: bool = False,
         checkpoint: bool = False,
@@ -156,7 +158,7 @@ class PretrainedSana(SanaDenoiser):
 
     pretrained = True
 
-    def __init__(self, name: str, source_channels: int = 0, checkpoint: bool = True):
+    def __init__(self, name: str, source_channels: CountOrZero = 0, checkpoint: bool = True):
         from diffusers import SanaTransformer2DModel
 
         model = SanaTransformer2DModel.from_pretrained(
@@ -185,16 +187,16 @@ class UNetDenoiser(Denoiser):
 
     def __init__(
         self,
-        channels: int = 4,
-        condition_dim: int = 128,
-        widths: Sequence[int] = (32, 64),
-        layers: int = 1,
-        heads: int = 4,
-        norm_groups: int = 8,
+        channels: Count = 4,
+        condition_dim: Count = 128,
+        widths: Annotated[Sequence[Count], MinLen(1)] = (32, 64),
+        layers: Count = 1,
+        heads: Count = 4,
+        norm_groups: Count = 8,
         prediction: Literal["epsilon", "v_prediction"] = "epsilon",
-        betas: tuple[float, float] = (0.00085, 0.012),
-        timesteps: int = 1000,
-        source_channels: int = 0,
+        betas: tuple[ShareBelow1, ShareBelow1] = (0.00085, 0.012),
+        timesteps: Count = 1000,
+        source_channels: CountOrZero = 0,
         checkpoint: bool = False,
     ):
         from diffusers import UNet2DConditionModel
@@ -277,7 +279,7 @@ class PretrainedUNet(UNetDenoiser):
 
     pretrained = True
 
-    def __init__(self, name: str, source_channels: int = 0, checkpoint: bool = True):
+    def __init__(self, name: str, source_channels: CountOrZero = 0, checkpoint: bool = True):
         from diffusers import DDPMScheduler, UNet2DConditionModel
 
         model = UNet2DConditionModel.from_pretrained(

@@ -11,9 +11,10 @@ B rows, C channels, h x w latent grid, P patches, D width.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from unify.batch import Batch
@@ -25,6 +26,7 @@ from unify.nn.patches import Patches
 from unify.nn.trunk import Backbone, Tokens
 from unify.noise import Noise
 from unify.paradigm import Paradigm, Term
+from unify.support.ranges import Count, Share
 from unify.tokenizer import ContinuousTokenizer
 
 
@@ -51,9 +53,9 @@ class LatentFlow(Paradigm):
         patches: Patches,
         time: TimeLaw,
         path: Path | None = None,
-        group: int = 2,
-        size: int = 32,
-        dropout: float = 0.1,
+        group: Annotated[int, Ge(2)] = 2,
+        size: Count = 32,
+        dropout: Share = 0.1,
     ):
         super().__init__()
         if patches.channels != image.channels:

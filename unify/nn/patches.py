@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unify.nn.conv import Residual
 from unify.nn.flops import counted
 from unify.nn.layers import Linear, TimeEmbedding, ZeroLinear, patchify, sincos_2d, unpatchify
+from unify.support.ranges import Count
 
 
 class Patches(nn.Module, ABC):
@@ -60,7 +61,7 @@ class Patches(nn.Module, ABC):
 class LinearPatches(Patches):
     """One linear map in, one out (Transfusion's plain variant)."""
 
-    def __init__(self, channels: int, dim: int, patch: int = 2):
+    def __init__(self, channels: Count, dim: Count, patch: Count = 2):
         super().__init__()
         self.channels, self.patch, self.dim = channels, patch, dim
         self.inward = Linear(channels * patch**2, dim)
@@ -82,7 +83,7 @@ class ConvPatches(Patches):
     """A small U-Net around the trunk: residual blocks and a strided convolution in, the mirror
     image out, with a long skip (Transfusion's U-Net variant)."""
 
-    def __init__(self, channels: int, dim: int, patch: int = 2, width: int = 64):
+    def __init__(self, channels: Count, dim: Count, patch: Count = 2, width: Count = 64):
         super().__init__()
         self.channels, self.patch, self.dim = channels, patch, dim
         self.stem = nn.Conv2d(channels, width, 3, padding=1)

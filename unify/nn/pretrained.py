@@ -16,6 +16,7 @@ from unify.nn.attention import Cache
 from unify.nn.frozen import content_hash, freeze
 from unify.nn.masks import Mask
 from unify.nn.trunk import Backbone, Hidden, Tokens, Trunk, check_mask
+from unify.support.ranges import Count
 
 UNUSABLE = (
     "cannot be read and then asked: not all that it has read is in a key-value cache of attention; "
@@ -244,7 +245,7 @@ class LlamaTrunk(Trunk):
 
     pretrained = True
 
-    def __init__(self, source: str, sections: list[int] | None = None, checkpoint: bool = False):
+    def __init__(self, source: str, sections: list[Count] | None = None, checkpoint: bool = False):
         from transformers import AutoConfig, AutoModelForCausalLM
 
         settings = llama_settings(AutoConfig.from_pretrained(source, trust_remote_code=False))

@@ -26,6 +26,7 @@ from unify.nn.losses import per_row, token_nll
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
 from unify.nn.vision import VisionEncoder
+from unify.support.ranges import Count, NotNegative
 
 
 class Posterior(ABC):
@@ -59,7 +60,7 @@ class Noised(Posterior):
 
     moments = 1
 
-    def __init__(self, std: float = 1.0):
+    def __init__(self, std: NotNegative = 1.0):
         self.std = std
 
     def sample(self, moments: Tensor, eps: Tensor) -> Tensor:
@@ -93,7 +94,12 @@ class TextEncoder(nn.Module):
     """Tokens -> moments of a latent."""
 
     def __init__(
-        self, trunk: Backbone, posterior: Posterior, vocab_size: int, channels: int, patch: int = 2
+        self,
+        trunk: Backbone,
+        posterior: Posterior,
+        vocab_size: Count,
+        channels: Count,
+        patch: Count = 2,
     ):
         super().__init__()
         self.trunk, self.posterior = trunk, posterior
@@ -129,7 +135,7 @@ class TextDecoder(nn.Module):
     changes none of them.
     """
 
-    def __init__(self, trunk: Backbone, vocab_size: int, channels: int, patch: int = 2):
+    def __init__(self, trunk: Backbone, vocab_size: Count, channels: Count, patch: Count = 2):
         super().__init__()
         self.trunk, self.vocab_size, self.channels = trunk, vocab_size, channels
         self.patch = patch
@@ -214,7 +220,7 @@ class ImageText(Regulariser):
     `vision`, trained along, is averaged over its tokens and mapped to the latent's C h w `numbers`.
     """
 
-    def __init__(self, vision: VisionEncoder, numbers: int):
+    def __init__(self, vision: VisionEncoder, numbers: Count):
         super().__init__()
         self.vision, self.numbers = vision, numbers
         self.project = Linear(vision.dim, numbers)

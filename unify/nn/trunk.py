@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from unify.nn.attention import Cache, attend, rope_tables, rotate
 from unify.nn.layers import Linear, RMSNorm, SwiGLU, ZeroLinear, modulate
 from unify.nn.masks import Mask
+from unify.support.ranges import Count, CountOrZero, Positive
 
 Hidden = Tensor | tuple[Tensor, dict[int, Tensor]]
 Tables = tuple[Tensor, Tensor]  # cosines and sines of rotary positions, [B 1 S d] each
@@ -229,17 +230,17 @@ class Trunk(Backbone):
 
     def __init__(
         self,
-        dim: int,
-        depth: int,
-        heads: int,
-        kv_heads: int | None = None,
-        hidden: int | None = None,
-        head_dim: int | None = None,
+        dim: Count,
+        depth: CountOrZero,
+        heads: Count,
+        kv_heads: Count | None = None,
+        hidden: Count | None = None,
+        head_dim: Count | None = None,
         qk_norm: bool = False,
         qkv_bias: bool = False,
-        rope_theta: float = 10000.0,
-        sections: list[int] | None = None,
-        norm_eps: float = 1e-6,
+        rope_theta: Positive = 10000.0,
+        sections: list[Count] | None = None,
+        norm_eps: Positive = 1e-6,
         checkpoint: bool = False,
     ):
         super().__init__()

@@ -19,6 +19,7 @@ from unify.nn.flops import counted
 from unify.nn.layers import Linear, patchify, sincos_2d
 from unify.nn.masks import Mask
 from unify.nn.trunk import Tokens, Trunk
+from unify.support.ranges import AnyWhole, Count, CountOrZero
 
 
 class VisionEncoder(nn.Module, ABC):
@@ -47,7 +48,7 @@ class PatchEncoder(VisionEncoder):
     """Patches of `patch` x `patch` pixels, all reading all: a token's place is its row and column,
     added as sines and cosines and rotated into the attention, so that any size of image will do."""
 
-    def __init__(self, dim: int, depth: int, heads: int, patch: int = 4):
+    def __init__(self, dim: Count, depth: CountOrZero, heads: Count, patch: Count = 4):
         super().__init__()
         self.dim, self.patch = dim, patch
         self.inward = Linear(3 * patch**2, dim)
@@ -98,7 +99,11 @@ class TimmEncoder(VisionEncoder):
     std: Tensor
 
     def __init__(
-        self, name: str, pretrained: bool | str = True, layer: int = -1, size: int | None = None
+        self,
+        name: str,
+        pretrained: bool | str = True,
+        layer: AnyWhole = -1,
+        size: Count | None = None,
     ):
         import timm
 

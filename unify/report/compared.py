@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from unify.answers.budget import progress
+from unify.answers.run_records import RUN_NAME, RunRecord
 from unify.answers.score_lines import MANY, Line
-from unify.answers.study_records import RUN_NAME, RunRecord, StudyRecord
+from unify.answers.study_records import StudyRecord
 from unify.answers.words import duration, number, seeds_text, si
 from unify.report import paradigm_cards
 from unify.report.html import Html, Node, fold, join, swatch, tag
@@ -92,5 +93,6 @@ def _needed(study: StudyRecord, part: dict[str, Any]) -> Html:
     """`vae aabbccddeeff (300 steps, 1 min 0 s)`."""
     run = study.before.get(part["hash"])
     seconds = run.info.get("train_seconds") if run else None
-    cost = f" ({run.steps:,} steps, {duration(seconds)})" if run and seconds else ""
+    trained = f"{run.steps:,} steps, " if run and run.rows_per_step else ""
+    cost = f" ({trained or 'fitted, '}{duration(seconds)})" if run and seconds else ""
     return join([part.get("name") or "unnamed", " ", tag("code", str(part["hash"])[:12]), cost])

@@ -5,6 +5,8 @@ from typing import TextIO
 
 from unify.answers.score_lines import cell_text, score_lines
 from unify.runs.study_files import Row
+from unify.support.stop_protocol import named_output
+from unify.support.terminal import one_line
 
 FORM = "{} ({} to {})"
 PLAIN_WIDTH = 10_000  # no wrapping in a file: one line per metric
@@ -29,7 +31,7 @@ def print_results(rows: Sequence[Row], file: TextIO | None = None) -> None:
     single = len({row["seed"] for row in rows}) == 1
     table.add_column("metric (95% over prompts, this one model)" if single else "metric")
     for arm in arms:
-        table.add_column(escape(arm), justify="right")
+        table.add_column(escape(one_line(arm)), justify="right")
     task = None
     for line in score_lines(rows):
         if task not in (None, line.task) and console.is_terminal:
@@ -37,5 +39,6 @@ def print_results(rows: Sequence[Row], file: TextIO | None = None) -> None:
         task = line.task
         style = "dim" if line.reference else None
         cells = [cell_text(line.cells.get(arm), FORM) for arm in arms]
-        table.add_row(escape(line.full_name), *cells, style=style)
-    console.print(table)
+        table.add_row(escape(one_line(line.full_name)), *cells, style=style)
+    with named_output():
+        console.print(table)

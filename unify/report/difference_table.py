@@ -27,8 +27,9 @@ def section(answers: Answers) -> Html:
         return tag("p", "One seed per arm: nothing is known of how seeds differ.")
     parts: list[Node] = []
     if primary:
-        parts += [tag("p", text, class_="quiet") for text in (READING, limits_text(primary))]
         parts.append(_table(study, primary, judged=True))
+        reading = join(tag("p", text, class_="quiet") for text in (READING, limits_text(primary)))
+        parts.append(fold("How to read this table, and its limits", reading))
     measured = {line.metric for line in answers.lines}
     missing = [metric for metric in study.primary if metric not in measured]
     if missing:

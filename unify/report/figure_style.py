@@ -5,6 +5,7 @@ in a file cannot.
 """
 
 import io
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -14,6 +15,7 @@ from unify.answers.words import short
 from unify.report.style import ARMS_LIGHT
 from unify.report.svg_plots import ticks
 
+MAKER = "unify"  # in the metadata of every figure, by which it is known again
 MARKERS = "osD^vPX*"
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "unify",
@@ -70,6 +72,14 @@ def file_bytes(figure: Figure, kind: str) -> bytes:
     """The figure as `svg` or `pdf`, without a date."""
     out = io.BytesIO()
     nothing = {"Date": None} if kind == "svg" else {"CreationDate": None, "ModDate": None}
+    nothing["Creator"] = MAKER  # type: ignore[assignment]
     with matplotlib.rc_context(STYLE):
         figure.savefig(out, format=kind, metadata=nothing)
     return out.getvalue()
+
+
+def is_our_figure(path: Path, older: bool = False) -> bool:
+    """True for a file that `file_bytes` made; `older`: or may have, before it left its mark."""
+    data = path.read_bytes() if path.is_file() else b""
+    marks = [f"<dc:title>{MAKER}</dc:title>", f"/Creator ({MAKER})", *(["Matplotlib"] * older)]
+    return any(mark.encode() in data for mark in marks)

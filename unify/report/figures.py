@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from unify.answers.costs import Cost, cost_points, costs, pareto
@@ -19,15 +20,21 @@ from unify.report.figure_style import (
     arm_colour,
     arm_look,
     file_bytes,
+    fix_layout,
+    is_our_figure,
     legend_outside,
     log_axis,
 )
 from unify.report.html import Html, join, tag
 from unify.report.own_figures import KINDS, own_figures
 from unify.report.scaling_figures import scaling_figures
+from unify.runs.study_files import Row, has_value
 from unify.support.atomic_files import write_atomically
 
 SEVERAL = 2  # categories, or arms, that make a figure
+WIDE = 10.0  # inches of a figure's bars: wider ones would be shrunk until nothing can be read
+DRAWING = ("text_to_image/exact", "text_to_image/exact/two_objects")  # where none is primary
+ANSWERING = "vqa/accuracy"
 
 
 def section(study: StudyRecord, lines: Sequence[Line]) -> Html | None:
@@ -37,7 +44,7 @@ def section(study: StudyRecord, lines: Sequence[Line]) -> Html | None:
     """
     own = own_figures(study)
     drawn = {figure.name: figure.caption for figure in own if figure.files}
-    paths = sorted((study.folder / "figures").glob("*.svg"))
+    paths = [p for p in sorted((study.folder / "figures").glob("*.svg")) if is_our_figure(p)]
     shown = [_image(path) for path in paths if path.stem not in drawn]
     for name, caption in drawn.items():
         path = study.folder / "figures" / f"{name}.svg"
@@ -53,7 +60,7 @@ def _image(path: Path, caption: str = "") -> Html:
 
 
 def write_figures(study: StudyRecord) -> list[Path]:
-    """Write figures/<name>.svg and .pdf in the study's folder, and remove all others there."""
+    """Write figures/<name>.svg and .pdf in the study's folder; of others there, remove our own."""
     files = {
         f"{name}.{kind}": file_bytes(figure, kind)
         for name, figure in figures(study).items()
@@ -62,10 +69,14 @@ def write_figures(study: StudyRecord) -> list[Path]:
     for own in own_figures(study):
         files |= {f"{own.name}.{kind}": content for kind, content in own.files.items()}
     paths = [study.folder / "figures" / name for name in files]
+    for path in paths:
+        if path.exists() and not is_our_figure(path, older=True):
+            raise ValueError(f"{path} is not of unify's making, and is in the way; move it away")
     for path, content in zip(paths, files.values(), strict=True):
         write_atomically(path, content)
     for old in set((study.folder / "figures").glob("*.*")) - set(paths):
-        old.unlink()
+        if is_our_figure(old):
+            old.unlink()
     return paths
 
 
@@ -74,6 +85,7 @@ def figures(study: StudyRecord) -> dict[str, Figure]:
     lines = score_lines(study.rows)
     with matplotlib.rc_context(STYLE):
         made = {**scaling_figures(study, lines), **_costs(study, lines)}
+        made |= _understanding(study, lines)
         if len(study.arms) <= MANY:
             made |= _categories(study, lines)
     return made
@@ -99,26 +111,45 @@ def _is_proportion(line: Line) -> bool:
 
 
 def _bars(study: StudyRecord, name: str, group: Sequence[Line]) -> Figure:
-    figure = Figure(figsize=(max(4.5, 0.32 * len(group) * (len(study.arms) + 1)), 2.9))
-    axes = figure.add_subplot()
-    width = 0.8 / len(study.arms)
-    for index, arm in enumerate(study.arms):
-        cells = [line.cells.get(arm) for line in group]
-        places = [i - 0.4 + (index + 0.5) * width for i, c in enumerate(cells) if _has_value(c)]
-        kept = [cell for cell in cells if cell is not None and _has_value(cell)]
-        if not kept:
-            continue
-        heights = [cell.value or 0.0 for cell in kept]
-        axes.bar(places, heights, width * 0.92, color=arm_colour(index), label=arm)
-        for place, cell in zip(places, kept, strict=True):
-            if cell.span is not None:
-                axes.plot([place, place], cell.span, color="#191b1f", linewidth=0.9)
-    axes.set_ylim(0, 1.02)
-    axes.grid(axis="x", visible=False)
-    axes.set_xticks(range(len(group)), [line.category.replace("_", " ") for line in group])
-    axes.set_title(name.replace("_", " "), loc="left", fontsize=10)
-    legend_outside(figure, axes)
+    """Bars of means in rows of as many categories as stay legible, with the spread over seeds."""
+    arms = compared_arms(study)
+    across = max(SEVERAL, int(WIDE / (0.32 * (len(arms) + 1))))
+    rows = [group[i : i + across] for i in range(0, len(group), across)]
+    most = max(map(len, rows))
+    figure = Figure(figsize=(max(4.5, 0.32 * most * (len(arms) + 1)), 2.3 * len(rows) + 0.6))
+    for place, row in enumerate(rows):
+        axes = figure.add_subplot(len(rows), 1, place + 1)
+        for index, arm in enumerate(arms):
+            _bars_of(axes, row, index, arm, len(arms))
+        axes.set(ylim=(0, 1.02), xlim=(-0.6, most - 0.4), ylabel=group[0].measure)
+        axes.grid(axis="x", visible=False)
+        axes.set_xticks(range(len(row)), [line.category.replace("_", " ") for line in row])
+        if place == 0:
+            axes.set_title(name.replace("_", " "), loc="left", fontsize=10)
+            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+    figure.supxlabel(_spread(study), fontsize=8)
+    figure.set_layout_engine("constrained")
+    fix_layout(figure)
     return figure
+
+
+def _bars_of(axes: Axes, row: Sequence[Line], index: int, arm: str, arms: int) -> None:
+    """The bars of one arm, and of each the line from its lowest to its highest."""
+    width = 0.8 / arms
+    cells = [line.cells.get(arm) for line in row]
+    places = [i - 0.4 + (index + 0.5) * width for i, c in enumerate(cells) if _has_value(c)]
+    kept = [cell for cell in cells if cell is not None and _has_value(cell)]
+    heights = [cell.value or 0.0 for cell in kept]
+    axes.bar(places, heights, width * 0.92, color=arm_colour(index), label=arm)
+    for place, cell in zip(places, kept, strict=True):
+        if cell.span is not None:
+            axes.plot([place, place], cell.span, color="#191b1f", linewidth=0.9)
+
+
+def _spread(study: StudyRecord) -> str:
+    """What the lines over bars are."""
+    several = study.seeds_done[1] > 1
+    return "lines: lowest and highest seed" if several else "lines: 95% interval over prompts"
 
 
 def _has_value(cell: Cell | None) -> bool:
@@ -126,12 +157,12 @@ def _has_value(cell: Cell | None) -> bool:
 
 
 def _costs(study: StudyRecord, lines: Sequence[Line]) -> dict[str, Figure]:
-    """Each primary outcome against FLOPs of training, and against seconds for an image."""
+    """Each primary outcome against FLOPs of training, and against the time that one takes."""
     made = {}
     for line in lines:
         if line.metric not in study.primary or line.note:
             continue
-        for key, (label, cost) in costs(study).items():
+        for key, (label, cost) in costs(study, line.task).items():
             figure = _against(study, line, label, cost)
             if figure is not None:
                 made[f"{line.metric.replace('/', '-')}-by-{key}"] = figure
@@ -143,7 +174,7 @@ def _against(study: StudyRecord, line: Line, label: str, cost: Cost) -> Figure |
     figure = Figure(figsize=(4.5, 3.1))
     axes = figure.add_subplot()
     means: list[tuple[float, float]] = []
-    for index, arm in enumerate(study.arms):
+    for index, arm in enumerate(compared_arms(study)):
         points = cost_points(line, arm, cost)
         if not points:
             continue
@@ -158,6 +189,46 @@ def _against(study: StudyRecord, line: Line, label: str, cost: Cost) -> Figure |
         axes.step(*zip(*front, strict=True), where="post", color="#5d6169", linewidth=0.8, zorder=0)
     log_axis(axes)
     axes.set_xlabel(label)
-    axes.set_title(line.metric.replace("_", " "), loc="left", fontsize=10)
+    axes.set_ylabel(line.measure)
+    axes.set_title(f"{line.metric.replace('_', ' ')} against {label}", loc="left", fontsize=10)
     legend_outside(figure, axes)
     return figure
+
+
+def _understanding(study: StudyRecord, lines: Sequence[Line]) -> dict[str, Figure]:
+    """Drawing against answering: a point per seed, and a large one per arm."""
+    found = {line.metric: line for line in lines if not line.note}
+    drawn = next((found[m] for m in [*study.primary, *DRAWING] if m in found and _draws(m)), None)
+    answered = found.get(ANSWERING)
+    if drawn is None or answered is None:
+        return {}
+    figure = Figure(figsize=(4.5, 3.1))
+    axes = figure.add_subplot()
+    shown = 0
+    for index, arm in enumerate(compared_arms(study)):
+        seeds = {(arm, s): r["value"] for s, r in _rows(answered, arm).items() if has_value(r)}
+        points = cost_points(drawn, arm, seeds)
+        if points:
+            xs, ys = zip(*points, strict=True)
+            axes.scatter(xs, ys, s=14, alpha=0.35, linewidths=0, **arm_look(index))
+            mean = sum(xs) / len(xs), sum(ys) / len(ys)
+            axes.scatter(*mean, s=52, label=arm, **arm_look(index))
+            shown += 1
+    axes.set_xlabel(ANSWERING.replace("_", " "))
+    axes.set_ylabel(drawn.metric.replace("_", " "))
+    axes.set_title("generation against understanding", loc="left", fontsize=10)
+    legend_outside(figure, axes)
+    return {"generation-against-understanding": figure} if shown >= SEVERAL else {}
+
+
+def _draws(metric: str) -> bool:
+    return metric.startswith("text_to_image/")
+
+
+def _rows(line: Line, arm: str) -> dict[int, Row]:
+    return line.cells[arm].rows if arm in line.cells else {}
+
+
+def compared_arms(study: StudyRecord) -> list[str]:
+    """The arms without those of controls; they come first in the study's order."""
+    return [arm for arm in study.arms if arm not in study.control_arms]

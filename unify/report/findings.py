@@ -14,8 +14,14 @@ HEADS = ["claim", "tried as", "measured", "difference", "here"]
 
 def findings(folder: Path) -> str:
     """A part for each study with claims, in the order of their names. ValueError if none has."""
-    studies = [load_study(path.parent) for path in sorted(folder.glob("*/study.json"))]
-    parts = [_study(study) for study in studies if study.info.get("claims")]
+    parts = []
+    for path in sorted(folder.glob("*/study.json")):
+        try:
+            study = load_study(path.parent)
+        except ValueError as error:  # of one study: the others are told
+            parts.append(f"{error}.")
+            continue
+        parts += [_study(study)] if study.info.get("claims") else []
     if not parts:
         raise ValueError(f"{folder} has no study with `claims`; name a folder of studies, as runs")
     return "\n\n".join(parts) + "\n"

@@ -7,6 +7,8 @@ captions, answers of a model) cannot become markup, because only `tag` and `join
 from collections.abc import Iterable, Sequence
 from html import escape as escape_text
 
+from unify.support.terminal import printable
+
 OPEN = ("meta", "img", "br", "input")  # void in HTML; the others are SVG's
 VOID = {*OPEN, "line", "path", "circle", "rect", "link"}
 
@@ -22,7 +24,7 @@ def escape(node: Node) -> Html:
     """The node as markup; None is nothing."""
     if isinstance(node, Html):
         return node
-    return Html("" if node is None else escape_text(str(node)))
+    return Html("" if node is None else escape_text(printable(str(node))))
 
 
 def join(nodes: Iterable[Node], separator: Node = "") -> Html:
@@ -37,7 +39,7 @@ def tag(name: str, /, *children: Node, **attributes: str | float | int | bool | 
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
-        written += f" {key}" if value is True else f' {key}="{escape_text(str(value))}"'
+        written += f" {key}" if value is True else f' {key}="{escape_text(printable(str(value)))}"'
     if name in VOID and not children:
         return Html(f"<{name}{written}>" if name in OPEN else f"<{name}{written}/>")
     return Html(f"<{name}{written}>{join(children)}</{name}>")

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from unify.answers import curves
+from unify.answers.run_records import RunRecord
 from unify.answers.score_lines import Line
-from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.study_records import StudyRecord
 from unify.answers.words import number
 from unify.report.html import Html, Node, fold, join, swatch, tag
 from unify.report.svg_plots import Curve, panel

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from unify.answers.budget import budget
+from unify.answers.cut_texts import cut_sentences
 from unify.answers.not_matched import config_differences, not_matched
+from unify.answers.run_records import RunRecord
 from unify.answers.same_data import same_data
 from unify.answers.score_lines import MANY, Line
-from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.study_records import StudyRecord
 from unify.answers.words import plural, seeds_text, unbroken
 from unify.report.html import Html, Node, facts, fold, join, tag
 
@@ -25,10 +27,11 @@ def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
         badge = tag("span", verdict, class_=f"badge {kind}")
         rows.append([q.name, *(unbroken(q.text(a)) for a in study.arms), badge])
     rows += [["Machine", *(_machine(study.runs_of(a)) for a in study.arms), ""]]
-    unmatched = not_matched(study)
+    unmatched, cut = not_matched(study), cut_sentences(study)
     parts: list[Node] = [
         facts(["", *study.arms, ""], rows, "budget"),
         tag("p", READING, class_="quiet"),
+        tag("ul", *(tag("li", text) for text in cut), class_="cut") if cut else None,
         tag("h3", "Same data?"),
         _same_data(study),
         tag("h3", "What was not matched"),

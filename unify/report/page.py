@@ -7,6 +7,7 @@ folding by <details>. Equal input gives equal bytes: whatever is dated is dated 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from unify.answers.answer_block import answer_block
 from unify.answers.answers_json import write_answers
 from unify.answers.score_lines import MANY, Line
 from unify.answers.study_answers import Answers, study_answers
@@ -28,9 +29,12 @@ from unify.report import (
     samples,
     sizes_and_budgets,
 )
-from unify.report.html import Html, Node, swatch, tag
+from unify.report.forest import forest
+from unify.report.html import Html, Node, fold, swatch, tag
+from unify.report.own_files import TITLE_END, check_own_files
 from unify.report.style import CSS
 from unify.report.table_files import write_tables
+from unify.support.atomic_files import write_atomically
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -44,22 +48,22 @@ def _of_scores(
 
 # Every section is `section(answers) -> Html | None`; one that is None is left out.
 SECTIONS = (
-    ("compared", "What was compared", _of_scores(compared.section)),
-    ("matched", "Budget and data", _of_scores(matched.section)),
+    ("samples", "Samples", _of_scores(samples.section)),
+    ("differences", "Differences", difference_table.section),
+    ("claims", "Claims", claims_and_controls.claims_section),
+    ("controls", "Controls", claims_and_controls.controls_section),
     ("results", "Results", _of_scores(results.section)),
     ("scaling", "Sizes and budgets", sizes_and_budgets.section),
-    ("tuning", "Tuning", _of_scores(equal_tuning.section)),
-    ("claims", "Claims", claims_and_controls.claims_section),
-    ("differences", "Differences", difference_table.section),
     ("interaction", "Arms and conditions", arms_and_conditions.section),
-    ("controls", "Controls", claims_and_controls.controls_section),
+    ("compared", "What was compared", _of_scores(compared.section)),
+    ("matched", "Budget and data", _of_scores(matched.section)),
+    ("tuning", "Tuning", _of_scores(equal_tuning.section)),
     ("figures", "Figures", _of_scores(figures.section)),
-    ("samples", "Samples", _of_scores(samples.section)),
     ("curves", "Learning curves", _of_scores(learning_curves.section)),
     ("gradients", "Gradients", _of_scores(gradient_panels.section)),
-    ("reproduce", "How to reproduce", _of_scores(provenance.reproduce_section)),
+    ("reproduce", "Reproduce", _of_scores(provenance.reproduce_section)),
     ("environment", "Environment", _of_scores(provenance.environment_section)),
-    ("measured", "How each number was measured", _of_scores(provenance.measured_section)),
+    ("measured", "Measurements", _of_scores(provenance.measured_section)),
 )
 
 
@@ -70,12 +74,13 @@ def write_report(study_folder: Path | str, trusted_files: bool = False) -> Path:
     whether a figure that the study names may be loaded from its Python file.
     """
     study = load_study(Path(study_folder), trusted_files)
+    check_own_files(study.folder)
     answers = study_answers(study)
     write_answers(answers)
-    write_tables(answers, summary(answers))
+    write_tables(answers, f"{' '.join(answer_block(answers))}\n\n{summary(answers)}")
     figures.write_figures(study)
     path = study.folder / "report.html"
-    path.write_bytes(_page(answers).encode("utf-8", "replace"))
+    write_atomically(path, _page(answers).encode("utf-8", "replace"))
     return path
 
 
@@ -95,7 +100,7 @@ def _page(answers: Answers) -> str:
         tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{title} · unify"),
+        tag("title", f"{title}{TITLE_END}"),
         tag("style", Html(CSS)),
     )
     contents = tag("nav", *(tag("a", name, href=f"#{key}") for key, name, _ in sections))
@@ -106,8 +111,8 @@ def _page(answers: Answers) -> str:
 
 
 def _header(answers: Answers, title: str) -> Html:
-    """Title, question, arms, the first paragraph, and the primary outcomes in large figures."""
-    study, lines = answers.study, answers.lines
+    """Title, question, arms, the answer with its figure, and the whole account folded."""
+    study = answers.study
     name = study.info.get("name") or study.folder.name
     parts: list[Node] = [
         tag("p", "unify study", " · ", name, class_="kicker"),
@@ -116,19 +121,36 @@ def _header(answers: Answers, title: str) -> Html:
     if study.info.get("question"):
         parts.append(tag("p", study.info["question"], class_="question"))
     created = str(study.info.get("created") or "").replace("T", " ")[:16]
-    arms = [tag("span", swatch(i), arm, class_="arm-name") for i, arm in enumerate(study.arms)]
-    parts.append(tag("p", *arms, tag("span", created, class_="quiet"), class_="meta"))
-    parts.append(tag("p", summary(answers), class_="summary"))
-    primary = study.primary if len(study.arms) <= MANY else []
-    cards = [_headline(study, line) for line in lines if line.metric in primary]
-    parts.append(tag("div", *cards, class_="headlines") if cards else None)
+    parts.append(tag("p", *_arms(study), tag("span", created, class_="quiet"), class_="meta"))
+    answer = [tag("span", text, " ") for text in answer_block(answers)]
+    parts.append(tag("p", *answer, class_="summary answer"))
+    parts.append(forest(answers) or _headlines(answers))
+    account = tag("p", summary(answers), class_="account")
+    parts.append(fold("What was done and what came out, in full", account))
     return tag("header", *parts)
+
+
+def _arms(study: StudyRecord) -> list[Html]:
+    """The names of the arms; those of controls apart."""
+    names = [tag("span", swatch(i), arm, class_="arm-name") for i, arm in enumerate(study.arms)]
+    compared = len(study.arms) - len(study.control_arms)
+    apart = [tag("span", "controls:", class_="quiet")] if names[compared:] else []
+    return [*names[:compared], *apart, *names[compared:]]
+
+
+def _headlines(answers: Answers) -> Html | None:
+    """The primary outcomes in large figures, where no difference over seeds can be drawn."""
+    study = answers.study
+    primary = study.primary if len(study.arms) <= MANY else []
+    cards = [_headline(study, line) for line in answers.lines if line.metric in primary]
+    return tag("div", *cards, class_="headlines") if cards else None
 
 
 def _headline(study: StudyRecord, line: Line) -> Html:
     """One primary metric, large."""
     values = []
-    for index, arm in enumerate(study.arms):
+    arms = [arm for arm in study.arms if arm not in study.control_arms]
+    for index, arm in enumerate(arms):
         cell = line.cells.get(arm)
         if cell is None and line.note:
             continue
@@ -144,7 +166,7 @@ def _headline(study: StudyRecord, line: Line) -> Html:
         "div",
         tag("p", line.metric, tag("span", "primary", class_="badge primary")),
         tag("div", *values, class_="figures"),
-        results.forest(line, study.arms, large=True),
+        results.forest(line, arms, large=True),
         tag("p", line.note, class_="note") if line.note else None,
         class_="headline",
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from unify.answers.study_records import RunRecord
+from unify.answers.run_records import RunRecord
 from unify.answers.words import si
 from unify.report.html import Html, Node, fold, join, tag
 
@@ -54,7 +54,7 @@ def _computed(tasks: dict[str, Any]) -> str:
         for key in ("flops", "computed", "useful")
     )
     text = f"Of the mask's pairs. A dense attention kernel computes {si(computed)}"
-    has_useful = all(each.get("useful") is not None for each in tasks.values())
+    has_useful = counted > 0 and all(each.get("useful") is not None for each in tasks.values())
     return text + (f"; {useful / counted:.0%} of the count is no padding." if has_useful else ".")
 
 

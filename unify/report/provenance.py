@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import yaml
 
 from unify.answers.not_matched import environments
-from unify.answers.score_lines import Line
-from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.run_records import RunRecord
+from unify.answers.score_lines import WEIGHTS, Line
+from unify.answers.study_records import StudyRecord
 from unify.answers.words import plural, sentence
 from unify.report.html import Html, Node, facts, fold, join, tag
 from unify.runs.stored_scores import StoredScores
@@ -33,11 +34,16 @@ def reproduce_section(study: StudyRecord, lines: Sequence[Line]) -> Html:
     return join(
         [
             tag("p", READING),
-            tag("pre", "\n".join(commands), class_="commands"),
-            facts(["run", "config hash", "code (git)", "data"], rows) if rows else None,
-            *(_config(run) for run in study.runs if run.config),
+            tag("pre", "\n".join(commands[:1]), class_="commands"),
+            fold("Every command", tag("pre", "\n".join(commands), class_="commands")),
+            fold("Hashes of every run", _hashes(rows)) if rows else None,
+            fold("Configurations", join(_config(run) for run in study.runs if run.config)),
         ]
     )
+
+
+def _hashes(rows: Sequence[Sequence[Node]]) -> Html:
+    return facts(["run", "config hash", "code (git)", "data"], rows)
 
 
 def _config(run: RunRecord) -> Html:
@@ -75,10 +81,14 @@ def environment_section(study: StudyRecord, lines: Sequence[Line]) -> Html:
 
 
 def measured_section(study: StudyRecord, lines: Sequence[Line]) -> Html:
-    """Documentation of the metrics, and every passport once, with the scores that carry it."""
+    """Documentation of the metrics, and every passport once, with the scores that carry it.
+
+    What names the run itself (weights, seed) is left out: results.json has it.
+    """
     by_passport: dict[str, list[str]] = {}
     for row in study.rows:
-        written = json.dumps(row.get("passport") or {}, indent=1, sort_keys=True, default=str)
+        passport = {k: v for k, v in (row.get("passport") or {}).items() if k not in WEIGHTS}
+        written = json.dumps(passport, indent=1, sort_keys=True, default=str)
         by_passport.setdefault(written, []).append(f"{row['arm']} s{row['seed']} {row['metric']}")
     folds = [
         fold(

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unify.answers.run_records import RunRecord
 from unify.answers.score_lines import TASKS, Line
-from unify.answers.study_records import RunRecord, StudyRecord
+from unify.answers.study_records import StudyRecord
 from unify.report.html import Html, Node, fold, join, swatch, tag
+from unify.report.titles import SHOWN_LETTERS, limited, titled
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -89,20 +91,39 @@ def sample_grids(study: StudyRecord) -> Html:
 def read_grid(run: RunRecord, path: Path, most: int = MOST_PICTURES) -> Shown:
     """A grid of a run, cut into its first `most` pictures."""
     about = path.with_suffix(".json")
-    info: dict[str, Any] = json.loads(about.read_text("utf-8")) if about.is_file() else {}
-    titles = [str(t) for t in info.get("titles") or []]
-    verdicts = list(info.get("verdicts") or [None] * len(titles))
+    info = _about(about)
+    titles = [limited(str(t)) for t in _list(info, "titles")]
+    verdicts = [v if isinstance(v, bool) else None for v in _list(info, "verdicts")]
+    verdicts += [None] * (len(titles) - len(verdicts))
     shown = Shown(run, str(info.get("name") or path.stem), [], "", titles, verdicts)
     sheet = open_image(path)
     if sheet is None:
         return shown
-    boxes = (info.get("boxes") or [])[:most]
-    for box, title, verdict in zip(boxes, titles, verdicts, strict=False):
-        uri = data_uri(sheet.crop(box), info.get("factor", 1))
+    try:
+        factor = int(info.get("factor") or 1)
+        cuts = [sheet.crop(box) for box in _list(info, "boxes")[:most]]
+        uris = [data_uri(picture, factor) for picture in cuts]
+    except (ValueError, TypeError, SystemError):  # the boxes are no boxes
+        uris = []
+    for uri, title, verdict in zip(uris, titles, verdicts, strict=False):
         shown.pictures.append(Picture(uri, title, verdict))
     if not shown.pictures:
         shown.sheet = data_uri(sheet, most=MOST_SHEET)
     return shown
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What a grid's JSON says; nothing where it is damaged or gone: the sheet is shown whole."""
+    try:
+        info = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    except (ValueError, RecursionError):
+        return {}
+    return info if isinstance(info, dict) else {}
+
+
+def _list(info: dict[str, Any], key: str) -> list[Any]:
+    value = info.get(key)
+    return value if isinstance(value, list) else []
 
 
 def open_image(path: Path) -> Image | None:
@@ -111,7 +132,7 @@ def open_image(path: Path) -> Image | None:
 
     try:
         return Image.open(path).convert("RGB")
-    except OSError:
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
         return None
 
 
@@ -170,7 +191,8 @@ def _one_arm(study: StudyRecord, grid: Shown, named: bool) -> Html:
     elif grid.sheet:
         parts.append(tag("img", src=grid.sheet, alt=f"sample grid {grid.name}", class_="sheet"))
         items = zip(grid.titles, grid.verdicts, strict=True)
-        parts.append(tag("ol", *(tag("li", title, " ", mark(v)) for title, v in items)))
+        listed = (tag("li", titled("span", title), " ", mark(v)) for title, v in items)
+        parts.append(tag("ol", *listed))
     else:
         parts.append(tag("p", UNREADABLE, class_="quiet"))
     return join(parts)
@@ -181,12 +203,13 @@ def _card(pictures: Sequence[tuple[str, Picture]], arms: Sequence[str], judge: b
     title = pictures[0][1].title
     shots = []
     for arm, picture in pictures:
-        alt = f"{arm}: {title}" if arm else title
+        told = limited(title, SHOWN_LETTERS)  # the caption has the rest
+        alt = f"{arm}: {told}" if arm else told
         image = tag("img", src=picture.uri, alt=alt, title=arm or None)
         who = swatch(arms.index(arm)) if arm else None
         verdict = tag("div", who, mark(picture.verdict), class_="said") if judge else None
         shots.append(tag("div", image, verdict, class_="shot"))
-    caption = tag("figcaption", title)
+    caption = titled("figcaption", title)
     kinds = ["card", *verdict_classes([picture.verdict for _, picture in pictures])]
     return tag("figure", tag("div", *shots, class_="shots"), caption, class_=" ".join(kinds))
 

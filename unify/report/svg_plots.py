@@ -134,6 +134,34 @@ def interval_plot(
     return tag("svg", *parts, viewBox=f"0 0 {width} {height + foot}", class_="intervals", **size)
 
 
+def difference_plot(
+    mean: float,
+    ends: tuple[float, float],
+    dots: Sequence[float],
+    most: float,
+    told: bool,
+    text: str,
+) -> Html:
+    """One difference on an axis from -most to most: interval, mean, and a dot for each seed.
+
+    `told`: whether it is a verdict, drawn full; else drawn soft. `text`: said to screen readers.
+    """
+    width, height, edge = 320, 22, 8
+
+    def x(value: float) -> str:
+        return _n(width / 2 + (width / 2 - edge) * value / most)
+
+    kind = "told" if told else "untold"
+    parts = [tag("title", text)]
+    parts.append(tag("line", x1=x(0), x2=x(0), y1=0, y2=height, class_="axis"))
+    parts += [tag("circle", cx=x(dot), cy=height - 4, r=2, class_="seed") for dot in dots]
+    low, high = map(x, ends)
+    parts.append(tag("line", x1=low, x2=high, y1=9, y2=9, class_=f"span {kind}"))
+    parts.append(tag("circle", cx=x(mean), cy=9, r=4, class_=f"mean {kind}"))
+    box = f"0 0 {width} {height}"
+    return tag("svg", *parts, viewBox=box, class_="difference", role="img")
+
+
 def ticks(low: float, high: float, log: bool) -> list[float]:
     """Round numbers inside [low, high]: 1-2-5 steps, or 1-2-5 of each decade."""
     if log:

@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from unify.answers.budget import budget
 from unify.answers.claims import TriedClaim
@@ -21,12 +22,15 @@ from unify.answers.score_lines import Line, cell_text
 from unify.answers.study_answers import Answers
 from unify.answers.study_records import StudyRecord
 from unify.support.atomic_files import write_atomically
+from unify.support.terminal import printable
 
 CSV_COLUMNS = (
     *("arm", "paradigm", "seed", "metric", "value", "low", "high"),
     *("n", "unit", "distinct", "better", "run"),
 )
+TEX_HEAD = r"% needs \usepackage{booktabs}"
 TEX = r"{} {{\footnotesize [{}, {}]}}"
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 SPECIAL = re.compile(r"([&%$#_{}])")
 
 
@@ -49,8 +53,17 @@ def as_csv(study: StudyRecord) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**r, "run": folders.get((r["arm"], r["seed"]), "")} for r in study.rows)
+    rows = ({**r, "run": folders.get((r["arm"], r["seed"]), "")} for r in study.rows)
+    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
     return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A value of the CSV; a text that a spreadsheet would run as a formula follows a `'`."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.lstrip().startswith(FORMULA) else text
 
 
 def markdown(answers: Answers, summary: str) -> str:
@@ -127,7 +140,7 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _plain(text: str) -> str:
     """The text on one line, with what Markdown reads as markup escaped."""
-    return re.sub(r"([\\`*<>|])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([\\`*<>|])", r"\\\1", printable(" ".join(str(text).split())))
 
 
 def latex(study: StudyRecord, lines: Sequence[Line]) -> str:
@@ -140,7 +153,7 @@ def latex(study: StudyRecord, lines: Sequence[Line]) -> str:
     ]
     return "\n".join(
         [
-            "% needs \\usepackage{booktabs}",
+            TEX_HEAD,
             f"% {_reading(study)}",
             f"\\begin{{tabular}}{{l{'r' * len(study.arms)}}}",
             "\\toprule",
@@ -155,5 +168,5 @@ def latex(study: StudyRecord, lines: Sequence[Line]) -> str:
 
 
 def _tex(text: str) -> str:
-    escaped = SPECIAL.sub(r"\\\1", text.replace("\\", "/"))
+    escaped = SPECIAL.sub(r"\\\1", printable(" ".join(text.split())).replace("\\", "/"))
     return escaped.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")

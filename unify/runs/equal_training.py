@@ -58,7 +58,7 @@ def adopt(run: Run, other: Run, config: Config, needed: dict[str, Run]) -> str:
     save(config, run.folder / "config.yaml")
     keep_code(run, config)
     if (other.folder / "git.diff").is_file():
-        shutil.copy(other.folder / "git.diff", run.folder / "git.diff")
+        write_atomically(run.folder / "git.diff", (other.folder / "git.diff").read_bytes())
     shutil.copytree(
         other.folder / "export", run.folder / "export", copy_function=_link, dirs_exist_ok=True
     )

@@ -2,16 +2,50 @@
 
 import functools
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
+from unify.support.atomic_files import STAGING
+
+WEIGHTS_NAMES = ("model.safetensors", "tokenizer.json")  # of a module, and of a vocabulary
 DESCRIPTION = "config.json"  # class, arguments and hash: the one file that the hash does not cover
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The files that the hash of an export covers, in its order."""
     names = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in names if path.is_file() and path.name != DESCRIPTION]
+    return [
+        path
+        for path in names
+        if path.is_file() and path.name != DESCRIPTION and not path.name.startswith(STAGING)
+    ]
+
+
+def check_own_export(folder: Path, run: Path) -> None:
+    """ValueError where an export would be written beside other files, or over what is none.
+
+    An export of `run` that lost its config.json is one.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file; give another --out")
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(STAGING)}
+    others = sorted(names - {DESCRIPTION, *WEIGHTS_NAMES})
+    in_run = folder.absolute().parent == run.absolute()
+    ours = not names or in_run or _is_description(folder / DESCRIPTION)
+    if others or not ours:
+        what = f"holds {others[0]}" if others else "is not of unify's making"
+        raise ValueError(f"{folder} is there and {what}; give another --out, or empty it")
+
+
+def _is_description(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"class", "args", "hash"} <= content.keys()
 
 
 def hash_files(folder: Path) -> str:

@@ -10,9 +10,7 @@ runs/<study>/<name>-s<seed>-<hash>/
     export/         config.json (class, arguments) and weights (safetensors)
 """
 
-import errno
-import fcntl
-import json
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,8 +22,16 @@ from torch import nn
 from unify.distributed.ranks import broadcast_first, is_first
 from unify.paradigm import Paradigm
 from unify.support.atomic_files import write_atomically
-from unify.support.stop_protocol import Stopped
-from unify.support.strict_json import strict_json
+from unify.support.folder_lock import BUSY, lock_folder
+from unify.support.stop_protocol import Stopped, name_of
+from unify.support.strict_json import (
+    NUMBER,
+    Types,
+    damaged,
+    read_mapping,
+    strict_json,
+    wrong_type,
+)
 
 
 class Run:
@@ -40,24 +46,24 @@ class Run:
 
     @property
     def info(self) -> dict[str, Any]:
-        """The facts in run.json, read anew; ValueError if the folder has none."""
+        """The facts in run.json, read anew; ValueError if the folder has none, or damaged ones."""
         path = self.folder / "run.json"
         if not path.exists():
             raise ValueError(
                 f"{self.folder} is not a run folder: it has no run.json; give the folder that "
                 "`unify train` printed"
             )
-        return json.loads(path.read_text())
+        return run_facts(path)
 
     @property
     def finished(self) -> bool:
-        """True if the run is trained and its weights are exported."""
-        return (self.folder / "run.json").exists() and self.info["state"] == "finished"
+        """True if the run is trained and its weights are exported. ValueError as `info`."""
+        return (self.folder / "run.json").exists() and self.info.get("state") == "finished"
 
     @property
     def weights(self) -> str:
         """The hash that its exported weights must have, as who uses them recorded or run.json."""
-        return self._recorded or self.info["weights"]
+        return self._recorded or str(self.info.get("weights"))
 
     @property
     def hash(self) -> str:
@@ -79,38 +85,39 @@ class Run:
         for it, or if the folder cannot be written or locked.
         """
         with ExitStack() as stack:
-            while refused := broadcast_first(self._refused(stack) if is_first() else ""):
+            while refused := broadcast_first(lock_folder(self.folder, stack) if is_first() else ""):
                 if not (wait and BUSY in refused):
                     raise ValueError(refused)
                 time.sleep(0.2)  # all ranks ask again: none waits for another for long
             yield
 
-    def _refused(self, stack: ExitStack) -> str:
-        """Take the lock until `stack` closes; the reason if that fails, else an empty text."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = open(self.folder / ".lock", "w")  # noqa: SIM115 (closed below)
-        except OSError as error:
-            return (
-                f"{self.folder} cannot be written ({error.strerror}: {error.filename}); say "
-                "another folder with `machine.runs=`"
-            )
-        try:
-            # not flock: a killed run's loader workers would go on holding the lock for a while
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                return f"{self.folder} {BUSY}; wait for it or stop it"
-            return (
-                f"{self.folder} cannot be locked ({error.strerror}): its file system has no "
-                "locks; put `machine.runs` on one that has"
-            )
-        stack.enter_context(lock)
-        return ""
+
+def run_facts(path: Path) -> dict[str, Any]:
+    """The content of a run.json. ValueError for one that is damaged."""
+    remedy = "remove it, and the command that trained the run goes on from its newest checkpoint"
+    facts = read_mapping(path, remedy, FACTS)
+    needed = facts.get("needed") or {}
+    parts = list(needed.values() if isinstance(needed, dict) else needed)
+    wrong = [wrong_type(part, NEEDED) for part in parts]
+    wrong += [wrong_type(facts.get("parameters") or {}, dict.fromkeys(COUNTS, int))]
+    wrong += [wrong_type(facts.get("environment") or {}, ENVIRONMENT)]
+    if reason := next(filter(None, wrong), ""):
+        raise ValueError(damaged(path, reason, remedy))
+    return facts
 
 
-BUSY = "is being written by another process"
+COUNTS = ("total", "trainable", "frozen_tokenizers")
+NEEDED: Types = {"name": str, "folder": str, "hash": str}
+ENVIRONMENT: Types = {"git": dict, "accelerators": list, "packages": dict, "variables": dict}
+FACTS: Types = {
+    **dict.fromkeys(("name", "study", "arm", "paradigm", "hash", "state", "weights"), str),
+    **dict.fromkeys(("data", "precision", "started", "ended", "same_as"), str),
+    **dict.fromkeys(("seed", "steps", "rows_per_step", "texts_cut", "texts_read"), int),
+    **dict.fromkeys(("texts_since", "texts_cut_in_scoring"), int),
+    **dict.fromkeys(("train_seconds", "flops_per_step", "tokens_per_step"), NUMBER),
+    **dict.fromkeys(("parameters", "environment", "exports", "code", "stopped"), dict),
+    "needed": (dict, list),
+}
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -139,6 +146,18 @@ def is_finished(run: Run) -> bool:
 
 def finished_or_stopped(run: Run) -> Run:
     """The run, if it is finished; raises Stopped for one that a signal ended. Collective."""
-    if not is_finished(run):
-        raise Stopped(f"{run.folder} was stopped by a signal; the same command resumes it")
-    return run
+    if is_finished(run):
+        return run
+    facts = broadcast_first(run.info if is_first() else {})
+    stopped, steps = facts.get("stopped") or {}, facts.get("steps")
+    number = signal.Signals[stopped.get("signal", "SIGTERM")]
+    raise Stopped(
+        f"{run.folder}: stopped by {name_of(number)} after step {stopped.get('step')} of {steps}, "
+        "which is saved; the same command goes on from there",
+        number,
+    )
+
+
+def stop_facts(number: int | None, step: int) -> dict[str, Any]:
+    """The entry `stopped` of run.json: which signal ended a run, and the step that it has saved."""
+    return {"signal": signal.Signals(number or signal.SIGTERM).name, "step": step}

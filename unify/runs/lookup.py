@@ -11,16 +11,17 @@
 Nothing is trained here; training/train_run.py trains what is missing.
 """
 
+import re
 import warnings
+from glob import escape
 from pathlib import Path
-
-import yaml
 
 from unify.config import build, config_hash, load_recipe, needed_runs, weight_folders
 from unify.data.module import Data
 from unify.distributed.ranks import device_of
 from unify.runs.equal_training import damage, reusable, unhashed_settings
 from unify.runs.folder import Run
+from unify.runs.saved_config import NAME, plain_config
 from unify.schema.completed import Config
 from unify.support.precision import precision_on
 
@@ -121,10 +122,10 @@ def _is_finished(run: Run) -> bool:
 
 
 def _saved_config(folder: Path) -> Config:
-    """config.yaml as plain data: the classes it names are neither checked nor imported."""
+    """config.yaml as plain data; nothing where it is gone or damaged."""
     try:
-        return yaml.safe_load((folder / "config.yaml").read_text()) or {}
-    except (OSError, yaml.YAMLError):
+        return plain_config(folder / NAME)
+    except (OSError, ValueError):
         return {}
 
 
@@ -176,5 +177,8 @@ def _place(run: Run, folder: str) -> Path:
 
 def find_by_name(folder: Path, name: str) -> Run | None:
     """A run `<arm>-s<seed>` of a study's folder, or else of another study beside it."""
-    facts = [*folder.glob(f"{name}-*/run.json"), *folder.parent.glob(f"*/{name}-*/run.json")]
-    return Run(facts[0].parent) if facts else None
+    run = f"{escape(name)}-*"
+    found = [*folder.glob(run), *folder.parent.glob(f"*/{run}")]
+    hashed = re.compile(f"{re.escape(name)}-[0-9a-f]+")  # `a-s1-s0-...` is no run of `a` at seed 1
+    runs = [f for f in found if hashed.fullmatch(f.name) and (f / "run.json").exists()]
+    return Run(runs[0]) if runs else None

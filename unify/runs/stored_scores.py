@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import math
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from unify.runs.study_files import Row
-from unify.support.atomic_files import sha256, write_atomically
-from unify.support.strict_json import strict_json
+from unify.support.atomic_files import sha256, write_together
+from unify.support.strict_json import NUMBER, strict_json, wrong_type
 
 SCORES, OUTCOMES = "scores.json", "outcomes.npz"  # in <run>/eval
 HASH = "hash"
@@ -63,7 +64,7 @@ def read_scores(run: Path) -> StoredScores | None:
             content["rows"],
             HASH in content,
         )
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{path} is not used: {error}; measure the scores again: unify eval {run} --again"
         ) from error
@@ -73,6 +74,9 @@ def _parsed(path: Path) -> dict[str, Any]:
     content = json.loads(path.read_bytes())
     if not isinstance(content, dict) or not isinstance(content.get("rows"), list):
         raise ValueError("it has no rows")
+    for row in content["rows"]:
+        if wrong := wrong_type(row, {"metric": str, "value": NUMBER, "passport": dict}):
+            raise ValueError(wrong)
     return content
 
 
@@ -89,28 +93,36 @@ def read_outcomes(run: Path) -> Outcomes:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, AttributeError, BadZipFile) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{OUTCOMES} cannot be read ({error})") from error
+
+
+UNREADABLE = (  # what numpy and zipfile raise for a file that is cut or changed
+    *(OSError, ValueError, EOFError, AttributeError, BadZipFile, zlib.error),
+    *(LookupError, TypeError, NotImplementedError, RecursionError),
+)
 
 
 def write_scores(
     run: Path, asked: str, complete: bool, rows: Sequence[Row], outcomes: Outcomes | None
 ) -> None:
-    """Write scores.json last: a folder that has it has all the others.
+    """Replace scores.json and outcomes.npz, neither before both are on the disk.
 
     `outcomes`: of every trial, by metric; None keeps those that are there. ValueError if a row does
     not agree with them.
     """
     folder = run / "eval"
-    if outcomes is not None:
-        check_agreement(rows, outcomes)
-        (folder / SCORES).unlink(missing_ok=True)  # else it would stand beside other outcomes
-        write_atomically(folder / OUTCOMES, pack_outcomes(outcomes))
     content = {"asked": asked, "complete": complete, "rows": list(rows)}
     content = json.loads(strict_json(content))  # as it will be read
-    content[OUTCOMES] = sha256(folder / OUTCOMES)
-    whole = {**content, HASH: content_hash(content)}
-    write_atomically(folder / SCORES, strict_json(whole))
+    files: dict[Path, str | bytes] = {}
+    if outcomes is None:
+        content[OUTCOMES] = sha256(folder / OUTCOMES)
+    else:
+        check_agreement(rows, outcomes)
+        files[folder / OUTCOMES] = packed = pack_outcomes(outcomes)
+        content[OUTCOMES] = hashlib.sha256(packed).hexdigest()
+    files[folder / SCORES] = strict_json({**content, HASH: content_hash(content)})
+    write_together(files)
 
 
 def pack_outcomes(outcomes: Outcomes) -> bytes:

@@ -1,9 +1,10 @@
 """Files of a study folder that several wings read."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
+
+from unify.support.strict_json import Types, damaged, read_json_file, wrong_type
 
 # One score: {arm, paradigm, seed} and what `metrics.metric.Score.row` gives, {metric, value, n,
 # low, high, passport, better ...}; so it stands in scores.json of a run and in results.json of a
@@ -11,6 +12,7 @@ from typing import Any
 Row = dict[str, Any]
 
 
+NOT_YET = "not yet"  # `results` of study.json while its results.json is that of a call before
 OLD_LOWER = ("perplexity", "frechet", "bits_per_byte", "abs_error", "unreadable")
 OLD_NEITHER = ("tokenizer/perplexity", "tokenizer/usage", "vqa/chance", "vqa/majority", "vqa/blind")
 
@@ -35,12 +37,20 @@ def has_value(row: Row) -> bool:
 
 
 def read_tuning(folder: Path) -> dict[str, Any]:
-    """tuning.json of a study's folder, by arm; empty where nothing has been tuned.
+    """tuning.json of a study's folder, by arm; empty where nothing has been tuned. ValueError for
+    one that is damaged.
 
     Entries from before a score stated what is better have `lower`, true or false, in its place.
     """
     path = folder / "tuning.json"
-    entries = json.loads(path.read_text()) if path.is_file() else {}
+    remedy = "remove it, and `unify study` writes it anew from the trials that have been run"
+    entries = read_json_file(path, remedy) if path.is_file() else {}
+    wrong = wrong_type(entries, dict.fromkeys(entries if isinstance(entries, dict) else (), dict))
+    if not wrong:
+        types: Types = {"asked": str, "metric": str, "best": int, "trials": list}
+        wrong = next(filter(None, (wrong_type(entry, types) for entry in entries.values())), "")
+    if wrong:
+        raise ValueError(damaged(path, wrong, remedy))
     for entry in entries.values():
         entry.setdefault("better", "lower" if entry.get("lower") else "higher")
     return entries

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from unify.support.ranges import Count, CountOrZero, NotNegative
+
 
 @dataclass
 class Cluster:
@@ -11,16 +13,16 @@ class Cluster:
     partition: str = ""
     account: str = ""
     qos: str = ""
-    nodes: int = 1
-    ranks: int = 1  # processes per node, one for each GPU
-    gpus: int = 0  # per node
+    nodes: Count = 1
+    ranks: Count = 1  # processes per node, one for each GPU
+    gpus: CountOrZero = 0  # per node
     gres: str = ""  # instead of `gpus`, e.g. gpu:h100:4
-    cpus: int = 1  # per rank, its loader's workers included
-    memory_gib: float = 0.0  # per node
-    minutes: int = 60  # time limit of a job, after which it is requeued
-    notice: int = 120  # seconds before the limit at which a run is signalled to save
-    at_once: int = 64  # most jobs of an array that run at the same time
-    requeues: int = 100  # most requeues of a job, before it is given up
+    cpus: Count = 1  # per rank, its loader's workers included
+    memory_gib: NotNegative = 0.0  # per node
+    minutes: Count = 60  # time limit of a job, after which it is requeued
+    notice: CountOrZero = 120  # seconds before the limit at which a run is signalled to save
+    at_once: Count = 64  # most jobs of an array that run at the same time
+    requeues: CountOrZero = 100  # most requeues of a job, before it is given up
     setup: list[str] = field(default_factory=list)  # first lines of the batch script
     environment: dict[str, str] = field(default_factory=dict)  # variables that jobs export
     container: str = ""  # the command for Python in one: apptainer exec --nv image.sif python

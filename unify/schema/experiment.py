@@ -4,65 +4,76 @@ Defaults live here and in the constructors of the classes that the YAML names, n
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
 
 from unify.data.module import Data
 from unify.metrics.metric import Metric
 from unify.paradigm import Fitted, Trainable
+from unify.support.file_names import FileName
+from unify.support.ranges import Count, CountOrZero, NotNegative, Positive, Seed, Share, ShareBelow1
 
 
 @dataclass
 class Seeds:
     """Seeds of three sources of randomness, each of which can be varied alone."""
 
-    init: int = 0  # initial weights
-    data: int = 0  # the order of samples
-    noise: int = 0  # all that is drawn in losses
+    init: Seed = 0  # initial weights
+    data: Seed = 0  # the order of samples
+    noise: Seed = 0  # all that is drawn in losses
 
 
 @dataclass
 class Optimizer:
     """AdamW (arXiv:1711.05101) with linear warm-up and cosine decay of the learning rate."""
 
-    lr: float = 1e-3  # at the end of the warm-up, the highest
-    betas: tuple[float, float] = (0.9, 0.95)
-    eps: float = 1e-8
-    weight_decay: float = 0.01  # on matrices only; never on norms, biases and embeddings
-    warmup: int = 50  # steps
-    final_lr: float = 0.0  # share of lr at which the cosine ends
-    clip: float = 1.0  # largest norm of the whole gradient
-    lr_ratio: dict[str, float] = field(default_factory=dict)  # parameter prefix -> share of lr
+    lr: NotNegative = 1e-3  # at the end of the warm-up, the highest
+    betas: tuple[ShareBelow1, ShareBelow1] = (0.9, 0.95)
+    eps: Positive = 1e-8
+    weight_decay: NotNegative = 0.01  # on matrices only; never on norms, biases and embeddings
+    warmup: CountOrZero = 50  # steps
+    final_lr: Share = 0.0  # share of lr at which the cosine ends
+    clip: NotNegative = 1.0  # largest norm of the whole gradient; 0: any
+    lr_ratio: dict[str, NotNegative] = field(
+        default_factory=dict
+    )  # parameter prefix -> share of lr
 
 
 @dataclass
 class Logging:
     """Intervals in optimizer steps; 0 means never, and for checkpoints only at the end."""
 
-    metrics_every: int = 20
-    samples_every: int = 0
-    gradients_every: int = 0  # cosines between the gradients of the losses, block by block
-    checkpoint_every: int = 0
-    keep_checkpoints: int = 2  # this many of the newest
-    validation_rows: int = 0  # of each task, at every checkpoint; the best checkpoint is kept too
+    metrics_every: CountOrZero = 20
+    samples_every: CountOrZero = 0
+    gradients_every: CountOrZero = 0  # cosines between the gradients of the losses, block by block
+    checkpoint_every: CountOrZero = 0  # optimizer steps; 0: every ten minutes
+    keep_checkpoints: Count = 2  # this many of the newest
+    # of each task, at every checkpoint; the best checkpoint is kept too
+    validation_rows: CountOrZero = 0
 
 
 @dataclass
 class Machine:
     """Hardware and speed of a run: outside its hash, since they do not choose what is trained."""
 
-    devices: int = 1  # ranks on a node; under torchrun or srun, as many as they start
-    nodes: int = 1
+    devices: Count = 1  # ranks on a node; under torchrun or srun, as many as they start
+    nodes: Count = 1
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"  # for several ranks: training/strategies.py
     accelerator: str = "auto"
-    timeout: float = 1800.0  # seconds that a rank waits for the others before it gives up
+    # seconds that a rank waits for the others before it gives up
+    timeout: Annotated[float, Interval(gt=0, le=1e9)] = 1800.0
     recompute: bool = False  # activations, in the backward pass: less memory, more time
     save_beside: bool = True  # write checkpoints from a copy on the host while training goes on
     compile: bool = False  # torch.compile every block
     # auto: bf16-mixed on a device that multiplies in bf16 itself, else 32-true
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    threads: int = 0  # CPU threads of torch; 0 leaves torch's own choice
-    workers: int = 0  # loader processes
-    micro_batch: int = 0  # most rows of a micro-step on a device; 0: the device's share at once
+    # CPU threads of torch; 0 leaves torch's own choice
+    threads: Annotated[int, Interval(ge=0, le=65_536)] = 0
+    workers: CountOrZero = 0  # loader processes
+    micro_batch: CountOrZero = (
+        0  # most rows of a micro-step on a device; 0: the device's share at once
+    )
     attention: Literal["auto", "sdpa", "flex", "xformers"] = "auto"
     tracker: str = ""  # an MLflow URI; empty: sqlite in the runs folder; "none": journal only
     runs: str = "runs"  # folder of run folders
@@ -75,14 +86,14 @@ class Recipe:
 
     model: Trainable | Fitted
     data: Data
-    name: str = ""  # default: the file's stem
-    study: str = "default"
-    steps: int = 1000  # optimizer steps
-    loss_weights: dict[str, float] = field(default_factory=dict)
+    name: Literal[""] | Annotated[str, FileName()] = ""  # default: the file's stem
+    study: Annotated[str, FileName()] = "default"
+    steps: Count = 1000  # optimizer steps
+    loss_weights: dict[str, NotNegative] = field(default_factory=dict)
     optimizer: Optimizer = field(default_factory=Optimizer)
-    ema: float = 0.999  # decay of the weights' average that is sampled and exported; 0: none
+    ema: ShareBelow1 = 0.999  # decay of the weights' average that is sampled and exported; 0: none
     seeds: Seeds = field(default_factory=Seeds)
-    replicate: int | None = None  # the study's seed, by which arms are paired; None: seeds.init
+    replicate: Seed | None = None  # the study's seed, by which arms are paired; None: seeds.init
     image_sampling: dict[str, Any] = field(default_factory=dict)  # arguments of generate_image
     text_sampling: dict[str, Any] = field(default_factory=dict)  # arguments of generate_text
     evaluation: list[Metric] = field(default_factory=list)

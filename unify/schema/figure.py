@@ -13,6 +13,8 @@ from abc import ABC, abstractmethod
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from unify.support.file_names import wrong_name
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -40,7 +42,7 @@ class ReportFigure(ABC):
         cls = type(self).__name__
         if not is_dataclass(self):
             raise ValueError(f"figures: {cls} is no dataclass; write @dataclass above the class")
-        if not NAME.fullmatch(self.name):
+        if not NAME.fullmatch(self.name) or wrong_name(self.name):
             raise ValueError(f"figures: {cls}.name is {self.name!r}; use letters, digits, - and _")
 
     def settings(self) -> dict[str, Any]:

@@ -2,10 +2,16 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Interval, MinLen
 
 from unify.schema.figure import ReportFigure
+from unify.support.file_names import FileName
+from unify.support.ranges import Count, CountOrZero, Distinct, NotNegative, Seed, ShareAbove0
 
+Amount = Annotated[float, Interval(ge=0, le=1e18)]
+Flops = Annotated[float, Interval(ge=0, le=1e30)]
 QUANTITIES = ("steps", "samples", "tokens", "flops")  # in which a budget may be given
 GONE = {  # keys of earlier versions, by class -> what to write now
     "Tune": {"lower": "leave it out: the metric's scores state which of their values are better"},
@@ -22,10 +28,10 @@ class Budget:
     """The amount that every arm may spend, in one quantity. An arm's steps are solved from it
     (costs/step_cost.py)."""
 
-    steps: int = 0
-    samples: float = 0
-    tokens: float = 0
-    flops: float = 0
+    steps: CountOrZero = 0
+    samples: Amount = 0
+    tokens: Amount = 0
+    flops: Flops = 0
     # only what is spent on this task counts: equal samples of a task, or equal FLOPs of
     # generation, whatever else an arm learns
     task: str = ""
@@ -58,9 +64,9 @@ class Width:
     (study/width_matching.py)."""
 
     like: str = ""  # the other arm
-    parameters: float = 0  # or the number
+    parameters: Amount = 0  # or the number
     key: str = "model.trunk.dim"  # the width that is solved for
-    multiple: int = 16  # the width is a multiple of it
+    multiple: Count = 16  # the width is a multiple of it
 
     def __post_init__(self) -> None:
         if bool(self.like) == bool(self.parameters):
@@ -75,9 +81,9 @@ class Tune:
     metric: str
     # dotted key -> a list to choose from, {low, high, log}, or {factor} around the arm's own
     space: dict[str, Any]
-    trials: int = 8  # per arm; the first is the arm's own values
-    share: float = 1.0  # share of the arm's steps that each trial trains
-    seed: int = 1000  # of every trial; must not be one of the study's seeds
+    trials: Annotated[int, Ge(2)] = 8  # per arm; the first is the arm's own values
+    share: ShareAbove0 = 1.0  # share of the arm's steps that each trial trains
+    seed: Seed = 1000  # of every trial; must not be one of the study's seeds
     defaults: bool = False  # whether each arm is trained with its own values, too
     set: dict[str, Any] = field(default_factory=dict)  # dotted key -> value, in every trial
 
@@ -130,7 +136,7 @@ class Control:
     metric: str = ""  # empty: every primary outcome
     # of `expect: same`: the largest difference that counts as none, in units of the metric; 0: none
     # is named, and that no difference was found is then all that can be said
-    margin: float = 0.0
+    margin: NotNegative = 0.0
 
     def __post_init__(self) -> None:
         if self.margin and self.expect != "same":
@@ -146,9 +152,9 @@ class Study:
     Each seed of the study is added to the arm's own three (`Seeds`), which are 0 by default.
     """
 
-    name: str
+    name: Annotated[str, FileName()]
     arms: dict[str, Any]  # arm -> experiment file, or {base: file, key: value ...}
-    seeds: list[int] = field(default_factory=lambda: [0])
+    seeds: Annotated[list[Seed], MinLen(1), Distinct()] = field(default_factory=lambda: [0])
     title: str = ""
     question: str = ""  # the question that the study answers
     set: dict[str, Any] = field(default_factory=dict)  # merged into every arm
@@ -168,6 +174,8 @@ class Study:
     def __post_init__(self) -> None:
         if not self.arms:
             raise ValueError("arms: none is named; write `name: experiment.yaml` for each")
+        if len(set(self.seeds)) < len(self.seeds) or not self.seeds:
+            raise ValueError(f"seeds: {self.seeds}; give one or more, each of them once")
         if self.widths and self.grid:
             raise ValueError("widths and grid are not solved together; write the arms out instead")
         if self.tune and self.tune.seed in self.seeds:

@@ -6,27 +6,29 @@ processes, and each job on a cluster, does with its own.
 
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from unify.assembly.assemble import open_run
-from unify.config import dump, read
+from unify.config import dump
 from unify.distributed.local_launch import spawn, spawns
 from unify.distributed.ranks import is_first
 from unify.evaluation.score_run import SCORING, Row, evaluate, stored_scores
 from unify.runs.folder import Run, finished_or_stopped
+from unify.runs.saved_config import put_back_config, saved_config
 from unify.schema.completed import Config
 from unify.study.arms import resolve_arms
 from unify.study.jobs import Job, StudyRequest, error_file, study_jobs
 from unify.study.tuning_trials import plan_trials, tuned_arms
 from unify.support.atomic_files import write_atomically
 from unify.support.stop_protocol import Stopped
-from unify.tracking.mlflow_process import ship_scores
+from unify.support.terminal import echo
+from unify.tracking.mlflow_process import delivery, ship_scores
 from unify.training.train_run import train
 
 Say = Callable[[str], None]
 
 
-def finish_job(job: Job, say: Say = print) -> list[Row]:
+def finish_job(job: Job, say: Say = echo) -> list[Row]:
     """Train and score a job as far as it is not, and send the scores to MLflow; returns them.
 
     Stopped if a signal ended the training; the same call resumes it. The traceback of any other
@@ -55,13 +57,16 @@ def run_arm(request: StudyRequest, arm: str, seed: int | None, say: Say, untimed
     if spawns(machine):
         return spawn(machine["devices"], say)
     runs = []
-    for job in jobs:
-        with error_in_study_folder(job):
-            runs.append(finished_or_stopped(train(job.config, say, scored=True)))
-    for job, run in zip(jobs, runs, strict=True):
-        with error_in_study_folder(job):
-            score(run, job.config, say, untimed)
-        say(f"run: {run.folder}")
+    with delivery():
+        for job in jobs:
+            with error_in_study_folder(job):
+                runs.append(finished_or_stopped(train(job.config, say, scored=True)))
+        for job, run in zip(jobs, runs, strict=True):
+            with error_in_study_folder(job):
+                score(run, job.config, say, untimed)
+                if is_first():
+                    ship_scores(run.folder, machine["tracker"], machine["runs"])
+            say(f"run: {run.folder}")
     return 0
 
 
@@ -104,7 +109,8 @@ def score(run: Run, config: Config, say: Say, untimed: bool = False) -> list[Row
 def _set_scoring(run: Run, config: Config) -> None:
     """Write the settings of samplers and metrics into the run's configuration."""
     path = run.folder / "config.yaml"
-    trained = read(path, trusted=True)
+    put_back_config(run, config)
+    trained = saved_config(run, trusted_files=True)
     wanted = {**trained, **{key: config[key] for key in SCORING}}
     if wanted != trained:
         write_atomically(path, dump(wanted))
@@ -113,11 +119,14 @@ def _set_scoring(run: Run, config: Config) -> None:
 @contextmanager
 def error_in_study_folder(job: Job) -> Iterator[None]:
     """Leaves the traceback of what fails in the study's folder, where the report finds it."""
+    path = error_file(job)
     try:
         yield
     except Stopped:
         raise
     except Exception:
-        error_file(job).parent.mkdir(parents=True, exist_ok=True)
-        error_file(job).write_text(traceback.format_exc())
+        with suppress(OSError):  # the disk is full, and the error says so
+            write_atomically(path, traceback.format_exc())
         raise
+    with suppress(OSError):
+        path.unlink(missing_ok=True)  # of an attempt before

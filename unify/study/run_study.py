@@ -6,7 +6,6 @@ runs/<study>/{study.json, results.json, report.html, <arm>-s<seed>-<hash>/ ...}
 import datetime
 import fnmatch
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,18 +15,22 @@ from unify.distributed.local_launch import spawns
 from unify.distributed.process_pool import run_at_once
 from unify.distributed.ranks import world
 from unify.evaluation.score_run import Row
+from unify.report.own_files import check_own_files
 from unify.report.page import write_report
 from unify.runs.folder import write_json
 from unify.runs.lookup import find_finished, find_run_if_data
 from unify.runs.stored_scores import content_hash, read_scores
+from unify.schema.completed import Config
+from unify.schema.study import Study
 from unify.study.arms import resolve_arms
 from unify.study.jobs import Job, StudyRequest, distinct, study_jobs
-from unify.study.mlflow_study import ship_study
 from unify.study.run_job import finish_job
 from unify.study.study_json import write_study_json
 from unify.study.tuning_trials import plan_trials, tuned_arms
-from unify.support.stop_protocol import Stopped
-from unify.tracking.mlflow_process import store_uri
+from unify.support.folder_lock import only_writer
+from unify.support.stop_protocol import STOPPED_BY, Stopped, name_of
+from unify.support.terminal import echo
+from unify.tracking.mlflow_process import NO_WAIT, delivery, ship_study, store_uri
 
 Say = Callable[[str], None]
 
@@ -42,30 +45,49 @@ class Outcome:
     mlflow: str  # URI of the store of its runs
 
 
-def run_study(request: StudyRequest, say: Say = print) -> Outcome:
+def run_study(request: StudyRequest, say: Say = echo) -> Outcome:
     """Tune, train, score and report what is missing. A job that fails does not lose the others.
 
     With `at_once` above 1, and where a run has several ranks, jobs are processes of their own;
     speed is then measured afterwards, one job after the other. Stopped if a signal ended a job:
-    the same call goes on. ValueError if no arm is named by `only`.
+    the same call goes on. ValueError if no arm is named by `only`, if another process writes the
+    study, or if a file that would be replaced is not ours.
     """
     if world().size > 1:
         raise ValueError(
             "`unify study` is one process, which starts the ranks of each run: call it without "
             "srun and torchrun, or use `unify submit`"
         )
+    with delivery():
+        return _run_study(request, say)
+
+
+def _run_study(request: StudyRequest, say: Say) -> Outcome:
     study, arms = resolve_arms(request)
     wanted = _wanted_arms(request, list(arms))
     machine = next(iter(arms.values()))["machine"]
     folder = Path(machine["runs"]) / study.name
+    with only_writer(folder, say):
+        return _run(request, study, arms, wanted, folder, say)
+
+
+def _run(
+    request: StudyRequest,
+    study: Study,
+    arms: dict[str, Config],
+    wanted: set[str],
+    folder: Path,
+    say: Say,
+) -> Outcome:
+    """`run_study` of resolved arms, in the folder that it alone writes."""
+    check_own_files(folder)
+    machine = next(iter(arms.values()))["machine"]
     failed, tuned = {}, set(arms)
     if study.tune:
         failed = _tune(request, wanted, say)
         tuned = tuned_arms(request)
         study, arms = resolve_arms(request)  # at the best values
     write_study_json(study, arms, request, folder, tuned)
-    for name in ("results.json", "answers.json"):  # a stopped study must not show an old table
-        (folder / name).unlink(missing_ok=True)
     jobs = [job for job in study_jobs(study, arms) if job.arm in tuned]
     failed |= _train_in_processes([job for job in jobs if job.arm in wanted], request, say)
     rows = _score(jobs, wanted, failed, say)
@@ -131,8 +153,8 @@ def _finish(job: Job, failed: dict[str, str], say: Say) -> list[Row]:
 
 def _stored_rows(job: Job, failed: dict[str, str], say: Say) -> list[Row]:
     """The scores that the run of a job has, whatever is asked of it now; edited ones fail."""
-    run = find_finished(job.config)
     try:
+        run = find_finished(job.config)
         stored = read_scores(run.folder) if run else None
     except ValueError as error:
         failed[job.name] = str(error)
@@ -188,8 +210,12 @@ def _run_at_once(
     failed: dict[str, tuple[int, str]] = {}
     for turn in (first, [job for job in jobs if job not in first]):
         commands = {job.name: [*command, "--arm", job.arm, "--seed", str(job.seed)] for job in turn}
-        failed |= run_at_once(commands, at_once, say)
-        for name, (status, last) in failed.items():
-            if status == os.EX_TEMPFAIL:
-                raise Stopped(f"{name}: {last}")
+        failed |= run_at_once(commands, at_once, say, {NO_WAIT: "1"})
+        for status, _ in failed.values():
+            if number := STOPPED_BY.get(status):
+                raise Stopped(
+                    f"stopped by {name_of(number)}; the lines above say what each run has saved, "
+                    "and the same command goes on",
+                    number,
+                )
     return {name: last for name, (_, last) in failed.items()}

@@ -9,6 +9,7 @@ from unify.config.annotations import class_name, locate_class
 from unify.runs.equal_training import PLACE_KEYS
 from unify.runs.folder import write_json
 from unify.runs.lookup import needed_configs
+from unify.runs.study_files import NOT_YET
 from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.jobs import StudyRequest
@@ -50,6 +51,7 @@ def write_study_json(
             "metrics": _meanings(arms.values()),
             "file": request.path,
             "overrides": [word for word in request.words[1:] if not word.startswith(place)],
+            "results": NOT_YET,
         },
     )
 

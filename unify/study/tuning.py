@@ -128,7 +128,7 @@ def chosen_overrides(study: Study, arms: dict[str, Config]) -> dict[str, list[st
     best = {
         arm: as_overrides(stored[arm]["trials"][stored[arm]["best"]]["values"])
         for arm, config in arms.items()
-        if arm in stored and stored[arm]["asked"] == _tuning_hash(study, config)
+        if arm in stored and stored[arm].get("asked") == _tuning_hash(study, config)
     }
     return best | {arm: best[than] for arm, than in _twins(study).items() if than in best}
 

@@ -63,16 +63,21 @@ _SECRET_NAME = re.compile(
     r"|private[_-]?key|auth)($|[._-])",
     re.IGNORECASE,
 )
+_URL = re.compile(r"(\b[a-zA-Z][\w+.-]*://)([^\s'\"]*@)")  # up to the last @
+_HOST_AND_PORT = re.compile(r"(\[[\w:.%]*\]|[\w.-]*)(:\d*)?")
+_TOKENS = [
+    re.compile(r"\b(hf_|gh[pousr]_|glpat-|sk-|xox[abp]-)[\w-]{16,}"),
+    re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b"),
+    re.compile(r"\bdapi[0-9a-f]{32}"),  # of Databricks
+]
 _SECRET_SHAPES = [
-    (re.compile(r"(\b[a-zA-Z][\w+.-]*://)[^/\s@'\"]+@"), r"\1***@"),  # scheme://user:password@
     (
         re.compile(
             r"(?i)([?&][\w.-]*(?:token|sig|secret|key|password|credential)[\w.-]*=)[^&\s'\"]+"
         ),
         r"\1***",
     ),
-    (re.compile(r"\b(hf_|gh[pousr]_|glpat-|sk-|xox[abp]-)[\w-]{16,}"), "***"),
-    (re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b"), "***"),
+    *((token, "***") for token in _TOKENS),
 ]
 
 
@@ -124,9 +129,24 @@ def redact(text: str) -> str:
     secrets = (v for n, v in os.environ.items() if is_secret(n) and len(v) >= 6)
     for value in sorted(secrets, key=len, reverse=True):
         text = text.replace(value, "***")
+    text = _URL.sub(_without_user, text)
     for pattern, replacement in _SECRET_SHAPES:
         text = pattern.sub(replacement, text)
     return text
+
+
+def has_token_shape(text: str) -> bool:
+    """True if something in the text has the form in which a service writes its tokens."""
+    return any(token.search(text) for token in _TOKENS)
+
+
+def _without_user(url: re.Match[str]) -> str:
+    """scheme://***@host. What is no host and port before the first `/` is half a password."""
+    scheme, rest = url[1], url[2]
+    start = rest.partition("/")[0]
+    if "@" in start:
+        return f"{scheme}***@{rest.removeprefix(start.rpartition('@')[0] + '@')}"
+    return url[0] if _HOST_AND_PORT.fullmatch(start) else f"{scheme}***@"
 
 
 def redact_command(arguments: Sequence[str]) -> list[str]:

@@ -27,6 +27,7 @@ from unify.distributed.ranks import all_gather, in_step
 from unify.evaluation.image_grids import save_grid
 from unify.metrics.metric import Grid
 from unify.runs.journal import Consumed, Journal
+from unify.support.terminal import echo
 from unify.training.lightning_module import TrainingModule
 from unify.training.step_record import StepRecord
 
@@ -113,7 +114,7 @@ class Health(EachStep):
         self,
         journal: Journal,
         every: int,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = echo,
         console: Console | None = None,
     ):
         self.journal, self.every, self.say = journal, every, say

@@ -12,12 +12,13 @@ from torch.distributed.checkpoint import load as read_tensors
 
 from unify.assembly.assemble import assemble
 from unify.assembly.exported_weights import save_export
-from unify.config import read
 from unify.nn.frozen import load_kept, names_of_one
 from unify.runs.checkpoint_folder import STATE, damage, latest_valid, step_of, steps
+from unify.runs.export_folder import check_own_export
 from unify.runs.folder import Run
 from unify.runs.kept_code import check_code
 from unify.runs.lookup import recorded_needed
+from unify.runs.saved_config import saved_config
 from unify.training.strategies import OPTIMIZER, files, read_rest
 from unify.training.trainer import calibrate
 from unify.training.validation import best_step
@@ -37,9 +38,13 @@ def export(run: Run, which: str = "last", out: Path | None = None, raw: bool = F
 
     Returns:
         the folder written.
+
+    ValueError for a folder that holds anything else than an export.
     """
+    if out is not None:
+        check_own_export(out, run.folder)
     folder = checkpoint_of(run, which)
-    config = read(run.folder / "config.yaml")
+    config = saved_config(run)
     check_code(run, config)
     recipe = assemble(config, recorded_needed(run))
     if not isinstance(recipe.model, nn.Module):

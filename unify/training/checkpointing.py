@@ -13,17 +13,19 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from unify.distributed.ranks import all_or_error, thread_group
+from unify.distributed.ranks import all_gather, all_or_error, thread_group
 from unify.runs.checkpoint_folder import MANIFEST, STATE, step_of, steps
-from unify.support.atomic_files import flush_to_disk, sha256
+from unify.support.atomic_files import flush_to_disk, sha256, write_atomically
 from unify.support.stop_protocol import stop_signals_to
 from unify.training.callbacks import EachStep
 from unify.training.lightning_patches import keep_signals_ours
@@ -31,14 +33,17 @@ from unify.training.step_record import NonFiniteError
 from unify.training.strategies import own_files
 
 PATIENCE = 3.0  # seconds that a rank which fails waits for the save under way
+UNASKED = 600.0  # seconds between the saves of a run that was asked for none
+STEP, SAVE, STOP = range(3)  # what ranks may do after a step: the most that one wants, all do
 
 
 class Checkpoints(EachStep):
-    """Saves every `every` optimizer steps (0: never), at the last step, and on request.
+    """Saves every `every` optimizer steps (0: every UNASKED seconds), at the last, and on request.
 
     STOP_SIGNALS only set `requested`; at the end of the optimizer step all ranks agree, save and
-    stop. It must be the last callback, because it saves the state of the others. The Trainer needs
-    `enable_checkpointing=False` and a strategy of strategies.py.
+    stop, and `stopped_by` is the same signal on all. Of a clock, only that of the first rank
+    counts. It must be the last callback, because it saves the state of the others. The Trainer
+    needs `enable_checkpointing=False` and a strategy of strategies.py.
 
     Args:
         folder: gets `step-<step>` folders.
@@ -63,6 +68,8 @@ class Checkpoints(EachStep):
         self.folder, self.every, self.keep, self.beside = Path(folder), every, keep, beside
         self.best = best
         self.requested: signal.Signals | None = None
+        self.stopped_by: signal.Signals | None = None  # as all ranks agreed
+        self._saved_at = time.monotonic()
         self._thread = ThreadPoolExecutor(1, "checkpoints")
         self._save: Future[None] | None = None  # the save under way
         self._group: Any = None  # in which the threads of the ranks exchange
@@ -70,7 +77,11 @@ class Checkpoints(EachStep):
 
     def request(self, signum: int = signal.SIGUSR1, frame: Any = None) -> None:
         """Ask for a checkpoint and a stop at the end of the current optimizer step."""
-        self.requested = signal.Signals(signum)
+        self.requested = self.requested or signal.Signals(signum)
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._saved_at = time.monotonic()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         later = trainer.callbacks[trainer.callbacks.index(self) + 1 :]  # type: ignore[attr-defined]
@@ -97,16 +108,25 @@ class Checkpoints(EachStep):
         self._signals.close()
 
     def each_step(self, trainer: Trainer, module: LightningModule, step: int) -> None:
-        failed = self._save is not None and self._save.done() and self._save.exception() is not None
-        wanted = self.requested is not None or failed
-        stop = trainer.strategy.reduce_boolean_decision(wanted, all=False)
+        agreed = self._agreed(trainer)
         due = self.every > 0 and step % self.every == 0
-        if stop or due or step == trainer.max_steps:
+        last = step == trainer.max_steps
+        if agreed > STEP or due or last:
             self.save(trainer, step)
-        if stop or step == trainer.max_steps:
+        if agreed == STOP or last:
             self.finish()
-        if stop:
+        if agreed == STOP:
+            self.stopped_by = next(filter(None, all_gather(self.requested)), None)
             trainer.should_stop = True
+
+    def _agreed(self, trainer: Trainer) -> int:
+        """STEP, SAVE or STOP: the most that any rank wants, in one exchange for each step."""
+        failed = self._save is not None and self._save.done() and self._save.exception() is not None
+        late = not self.every and time.monotonic() - self._saved_at >= UNASKED
+        wanted = SAVE if late and trainer.is_global_zero else STEP
+        wanted = STOP if self.requested is not None or failed else wanted
+        decision = torch.tensor(wanted, device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(decision, reduce_op="max"))
 
     def save(self, trainer: Trainer, step: int) -> None:
         """Write `step-<step>` and prune; on any error the older checkpoints are untouched.
@@ -122,6 +142,7 @@ class Checkpoints(EachStep):
             if trainer.is_global_zero:
                 self._clear()
             raise
+        self._saved_at = time.monotonic()
         if self.beside:
             self._save = self._thread.submit(self._complete, trainer, staging, step)
         else:
@@ -180,6 +201,6 @@ def _hashed(folder: Path, files: list[Path]) -> dict[str, Any]:
 
 def _seal(folder: Path, step: int, entries: dict[str, Any]) -> None:
     """Write the manifest; flush it and all folders to the disk."""
-    (folder / MANIFEST).write_text(json.dumps({"step": step, "files": entries}, indent=1))
-    for path in [folder / MANIFEST, *(p for p in folder.rglob("*") if p.is_dir()), folder]:
+    write_atomically(folder / MANIFEST, json.dumps({"step": step, "files": entries}, indent=1))
+    for path in [*(p for p in folder.rglob("*") if p.is_dir()), folder]:
         flush_to_disk(path)

@@ -31,23 +31,32 @@ from unify.distributed.ranks import (
 from unify.evaluation.score_run import check_scores
 from unify.paradigm import Fitted
 from unify.runs.equal_training import adopt, other_code, study_facts
-from unify.runs.folder import Run, finished_or_stopped, is_finished, parameter_counts
+from unify.runs.folder import (
+    Run,
+    finished_or_stopped,
+    is_finished,
+    parameter_counts,
+    stop_facts,
+)
 from unify.runs.kept_code import keep_code
 from unify.runs.lookup import find_equal_training, needed_configs, run_of
+from unify.runs.saved_config import put_back_config
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
-from unify.support.atomic_files import is_full
+from unify.support.atomic_files import DiskFull, is_full, write_atomically
 from unify.support.environment import environment, git_diff
 from unify.support.precision import precision_on
+from unify.support.stop_protocol import Interrupted, LostOutput, kept_if_interrupted
+from unify.support.terminal import echo
 from unify.support.user_code import check_imports, warn_of_imports
-from unify.tracking.mlflow_delivery import flatten
-from unify.tracking.mlflow_process import ship, tracker
+from unify.tracking.mlflow_process import delivery, ship, tracker
+from unify.tracking.run_content import flatten
 from unify.training.trainer import fit
 
 Say = Callable[[str], None]
 
 
-def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
+def locate(config: Config, say: Say = echo) -> tuple[Run, dict[str, Run]]:
     """Run folder of a configuration, and the runs that it needs by their path in it.
 
     Needed runs are trained if they are missing, and waited for if another process trains them.
@@ -62,7 +71,7 @@ def locate(config: Config, say: Say = print) -> tuple[Run, dict[str, Run]]:
 
 def train(
     config: Config,
-    say: Say = print,
+    say: Say = echo,
     watchers: Sequence[L.Callback] = (),
     wait: bool = False,
     scored: bool = False,
@@ -83,7 +92,7 @@ def train(
         ValueError: what the user can mend; run.json then says `failed`.
         LostRanks: other ranks have gone.
     """
-    with lost_ranks_as_error():
+    with lost_ranks_as_error(), delivery():
         return _train(config, say, watchers, wait, scored)
 
 
@@ -97,6 +106,8 @@ def _train(
     with nullcontext() if is_finished(run) else run.writing(wait), _errors_in_words(run):
         if is_finished(run):  # perhaps by the process that was waited for
             say(f"{run.folder}: trained already{other_code(run)}{_other_precision(run, config)}")
+            if is_first():
+                put_back_config(run, config)
             return run
         other = broadcast_first(find_equal_training(run, config) if is_first() else None)
         if other:
@@ -110,7 +121,12 @@ def _train(
         facts = _begin(run, recipe, config, needed)
         say(f"{run.folder}: {facts['paradigm']}, {facts['parameters']['trainable']:,} parameters")
         machine = recipe.machine
-        with tracker(run.folder, machine.tracker, machine.runs) if is_first() else nullcontext():
+        kept = f"{run.folder} has all that was saved of it, and the same command goes on"
+        track = is_first()
+        with (
+            kept_if_interrupted(kept),
+            tracker(run.folder, machine.tracker, machine.runs) if track else nullcontext(),
+        ):
             _finish(run, recipe, config, say, watchers)
     return run
 
@@ -160,14 +176,17 @@ def _errors_in_words(run: Run) -> Iterator[None]:
     """Turn errors of a full disk, a lost folder and of libraries into ValueErrors with a remedy."""
     try:
         yield
+    except LostOutput:
+        raise
     except Exception as error:
         again = "and the same command goes on from the newest checkpoint"
         if not (run.folder / ".lock").exists():
             gone = f"{run.folder} is gone: it was moved or removed while it was written"
             raise ValueError(f"{gone}; put it back, {again}") from error
         if is_full(error):
+            reason = error.__cause__ or error if isinstance(error, DiskFull) else error
             free = shutil.disk_usage(run.folder).free / 2**20
-            full = f"{run.folder}: the disk is full ({error}; {free:,.1f} MiB are free)"
+            full = f"{run.folder}: the disk is full ({reason}; {free:,.1f} MiB are free)"
             raise ValueError(f"{full}; make room, {again}") from error
         for words, remedy in REMEDIES.items():
             if words in str(error):
@@ -201,23 +220,26 @@ def _finish(
         before = run.info.get("train_seconds", 0)
         return {"train_seconds": round(before + time.monotonic() - start, 2), "ended": _now()}
 
+    done, signal = recipe.steps, None
     try:
         if isinstance(recipe.model, Fitted):
             if is_first():
                 recipe.model.fit(recipe.data.texts(FIT_TEXTS))
-            complete = True
         else:
-            complete = fit(run, recipe, say, watchers)
-        if complete:
+            done, signal = fit(run, recipe, say, watchers)
+        if done == recipe.steps:
             warn_of_imports()
             weights = save_export(recipe.model, config["model"], run.folder / "export")
             run.update(state="finished", weights=weights, **spent())
         else:
-            run.update(state="stopped", **spent())
-    except BaseException:
+            run.update(state="stopped", stopped=stop_facts(signal, done), **spent())
+    except BaseException as error:
+        state = "stopped" if isinstance(error, Interrupted) else "failed"
         with suppress(OSError, ValueError):  # the disk is full, or the folder gone
-            run.update(state="failed", **spent())
+            run.update(state=state, **spent())
         raise
+    if done == recipe.steps and signal:  # it came during the last step: nothing more begins
+        raise Interrupted(signal)
 
 
 FIT_TEXTS = 20_000  # texts that a vocabulary is fitted on
@@ -228,7 +250,7 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
     if is_first():
         save(config, run.folder / "config.yaml")
         keep_code(run, config)
-        (run.folder / "git.diff").write_text(git_diff())
+        write_atomically(run.folder / "git.diff", git_diff())
     precision = precision_on(device_of(recipe.machine.accelerator), recipe.machine.precision)
     resumed = (run.folder / "run.json").exists()
     before = run.info.get("precision", precision) if resumed else precision

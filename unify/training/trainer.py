@@ -1,5 +1,6 @@
 """Gradient training of one run: model and devices, Lightning's loop, and the callbacks in it."""
 
+import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,13 +18,14 @@ from unify.metrics.metric import available_records
 from unify.nn.attention import set_backend
 from unify.nn.init import initialise
 from unify.paradigm import Paradigm, Trainable
-from unify.runs.checkpoint_folder import STATE, latest_valid
+from unify.runs.checkpoint_folder import STATE, latest_valid, step_of
+from unify.runs.cut_texts import count_cut, cut_sentence
 from unify.runs.folder import Run
 from unify.runs.journal import Journal
 from unify.schema.experiment import Machine, Recipe
 from unify.schema.micro_steps import accumulation
 from unify.support.precision import precision_on
-from unify.tokenizer import ImageTokenizer, TextTokenizer
+from unify.tokenizer import ImageTokenizer
 from unify.training.callbacks import Health, Recorder, SampleGrids
 from unify.training.checkpointing import Checkpoints
 from unify.training.gradient_cosines import Gradients
@@ -37,7 +39,9 @@ Say = Callable[[str], None]
 CALIBRATION_IMAGES = 256  # validation images that a tokenizer's latent scale is measured on
 
 
-def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> bool:
+def fit(
+    run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]
+) -> tuple[int, signal.Signals | None]:
     """Train by gradient, from the newest valid checkpoint if there is one.
 
     Args:
@@ -47,7 +51,8 @@ def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> b
         watchers: callbacks that are called before those of the run.
 
     Returns:
-        True if all steps are done, False if a signal stopped the run before.
+        the steps that are done, of `recipe.steps`, and the signal that asked to stop, if one did,
+        perhaps during the last step. Both are the same on all ranks.
     """
     assert isinstance(recipe.model, Trainable)
     machine = recipe.machine
@@ -76,12 +81,15 @@ def fit(run: Run, recipe: Recipe, say: Say, watchers: Sequence[L.Callback]) -> b
     if step.rows:  # 0 where all steps had been made before
         sizes = {"rows_per_step": step.rows, "tokens_per_step": step.tokens}
         run.update(**sizes, flops_per_step=step.flops, noise=step.noise)
-    _count_cuts(run, recipe, say)
-    if trainer.global_step < recipe.steps:
-        return False
-    module.finish()
-    calibrate(recipe)
-    return True
+    _count_cuts(run, recipe, step_of(newest) if newest else 0, say)
+    if trainer.global_step == recipe.steps:
+        module.finish()
+        calibrate(recipe)
+    return trainer.global_step, _checkpoints_of(callbacks).stopped_by
+
+
+def _checkpoints_of(callbacks: Sequence[L.Callback]) -> Checkpoints:
+    return next(each for each in callbacks if isinstance(each, Checkpoints))
 
 
 def _placed(recipe: Recipe) -> tuple[Strategy, Callable[..., None] | None]:
@@ -151,14 +159,23 @@ def _callbacks(run: Run, recipe: Recipe, module: TrainingModule, say: Say) -> li
     ]
 
 
-def _count_cuts(run: Run, recipe: Recipe, say: Say) -> None:
-    """Say how many texts were longer than their `data.lengths`, since the run was (re)started."""
-    if isinstance(recipe.model, Paradigm):
-        tokenizers = recipe.model.tokenizers().values()
-        cut = sum(part.cut for part in tokenizers if isinstance(part, TextTokenizer))
-        run.update(texts_cut=cut)
-        if cut:
-            say(f"{cut} texts did not fit into their data.lengths and were cut")
+def _count_cuts(run: Run, recipe: Recipe, start: int, say: Say) -> None:
+    """Say and note how many texts were longer than their `data.lengths`, of all ranks.
+
+    A run that was stopped at step `start` goes on counting.
+    """
+    if not isinstance(recipe.model, Paradigm):
+        return
+    cut, read = count_cut(recipe.model.tokenizers().values())
+    before = broadcast_first(run.info if is_first() else {})
+    goes_on = start > 0 and (before.get("stopped") or {}).get("step") == start
+    if goes_on:
+        cut, read = cut + before.get("texts_cut", 0), read + before.get("texts_read", 0)
+    since = before.get("texts_since", 0) if goes_on else start
+    facts = {"texts_cut": cut, "texts_read": read, "texts_since": since}
+    run.update(**facts)
+    if said := cut_sentence(facts, {"data": {"lengths": recipe.data.lengths}}):
+        say(said)
 
 
 def _trainer(

@@ -93,7 +93,7 @@ def test_pictures_are_those_of_their_names(shards):
     wanted = {"red heart": 0, "green heart": 1, "blue heart": 2, "large red square": 0}
     for name, channel in wanted.items():
         from unify.data.adapters.images import decode
-        from unify.data.adapters.index import read_image
+        from unify.data.adapters.stored import read_image
 
         pixels = decode(read_image(shards.path, rows[name])).reshape(-1, 3)
         inked = pixels[pixels.min(1) < 128].astype(float).mean(0)

@@ -6,6 +6,8 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from unify.data.adapters import images
@@ -60,6 +62,14 @@ def exif(orientation):
     out = Image.Exif()
     out[0x0112] = orientation
     return out
+
+
+def jpeg_with_orientation(kind, count, value):
+    """A JPEG whose EXIF has one entry: Orientation, of any type, count and four bytes."""
+    entry = struct.pack(">HHI", 0x0112, kind, count) + value
+    block = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 1) + entry + bytes(4)
+    data = encode(scene(), "JPEG")
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:]
 
 
 QUANTIZED = Image.fromarray(scene()).quantize(8)
@@ -255,3 +265,21 @@ def test_shrinking_is_antialiased():
     board = np.indices((64, 64)).sum(0)[..., None] % 2 * np.full(3, 255)
     small = decode(encode(board.astype(np.uint8)), 16)
     assert np.abs(small.astype(int) - 127).max() < 8
+
+
+@pytest.mark.fault(18)
+@pytest.mark.parametrize("kind", range(14))
+@pytest.mark.parametrize("count", [0, 1, 2, 60_000])
+def test_an_orientation_of_any_type_ends_nothing_and_both_readers_agree(recwarn, kind, count):
+    for value in (b"\0\x06\0\0", b"6\0\0\0", b"\0\x09\0\0", b"\xff" * 4):
+        data = jpeg_with_orientation(kind, count, value)
+        assert decode(data).shape[:2] == dimensions(data)
+    assert not recwarn.list
+
+
+@settings(max_examples=200, deadline=None)
+@given(block=st.binary(max_size=60), kind=st.sampled_from(["JPEG", "PNG", "WEBP"]))
+def test_whatever_stands_in_exif_the_picture_is_read(block, kind):
+    data = encode(scene(), kind, exif=b"Exif\0\0" + block)
+    assert decode(data).shape[:2] == dimensions(data)
+    assert decode(data).shape in ((24, 32, 3), (32, 24, 3))

@@ -6,7 +6,8 @@ import pytest
 from tar_shards import captions, edits, pairs, picture, tar, verdicts
 
 from unify.data.adapters.importer import check, import_images
-from unify.data.adapters.index import Damaged, index_folder
+from unify.data.adapters.index import index_folder
+from unify.data.adapters.stored import Damaged
 from unify.data.adapters.verdicts import judge
 from unify.data.shards import Shards
 

@@ -1,11 +1,18 @@
 """Tar headers: damage is found wherever it is, and everything behind it is read."""
 
+import io
+import os
 import tarfile
 
 import pytest
-from tar_shards import pairs, tar
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tar_shards import captions, pairs, picture, tar, verdicts
 
-from unify.data.adapters.tar import Fault, walk
+from unify.data.adapters.grouping import Sample
+from unify.data.adapters.importer import import_images
+from unify.data.adapters.index import index_folder
+from unify.data.adapters.tar import Fault, samples, walk
 
 
 @pytest.mark.fault(17)
@@ -25,3 +32,89 @@ def test_long_and_foreign_names_are_read(tmp_path, format):
     names = ["a/" + "x" * 150 + ".jpg", "ünï/ç.jpg", "plain.jpg"]
     path = tar(tmp_path / "x.tar", [(name, b"1") for name in names], format)
     assert [item.name for item in walk(path)] == names
+
+
+def huge(name, size, format):
+    """A header and its place for a member of so many bytes."""
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf(format)
+
+
+@pytest.mark.fault(18)
+@pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("size", [2 << 30, 60 << 30])
+def test_a_member_of_many_gigabytes_costs_itself_alone(tmp_path, format, size):
+    """Most of it is a hole, as in the file that the member was made of."""
+    good = tar(tmp_path / "good", pairs(2)).read_bytes()
+    with (tmp_path / "x.tar").open("wb") as file:
+        file.write(good[: next(iter(walk(tmp_path / "good"))).end])
+        file.write(huge("big.png", size, format))
+        file.seek(size, os.SEEK_CUR)
+        file.write(good)
+    assert import_images(tmp_path / "x.tar", tmp_path / "out").records >= 1
+    assert ("big", "too_large") in verdicts(tmp_path / "out")
+    assert "text 1" in captions(tmp_path / "out")
+
+
+@pytest.mark.fault(17)
+def test_a_header_is_found_behind_gigabytes_of_nothing(tmp_path):
+    good = tar(tmp_path / "good", pairs(2)).read_bytes()
+    with (tmp_path / "x.tar").open("wb") as file:
+        file.write(b"\x01" * 512)
+        file.seek(20 << 30, os.SEEK_CUR)
+        file.write(good)
+    assert [s for s in samples(tmp_path / "x.tar") if not isinstance(s, Sample)]
+    # The one beside the damage may lack a part.
+    assert import_images(tmp_path / "x.tar", tmp_path / "out").records == 1
+
+
+@pytest.mark.fault(18, times=2)
+def test_a_member_with_holes_is_not_taken_for_the_file_that_it_was(tmp_path):
+    info = tarfile.TarInfo("old.jpg")
+    info.type = tarfile.GNUTYPE_SPARSE
+    named = tarfile.TarInfo("GNUSparseFile.0/new.jpg")
+    named.size, named.pax_headers = 3, {"GNU.sparse.major": "1", "GNU.sparse.name": "new.jpg"}
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info)
+        archive.addfile(named, io.BytesIO(b"abc"))
+    assert {v.reason for v in samples(tmp_path / "x.tar")} == {"sparse_member"}
+
+
+def test_a_compressed_archive_is_named_as_one(tmp_path):
+    (tmp_path / "x.tar").write_bytes(b"\x1f\x8b" + bytes(5000))
+    (fault,) = walk(tmp_path / "x.tar")
+    assert "gzip" in fault.detail
+
+
+NAME = st.sampled_from(["a", "b", "c/a", ".a", "../a", "é", "a.b", "", "\u202ea", "__MACOSX/a"])
+MEMBER = st.tuples(
+    NAME,
+    st.sampled_from([".jpg", ".png", ".source.jpg", ".txt", ".json", ".TXT", "", ".exe", ".tar"]),
+    st.sampled_from([b"", b"text", b"{}", b"\xff", picture(0), picture(1, "PNG")]),
+    st.sampled_from([b"0", b"0", b"0", b"1", b"2", b"3", b"6", b"7", b"S"]),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(members=st.lists(MEMBER, max_size=8), flips=st.lists(st.floats(0, 0.99), max_size=1))
+def test_every_member_is_part_of_one_record_or_has_a_verdict(tmp_path_factory, members, flips):
+    folder = tmp_path_factory.mktemp("members")
+    with tarfile.open(folder / "x.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, extension, data, kind in members:
+            info = tarfile.TarInfo(name + extension or "none")
+            info.type, info.size = kind, len(data) if kind in b"07" else 0
+            archive.addfile(info, io.BytesIO(data))
+    data = bytearray((folder / "x.tar").read_bytes())
+    for place in flips:
+        data[int(place * len(data))] ^= 0x55
+    (folder / "x.tar").write_bytes(data)
+    found = list(samples(folder / "x.tar"))
+    parts = [p.name for s in found if isinstance(s, Sample) for p in s.parts.values()]
+    walked = [item.name for item in walk(folder / "x.tar") if not isinstance(item, Fault)]
+    named = [v.key for v in found if not isinstance(v, Sample)]
+    doubtful = any(isinstance(item, Fault) for item in walk(folder / "x.tar"))
+    assert doubtful or sorted(parts + named) == sorted(walked)
+    report = index_folder(folder, pixels=False)
+    left_out = len(verdicts(folder)) - len(named)
+    assert report.records + left_out == sum(isinstance(item, Sample) for item in found)

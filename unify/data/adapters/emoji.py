@@ -18,8 +18,9 @@ from typing import Any
 
 from PIL import Image
 
-from unify.data.adapters.importer import Input, write_shards
-from unify.data.adapters.index import Report
+from unify.data.adapters.importer import write_shards
+from unify.data.adapters.inputs import Input
+from unify.data.adapters.report import Report
 
 FONT = "NotoColorEmoji.ttf"
 FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts")
@@ -109,7 +110,7 @@ def make_emoji(out: str | Path, size: int = 64, font: str | Path | None = None) 
     ValueError if no font is found (it names the package to install) or `out` is not empty.
     """
     path = Path(font) if font else find_font()
-    return write_shards(_pairs(path, size), out)
+    return write_shards(_pairs(path, size), out, settings=[str(path), size])
 
 
 def find_font() -> Path:

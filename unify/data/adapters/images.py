@@ -12,11 +12,23 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 ORIENTATION = 0x0112  # the EXIF tag
+TURNS = {  # its values -> what makes the picture upright; any other value says nothing
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 MAX_PIXELS = 64_000_000  # 192 MB in RGB
+MAX_BYTES = 8 * MAX_PIXELS + (
+    1 << 20
+)  # of a file: 16-bit RGBA that nothing compresses, and metadata
 MIN_SIDE = 8
 MAX_ASPECT = 20  # longer side over shorter side
 
@@ -36,7 +48,9 @@ def decode(data: bytes, size: int | None = None) -> np.ndarray:
         if image.format == "PNG":  # load() does not compare the checksums of chunks, verify() does
             Image.open(io.BytesIO(data), formats=FORMATS).verify()
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
+        turn = TURNS.get(_orientation(image))
+        if turn is not None:
+            image = image.transpose(turn)
     except Exception as error:  # a decoder fed with damaged bytes may raise anything
         raise BadImage("corrupt_image", str(error)) from error
     rgb = _rgb(image)
@@ -48,8 +62,23 @@ def dimensions(data: bytes) -> tuple[int, int]:
     image = _open(data)
     width, height = image.size
     # EXIF orientations 5 to 8 turn by 90 or 270 degrees: height and width change places.
-    turned = image.getexif().get(ORIENTATION, 1) >= 5
-    return (width, height) if turned else (height, width)
+    return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8 by EXIF; 1, which turns nothing, where it says something odd or cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, about EXIF that is cut
+            value = image.getexif().get(ORIENTATION, 1)
+        return int(value) if value in TURNS else 1
+    except Exception:  # EXIF is bytes from anywhere, and its parser may raise anything
+        return 1
+
+
+def starts_like_an_image(data: bytes) -> bool:
+    """True if the first bytes of a file are those of a format that is read."""
+    return any(matches(data) for matches in MAGIC)
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:
@@ -67,9 +96,11 @@ def _open(data: bytes) -> Image.Image:
     """Open and check the header; pixels are not read yet."""
     if not data:
         raise BadImage("empty_image")
+    if len(data) > MAX_BYTES:
+        raise BadImage("too_large", f"{len(data):,} bytes are over {MAX_BYTES:,}")
     try:
-        with warnings.catch_warnings():  # our own limit is stricter than Pillow's
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # our own limit on pixels is stricter than Pillow's
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise BadImage(_unidentified(data), f"starts with {data[:8]!r}") from error
@@ -99,7 +130,7 @@ MAGIC: tuple[Callable[[bytes], bool], ...] = (
 
 def _unidentified(data: bytes) -> str:
     """A broken file of a known format, or another format altogether."""
-    return "corrupt_image" if any(matches(data) for matches in MAGIC) else "unsupported_format"
+    return "corrupt_image" if starts_like_an_image(data) else "unsupported_format"
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -10,22 +10,17 @@ Nothing is extracted. Members that share a name up to the last dot make a sample
 import os
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
 
-from unify.data.adapters.verdicts import MAX_TEXT, Verdict
+from unify.data.adapters.grouping import PARTS, Groups, Sample
+from unify.data.adapters.names import hidden, split_name, unsafe
+from unify.data.adapters.verdicts import Verdict
 
 BLOCK = 512
-# An extension says that a part is a picture; its content says of which format, and formats that are
-# not read get a verdict of their own.
-IMAGES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "webp"}) | {
-    *("gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "svg", "ico", "ppm")
-}
-TEXTS = ("txt", "json")
-PARTS = ("image", "source", *TEXTS)
-SOURCE = ".source"  # what a source image's name has before its extension
 MAX_NAME = 1 << 16  # bytes of a long name or of a pax header; more is a damaged size
+PIECE = 1 << 20  # bytes read at once where a header is searched; whole blocks
 
 
 @dataclass
@@ -35,7 +30,7 @@ class Member:
     name: str
     offset: int
     size: int
-    regular: bool  # a plain file: no link, device or pipe
+    kind: str = "file"  # or `not_a_file` (a link, device or pipe), `sparse_member`
 
     @property
     def end(self) -> int:
@@ -55,8 +50,11 @@ class Fault:
 def walk(path: Path) -> Iterator[Member | Fault]:
     """Members in order (directories left out); a Fault wherever the archive is damaged."""
     total = path.stat().st_size
-    with path.open("rb") as file:
-        offset, name = 0, ""  # `name`: the next member's, where a long-name header gives it
+    with path.open("rb", buffering=0) as file:
+        if _read(file, 0, 2) == b"\x1f\x8b":
+            yield Fault("broken_header", 0, "it is compressed by gzip: unpack it first (gunzip)")
+            return
+        offset, said = 0, Said()  # of the next member, in headers before its own
         while not _is_end(file, offset, total):
             if offset + BLOCK > total:
                 break
@@ -64,20 +62,19 @@ def walk(path: Path) -> Iterator[Member | Fault]:
                 header = _header(file, offset)
             except tarfile.HeaderError as error:
                 yield Fault("broken_header", offset, str(error))
-                offset, name = _next_header(file, offset + BLOCK, total), ""
+                offset, said = _next_header(file, offset + BLOCK, total), Said()
                 continue
-            size = 0 if header.type in LINKS else header.size  # a link may state its target's
-            member = Member(name or header.name, offset + BLOCK, size, header.isreg())
-            if member.offset + size > total:
+            member = _member(header, offset, Said() if header.type in LONG else said)
+            if member.offset + member.size > total:
                 yield Fault("truncated_tar", total, f"ends inside {member.name}")
                 return
             offset = member.end
             if header.type in LONG:
-                name = _long_name(header.type, _read(file, member.offset, size)) or name
+                said.read(header.type, _read(file, member.offset, member.size))
                 continue
             if not header.isdir():
                 yield member
-            name = ""
+            said = Said()
         if offset + 2 * BLOCK > total or total % BLOCK:
             yield Fault("truncated_tar", total, "the end-of-archive mark is missing")
 
@@ -86,134 +83,137 @@ LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tar
 LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
 
 
-def _is_end(file: BinaryIO, offset: int, total: int) -> bool:
+@dataclass
+class Said:
+    """What GNU and pax headers say of the member that follows them."""
+
+    name: str = ""
+    size: int | None = None  # of a file over 8 GiB, which the member's own header cannot tell
+    sparse: bool = False
+
+    def read(self, kind: bytes, data: bytes) -> None:
+        """Read the content of such a header; what it repeats replaces what it said before."""
+        if kind == tarfile.GNUTYPE_LONGNAME:
+            self.name = data.rstrip(b"\0").decode("utf-8", "surrogateescape")
+        while kind == tarfile.XHDTYPE and data:  # "LENGTH KEY=VALUE\n" ...
+            length = data.split(b" ", 1)[0]
+            if not length.isdigit() or not 0 < int(length[:9]) <= len(data):
+                break
+            record, data = data[: int(length)], data[int(length) :]
+            key, _, value = record.split(b" ", 1)[-1].partition(b"=")
+            if key == b"path":
+                self.name = value[:-1].decode("utf-8", "surrogateescape")
+            elif key == b"size" and value[:-1].isdigit():
+                self.size = int(value[:18])
+            self.sparse = self.sparse or key.startswith(b"GNU.sparse.")
+
+
+def _member(header: tarfile.TarInfo, offset: int, said: Said) -> Member:
+    """The member whose header is at `offset`."""
+    size = header.size if said.size is None else said.size
+    if header.type in LINKS:  # a link may state the size of its target
+        size = 0
+    kind = "file" if header.isreg() else "not_a_file"
+    if said.sparse or header.type == tarfile.GNUTYPE_SPARSE:
+        kind = "sparse_member"  # what is stored is not the file: its holes are left out
+    return Member(said.name or header.name, offset + BLOCK, size, kind)
+
+
+def _is_end(file: FileIO, offset: int, total: int) -> bool:
     """Zeros from here on; zeros before more data are a wiped header."""
     if _read(file, offset, BLOCK).strip(b"\0"):
         return False
-    while chunk := file.read(1 << 20):
-        if chunk.strip(b"\0"):
+    while (offset := _data_after(file, offset, total)) < total:
+        if _read(file, offset, PIECE).strip(b"\0"):
             return False
+        offset += PIECE
     return True
 
 
-def _header(file: BinaryIO, offset: int) -> tarfile.TarInfo:
+def _data_after(file: FileIO, offset: int, total: int) -> int:
+    """The first offset from here on that is in no hole of a sparse file; `total` if there is none.
+
+    Only where a file system tells; else the holes are read, as zeros.
+    """
+    if not hasattr(os, "SEEK_DATA"):
+        return offset
+    try:
+        return os.lseek(file.fileno(), offset, os.SEEK_DATA)
+    except OSError:  # ENXIO: nothing but a hole, or the end
+        return total
+
+
+def _header(file: FileIO, offset: int) -> tarfile.TarInfo:
     header = tarfile.TarInfo.frombuf(_read(file, offset, BLOCK), "utf-8", "surrogateescape")
     if header.size < 0 or (header.type in LONG and header.size > MAX_NAME):
         raise tarfile.HeaderError(f"{header.size} bytes of {header.name}")
     return header
 
 
-def _long_name(kind: bytes, data: bytes) -> str:
-    """The next member's name by a GNU long-name or a pax header; "" if it has none.
-
-    A pax `size` (a file over 8 GiB) is not followed: its member then reads as damaged.
-    """
-    if kind == tarfile.GNUTYPE_LONGNAME:
-        return data.rstrip(b"\0").decode("utf-8", "surrogateescape")
-    while kind == tarfile.XHDTYPE and data:  # "LENGTH KEY=VALUE\n" ...
-        length = data.split(b" ", 1)[0]
-        if not length.isdigit() or not 0 < int(length) <= len(data):
-            break
-        record, data = data[: int(length)], data[int(length) :]
-        key, _, value = record.split(b" ", 1)[-1].partition(b"=")
-        if key == b"path":
-            return value[:-1].decode("utf-8", "surrogateescape")
-    return ""
-
-
-def _next_header(file: BinaryIO, offset: int, total: int) -> int:
+def _next_header(file: FileIO, offset: int, total: int) -> int:
     """Offset of the next intact header, or of the end of the file."""
     while offset < total:
-        block = _read(file, offset, BLOCK)
-        if block[257:262] == b"ustar":
-            try:
-                tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-                return offset
-            except tarfile.HeaderError:
-                pass
-        offset += BLOCK  # headers lie at multiples of the block, data in between
+        offset = _data_after(file, offset, total) // BLOCK * BLOCK
+        piece, found = _read(file, offset, PIECE), 0
+        # Headers lie at multiples of the block, data in between.
+        while (found := piece.find(b"ustar", found + 1)) >= 0:
+            if found % BLOCK == 257:
+                block = found - 257
+                try:
+                    tarfile.TarInfo.frombuf(piece[block : block + BLOCK], "utf-8", "replace")
+                    return offset + block
+                except tarfile.HeaderError:
+                    pass
+        offset += PIECE
     return offset
 
 
-def _read(file: BinaryIO, offset: int, size: int) -> bytes:
-    file.seek(offset)
-    return file.read(size)
+def _read(file: FileIO, offset: int, size: int) -> bytes:
+    return os.pread(file.fileno(), size, offset)  # whatever `_data_after` did to the position
 
 
 # What makes a sample
 
 
-@dataclass
-class Sample:
-    """Members of a shard that share a key, by part (PARTS)."""
-
-    key: str
-    parts: dict[str, Member] = field(default_factory=dict)
-
-
-def samples(path: Path) -> tuple[list[Sample], list[Verdict]]:
-    """Samples of one shard, in order; verdicts on damage and on members that are no part of one.
+def samples(path: Path, origin: str = "") -> Iterator[Sample | Verdict]:
+    """Samples of one shard; before them, verdicts on damage and on members that are no part of one.
 
     Beside a fault in the archive, the samples before and after may lack a part and are left out.
+    `origin` names the archive in verdicts, instead of its own name.
     """
-    by_key: dict[str, Sample] = {}
-    verdicts: list[Verdict] = []
-    last: Sample | None = None
-    doubtful: dict[str, str] = {}  # key -> reason
-    broken = ""  # reason of a fault since the last member
-    for item in walk(path):
-        if isinstance(item, Fault):
-            verdicts.append(Verdict(path.name, f"@{item.offset}", item.reason, item.detail))
-            broken = item.reason
-            if last:
-                doubtful[last.key] = broken
-            continue
-        key, part = split_name(item.name)
-        if reason := _refuse(item, part):
-            verdicts.append(Verdict(path.name, item.name, reason))
-            continue
-        last = by_key.setdefault(key, Sample(key))
-        if part in last.parts:
-            verdicts.append(Verdict(path.name, item.name, "duplicate_key", "the first is kept"))
-            continue
-        last.parts[part] = item
-        if broken:
-            doubtful[key], broken = broken, ""
-    for key, reason in doubtful.items():
-        verdicts.append(Verdict(path.name, key, reason, "beside the fault: may lack a part"))
-    return [sample for key, sample in by_key.items() if key not in doubtful], verdicts
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """Key and part: `folder/a.b.JPG` -> (`folder/a.b`, `image`), `a.source.png` -> (`a`, `source`).
-
-    What is no image is a part by its extension.
-    """
-    stem, _, extension = name.rpartition(".")
-    if extension.lower() not in IMAGES:
-        return stem, extension.lower()
-    key = stem.removesuffix(SOURCE)
-    return key, "image" if key == stem else "source"
+    origin = origin or path.name
+    groups, last, broken = Groups(path), "", ""  # broken: reason of a fault since the last member
+    try:
+        for item in walk(path):
+            if isinstance(item, Fault):
+                yield Verdict(origin, f"@{item.offset}", item.reason, item.detail)
+                broken = item.reason
+                groups.doubt(last, broken)
+                continue
+            key, part = split_name(item.name)
+            if reason := _refuse(item, part):
+                yield Verdict(origin, item.name, reason)
+            elif groups.add(key, part, item.name, item.offset, item.size):
+                last = key
+                if broken:
+                    groups.doubt(key, broken)
+                    broken = ""
+            else:
+                yield Verdict(origin, item.name, "duplicate_key", "the first is kept")
+                last = key
+    except OSError as error:
+        yield Verdict(origin, "", "unreadable", str(error))
+    for key, reason in groups.doubtful():
+        yield Verdict(origin, key, reason, "beside the fault: may lack a part")
+    yield from groups.samples()
 
 
 def _refuse(member: Member, part: str) -> str:
     """Why a member is no part of a sample, or ""."""
-    path = PurePosixPath(member.name)
-    printable = member.name.isprintable() and "\\" not in member.name
-    if path.is_absolute() or ".." in path.parts or not path.stem or not printable:
+    if unsafe(member.name):
         return "unsafe_name"
-    if not member.regular:
-        return "not_a_file"
-    if part not in PARTS:
-        return "unsupported_member"
-    return ""
-
-
-def read_parts(file: int, sample: Sample) -> dict[str, bytes]:
-    """The bytes of a sample's parts; texts far over the limit are read only so far."""
-    return {
-        part: os.pread(
-            file, min(member.size, MAX_TEXT + 1) if part in TEXTS else member.size, member.offset
-        )
-        for part, member in sample.parts.items()
-    }
+    if hidden(member.name):
+        return "hidden"
+    if member.kind != "file":
+        return member.kind
+    return "" if part in PARTS else "unsupported_member"

@@ -9,13 +9,18 @@ Whatever cannot be read as it was meant is left out under a reason.
 
 import hashlib
 import json
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
 from unify.data.adapters.images import BadImage, decode, dimensions
 
-MAX_TEXT = 1 << 16  # bytes of a caption or of the metadata
+MAX_TEXT = 1 << 16  # bytes of a caption, a question or an answer
+MAX_JSON = 1_000_000  # bytes of the metadata
+# Characters that show a text as another than it is, or are left of another encoding: C0 and C1
+# without those that are white space, DEL, and overrides of the direction of writing.
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u202d\u202e]")
 
 
 class Bad(Exception):
@@ -50,7 +55,9 @@ def judge(parts: dict[str, bytes], pixels: bool = True) -> dict[str, Any]:
         _size(parts["source"], pixels, "source")
     else:
         turns = _turns(meta)
-        if "instruction" in meta and not (turns or "txt" in parts or "caption" in meta):
+        if meta.get("instruction") is not None and not (
+            turns or "txt" in parts or "caption" in meta
+        ):
             raise Bad("missing_source", "there is an instruction, and no image to follow it on")
         words = {"text": _text("caption", parts.get("txt"), meta, needed=not turns), "turns": turns}
     height, width = _size(parts["image"], pixels)
@@ -79,8 +86,8 @@ def clean_text(data: bytes | str, kind: str = "caption") -> str:
         text.encode()  # lone surrogates, which JSON can spell
     except UnicodeError as error:
         raise Bad(f"non_utf8_{kind}", str(error)) from error
-    if "\0" in text:
-        raise Bad(f"control_{kind}", "contains NUL")
+    if found := CONTROL.search(text):
+        raise Bad(f"control_{kind}", f"contains U+{ord(found[0]):04X}")
     text = unicodedata.normalize("NFC", text).strip()
     if not text.strip("\u200b\u200c\u200d\u2060\ufeff"):  # nothing but zero-width characters
         raise Bad(f"empty_{kind}")
@@ -104,20 +111,38 @@ def _text(kind: str, data: bytes | None, meta: dict[str, Any], needed: bool = Tr
 def _metadata(data: bytes | None) -> dict[str, Any]:
     if data is None:
         return {}
-    if len(data) > MAX_TEXT:
-        raise Bad("long_json", f"{len(data):,} bytes are over {MAX_TEXT:,}")
+    if len(data) > MAX_JSON:
+        raise Bad("long_json", f"{len(data):,} bytes are over {MAX_JSON:,}")
+    return json_object(data)
+
+
+def json_object(data: bytes | str) -> dict[str, Any]:
+    """One JSON object; Bad for what is none, is nested too deep, or says two things of one key."""
     try:
-        meta = json.loads(data)
+        value = json.loads(data, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise Bad("bad_json", str(error)) from error
-    if not isinstance(meta, dict):
-        raise Bad("bad_json", f"{type(meta).__name__} instead of an object")
-    return meta
+    if not isinstance(value, dict):
+        raise Bad("bad_json", f"{type(value).__name__} instead of an object")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) < len(pairs) and (twice := [k for k, v in pairs if out[k] != v]):
+        raise ValueError(f"{twice[0]!r} is there twice, with different values")
+    return out
 
 
 def _turns(meta: dict[str, Any]) -> list[dict[str, str]]:
-    """Questions with answers: `{"question", "answer"}`, or a list of these under "turns"."""
-    turns = meta.get("turns", [meta] if "question" in meta else [])
+    """Questions with answers: `{"question", "answer"}`, or a list of these under "turns".
+
+    Null is none: a table that has questions in some rows has nulls in the others.
+    """
+    turns = meta.get("turns")
+    if turns is None:
+        one = "question" in meta and (meta["question"], meta.get("answer")) != (None, None)
+        turns = [meta] if one else []
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise Bad("bad_turns", "turns must be a list of {question, answer}")
     out = []
@@ -127,7 +152,7 @@ def _turns(meta: dict[str, Any]) -> list[dict[str, str]]:
             if not isinstance(turn.get(name), str):
                 raise Bad("bad_turns", f"{name} is missing or not a text")
             row[name] = clean_text(turn[name], name)
-        if isinstance(turn.get("kind"), str):
-            row["kind"] = turn["kind"]
+        if isinstance(turn.get("kind"), str) and turn["kind"].strip():
+            row["kind"] = clean_text(turn["kind"], "kind")
         out.append(row)
     return out

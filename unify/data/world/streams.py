@@ -10,7 +10,9 @@ shapes.py.
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval
 
 from unify.data.source import Split
 from unify.data.world.keys import VERSION as KEYS_VERSION
@@ -27,6 +29,7 @@ from unify.data.world.prompts import Prompts
 from unify.data.world.questions import QUESTIONS
 from unify.data.world.scene import Board, Pair, Scene
 from unify.data.world.scenes import TRIES
+from unify.support.ranges import Count, CountOrZero, NotNegative, Seed, Share, ShareBelow1
 
 VERSION = 1  # raise it whenever a record of every world changes
 
@@ -51,26 +54,26 @@ class World(Prompts):
 
     def __init__(
         self,
-        size: int = 32,
-        grid: int = 2,
+        size: Count = 32,
+        grid: Count = 2,
         shapes: Sequence[str] = ("circle", "square", "triangle"),
         colors: Sequence[str] = ("red", "green", "blue", "yellow"),
         sizes: Sequence[str] = ("large",),
-        objects: tuple[int, int] = (1, 2),
+        objects: tuple[Count, Count] = (1, 2),
         heldout: Sequence[str] = ("yellow triangle", "green square"),
         questions: Sequence[str] = ("count", "color", "shape", "position", "exists"),
-        completeness: float = 1.0,
-        caption_noise: float = 0.0,
-        prompt_mix: float = 0.2,
-        scenes: int = 0,
-        records: int = 20_000,
-        low_resolution: int = 16,
-        seed: int = 0,
-        offset: float = 0.0,
-        radius: float = 0.0,
-        shade: int = 0,
-        background: int = 0,
-        heldout_keys: float = 0.0,
+        completeness: Share = 1.0,
+        caption_noise: Share = 0.0,
+        prompt_mix: Share = 0.2,
+        scenes: CountOrZero = 0,
+        records: Count = 20_000,
+        low_resolution: Count = 16,
+        seed: Seed = 0,
+        offset: NotNegative = 0.0,
+        radius: Share = 0.0,
+        shade: Annotated[int, Interval(ge=0, le=255)] = 0,
+        background: Annotated[int, Interval(ge=0, le=255)] = 0,
+        heldout_keys: ShareBelow1 = 0.0,
         tokenizer_images: Literal["training", "all"] = "training",
     ):
         low, high = objects

@@ -1,0 +1,46 @@
+"""The answer at the top of the page: short whatever the study, and what it says is so."""
+
+import json
+
+import pytest
+from report_study import edit_json, write_study
+
+from unify.answers.answer_block import MOST_WORDS, answer_block
+from unify.answers.study_answers import study_answers
+from unify.answers.study_records import load_study
+
+
+def block(folder):
+    return answer_block(study_answers(load_study(folder)))
+
+
+def test_several_seeds_are_answered_by_an_order_and_one_by_none(tmp_path):
+    text = " ".join(block(write_study(tmp_path / "study", seeds=(0, 1, 2, 3, 4))))
+    assert "text_to_image/exact: ar_vq > transfusion." in text
+    assert "vqa/accuracy: ar_vq and transfusion not told apart." in text
+    assert "5 seeds an arm: exploratory." in text
+    one = " ".join(block(write_study(tmp_path / "one")))
+    assert ">" not in one
+    assert "without a verdict" in one
+    assert "1 seed an arm: no difference can be told." in one
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2), tuple(range(8))])
+@pytest.mark.parametrize("name", ["a", "a long name of an arm with many words in it " * 3])
+def test_the_answer_is_at_most_sixty_words(tmp_path, seeds, name):
+    folder = write_study(tmp_path / "study", seeds=seeds)
+    metrics = [row["metric"] for row in json.loads((folder / "results.json").read_text())]
+    primary = list(dict.fromkeys([*metrics, *(f"never/{i}" for i in range(40))]))
+    control = {"arm": "transfusion", "expect": "worse", "than": "ar_vq", "metric": "vqa/accuracy"}
+    edit_json(folder / "study.json", primary=[*primary, name], controls=[control] * 3)
+    assert sum(len(sentence.split()) for sentence in block(folder)) <= MOST_WORDS
+
+
+def test_controls_that_fail_and_scores_that_are_missing_are_said(tmp_path):
+    folder = write_study(tmp_path / "study", seeds=(0, 1, 2, 3, 4))
+    control = {"arm": "transfusion", "expect": "same", "than": "ar_vq"}
+    primary = ["text_to_image/exact", "no/such"]
+    edit_json(folder / "study.json", controls=[control], primary=primary)
+    text = " ".join(block(folder))
+    assert "no/such: not measured." in text
+    assert "1 of 2 controls did not come out." in text

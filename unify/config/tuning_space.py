@@ -1,0 +1,63 @@
+"""The ends of a study's `tune.space` against the ranges of the settings that are tuned."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from unify.config.annotations import contracts, locate_class, options, parameters, shape
+from unify.config.values import wrong_number
+from unify.config.yaml_tree import Node, Problem
+from unify.schema.completed import Config
+from unify.schema.experiment import Recipe
+
+SAMPLING = {"image_sampling": "image_sampler", "text_sampling": "text_sampler"}
+
+
+def tried_beyond(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:
+    """A problem for each number that a trial may try, and that its setting does not take."""
+    space = (study["tune"] or {}).get("space", {})
+    problems = []
+    for key, choices in space.items():
+        node = root.value["tune"].value["space"].value[key]
+        for config in arms.values():
+            own, hint = setting_at(config, key)
+            numeric = [o for o in options(hint) if shape(o)[0] in (int, float)]
+            for value in _ends(choices, own) if numeric else ():
+                read = float(value) if shape(numeric[0])[0] is float else value
+                if message := wrong_number(read, numeric[0]):
+                    problems.append(node.problem(f"tune.space.{key}", message))
+    return list(dict.fromkeys(problems))
+
+
+def _ends(choices: Any, own: Any) -> Iterator[float]:
+    """The numbers between which all trials lie, or the numbers among the choices."""
+    if isinstance(choices, dict) and "factor" in choices:
+        factor = choices["factor"]
+        choices = [own / factor, own * factor] if type(own) in (int, float) and factor else []
+    if isinstance(choices, dict):
+        choices = [choices.get("low"), choices.get("high")]
+    yield from (value for value in choices if type(value) in (int, float))
+
+
+def setting_at(config: Config, key: str) -> tuple[Any, Any]:
+    """(value, annotation) of a completed config at a dotted key; (None, Any) if there is none."""
+    value: Any = config
+    hint: Any = Recipe
+    for step in key.split("."):
+        if not isinstance(value, dict) or step not in value:
+            return None, Any
+        hint, value = _below(value, hint, step), value[step]
+        if step in SAMPLING and "model" in config:
+            model = locate_class(config["model"]["class"], trusted=True)
+            hint = getattr(model, SAMPLING[step], Any)
+    return value, hint
+
+
+def _below(value: dict[str, Any], hint: Any, step: str) -> Any:
+    """The annotation of what stands under `step` in a mapping that is annotated with `hint`."""
+    named = [locate_class(value["class"], trusted=True)] if "class" in value else contracts(hint)
+    for cls in named:
+        accepted = parameters(cls)
+        if step in accepted:
+            return accepted[step].hint
+    inner = [shape(option)[1] for option in options(hint) if shape(option)[0] is dict]
+    return inner[0][0] if inner and inner[0] else Any
