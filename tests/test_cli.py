@@ -54,7 +54,7 @@ def test_output_that_cannot_be_written_is_no_success():
         command = [sys.executable, "-m", "unify.cli", "--help"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("unify: OSError")
+    assert done.stderr.startswith("unify: standard output cannot be written (No space left")
 
 
 def test_a_user_error_is_one_message_and_no_traceback(tmp_path):

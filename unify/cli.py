@@ -3,6 +3,8 @@
 Errors are one message and a non-zero exit status; `--debug` shows the traceback.
 """
 
+import os
+import stat
 import sys
 import traceback
 from contextlib import suppress
@@ -79,9 +81,22 @@ def _shown(text: str) -> str:
     return redact(hide_addresses(text))
 
 
+def _output_is_full() -> bool:
+    """Whether it is standard output that has no room."""
+    try:
+        about, room = os.fstat(1), os.fstatvfs(1)
+    except OSError:
+        return False
+    if stat.S_ISCHR(about.st_mode):
+        return about.st_rdev == os.makedev(1, 7)  # /dev/full
+    return stat.S_ISREG(about.st_mode) and room.f_bavail == 0
+
+
 def _message(error: Exception) -> str:
     if isinstance(error, ValueError | PlainError):
         return str(error)
+    if is_full(error) and not getattr(error, "filename", None) and _output_is_full():
+        return "standard output cannot be written (No space left on device): give it a place"
     if is_full(error):
         return f"the disk is full ({error}); make room, and give the same command again"
     shown = getattr(error, "format_message", lambda: f"{type(error).__name__}: {error}")()

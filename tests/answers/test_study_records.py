@@ -1,7 +1,6 @@
 """Records of a study, read from a folder that may lack anything."""
 
 import json
-import math
 import re
 import shutil
 
@@ -12,6 +11,7 @@ from unify.answers.study_records import load_study
 from unify.report.findings import findings
 from unify.report.page import write_report
 from unify.runs.stored_scores import content_hash, write_scores
+from unify.runs.study_files import has_value
 
 
 def test_runs_of_earlier_settings_are_not_reported(tmp_path):
@@ -35,7 +35,7 @@ def test_without_results_the_scores_of_the_runs_are_shown(tmp_path):
         write_scores(run.folder, "asked", True, own, {})
     shown = load_study(folder).rows
     assert [row["value"] for row in shown] == [
-        None if math.isnan(row["value"]) else row["value"] for row in study.rows
+        row["value"] if has_value(row) else None for row in study.rows
     ]
 
 

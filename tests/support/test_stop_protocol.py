@@ -113,6 +113,7 @@ import os, pty, signal
 from unify.support.stop_protocol import stop_signals_to
 pid, terminal = pty.fork()
 if pid == 0:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     with stop_signals_to(lambda number, _: None):
         os.write(1, b"ready")
         signal.pause()

@@ -67,7 +67,6 @@ def test_a_process_that_is_started_runs_the_files_as_its_parent_read_them(tmp_pa
         "import pickle, sys; own = pickle.load(sys.stdin.buffer).dataset; "
         "print(own.early, own.late())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", child], input=sent, capture_output=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", child], input=sent, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.split() == [b"1", b"1"]

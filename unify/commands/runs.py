@@ -78,14 +78,13 @@ def sample(
         from unify.evaluation.draw_samples import sample as draw
         from unify.evaluation.image_grids import check_own_grid, free_grid, save_grid
 
-    out = out or free_grid(Path("samples.png"))
-    check_own_grid(out)
+    check_own_grid(out := out or free_grid(Path("samples.png")))
     ask = SampleRequest(prompt or [], source or [], negative, arith, settings or [], seed, count)
     drawn = draw(run, ask, say)
-    before = out.exists()
+    said = f"{out} (in place of the one before)" if out.exists() else str(out)
     if is_first():
         save_grid(drawn, out)
-    say(f"{out} (in place of the one before)" if before else str(out))
+    say(said)
     return 0
 
 

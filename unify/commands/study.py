@@ -10,6 +10,8 @@ from unify.commands.arguments import Json, Overrides, Tiny, each_once, emit, say
 from unify.support.fast_imports import fast_imports
 from unify.support.terminal import echo
 
+FOR_ONE_ARM = "--seed and --untimed say how one --arm is run; name it, or use --seeds"
+
 
 def study(
     file: Annotated[Path, typer.Argument(help="Study YAML.")],
@@ -36,9 +38,9 @@ def study(
 ) -> int:
     """Train what is missing, evaluate, compare, report."""
     if not arm and (untimed or seed is not None):
-        raise ValueError("--seed and --untimed say how one --arm is run; name it, or use --seeds")
+        raise ValueError(FOR_ONE_ARM)
     with fast_imports():
-        from unify.study.jobs import StudyRequest, study_jobs
+        from unify.study.jobs import StudyRequest
 
     words = [*(overrides or []), *([f"seeds={list(range(seeds))}"] if seeds else [])]
     request = StudyRequest(str(file), each_once(words), tiny, jobs, only, gather)
@@ -49,13 +51,17 @@ def study(
         return run_arm(request, arm, seed, say, untimed)
     if choose:
         return _choose(request)
-    if dry_run:
-        from unify.study.arms import resolve_arms
+    return _dry_run(request) if dry_run else _run(request, as_json)
 
-        planned = study_jobs(*resolve_arms(request))
-        emit([{"arm": j.arm, "seed": j.seed, "steps": j.config["steps"]} for j in planned])
-        return 0
-    return _run(request, as_json)
+
+def _dry_run(request: Any) -> int:
+    """Print the runs of a study as JSON."""
+    from unify.study.arms import resolve_arms
+    from unify.study.jobs import study_jobs
+
+    planned = study_jobs(*resolve_arms(request))
+    emit([{"arm": j.arm, "seed": j.seed, "steps": j.config["steps"]} for j in planned])
+    return 0
 
 
 def _choose(request: Any) -> int:

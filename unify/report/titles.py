@@ -18,4 +18,5 @@ def limited(text: str, most: int = MOST_LETTERS) -> str:
 def titled(name: str, title: str, **more: Any) -> Html:
     """An element with a title: a long one is cut, and whole where a reader points."""
     short = limited(title, SHOWN_LETTERS) if len(title) > SHOWN_LETTERS + 24 else title
-    return tag(name, short, title=None if short == title else title, **more)
+    whole = None if short == title else title.rstrip()
+    return tag(name, short, title=whole, **more)

@@ -58,7 +58,11 @@ def _fetch(client: Any, run_id: str, folder: Path, path: str | None = None) -> N
             _fetch(client, run_id, folder, item.path)
         else:
             tick((item.file_size or 0) / BYTES_PER_SECOND)
-            client.download_artifacts(run_id, item.path, str(folder))
+            place = folder / item.path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            local = client.download_artifacts(run_id, item.path, str(folder))
+            if Path(local) != place:  # some stores give the name alone, some the path
+                os.replace(local, place)
 
 
 def _find_study(client: Any, uri: str, name: str) -> tuple[Any, list[Any]]:
