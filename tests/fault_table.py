@@ -90,7 +90,10 @@ class Faults:
         report = (yield).get_result()
         mark = item.get_closest_marker("fault")
         if mark is not None and report.when == "call" and not report.skipped:
-            times = dict(report.user_properties).get("times", mark.kwargs.get("times", 1))
+            usual = mark.kwargs.get("times", 1)
+            if self.config.getoption("--drill"):  # what a generator draws counts one by one there
+                usual = mark.kwargs.get("examples", usual)
+            times = dict(report.user_properties).get("times", usual)
             report.user_properties.append(("fault", [*mark.args, times]))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

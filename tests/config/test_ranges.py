@@ -99,7 +99,7 @@ def test_a_number_within_its_range_passes(data):
     assert problems == [], (str(setting), value)
 
 
-@pytest.mark.fault(36, times=300)
+@pytest.mark.fault(36, examples=300)
 @given(data=st.data())
 @settings(max_examples=300, deadline=None)
 def test_a_number_beyond_its_range_is_refused_with_file_line_key_value_and_range(data):

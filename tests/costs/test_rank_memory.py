@@ -68,6 +68,7 @@ def test_the_parts_are_those_of_a_real_run_and_so_is_its_checkpoint(name, tmp_pa
     assert checkpoint_bytes(tried.model, tried.peak, average=True) == pytest.approx(files, rel=0.02)
 
 
+@pytest.mark.slow
 def test_shards_are_a_share_of_everything_but_tokenizers_and_activations():
     config = tiny("transfusion", "data.tasks.text_to_image=4", "data.tasks.caption=4", *ROWS[2:])
     whole, half = memory(config), memory(config, 2, strategy="fsdp")

@@ -51,6 +51,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_records_are_the_same_in_processes_with_other_hash_seeds():
     digests = {
         subprocess.run(

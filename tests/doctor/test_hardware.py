@@ -31,6 +31,7 @@ def test_ranks_that_do_not_answer_or_die(command, words):
     assert "_SOCKET_IFNAME" in result.do
 
 
+@pytest.mark.slow
 def test_ranks_without_a_way_to_each_other(monkeypatch):
     """Real ranks; the network that they are told to use is not there."""
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nowhere0")

@@ -215,7 +215,7 @@ REASONS = ["unsupported_format", "corrupt_image", "missing_caption"]
 REASONS += ["empty_caption", "non_utf8_caption"]
 
 
-@pytest.mark.fault(20, times=40)
+@pytest.mark.fault(20, examples=40)
 def test_many_bad_records_are_each_named_and_none_of_the_others_is_lost(pictures, tmp_path):
     report = import_images(pictures, tmp_path / "out")
     assert report.records == 60
@@ -228,7 +228,7 @@ def test_many_bad_records_are_each_named_and_none_of_the_others_is_lost(pictures
     assert kept == {f"red number {index}" for index in range(40, 100)}
 
 
-@pytest.mark.fault(20, times=40)
+@pytest.mark.fault(20, examples=40)
 def test_an_import_of_nothing_but_bad_records_stops_and_says_why(unify, pictures, tmp_path):
     for file in pictures.iterdir():
         if int(file.stem) >= 40:

@@ -53,7 +53,13 @@ def test_report_is_drawn_with_its_pictures(tmp_path, width):
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
 @pytest.mark.parametrize(
     ("choice", "wrong"),
-    [("v-all", True), ("v-right", False), ("v-wrong", True), ("v-differ", True), ("c-1", True)],
+    [
+        ("v-right", False),
+        *(
+            pytest.param(choice, True, marks=pytest.mark.slow)
+            for choice in ("v-all", "v-wrong", "v-differ", "c-1")
+        ),
+    ],
 )
 def test_the_gallery_shows_what_is_chosen(tmp_path, choice, wrong):
     """Wrong pictures are black discs in this study, and most right ones have red discs."""

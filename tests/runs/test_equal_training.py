@@ -153,6 +153,7 @@ def test_what_takes_a_quiet_machine_is_added_later_and_nothing_is_measured_twice
     assert (any_time.times, quiet.times) == (2, 2)
 
 
+@pytest.mark.slow
 def test_a_run_of_another_checkout_is_opened_by_its_own_paths(tmp_path):
     """What it needs is there under another path: same weights, so the same training."""
     printed = ["machine.tracker=none", f"machine.runs={tmp_path}/runs", "evaluation=[]"]
@@ -175,6 +176,7 @@ def test_a_run_of_another_checkout_is_opened_by_its_own_paths(tmp_path):
     open_run(made[1].folder)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_taken_is_trained(studies, tmp_path):
     from shutil import copytree, rmtree
 

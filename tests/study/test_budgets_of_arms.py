@@ -24,6 +24,7 @@ def study(tmp_path):
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_budget_in_a_grid_is_that_of_its_arms(study):
     parsed, arms = load_study(study)
     assert len(arms) == 12

@@ -85,7 +85,7 @@ def without_secret(draw) -> str:
     return draw(st.sampled_from(forms))
 
 
-@pytest.mark.fault(45, times=200)
+@pytest.mark.fault(45, examples=200)
 @settings(max_examples=200, deadline=None)
 @given(with_secret())
 def test_an_address_with_a_secret_is_refused_and_not_repeated(address):

@@ -240,7 +240,7 @@ def test_a_damaged_later_checkpoint_never_costs_a_valid_one(tmp_path):
     assert newest == tmp_path / "step-00000002"
 
 
-@pytest.mark.fault(10, times=150)
+@pytest.mark.fault(10, examples=150)
 def test_no_flipped_byte_of_a_manifest_is_an_error_or_goes_unseen(tmp_path):
     save(tmp_path, 1)
     folder = tmp_path / "step-00000001"

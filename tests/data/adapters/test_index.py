@@ -21,7 +21,7 @@ def split(items):
     return kept, [item for item in items if not isinstance(item, Sample)]
 
 
-@pytest.mark.fault(16, times=120)
+@pytest.mark.fault(16, examples=120)
 def test_a_cut_tar_is_detected_wherever_it_is_cut(tmp_path):
     whole = tar(tmp_path / "whole.tar", pairs(20)).read_bytes()
     end = max(member.end for member in walk(tmp_path / "whole.tar")) + 1024
@@ -38,7 +38,7 @@ def test_a_cut_tar_is_detected_wherever_it_is_cut(tmp_path):
             assert sample.key not in lost
 
 
-@pytest.mark.fault(17, times=40)
+@pytest.mark.fault(17, examples=40)
 def test_a_damaged_header_is_detected_and_the_rest_is_read(tmp_path):
     path = tar(tmp_path / "x.tar", pairs(20))
     whole, members = path.read_bytes(), list(walk(path))

@@ -62,7 +62,7 @@ def whole(tmp_path_factory):
     return files(out)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(kills=st.lists(st.integers(0, 16), min_size=1, max_size=2))
 def test_an_import_that_is_killed_anywhere_ends_with_equal_bytes(memory, whole, kills):
     out = memory / "out"
