@@ -155,14 +155,14 @@ class TestReal:
         images = {"class": "unify.metrics.shapes_images.TextToImage", "geneval": 0, "heldout": 0}
         own = {"machine": {"tracker": "none", "accelerator": "cpu", "precision": "32-true"}}
         own["machine"]["threads"] = 1
-        own |= {"steps": 60, "logging": {"checkpoint_every": 5, "samples_every": 0}}
         own["evaluation"] = [{**images, "prompts": 4}]
         space = {"optimizer.lr": [0.02, 0.01]}
         tune = {"metric": "text_to_image/unreadable", "trials": 2, "share": 0.5, "space": space}
         path = study(tmp_path, tune=tune, set=own, seeds=[0], primary=[metric])
         torn, whole = (f"machine.runs={tmp_path / name}" for name in ("runs", "whole"))
         one = cluster(tmp_path, nodes=1, machine={})
-        unify("submit", path, torn, "--tiny", "--cluster", one)
+        words = ["--tiny", "steps=60", "logging.checkpoint_every=5"]
+        unify("submit", path, torn, *words, "--cluster", one)
         sent = numbers(tmp_path)
         assert list(sent) == [
             *(f"transfusion,trial={n}-s1000" for n in (0, 1)),
@@ -175,8 +175,8 @@ class TestReal:
         subprocess.run(["scontrol", "requeue", sent["transfusion-s0"]], check=True)
         assert wait(sent["report"], {"COMPLETED", "FAILED"}) == "COMPLETED", log(tmp_path)
         for torn_run in (trial, run):
-            assert f"{torn_run}: resuming from" in log(tmp_path)
-        unify("study", path, whole, "--tiny")
+            assert f"resuming from {torn_run}/checkpoints" in log(tmp_path)
+        unify("study", path, whole, *words)
         tables = [table(tmp_path / name / "lab") for name in ("runs", "whole")]
         assert tables[0] == tables[1]
         assert tables[0][1]
