@@ -109,14 +109,16 @@ def test_a_second_ctrl_c_ends_on_the_spot():
 
 
 LOST = """
-import os, pty, signal
+import os, pty, signal, time
 from unify.support.stop_protocol import stop_signals_to
 pid, terminal = pty.fork()
 if pid == 0:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
-    with stop_signals_to(lambda number, _: None):
+    come = []
+    with stop_signals_to(lambda number, _: come.append(number)):
         os.write(1, b"ready")
-        signal.pause()
+        while not come:
+            time.sleep(0.01)
         print("into nothing", flush=True)
     os._exit(3)
 os.read(terminal, 5)

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from unify.data.workers import Picklable
+from unify.support import user_files
 from unify.support.user_code import code_of
 from unify.support.user_files import loaded_files, module_of_file
 
@@ -50,7 +51,8 @@ def test_a_missing_file_is_named(tmp_path):
         module_of_file(str(tmp_path / "nowhere.py"), trusted=True)
 
 
-def test_a_process_that_is_started_runs_the_files_as_its_parent_read_them(tmp_path):
+def test_a_process_that_is_started_runs_the_files_as_its_parent_read_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(user_files, "_named", [])  # those of other tests may be gone
     (tmp_path / "parts.py").write_text(
         "from pkg.base import Base\nclass Mine(Base):\n    def late(self):\n"
         "        from .last import X\n        return X\n"

@@ -194,7 +194,7 @@ def parse(text: str, file: str, problems: list[Problem]) -> Node:
         what = getattr(error, "problem", None) or str(error)
         if "\\t" in what:
             what += "; indent with spaces, not tabs"
-        if mark and "${" in text.splitlines()[mark.line]:
+        if mark and any("${" in line for line in text.splitlines()[mark.line : mark.line + 1]):
             what += '; inside [] and {} write "${key}" with quotes'
         problem = Problem(file, mark.line + 1 if mark else 0, "", f"not readable as YAML: {what}")
         raise ConfigError([*problems, problem]) from None

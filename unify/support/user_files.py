@@ -49,7 +49,7 @@ def module_of_file(path: str, trusted: bool) -> ModuleType:
             "line; name the experiment's own YAML"
         )
     if name not in sys.modules:  # else it may have been imported by one of its neighbours
-        if not os.path.isfile(path):
+        if path not in _contents and not os.path.isfile(path):
             raise ValueError(
                 f"there is no file {path}; correct the path (it is relative to the YAML), or put "
                 "back what a run keeps in its folder `code`"
