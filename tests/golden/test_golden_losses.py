@@ -85,6 +85,7 @@ def load(name: str, runs: Path) -> dict[str, Any]:
         overrides.append("data.source.class=unify.data.shapes.Shapes")
     folder, _, arm = name.rpartition("/")
     if folder.startswith("ablations/"):
+        overrides += ["primary=[]", "claims=[]"]  # nothing is scored here
         config = load_study(ROOT / f"{folder}.yaml", overrides, tiny=True)[1][arm]
     else:
         config = load_recipe(ROOT / f"{name}.yaml", overrides, tiny=True)

@@ -194,6 +194,7 @@ def test_runs_at_once_are_those_of_one_after_another(outcome, tmp_path):
     short = short[: short.index("  evaluation:")] + short[short.index("seeds:") :]
     (tmp_path / "tiny.yaml").write_text(short)
     overrides = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", "evaluation=[]"]
+    overrides.append("primary=[]")
     printed: list[str] = []
     made = run_study(
         StudyRequest(str(tmp_path / "tiny.yaml"), overrides, tiny=True, at_once=3), printed.append
