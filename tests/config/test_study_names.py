@@ -34,6 +34,15 @@ def test_the_names_of_trials_are_folders_too(folder):
 
 
 @pytest.mark.fault(37)
+@pytest.mark.parametrize("name", ["x-tuning", "X-Tuning"])
+def test_a_study_is_not_named_as_the_trials_of_another(folder, name):
+    content = {"name": name, "arms": {"one": "good.yaml"}}
+    (problem,) = check_file(write(folder, "study.yaml", dump(content)))
+    assert (problem.line, problem.key) == (1, "name")
+    assert "give it another name" in problem.message
+
+
+@pytest.mark.fault(37)
 @pytest.mark.parametrize("key", ["name", "study"])
 def test_a_run_is_named_as_one_folder(folder, key):
     assert f"command line: {key}: '../x' " in message(folder / "good.yaml", (f"{key}=../x",))

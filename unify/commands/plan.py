@@ -26,7 +26,8 @@ def plan(
         float, typer.Option(min=0.01, max=1.0, help="Share of the GPU's peak that a step reaches.")
     ] = MFU,
     write_gbps: Annotated[
-        float, typer.Option(min=0.001, help="GB/s to the file system, of all ranks together.")
+        float,
+        typer.Option(min=0.001, max=1e6, help="GB/s to the file system, of all ranks together."),
     ] = WRITTEN,
     cluster: Annotated[
         str,

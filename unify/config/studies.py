@@ -12,7 +12,7 @@ from unify.config.loading import Tree, arm, finish, load
 from unify.config.read_once import once
 from unify.config.study_checks import (
     large_seeds,
-    long_names,
+    names_of_trials,
     same_arms,
     small_budgets,
     unmeasured,
@@ -92,7 +92,7 @@ def _names_of_arms(tree: Tree, study: Config, names: Sequence[str]) -> list[Prob
     plain = [f"{name},default" for name in names if (study["tune"] or {}).get("defaults")]
     problems = _missing_arms(tree, study, {*names, *plain})
     problems += same_arms([*names, *plain], tree.root.value["arms"])
-    return problems + long_names(study, names, tree.root)
+    return problems + names_of_trials(study, names, tree.root)
 
 
 def _meanings(tree: Tree, study: Config, configs: Mapping[str, Config]) -> list[Problem]:

@@ -11,6 +11,7 @@ from unify.schema.completed import Config
 from unify.support.file_names import same_folder, wrong_name
 from unify.support.ranges import MOST_WHOLE
 
+TRIALS = "-tuning"  # ends the name of the folder of a study's trials (study/tuning_trials.py)
 CEILING = "/ceiling"  # ends the name of what stands beside a score (metrics/ceiling.py)
 
 
@@ -23,12 +24,19 @@ def wrong_arms(arms: Mapping[str, Node]) -> list[Problem]:
     ]
 
 
-def long_names(study: Config, names: Sequence[str], root: Node) -> list[Problem]:
-    """A problem for each name that is too long once the trials of its tuning are named by it."""
+def names_of_trials(study: Config, names: Sequence[str], root: Node) -> list[Problem]:
+    """A problem for each name that is too long once the trials of its tuning are named by it, and
+    for a study whose folder would be that of another one's trials."""
+    if study["name"].casefold().endswith(TRIALS):
+        message = (
+            f"{study['name']!a} ends with {TRIALS!r}, as the folder of a study's trials does; "
+            f"give it another name"
+        )
+        return [root.value["name"].problem("name", message)]
     if not study["tune"]:
         return []
     trials = study["tune"]["trials"]
-    asked = {"name": f"{study['name']}-tuning"}
+    asked = {"name": f"{study['name']}{TRIALS}"}
     asked |= {f"arms.{name}": f"{name},trial={trials}" for name in names}
     return [
         root.value[key.partition(".")[0]].problem(key, message)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unify.config.grid import as_overrides
+from unify.config.study_checks import TRIALS
 from unify.evaluation.score_run import Row, stored_scores
 from unify.runs.lookup import find_run, replicate
 from unify.runs.study_files import better, has_value
@@ -130,7 +131,7 @@ def _trial_job(study: Study, tune: Tune, name: str, config: Config) -> Job:
         raise ValueError(f"tune: {name} has no metric that is measured on a split; see evaluation")
     own = {
         "name": name,
-        "study": f"{study.name}-tuning",
+        "study": f"{study.name}{TRIALS}",
         "steps": max(1, round(config["steps"] * tune.share)),
         "evaluation": scored,
     }
