@@ -33,7 +33,12 @@ def pytest_generate_tests(metafunc):
         folder = Path(metafunc.config.getoption("--experiments"))
         files = [path for path in experiments(folder) if is_paradigm(path)]
         names = [str(path.relative_to(folder).with_suffix("")) for path in files]
-        metafunc.parametrize("subject", files, ids=names, indirect=True)
+        slow = {"pretrained/metaquery", "pretrained/metaquery_sd15"}  # half of the seconds of all
+        cases = [
+            pytest.param(path, marks=pytest.mark.slow) if name in slow else path
+            for name, path in zip(names, files, strict=True)
+        ]
+        metafunc.parametrize("subject", cases, ids=names, indirect=True)
 
 
 @dataclass

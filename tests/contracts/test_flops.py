@@ -64,6 +64,7 @@ def test_the_same_of_every_class_of_part(name):
     assert_counted(built(load_recipe(EXPERIMENTS / f"{file}.yaml", overrides, tiny=True)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "file", sorted((EXPERIMENTS / "ablations").glob("*.yaml")), ids=lambda f: f.stem
 )

@@ -16,6 +16,7 @@ from unify.costs.step_cost import cost_of
 
 
 @linux
+@pytest.mark.slow
 def test_a_large_trunk_is_planned_without_memory_for_it():
     large = ["model.trunk.dim=4096", "model.trunk.depth=6", "model.trunk.heads=32"]
     config = tiny("transfusion", *large)

@@ -54,6 +54,7 @@ class Held(L.Callback):
         self.average = sum(s["ema"].nbytes for s in states)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIVE)
 def test_the_parts_are_those_of_a_real_run_and_so_is_its_checkpoint(name, tmp_path):
     words = [f"machine.runs={tmp_path}", "machine.tracker=none", "machine.accelerator=cpu"]

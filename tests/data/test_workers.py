@@ -62,7 +62,7 @@ def test_a_loader_process_that_has_no_batch_is_not_waited_for():
 
 
 @pytest.mark.fault(11, times=2)
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_workers_outlive_a_signal_to_the_group_and_end_with_the_run(ranks):
     script = textwrap.dedent(SCRIPT.format(tests=os.path.dirname(__file__), ranks=ranks))
     run = subprocess.Popen(

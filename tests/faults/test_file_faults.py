@@ -59,6 +59,11 @@ def only_message(ended):
 SAVING = [*TRAIN, QUIET, "steps=6", "logging.checkpoint_every=1", "logging.keep_checkpoints=9"]
 
 
+OFTEN = [0.0, 0.05, 0.5, 0.98]  # before the first checkpoint, in two later ones, in the export
+SELDOM = [0.002, 0.01, 0.2, 0.3, 0.7, 0.9]
+SHARES = [*OFTEN, *(pytest.param(share, marks=pytest.mark.drill) for share in SELDOM)]
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """The weights of the run with space enough, and the bytes that it takes."""
@@ -69,7 +74,7 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.fault(23)
-@pytest.mark.parametrize("share", [0.0, 0.002, 0.01, 0.05, 0.2, 0.3, 0.5, 0.7, 0.9, 0.98])
+@pytest.mark.parametrize("share", SHARES)
 def test_a_full_disk_costs_no_checkpoint_and_is_named(unify, mount, tmp_path, undisturbed, share):
     """It is full before the first checkpoint, in a later one, or, at last, while exporting."""
     whole, size = undisturbed

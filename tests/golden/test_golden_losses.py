@@ -55,13 +55,11 @@ ARMS = {  # arms of ablations that train other code than a shipped experiment do
     "transfusion_attention": ("causal",),
     "transfusion_patch": ("one",),
 }
-SLOW = {  # they train what another does, in another size or on other data
-    *("editing/ar_vq", "editing/queries_dit", "editing/queries_dit_latents"),
-    *("five_paradigms/vlm", "pretrained/metaquery", "pretrained/metaquery_sd15"),
-    *("tokenizers/shapes_vq_64", "tokenizers/shapes_vq_1024"),
+FAST = {  # the others train what one of these does, in another form, size or on other data
+    *("ar_vq", "transfusion", "queries_dit", "crossflow", "dual_tower", "vlm"),
+    *("tokenizers/shapes_vq", "tokenizers/shapes_vae", "tokenizers/shapes_text"),
 }
 CHAOTIC = {"tokenizers/shapes_lfq": 2}  # steps compared; its codes are signs of numbers near 0
-SLOW_FOLDERS = ("shapes/", "ablations/", "tokenizers/emoji_v", "tokenizers/shapes64_v")
 
 
 def experiments() -> list[str]:
@@ -211,13 +209,9 @@ def written(record: dict[str, Any]) -> str:
     return "{\n " + ",\n ".join(parts) + "\n}\n"
 
 
-def slow(name: str) -> bool:
-    return name in SLOW or name.startswith(SLOW_FOLDERS)
-
-
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow) if slow(n) else n for n in experiments()],
+    [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in experiments()],
 )
 def test_losses_and_names_are_those_on_record(name, tmp_path, monkeypatch, request):
     got, path = measure(name, tmp_path, monkeypatch), RECORDS / f"{name}.json"

@@ -37,6 +37,7 @@ def photograph(page, shot, width, height=9000):
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1400, 420])
 def test_report_is_drawn_with_its_pictures(tmp_path, width):
     page = write_report(write_study(tmp_path / "runs" / "browser"))
@@ -51,15 +52,10 @@ def test_report_is_drawn_with_its_pictures(tmp_path, width):
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choice", "wrong"),
-    [
-        ("v-right", False),
-        *(
-            pytest.param(choice, True, marks=pytest.mark.slow)
-            for choice in ("v-all", "v-wrong", "v-differ", "c-1")
-        ),
-    ],
+    [("v-right", False), *((choice, True) for choice in ("v-all", "v-wrong", "v-differ", "c-1"))],
 )
 def test_the_gallery_shows_what_is_chosen(tmp_path, choice, wrong):
     """Wrong pictures are black discs in this study, and most right ones have red discs."""

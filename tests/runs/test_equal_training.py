@@ -17,6 +17,8 @@ from unify.study.plan import plan
 from unify.study.run_study import run_study
 from unify.training.train_run import train
 
+pytestmark = pytest.mark.slow
+
 METRIC = "{class: unify.metrics.shapes_images.TextToImage, prompts: 4, heldout: 0, geneval: 0}"
 STUDY = f"""
 name: NAME
@@ -153,7 +155,6 @@ def test_what_takes_a_quiet_machine_is_added_later_and_nothing_is_measured_twice
     assert (any_time.times, quiet.times) == (2, 2)
 
 
-@pytest.mark.slow
 def test_a_run_of_another_checkout_is_opened_by_its_own_paths(tmp_path):
     """What it needs is there under another path: same weights, so the same training."""
     printed = ["machine.tracker=none", f"machine.runs={tmp_path}/runs", "evaluation=[]"]
@@ -176,7 +177,6 @@ def test_a_run_of_another_checkout_is_opened_by_its_own_paths(tmp_path):
     open_run(made[1].folder)
 
 
-@pytest.mark.slow
 def test_what_cannot_be_taken_is_trained(studies, tmp_path):
     from shutil import copytree, rmtree
 
@@ -200,7 +200,6 @@ def test_what_cannot_be_taken_is_trained(studies, tmp_path):
     assert state() == {0: "missing"}
 
 
-@pytest.mark.slow
 @pytest.mark.fault(27)
 def test_processes_at_once_do_not_train_one_training_twice(studies):
     folder, options, _, _ = studies

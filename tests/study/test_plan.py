@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 from places import EXPERIMENTS
 
@@ -39,6 +40,7 @@ def test_an_experiment_is_planned_alone_and_what_it_needs_is_named(tmp_path):
     assert not any(tmp_path.iterdir()), "nothing was made"
 
 
+@pytest.mark.slow
 def test_time_left_is_what_a_run_took_or_a_few_steps_take(five, tmp_path):
     path = five(arms={"transfusion": str(EXPERIMENTS / "transfusion.yaml")}, seeds=[0, 1])
     words = [f"machine.runs={tmp_path}/runs", "machine.tracker=none", "evaluation=[]"]

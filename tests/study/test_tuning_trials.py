@@ -124,6 +124,7 @@ def test_a_key_that_no_arm_has_is_named(study):
         plan_trials(StudyRequest(study(tune=printed), tiny=True))
 
 
+@pytest.mark.slow
 def test_a_study_is_tuned_and_then_trained_at_the_best(study, tmp_path):
     images = {"class": "unify.metrics.shapes_images.TextToImage", "geneval": 0, "heldout": 0}
     scores = {"evaluation": [{**images, "prompts": 4}]}

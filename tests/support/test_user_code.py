@@ -65,7 +65,7 @@ def layouts(draw):
     return files
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(files=layouts(), changed=st.sampled_from([path for _, path in MODULES]))
 def test_the_code_is_what_an_import_runs_and_nothing_beside_it(files, changed):
     with tempfile.TemporaryDirectory() as place:

@@ -110,8 +110,10 @@ def drill(processes, tmp_path, paradigm, workers, accumulation, kills):
 
 EACH = [(p, w, a) for p in ("ar_vq", "transfusion") for w in (0, 2) for a in (1, 2)]
 TWO = [("ar_vq", 0, 2), ("transfusion", 2, 1)]  # between them all that differs
-MARKS = {TWO[0]: [pytest.mark.slow], TWO[1]: []}
-CASES = [pytest.param(*case, marks=MARKS.get(case, [pytest.mark.drill])) for case in EACH]
+CASES = [
+    pytest.param(*case, marks=pytest.mark.slow if case in TWO else pytest.mark.drill)
+    for case in EACH
+]
 CASE = pytest.mark.parametrize(("paradigm", "workers", "accumulation"), CASES)
 OFTEN = [case if case == TWO[1] else pytest.param(*case, marks=pytest.mark.drill) for case in EACH]
 OTHERS = ["queries_dit", "crossflow", CODEBOOK, pytest.param("dual_tower", marks=pytest.mark.drill)]
