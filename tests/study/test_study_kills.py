@@ -13,8 +13,6 @@ import pytest
 import yaml
 from places import EXPERIMENTS
 
-KILLS = 5
-
 
 def begin(study, runs):
     command = [sys.executable, "-m", "unify.cli", "study", str(study), "--tiny", "--jobs", "2"]
@@ -30,9 +28,10 @@ def table(runs):
     return [row for row in rows if not row["metric"].startswith("generate/")]
 
 
-@pytest.mark.fault(7, times=KILLS)
+@pytest.mark.fault(7)
 @pytest.mark.slow
-def test_five_kills_leave_the_same_table(tmp_path, record_property):
+def test_kills_leave_the_same_table(tmp_path, often, record_property):
+    kills = often(2, 5)
     study = tmp_path / "study.yaml"
     arms = {name: str(EXPERIMENTS / f"{name}.yaml") for name in ("ar_vq", "transfusion")}
     images = {"class": "unify.metrics.shapes_images.TextToImage", "prompts": 8, "heldout": 4}
@@ -44,7 +43,7 @@ def test_five_kills_leave_the_same_table(tmp_path, record_property):
     start = time.monotonic()
     assert begin(study, calm).wait(600) == 0
     whole, chance, killed = time.monotonic() - start, random.Random(0), 0
-    while killed < KILLS:
+    while killed < kills:
         process = begin(study, rough)
         try:
             process.wait(chance.uniform(0.2, 0.6) * whole)

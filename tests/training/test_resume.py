@@ -115,7 +115,6 @@ CASES = [
     for case in EACH
 ]
 CASE = pytest.mark.parametrize(("paradigm", "workers", "accumulation"), CASES)
-OFTEN = [case if case == TWO[1] else pytest.param(*case, marks=pytest.mark.drill) for case in EACH]
 OTHERS = ["queries_dit", "crossflow", CODEBOOK, pytest.param("dual_tower", marks=pytest.mark.drill)]
 
 
@@ -133,7 +132,7 @@ def test_kills_leave_no_trace_in_any_paradigm(processes, tmp_path, paradigm):
 
 
 @pytest.mark.fault(7, times=10)
-@pytest.mark.slow
-@pytest.mark.parametrize(("paradigm", "workers", "accumulation"), OFTEN)
+@pytest.mark.drill
+@pytest.mark.parametrize(("paradigm", "workers", "accumulation"), EACH)
 def test_ten_kills_leave_no_trace(processes, tmp_path, paradigm, workers, accumulation):
     drill(processes, tmp_path, paradigm, workers, accumulation, 10)
