@@ -1,7 +1,12 @@
 """`unify data` as a user meets it."""
 
+import signal
+
 import pytest
 from command_line import unify
+
+from unify.commands.app import app
+from unify.support.stop_protocol import Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +35,13 @@ def test_import_says_what_it_left_out_and_check_finds_damage(emoji_like, tmp_pat
     assert unify("data", "check", out).returncode == 1
     assert unify("data", "check", out, "--repair").returncode == 0
     assert unify("data", "check", out).returncode == 0
+
+
+def test_an_import_that_is_stopped_says_what_is_kept(tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr("unify.data.adapters.importer.import_images", stopped)
+    words = ["data", "import", str(tmp_path), str(tmp_path / "out")]
+    with pytest.raises(Interrupted, match=r"the shards of .*/out that are finished are kept"):
+        app(words, standalone_mode=False)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from unify.commands.arguments import EachOptionOnce
+from unify.support.stop_protocol import kept_if_interrupted
 from unify.support.terminal import echo
 
 data_app = typer.Typer(help="Make and check data.", no_args_is_help=True)
@@ -29,17 +30,19 @@ def import_images(
     """
     from unify.data.adapters.importer import import_images as run_import
 
-    report = run_import(
-        source,
-        out,
-        image=image,
-        text=text,
-        workers=workers,
-        delimiter=delimiter,
-        encoding=encoding,
-        quotes=quotes,
-        root=root,
-    )
+    read = f"the shards of {out} that are finished are kept, and the same command goes on"
+    with kept_if_interrupted(read):
+        report = run_import(
+            source,
+            out,
+            image=image,
+            text=text,
+            workers=workers,
+            delimiter=delimiter,
+            encoding=encoding,
+            quotes=quotes,
+            root=root,
+        )
     echo("\n".join(report.lines()))
     return 0
 
