@@ -105,7 +105,7 @@ def measured(file, folder, *words, ranks=1):
 
 
 # What the others show as well, and that takes minutes of steps: with `--drill`.
-LONG = ("ar_vq", "dual_tower")
+LONG = ("ar_vq", "dual_tower", "queries_dit", "crossflow")
 
 
 @linux
@@ -125,8 +125,8 @@ def test_a_run_holds_what_was_planned_within_10_percent(name, tmp_path):
 @pytest.mark.parametrize(
     "machine",
     [
-        {"strategy": "fsdp"},
         {"strategy": "fsdp", "recompute": True},
+        pytest.param({"strategy": "fsdp"}, marks=pytest.mark.drill),
         pytest.param({"strategy": "ddp"}, marks=pytest.mark.drill),
     ],
 )

@@ -74,7 +74,9 @@ def test_no_training_record_of_any_task_has_a_held_out_key_and_each_split_its_ow
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("world", "n"), [(STUDY, 100_000), (HARD_LOOKS, 20_000)], ids=["study", "hard"]
+    ("world", "n"),
+    [(STUDY, 100_000), pytest.param(HARD_LOOKS, 20_000, marks=pytest.mark.drill)],
+    ids=["study", "hard"],
 )
 def test_none_of_a_hundred_thousand_records_has_a_key_of_another_split(world, n):
     scan(world, n)
