@@ -115,8 +115,8 @@ def test_the_task_is_learned_by_a_shipped_paradigm_and_reported(folder):
     [
         pytest.param("attention generation training", "paradigm", marks=pytest.mark.slow),
         pytest.param("every_tokenizer", "tokenizer", marks=pytest.mark.slow),
-        pytest.param("every_metric", "metric", marks=pytest.mark.slow),
-        pytest.param("every_source", "task", marks=pytest.mark.slow),
+        pytest.param("every_metric", "metric", marks=pytest.mark.drill),
+        pytest.param("every_source", "task", marks=pytest.mark.drill),
     ],
 )
 def test_the_contract_tests_pick_up_a_part_of_a_folder(folder, tests, example):

@@ -96,8 +96,11 @@ def calm(tmp_path_factory):
     return of
 
 
+WHOM = [(1,), (0, 1), pytest.param((0,), marks=pytest.mark.drill)]
+
+
 @pytest.mark.fault(11)
-@pytest.mark.parametrize("whom", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize("whom", WHOM)
 def test_ranks_that_are_told_to_stop_save_and_go_on_bit_equal(
     unify, tmp_path, calm, whom, often, record_property
 ):
@@ -111,7 +114,7 @@ def test_ranks_that_are_told_to_stop_save_and_go_on_bit_equal(
 
 
 @pytest.mark.fault(7)
-@pytest.mark.parametrize("whom", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize("whom", WHOM)
 def test_killed_ranks_lose_what_was_not_saved_and_end_bit_equal(
     unify, tmp_path, calm, whom, often, record_property
 ):
@@ -132,8 +135,16 @@ LOST = {
 
 
 @pytest.mark.fault(32)
-@pytest.mark.parametrize("victim", [0, 1])
-@pytest.mark.parametrize("how", LOST)
+@pytest.mark.parametrize(
+    ("how", "victim"),
+    [
+        *(("frozen", 0), ("killed", 1), ("crashed", 1)),
+        *(
+            pytest.param(*case, marks=pytest.mark.drill)
+            for case in (("frozen", 1), ("killed", 0), ("crashed", 0))
+        ),
+    ],
+)
 def test_a_rank_that_is_lost_is_named_by_the_other(unify, tmp_path, how, victim, record_property):
     number, message = LOST[how]
     ranks = start(unify, tmp_path, "steps=100000", "machine.timeout=15")
@@ -219,7 +230,7 @@ def children(process):
 
 
 @pytest.mark.fault(33)
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [0, pytest.param(1, marks=pytest.mark.drill)])
 def test_a_loader_process_that_dies(unify, tmp_path, which, record_property):
     words = [*TRAIN, f"machine.runs={tmp_path}", "machine.tracker=none", "machine.workers=2"]
     process = unify.start(*words, "steps=100000", "logging.checkpoint_every=5")

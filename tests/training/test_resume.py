@@ -115,7 +115,10 @@ CASES = [
     for case in EACH
 ]
 CASE = pytest.mark.parametrize(("paradigm", "workers", "accumulation"), CASES)
-OTHERS = ["queries_dit", "crossflow", CODEBOOK, pytest.param("dual_tower", marks=pytest.mark.drill)]
+OTHERS = [
+    *("crossflow", CODEBOOK),
+    *(pytest.param(name, marks=pytest.mark.drill) for name in ("dual_tower", "queries_dit")),
+]
 
 
 @pytest.mark.fault(7, times=3)
