@@ -90,9 +90,10 @@ class StudyRecord:
         arms = [arm for arm in self.own_arms if arm not in self.control_arms]
         published, baseline = self.published_arms, self.info.get("baseline")
         if baseline:
+            if baseline not in self.info["arms"]:
+                return []  # a published arm, without the folder that has it
             others = [] if self.is_published(baseline) else published
-            known = arms if baseline in self.info["arms"] else []
-            return [(arm, baseline) for arm in (*known, *others) if arm != baseline]
+            return [(arm, baseline) for arm in (*arms, *others) if arm != baseline]
         factors = self.factors
         shared = (1,) if self.info.get("budgets") else (0, 1)  # the factor that two arms share
         own = [
