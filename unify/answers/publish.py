@@ -118,7 +118,7 @@ def _arm(
             task: {key: each.get(key) for key in ("rows", "flops")}
             for task, each in (runs[0].card.get("tasks") or {}).items()
         },
-        "runs": [_run(run) for run in runs],
+        "runs": portable([_run(run) for run in runs]),
         "scores": _scores(rows, passports),
         "outcomes": _outcomes(arm, runs, outcomes),
     }
@@ -129,20 +129,18 @@ def _run(run: RunRecord) -> dict[str, Any]:
     machine = run.environment
     git = machine.get("git") or {}
     packages = machine.get("packages") or {}
-    return portable(
-        {
-            **{key: run.info[key] for key in OF_RUN if key in run.info},
-            "seed": run.seed,
-            "seeds": run.config.get("seeds"),
-            "needed": [{"name": n.get("name"), "hash": n.get("hash")} for n in run.needed],
-            "environment": {
-                **{key: machine[key] for key in OF_MACHINE if key in machine},
-                "packages": {key: packages[key] for key in ("torch",) if key in packages},
-                "git": {key: git[key] for key in OF_GIT if key in git},
-            },
-            "consumed": {task: _moments(read) for task, read in run.consumed.items()},
-        }
-    )
+    return {
+        **{key: run.info[key] for key in OF_RUN if key in run.info},
+        "seed": run.seed,
+        "seeds": run.config.get("seeds"),
+        "needed": [{"name": n.get("name"), "hash": n.get("hash")} for n in run.needed],
+        "environment": {
+            **{key: machine[key] for key in OF_MACHINE if key in machine},
+            "packages": {key: packages[key] for key in ("torch",) if key in packages},
+            "git": {key: git[key] for key in OF_GIT if key in git},
+        },
+        "consumed": {task: _moments(read) for task, read in run.consumed.items()},
+    }
 
 
 def _moments(read: Mapping[int, str]) -> list[list[Any]]:
@@ -159,9 +157,9 @@ def _needed(run: RunRecord) -> dict[str, Any]:
 def _scores(rows: Sequence[Row], passports: dict[str, int]) -> list[dict[str, Any]]:
     """Rows of one metric, measured in one way, as one entry: a list over seeds of each key."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        passport = {k: v for k, v in (row.get("passport") or {}).items() if k not in WEIGHTS}
-        written = json.dumps(portable(passport), sort_keys=True, default=str)
+    for row, passport in zip(rows, portable([r.get("passport") or {} for r in rows]), strict=True):
+        kept = {key: value for key, value in passport.items() if key not in WEIGHTS}
+        written = json.dumps(kept, sort_keys=True, default=str)
         place = passports.setdefault(written, len(passports))
         keys = tuple(sorted(row.keys() - set(OF_ROW)))
         groups.setdefault((row["metric"], place, keys), []).append(row)

@@ -195,7 +195,8 @@ def with_published(study: StudyRecord, published: PublishedArms) -> StudyRecord:
     Passports are compared as they were published: with the last names of paths alone.
     """
     info = {**study.info, "arms": {**study.info["arms"], **published.arms}}
-    own = [{**row, "passport": portable(row.get("passport") or {})} for row in study.rows]
+    passports = portable([row.get("passport") or {} for row in study.rows])
+    own = [{**row, "passport": p} for row, p in zip(study.rows, passports, strict=True)]
     return replace(
         study,
         info=info,

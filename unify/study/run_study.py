@@ -23,7 +23,7 @@ from unify.runs.stored_scores import content_hash, read_scores
 from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.arms import resolve_arms
-from unify.study.compared_with import keep_published, published_for
+from unify.study.compared_with import keep_published, published_for, say_unlike
 from unify.study.jobs import Job, StudyRequest, distinct, study_jobs
 from unify.study.run_job import finish_job
 from unify.study.study_json import write_study_json
@@ -83,6 +83,8 @@ def _run(
     """`run_study` of resolved arms, in the folder that it alone writes."""
     check_own_files(folder)
     published = published_for(request, study, say)
+    if published is not None:
+        say_unlike(published, arms, say)
     machine = next(iter(arms.values()))["machine"]
     failed, tuned = {}, set(arms)
     if study.tune:

@@ -14,11 +14,20 @@ WHOLE = re.compile(rf"(?:~[\w.-]*|[A-Za-z]:)?{SEPARATOR}(?!{SEPARATOR})")  # beg
 
 def portable(content: Any) -> Any:
     """The content with the last name of each absolute path in its place, and `redact`ed."""
+    return _portable(content, {})
+
+
+def _portable(content: Any, known: dict[str, str]) -> Any:
+    """`portable`; `known`: texts that were looked through already, as most are repeated."""
     if isinstance(content, Mapping):
-        return {portable(key): portable(value) for key, value in content.items()}
+        return {_portable(key, known): _portable(value, known) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [portable(value) for value in content]
-    return _text(content) if isinstance(content, str) else content
+        return [_portable(value, known) for value in content]
+    if not isinstance(content, str):
+        return content
+    if content not in known:
+        known[content] = _text(content)
+    return known[content]
 
 
 def _text(text: str) -> str:
