@@ -116,6 +116,7 @@ BROKEN = {
     "an arm that is none": (lambda f: _rehashed(f, lambda c: c["arms"].update(x=3)), "holds a int"),
     "a place beyond": (lambda f: _rehashed(f, lambda c: _scores(c).update(passport=9)), "IndexErr"),
     "a key that is gone": (lambda f: _rehashed(f, lambda c: _scores(c).pop("seeds")), "KeyError"),
+    "a score of letters": (lambda f: _rehashed(f, lambda c: _scores(c).update(n="x")), "n is 'x'"),
     "another score": (
         lambda f: _rehashed(f, lambda c: _scores(c).update(value=0.123)),
         "is 0.123, and its outcomes average to",

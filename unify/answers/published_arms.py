@@ -15,9 +15,14 @@ from unify.runs.published_folder import AGAIN, PUBLISHED, PublishedFolder, read_
 from unify.runs.stored_scores import PROMPTS, check_agreement
 from unify.runs.study_files import Row
 from unify.schema.study import PUBLISHED_ARM
-from unify.support.strict_json import damaged, wrong_type
+from unify.support.strict_json import NUMBER, Types, damaged, wrong_type
 
 SPEED = "generate"  # a task whose scores are of the machine that they were measured on
+ROW: Types = {
+    **dict.fromkeys(("value", "n", "low", "high", "distinct"), NUMBER),
+    **dict.fromkeys(("metric", "unit", "better", "paradigm"), str),
+}
+CONFIG: Types = dict.fromkeys(("data", "seeds", "model"), dict)
 OF_ENTRY = ("metric", "passport", "seeds")  # keys of `scores`; the others are those of rows
 
 
@@ -63,7 +68,7 @@ def _arms(read: PublishedFolder, folder: Path) -> PublishedArms:
         made.runs += _runs(arm, entry, folder / str(place), rows, read.outcomes)
         made.rows += [row for row in rows if row["metric"].split("/")[0] != SPEED]
     for digest, facts in (content.get("needed") or {}).items():
-        info = _checked({**facts, "state": "finished"})
+        info = _checked({**facts, "state": "finished"}, FACTS)
         made.before[digest] = RunRecord(folder / digest, str(facts.get("name")), 0, info)
     return made
 
@@ -77,7 +82,8 @@ def _rows(arm: str, entry: Mapping[str, Any], passports: Sequence[Any]) -> list[
         passport = passports[scores["passport"]]
         for place, seed in enumerate(scores["seeds"]):
             own = {k: v[place] if isinstance(v, list) else v for k, v in values.items()}
-            rows.append({**about, "seed": int(seed), **own, "passport": dict(passport)})
+            row = {**about, "seed": int(seed), **own, "passport": dict(passport)}
+            rows.append(_checked(row, ROW))
     return rows
 
 
@@ -97,8 +103,8 @@ def _runs(
             folder.with_name(f"{folder.name}-s{seed}"),
             arm,
             seed,
-            _checked({**facts, "arm": arm, "state": "finished"}),
-            {**entry["config"], "seeds": facts.get("seeds") or {}},
+            _checked({**facts, "arm": arm, "state": "finished"}, FACTS),
+            _checked({**entry["config"], "seeds": facts.get("seeds") or {}}, CONFIG),
         )
         run.outcomes = {m: arrays[f"{name}/{m}"][place] for m in entry["outcomes"]}
         digests = {m: digest for m, digest in entry["outcomes"].items() if digest is not None}
@@ -113,8 +119,8 @@ def _runs(
     return runs
 
 
-def _checked(facts: dict[str, Any]) -> dict[str, Any]:
-    """The facts of a run; ValueError for a key with a value of another type."""
-    if wrong := wrong_type(facts, FACTS):
+def _checked(content: dict[str, Any], types: Types) -> dict[str, Any]:
+    """The content; ValueError for a key with a value of another type."""
+    if wrong := wrong_type(content, types):
         raise ValueError(wrong)
-    return facts
+    return content

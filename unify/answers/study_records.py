@@ -73,7 +73,7 @@ class StudyRecord:
 
     @property
     def seeds(self) -> list[int]:
-        return list(self.info.get("seeds") or sorted({r.seed for r in self.runs}))
+        return list(self.info.get("seeds") or sorted({r.seed for r in self.own_runs}))
 
     @property
     def primary(self) -> list[str]:

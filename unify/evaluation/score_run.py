@@ -40,7 +40,7 @@ from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.support.precision import autocast, precision_on
 from unify.support.stop_protocol import kept_if_interrupted
-from unify.support.user_code import warn_of_imports
+from unify.support.user_code import class_code, warn_of_imports
 from unify.tokenizer import ImageTokenizer
 
 SCORING = ("evaluation", "image_sampling", "text_sampling")  # how a run is scored, in its config
@@ -202,7 +202,7 @@ def measure(
             if metric.tasks & subject.tasks:
                 measured, pictures = metric.measure(subject)
                 for score in measured:
-                    score.passport = {METRIC_VERSION: metric.version, **score.passport}
+                    score.passport = {METRIC_VERSION: _stated_version(metric), **score.passport}
                 scores += measured
                 grids += pictures
     common = {
@@ -213,6 +213,13 @@ def measure(
     for score in scores:
         score.passport = {**common, **score.passport}
     return scores, grids
+
+
+def _stated_version(metric: Metric) -> int | str:
+    """What decides that a score of another run is of the same metric: its version, and its code
+    where that is a user's."""
+    code = class_code(type(metric))
+    return f"{metric.version}, {code}" if code else metric.version
 
 
 def subject_of(recipe: Recipe, seed: int) -> Subject:
