@@ -27,7 +27,8 @@ def summary(answers: Answers) -> str:
     parts += _samples(study, brief)
     parts += _data(study)
     if not study.info.get("tune"):
-        parts.append("No arm was tuned: settings and samplers are as the study says.")
+        whose = "own arm" if study.published else "arm"
+        parts.append(f"No {whose} was tuned: settings and samplers are as the study says.")
     for line in lines:
         if line.metric in study.primary and not line.note and brief:
             values = [f"{a} {number(c.value)}" for a, c in line.cells.items()]

@@ -17,6 +17,9 @@ READING = (
     "What each row means is at the end of the page. Dots and bars repeat the numbers on an axis "
     "from 0 to 1."
 )
+OF_PUBLISHED = (
+    " Published arms have their own number of seeds, and no speeds: those are of another machine."
+)
 ONE_MODEL = "95% interval over prompts (of this one model: how another seed trains is not in it)"
 SPLIT = "Some scores were not measured alike: they stand on rows of their own, with what differs."
 
@@ -31,7 +34,8 @@ def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
         if most == 1
         else f"Mean, range over {study.seeds_in_words} and number of trials n of each seed."
     )
-    parts: list[Node] = [tag("p", f"{values} {READING}", class_="quiet")]
+    more = OF_PUBLISHED if study.published else ""
+    parts: list[Node] = [tag("p", f"{values} {READING}{more}", class_="quiet")]
     if 0 < fewest < CONFIRMATORY_SEEDS:
         few = f" {plural(fewest, 'seed')} per arm; fewer than {CONFIRMATORY_SEEDS} say how these "
         warning = f"{few}runs did, and of how the arms differ only what is large."
