@@ -116,7 +116,8 @@ def test_a_study_says_what_is_read_and_asked_otherwise_and_keeps_its_own_rows(
     assert json.loads((made.folder / "results.json").read_text()) == []
     info = json.loads((made.folder / "study.json").read_text())
     assert info["against"]["folder"] == str(published)
-    assert "not trained yet: ar_vq" in (made.folder / "report.md").read_text()
+    answers = json.loads((made.folder / "answers.json").read_text())
+    assert {one["reason"] for one in answers["differences"]} == {"not trained yet: ar_vq"}
     before = (made.folder / "study.json").read_bytes()
     (published / PUBLISHED).write_text("{")
     with pytest.raises(ValueError, match="get the folder anew"):
