@@ -184,7 +184,7 @@ def test_trained_arms_are_compared_with_published_ones_from_yaml_to_the_report(t
     (one,) = [each for each in answers["differences"] if each["primary"]]
     assert (one["first"], one["second"]) == ("deeper", "published/flow")
     assert one["seeds"] == [0, 1, 2]
-    assert one["method"] == "crossed model, 3 seeds x 6 prompts"
+    assert one["method"].startswith("crossed model, 3 seeds x ")
     rows = json.loads((mine.folder / "results.json").read_text())
     assert {row["arm"] for row in rows} == {"deeper"}
     assert {row["passport"]["metric_version"] for row in rows} == {TextToImage.version}
