@@ -191,8 +191,10 @@ def test_what_does_not_match_is_listed(tmp_path, published):
     mine = write_scored_study(tmp_path / "runs" / "mine", {"mine": 0.7}, seeds=(0, 1, 2), init=50)
     for run in mine.glob("mine-*"):
         edit_json(run / "run.json", data="other", steps=40, needed={})
+    edit_json(mine / "study.json", replicate="all")
     listed = " ".join(not_matched(against(mine, published)))
     for said in (
+        "What a seed trains anew: all that its arm starts from, too (mine); its arm alone (publ",
         "Replicates: mine seeds 0 to 2; published/ar_vq and published/flow seeds 0 to 3.",
         "Data by their fingerprint: other (mine); da7ada7a (published/ar_vq and published/flow).",
         "FLOPs of training: mine 40 G",

@@ -1,8 +1,8 @@
 """What of a study is published: its arms' settings, budgets, scores and outcomes, by replicate.
 
 published.json
-    study, title, question, file, primary, created, unify
-    arms        by name: paradigm, doc, file, control, tuned, config, tasks, and
+    study, title, question, file, primary, replicate, created, unify
+    arms        by name: paradigm, doc, file, control, trials, config, tasks, and
         runs      a mapping for each replicate: seed, seeds, weights, data, FLOPs, environment ...
         scores    for each metric and way of measuring: seeds, and a list over them of value, n,
                   low, high (one value where all are equal); `passport`, a place in `passports`
@@ -84,15 +84,15 @@ def published_content(study: StudyRecord) -> tuple[dict[str, Any], dict[str, np.
     tuned = tuned_arms(study)
     arms = {arm: _arm(study, arm, passports, outcomes, tuned.get(arm)) for arm in study.own_arms}
     info = study.info
-    own = {part["hash"] for arm in arms.values() for run in arm["runs"] for part in run["needed"]}
     content = {
         "study": str(info.get("name") or study.folder.name),
         **{key: portable(info.get(key)) for key in ("title", "question", "file", "created")},
         "primary": study.primary,
+        "replicate": info.get("replicate"),
         "unify": __version__,
         "arms": arms,
         "passports": [json.loads(passport) for passport in passports],
-        "needed": {h: _needed(run) for h, run in sorted(study.before.items()) if h in own},
+        "needed": _all_needed(study),
     }
     return content, outcomes
 
@@ -115,7 +115,7 @@ def _arm(
         "trials": len(tuning["trials"]) if tuning else 0,
         "config": portable(config),
         "tasks": {
-            task: {key: each.get(key) for key in ("rows", "flops")}
+            task: {key: each.get(key) for key in ("rows", "flops", "encoding")}
             for task, each in (runs[0].card.get("tasks") or {}).items()
         },
         "runs": portable([_run(run) for run in runs]),
@@ -133,7 +133,7 @@ def _run(run: RunRecord) -> dict[str, Any]:
         **{key: run.info[key] for key in OF_RUN if key in run.info},
         "seed": run.seed,
         "seeds": run.config.get("seeds"),
-        "needed": [{"name": n.get("name"), "hash": n.get("hash")} for n in run.needed],
+        "needed": _parts(run),
         "environment": {
             **{key: machine[key] for key in OF_MACHINE if key in machine},
             "packages": {key: packages[key] for key in ("torch",) if key in packages},
@@ -150,8 +150,22 @@ def _moments(read: Mapping[int, str]) -> list[list[Any]]:
     return [[counts[i], read[counts[i]]] for i in sorted(places) if i >= 0]
 
 
-def _needed(run: RunRecord) -> dict[str, Any]:
-    return {"name": run.arm, **{key: run.info[key] for key in OF_NEEDED if key in run.info}}
+def _all_needed(study: StudyRecord) -> dict[str, Any]:
+    """The facts of the runs that own arms started from, and theirs in turn, by hash."""
+    left = [part for run in study.own_runs for part in run.needed]
+    known: dict[str, Any] = {}
+    while left:
+        digest = str(left.pop().get("hash"))
+        if (run := study.before.get(digest)) is not None and digest not in known:
+            facts = {key: run.info[key] for key in OF_NEEDED if key in run.info}
+            known[digest] = {"name": run.arm, **facts, "needed": _parts(run)}
+            left += run.needed
+    return dict(sorted(known.items()))
+
+
+def _parts(run: RunRecord) -> list[dict[str, Any]]:
+    """The runs that a run started from, without their places."""
+    return [{"name": part.get("name"), "hash": part.get("hash")} for part in run.needed]
 
 
 def _scores(rows: Sequence[Row], passports: dict[str, int]) -> list[dict[str, Any]]:

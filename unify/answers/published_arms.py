@@ -28,7 +28,8 @@ OF_ENTRY = ("metric", "passport", "seeds")  # keys of `scores`; the others are t
 
 @dataclass
 class PublishedArms:
-    """What a study is compared with. `about`: study, title, unify, created, primary, hash."""
+    """What a study is compared with. `about`: study, title, unify, created, primary, replicate and
+    hash."""
 
     about: dict[str, Any]
     arms: dict[str, dict[str, Any]]  # entries as those of study.json, with `published` and `seeds`
@@ -53,7 +54,7 @@ def load_published(folder: Path) -> PublishedArms:
 
 def _arms(read: PublishedFolder, folder: Path) -> PublishedArms:
     content = read.content
-    keys = ("study", "title", "unify", "created", "primary", "hash")
+    keys = ("study", "title", "unify", "created", "primary", "replicate", "hash")
     made = PublishedArms({key: content.get(key) for key in keys}, {})
     for place, (name, entry) in enumerate(content["arms"].items()):
         if entry.get("control"):
@@ -67,9 +68,11 @@ def _arms(read: PublishedFolder, folder: Path) -> PublishedArms:
         rows = _rows(arm, entry, content["passports"])
         made.runs += _runs(arm, entry, folder / str(place), rows, read.outcomes)
         made.rows += [row for row in rows if row["metric"].split("/")[0] != SPEED]
-    for digest, facts in (content.get("needed") or {}).items():
+    for place, (digest, facts) in enumerate((content.get("needed") or {}).items()):
         info = _checked({**facts, "state": "finished"}, FACTS)
-        made.before[digest] = RunRecord(folder / digest, str(facts.get("name")), 0, info)
+        needed = RunRecord(folder / f"needed-{place}", str(facts.get("name")), 0, info)
+        needed.card = {}
+        made.before[digest] = needed
     return made
 
 

@@ -48,6 +48,11 @@ def unlike_published(study: StudyRecord) -> list[str]:
             by_seeds.setdefault(tuple(study.seeds_of(arm)), []).append(arm)
         each = [f"{sentence(arms)} {seeds_text(some)}" for some, arms in by_seeds.items()]
         sentences.append(f"Replicates: {'; '.join(each)}.")
+    kinds = {arm: _replicated(study, arm) for arm in study.arms}
+    if len(set(kinds.values())) > 1:
+        whose = {kind: [arm for arm in study.arms if kinds[arm] == kind] for kind in kinds.values()}
+        each = [f"{kind} ({sentence(arms)})" for kind, arms in whose.items()]
+        sentences.append(f"What a seed trains anew: {'; '.join(each)}.")
     for what, key in (("Data by their fingerprint", "data"), ("Commit of training", "git")):
         by_value: dict[str, list[str]] = {}
         for arm in study.arms:
@@ -56,6 +61,12 @@ def unlike_published(study: StudyRecord) -> list[str]:
             each = [f"{value} ({sentence(arms)})" for value, arms in by_value.items()]
             sentences.append(f"{what}: {'; '.join(each)}.")
     return sentences + _tuning(study)
+
+
+def _replicated(study: StudyRecord, arm: str) -> str:
+    """What each seed of an arm has of its own."""
+    of = study.info["arms"][arm]["published"] if study.is_published(arm) else study.info
+    return "all that its arm starts from, too" if of.get("replicate") == "all" else "its arm alone"
 
 
 def _stated(study: StudyRecord, arm: str, key: str) -> str:

@@ -42,7 +42,7 @@ ARM: Types = {
 }
 CONTENT: Types = {
     **dict.fromkeys(("arms", "needed"), dict),
-    **dict.fromkeys(("study", "title", "unify", "created", HASH, OUTCOMES), str),
+    **dict.fromkeys(("study", "title", "unify", "created", "replicate", HASH, OUTCOMES), str),
     **dict.fromkeys(("passports", "primary"), list),
 }
 
