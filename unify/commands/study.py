@@ -14,6 +14,12 @@ FOR_THE_REPORT = (
     "--against is for the report, which --arm, --choose and --dry-run do not write: leave it out "
     "here, and give it to the `unify study` that reports (with --gather, of runs that are there)"
 )
+Against = Annotated[
+    str,
+    typer.Option(
+        metavar="FOLDER", help="Compare with a published study, whose arms are not trained."
+    ),
+]
 FOR_ONE_ARM = "--seed and --untimed say how one --arm is run; name it, or use --seeds"
 
 
@@ -38,19 +44,13 @@ def study(
     choose: Annotated[
         bool, typer.Option("--choose", help="Train nothing: take the best of the trials that ran.")
     ] = False,
-    against: Annotated[
-        str,
-        typer.Option(
-            metavar="FOLDER", help="Compare with a published study, whose arms are not trained."
-        ),
-    ] = "",
+    against: Against = "",
     as_json: Json = False,
 ) -> int:
     """Train what is missing, evaluate, compare, report."""
-    if not arm and (untimed or seed is not None):
-        raise ValueError(FOR_ONE_ARM)
-    if against and (arm or choose or dry_run):
-        raise ValueError(FOR_THE_REPORT)
+    _check_options(
+        not arm and (untimed or seed is not None), against and (arm or choose or dry_run)
+    )
     with fast_imports():
         from unify.study.jobs import StudyRequest
 
@@ -64,6 +64,14 @@ def study(
     if choose:
         return _choose(request)
     return _dry_run(request) if dry_run else _run(request, as_json)
+
+
+def _check_options(of_one_arm: object, of_a_report: object) -> None:
+    """ValueError for options whose command is another one, where these are true."""
+    if of_one_arm:
+        raise ValueError(FOR_ONE_ARM)
+    if of_a_report:
+        raise ValueError(FOR_THE_REPORT)
 
 
 def _dry_run(request: Any) -> int:

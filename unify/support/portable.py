@@ -31,6 +31,10 @@ def _portable(content: Any, known: dict[str, str]) -> Any:
 
 
 def _text(text: str) -> str:
-    if WHOLE.match(text) and "\n" not in text:  # names of folders may have spaces
-        return redact(re.split(SEPARATOR, text.rstrip("/\\"))[-1])
-    return redact(FOLDERS.sub("", text))
+    before = None
+    while text != before:  # what is left may be a path again
+        before = text
+        if WHOLE.match(text) and "\n" not in text:  # names of folders may have spaces
+            text = re.split(SEPARATOR, text.rstrip("/\\"))[-1]
+        text = FOLDERS.sub("", text)
+    return redact(text)
