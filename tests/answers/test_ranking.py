@@ -26,6 +26,8 @@ def test_groups_are_in_braces_and_the_best_comes_first():
     assert ranked(3, [], tried=3).text == "3 arms not told apart"
     assert ranked(2, [], tried=1).text == "a and b not told apart"
     assert ranked(3, [], tried=0).text == "no verdict"
+    some = Ranking("m", ARMS[:3], frozenset(), 2, whole=False)  # a and c were not compared
+    assert some.text == "none of 2 pairs told apart"
 
 
 def test_verdicts_that_make_no_groups_are_listed():

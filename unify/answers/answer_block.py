@@ -71,6 +71,6 @@ def _doubts(answers: Answers) -> Iterator[str]:
     if unequal_ceilings(study):
         yield "Tokenizers' ceilings differ."
     if not study.info.get("tune"):
-        yield "No arm was tuned."
+        yield "No own arm was tuned." if study.published else "No arm was tuned."
     if any("{" in text for text in _outcomes(answers)):
         yield "Braces: not told apart at this budget."

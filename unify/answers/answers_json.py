@@ -12,13 +12,15 @@ from unify.answers.claims import TriedClaim
 from unify.answers.controls import TriedControl
 from unify.answers.differences import Comparison
 from unify.answers.interaction import Interaction
+from unify.answers.published_words import commits_of
 from unify.answers.scaling import ArmCrossing, Growth, Series
 from unify.answers.study_answers import Answers
+from unify.answers.study_records import StudyRecord
+from unify.runs.study_files import PROMPT_SETS
 from unify.support.atomic_files import write_atomically
 from unify.support.strict_json import strict_json
 
 FILE, SCHEMA = "answers.json", Path(__file__).with_name("answers.schema.json")
-PROMPT_SETS = ("prompt_set", "texts", "data")  # keys of passports with their digest
 VERSION = 1  # raised when a field changes its meaning or goes; new fields may come without
 
 
@@ -39,6 +41,7 @@ def answers_content(answers: Answers) -> dict[str, Any]:
         "primary": study.primary,
         "arms": study.arms,
         "seeds": study.seeds,
+        "published": [_published(study, arm) for arm in study.published_arms],
         "differences": [
             {"primary": primary, **_difference(one)}
             for primary, some in ((True, answers.primary), (False, answers.others))
@@ -51,6 +54,13 @@ def answers_content(answers: Answers) -> dict[str, Any]:
         "growths": [_growth(one) for one in answers.growths],
         "crossings": [_crossing(one) for one in answers.crossings],
     }
+
+
+def _published(study: StudyRecord, arm: str) -> dict[str, Any]:
+    """The study that a published arm is from."""
+    entry = study.info["arms"][arm]
+    about = {key: entry["published"].get(key) for key in ("study", "unify", "created", "hash")}
+    return {"arm": arm, **about, "commits": commits_of(study, arm), "seeds": entry["seeds"]}
 
 
 def _difference(one: Comparison) -> dict[str, Any]:

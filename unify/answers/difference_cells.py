@@ -7,9 +7,10 @@ from unify.answers.differences import Comparison, interval_text
 from unify.answers.words import number, p_value, plural
 
 READING = (
-    "Difference of two arms trained under the same seeds and scored on the same prompts, with its "
-    "own 95% interval. All rows together: intervals that all hold in 95% of such tables; one "
-    "leaves out 0 exactly where p is at most 5%, and ends at 0 where only the sign is told. p is "
+    "Difference of two arms trained under the same seeds, unless a row says otherwise, and scored "
+    "on the same prompts, with its own 95% interval. All rows together: intervals that all hold in "
+    "95% of such tables; one leaves out 0 exactly where p is at most 5%, and ends at 0 where only "
+    "the sign is told. p is "
     "corrected for all rows (Holm). Sign flips: an exact p of this row alone, over the seeds, "
     "without a model; not the ground of the verdict. d_z: the difference over its standard "
     "deviation from seed to seed. For rows that are not distinguishable: Detectable, roughly the "

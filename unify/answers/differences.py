@@ -17,6 +17,7 @@ from unify.analysis.paired_differences import HIGHER, LEVEL, LOWER, SAME, Differ
 from unify.analysis.power import detectable, seeds_range
 from unify.analysis.sign_flips import least_sign_flip_p, sign_flip_p
 from unify.answers.pairing import lines_of_pair, pair
+from unify.answers.published_pairs import is_mixed, pair_with_published
 from unify.answers.score_lines import MANY, Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import number, plural, signed
@@ -82,7 +83,8 @@ class Comparison:
     @property
     def outlier(self) -> str:
         """The seed whose difference lies apart (Grubbs' test at 1%): `seed 3`; empty if none."""
-        place = None if self.difference is None else outlying_seed(self.difference.by_seed)
+        by_seed = () if self.difference is None else self.difference.by_seed
+        place = outlying_seed(by_seed) if by_seed else None
         if place is None:
             return ""
         return f"seed {self.seeds[place] if self.seeds else place}"
@@ -117,7 +119,7 @@ class Comparison:
     @property
     def sign_flip_p(self) -> float | None:
         """Exact p over seeds, without a model; beside the verdict, never its ground."""
-        if self.p is None or self.difference is None:
+        if self.p is None or self.difference is None or not self.difference.by_seed:
             return None
         return sign_flip_p(self.difference.by_seed)
 
@@ -134,7 +136,7 @@ class Comparison:
     @property
     def least_sign_flip_p(self) -> float | None:
         """The smallest that so many seeds can give."""
-        if self.difference is None or self.p is None:
+        if self.difference is None or self.p is None or not self.difference.by_seed:
             return None
         return least_sign_flip_p(self.difference.seeds)
 
@@ -216,7 +218,8 @@ def comparisons_of(
 
 def comparison(study: StudyRecord, line: Line, first: str, second: str) -> Comparison:
     """`first` - `second` on one line, on which both stand."""
-    made = pair(study, line, first, second)
+    by = pair_with_published if is_mixed(study, first, second) else pair
+    made = by(study, line, first, second)
     single = next((arm for arm in (first, second) if is_single(study, line, arm)), "")
     return Comparison(
         line, first, second, made.difference, single=single if made.difference else "",

@@ -46,8 +46,8 @@ class Interaction:
 def interactions(study: StudyRecord, lines: Sequence[Line]) -> list[Interaction]:
     """One for each primary outcome; none without a grid of two arms and two points at least."""
     names = {place: arm for arm, place in study.factors.items()}
-    arms = list(dict.fromkeys(study.factors[arm][0] for arm in study.arms))
-    points = list(dict.fromkeys(study.factors[arm][1] for arm in study.arms))
+    arms = list(dict.fromkeys(study.factors[arm][0] for arm in study.own_arms))
+    points = list(dict.fromkeys(study.factors[arm][1] for arm in study.own_arms))
     if min(len(arms), len(points)) < 2:
         return []
     made = []

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from unify.answers.budget import budget, progress
+from unify.answers.published_words import unlike_published
 from unify.answers.run_records import RunRecord
 from unify.answers.same_data import same_data
-from unify.answers.score_lines import CEILING, MANY, score_lines
+from unify.answers.score_lines import CEILING, MANY, VERSION, score_lines
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import number, seeds_text, sentence
+from unify.support.portable import portable
 
 NAMED = 8  # settings that one sentence names
 # keys of a configuration that do not say what is trained
@@ -24,12 +26,13 @@ def not_matched(study: StudyRecord) -> list[str]:
     if settings:
         more = [f"{len(settings) - NAMED} more"] if len(settings) > NAMED else []
         sentences.append(f"Settings outside the model: {sentence(settings[:NAMED] + more)}.")
-    sentences += _precision_sentences(study)
+    sentences += [*_precision_sentences(study), *_version_sentences(study)]
+    sentences += unlike_published(study)
     for run in study.runs:
         if not run.finished:
             sentences.append(f"{run.arm}, seed {run.seed}, did not finish: {progress(run)}.")
     ran = {(run.arm, run.seed) for run in study.runs}
-    missing = {a: [s for s in study.seeds if (a, s) not in ran] for a in study.arms}
+    missing = {a: [s for s in study.seeds if (a, s) not in ran] for a in study.own_arms}
     absent = [f"{a} ({seeds_text(seeds)})" for a, seeds in missing.items() if seeds]
     return sentences + ([f"No run: {sentence(absent)}."] if absent else [])
 
@@ -77,6 +80,16 @@ def _precision_sentences(study: StudyRecord) -> list[str]:
     return [f"Precision of training: {'; '.join(each)}."] if len(each) > 1 else []
 
 
+def _version_sentences(study: StudyRecord) -> list[str]:
+    """A sentence where scores were measured by more than one version of unify."""
+    arms: dict[str, dict[str, None]] = {}
+    for row in study.rows:
+        if version := (row.get("passport") or {}).get(VERSION):
+            arms.setdefault(str(version), {})[row["arm"]] = None
+    each = [f"{version} ({sentence(list(some))})" for version, some in arms.items()]
+    return [f"Version of unify that scored: {'; '.join(each)}."] if len(each) > 1 else []
+
+
 def unequal_ceilings(study: StudyRecord) -> list[str]:
     """A sentence for each primary outcome whose ceiling is not the same for all arms."""
     sentences = []
@@ -92,8 +105,12 @@ def unequal_ceilings(study: StudyRecord) -> list[str]:
 
 
 def config_differences(study: StudyRecord) -> list[tuple[str, dict[str, str]]]:
-    """Settings whose value is not the same in all arms: (dotted key, value by arm)."""
-    flat = {a: _flat(study.runs_of(a)[0].config) for a in study.arms if study.runs_of(a)}
+    """Settings whose value is not the same in all arms: (dotted key, value by arm).
+
+    Beside published arms, whose paths were cut to their last names, so are those of the others.
+    """
+    first = {a: runs[0].config for a in study.arms if (runs := study.runs_of(a))}
+    flat = {a: _flat(portable(c) if study.published else c) for a, c in first.items()}
     keys = dict.fromkeys(key for each in flat.values() for key in each)
     rows = [(key, {arm: each.get(key, "not set") for arm, each in flat.items()}) for key in keys]
     return [
@@ -116,8 +133,8 @@ def _flat(config: Any, prefix: str = "") -> dict[str, str]:
 
 
 def environments(study: StudyRecord) -> list[tuple[str, list[tuple[str, list[RunRecord]]]]]:
-    """(key of the environment, [(value, runs that had it)]) of every key."""
-    flat = [(run, _flat(run.environment)) for run in study.runs if run.environment]
+    """(key of the environment, [(value, own runs that had it)]) of every key."""
+    flat = [(run, _flat(run.environment)) for run in study.own_runs if run.environment]
     keys = dict.fromkeys(key for _, each in flat for key in each)
     values = []
     for key in keys:

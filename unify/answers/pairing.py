@@ -5,7 +5,7 @@ trial where the outcomes were kept. Whatever is left out, and a method that had 
 in words that stand beside the difference.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,23 +52,35 @@ def lines_of_pair(
 
 
 def pair(study: StudyRecord, line: Line, first: str, second: str) -> Pairing:
-    """`first` - `second` on a line on which both stand."""
-    rows = {arm: line.cells[arm].rows for arm in (first, second)}
-    seeds = sorted({*study.seeds, *rows[first], *rows[second]})
-    why = {seed: _why_not(study, line, (first, second), seed) for seed in seeds}
-    used = [seed for seed in seeds if not why[seed]]
+    """`first` - `second`, seed by seed, on a line on which both stand."""
+    planned = {*study.seeds_of(first), *study.seeds_of(second)}
+    seeds = sorted({*planned, *line.cells[first].rows, *line.cells[second].rows})
+    used, left = seeds_used(study, line, (first, second), seeds)
+    if not used:
+        return Pairing(reason=f"no common seed ({'; '.join(left)})")
+    outcomes = stacked_outcomes(study, line.metric, {first: used, second: used})
+    if isinstance(outcomes, str):
+        a, b = (values_of(line, arm, used) for arm in (first, second))
+        return Pairing(paired(a, b), notes=[outcomes, *left], seeds=used)
+    return Pairing(crossed(*outcomes), notes=left, seeds=used)
+
+
+def values_of(line: Line, arm: str, seeds: Sequence[int]) -> list[float]:
+    """The scores of an arm under some seeds."""
+    return [line.cells[arm].rows[seed]["value"] for seed in seeds]
+
+
+def seeds_used(
+    study: StudyRecord, line: Line, arms: Sequence[str], seeds: Sequence[int]
+) -> tuple[list[int], list[str]]:
+    """The seeds under which all arms have a score; and which are left out, with the reason."""
+    why = {seed: _why_not(study, line, arms, seed) for seed in seeds}
     by_reason: dict[str, list[int]] = {}
     for seed in seeds:
         if why[seed]:
             by_reason.setdefault(why[seed], []).append(seed)
     left = [f"{seeds_text(some)} left out: {text}" for text, some in by_reason.items()]
-    if not used:
-        return Pairing(reason=f"no common seed ({'; '.join(left)})")
-    outcomes = _outcomes(study, line.metric, (first, second), used)
-    if isinstance(outcomes, str):
-        a, b = ([rows[arm][seed]["value"] for seed in used] for arm in (first, second))
-        return Pairing(paired(a, b), notes=[outcomes, *left], seeds=used)
-    return Pairing(crossed(*outcomes), notes=left, seeds=used)
+    return [seed for seed in seeds if not why[seed]], left
 
 
 def _why_not(study: StudyRecord, line: Line, arms: Sequence[str], seed: int) -> str:
@@ -85,12 +97,13 @@ def _why_not(study: StudyRecord, line: Line, arms: Sequence[str], seed: int) -> 
     return "; ".join(f"{arm} {said}" for said, some in reasons.items() for arm in some)
 
 
-def _outcomes(
-    study: StudyRecord, metric: str, arms: Sequence[str], seeds: Sequence[int]
+def stacked_outcomes(
+    study: StudyRecord, metric: str, seeds: Mapping[str, Sequence[int]]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | str:
-    """Outcomes [S N] of both arms and the trials of each prompt [N]; or why there are none."""
+    """Outcomes [S N] of two arms, each under its `seeds`, and the trials of each prompt [N]; or why
+    there are none."""
     runs = {(run.arm, run.seed): run.outcomes for run in study.runs}
-    kept = {(a, s): runs.get((a, s), {}).get(metric) for a in arms for s in seeds}
+    kept = {(a, s): runs.get((a, s), {}).get(metric) for a, some in seeds.items() for s in some}
     for (arm, seed), row in kept.items():
         if row is None or row.ndim != 1 or row.size < 2 or row.dtype.kind not in "biuf":
             return f"by seeds alone: {arm}, seed {seed}, has no outcomes by prompt"
@@ -101,7 +114,7 @@ def _outcomes(
     if len(counts) > 1:
         each = [f"{count} trials ({who})" for count, who in sorted(counts.items())]
         return f"by seeds alone: {sentence(each)} are not the same prompts"
-    stacked = [np.stack([rows[a, s].astype(float) for s in seeds]) for a in arms]
+    stacked = [np.stack([rows[a, s].astype(float) for s in some]) for a, some in seeds.items()]
     indices = [i for key in kept if (i := runs[key].get(PROMPTS + metric)) is not None]
     if not indices:
         return stacked[0], stacked[1], None

@@ -20,12 +20,15 @@ class Ranking:
         arms: those that stand on the outcome's line.
         apart: (better, worse) of every pair with a verdict, where the scores state a direction.
         tried: how many pairs have one verdict or the other.
+        whole: whether every two of the arms are compared; not with a baseline, nor of published
+            arms.
     """
 
     metric: str
     arms: tuple[str, ...]
     apart: frozenset[tuple[str, str]]
     tried: int
+    whole: bool = True
 
     @property
     def groups(self) -> list[list[str]] | None:
@@ -58,6 +61,8 @@ class Ranking:
         """`ar_vq > {dual_tower, transfusion} > crossflow`; or how many pairs were told apart."""
         if not self.tried:
             return "no verdict"
+        if not self.apart and not self.whole:
+            return f"none of {plural(self.tried, 'pair')} told apart"
         if not self.apart:
             few = " and ".join(self.arms) if len(self.arms) == 2 else ""
             return f"{few or plural(len(self.arms), 'arm')} not told apart"
@@ -88,4 +93,6 @@ def ranking(line: Line, compared: Sequence[Comparison]) -> Ranking | None:
             first_wins = one.verdict == line.better
             apart.add((one.first, one.second) if first_wins else (one.second, one.first))
     tried = sum(bool(one.verdict) for one in compared)
-    return Ranking(line.metric, tuple(best_first), frozenset(apart), tried)
+    pairs = {frozenset((one.first, one.second)) for one in compared}
+    whole = len(pairs) >= len(arms) * (len(arms) - 1) // 2
+    return Ranking(line.metric, tuple(best_first), frozenset(apart), tried, whole)

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unify.answers.words import number
+from unify.runs.stored_scores import METRIC_VERSION
 from unify.runs.study_files import Row, better, has_value
 
 CONFIRMATORY_SEEDS = 8  # fewer seeds per arm: "exploratory"
 REFERENCES = ("chance", "majority", "blind")  # rows that belong beside vqa/accuracy
 CEILING = "ceiling"  # <metric>/ceiling belongs beside <metric>: see metrics/ceiling.py
 WEIGHTS = {"weights", "run", "checkpoint", "step", "seed"}  # differ between runs of one arm too
+VERSION = "version"  # of unify: it may differ where the version of the metric is stated
 OWN = {"sampler", "sampling", "guidance", "tokenizer"}  # an arm's own, the same in all its runs
 TASKS = {  # in reading order; others follow
     "text_to_image": "Text to image",
@@ -173,7 +175,7 @@ def _split(metric: str, rows: Sequence[Row]) -> list[Line]:
     ways: list[tuple[str, dict[str, str], Line]] = []  # shared passport, arms' own parts, line
     for row in rows:
         passport = _measured(row)
-        shared = _as_text(passport, skip=WEIGHTS | OWN)
+        shared = _as_text(passport, skip=WEIGHTS | OWN | _beside(passport))
         own = _as_text({k: v for k, v in passport.items() if k in OWN})
         for other, owns, line in ways:  # noqa: B007
             if other == shared and owns.setdefault(row["arm"], own) == own:
@@ -194,6 +196,11 @@ def _measured(row: Row) -> dict[str, Any]:
     return {**(row.get("passport") or {}), **stated}
 
 
+def _beside(passport: dict[str, Any]) -> set[str]:
+    """The version of unify, which may differ where the metric's own version is stated."""
+    return {VERSION} if METRIC_VERSION in passport else set()
+
+
 def _as_text(passport: dict[str, Any], skip: Collection[str] = ()) -> str:
     """The passport without some keys, as text that is equal for equal passports."""
     kept = {k: v for k, v in passport.items() if k not in skip}
@@ -205,7 +212,8 @@ def _what_differs(line: Line, ways: Sequence[Line]) -> str:
     passports = {id(way): _measured(_first_row(way)) for way in ways}
     keys = dict.fromkeys(key for each in passports.values() for key in each)
     unlike = [k for k in keys if len({_as_text({k: p.get(k)}) for p in passports.values()}) > 1]
-    unlike = [k for k in unlike if k not in WEIGHTS]
+    beside = set.intersection(*map(_beside, passports.values()))
+    unlike = [k for k in unlike if k not in WEIGHTS | beside]
     reasons = [k for k in unlike if k not in OWN] or unlike
     return ", ".join(f"{k}: {_short(passports[id(line)].get(k, 'not stated'))}" for k in reasons)
 

@@ -6,16 +6,19 @@ What a crashed run did not write is empty here: nothing that is missing stops a 
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from glob import escape
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from unify.answers.published_arms import PublishedArms, load_published
 from unify.answers.run_records import RUN_NAME, RunRecord, load_run
 from unify.answers.study_rows import study_rows
 from unify.answers.words import plural
+from unify.runs.published_folder import AGAINST
 from unify.runs.study_files import Row
+from unify.support.portable import portable
 from unify.support.strict_json import Types, damaged, read_mapping, wrong_type
 
 
@@ -24,6 +27,7 @@ class StudyRecord:
     """A study: study.json (`info`), rows of results, and its runs in order of arms, then seeds.
 
     `before` has the runs that these started from and that were found, by the hash of their weights.
+    With `published`, the arms, rows and runs of a published study stand after the study's own.
     """
 
     folder: Path
@@ -33,11 +37,34 @@ class StudyRecord:
     before: dict[str, RunRecord] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)  # scores that are not used, and why
     trusted_files: bool = False  # whether Python files that study.json names may be loaded
+    published: PublishedArms | None = None  # what it is compared with, which was not trained again
 
     @property
     def arms(self) -> list[str]:
         """The arms in the order of the study; those of controls last."""
         return sorted(self.info["arms"], key=lambda arm: arm in self.control_arms)
+
+    @property
+    def published_arms(self) -> list[str]:
+        """The arms of a published study, which were trained there."""
+        return [arm for arm in self.arms if self.is_published(arm)]
+
+    @property
+    def own_arms(self) -> list[str]:
+        """The arms without the published ones."""
+        return [arm for arm in self.arms if not self.is_published(arm)]
+
+    @property
+    def own_runs(self) -> list[RunRecord]:
+        return [run for run in self.runs if not self.is_published(run.arm)]
+
+    def is_published(self, arm: str) -> bool:
+        """True for an arm of a published study."""
+        return self.published is not None and arm in self.published.arms
+
+    def seeds_of(self, arm: str) -> list[int]:
+        """The seeds that an arm was to be trained under."""
+        return list(self.info["arms"][arm]["seeds"]) if self.is_published(arm) else self.seeds
 
     @property
     def control_arms(self) -> set[str]:
@@ -46,7 +73,7 @@ class StudyRecord:
 
     @property
     def seeds(self) -> list[int]:
-        return list(self.info.get("seeds") or sorted({r.seed for r in self.runs}))
+        return list(self.info.get("seeds") or sorted({r.seed for r in self.own_runs}))
 
     @property
     def primary(self) -> list[str]:
@@ -57,34 +84,39 @@ class StudyRecord:
         """(A, B) of every comparison A - B, controls left out.
 
         With a baseline, each arm against it. In a grid, arms that differ in the base arm alone or
-        in the grid point alone; with several budgets, in the base arm alone.
+        in the grid point alone; with several budgets, in the base arm alone. Each arm against every
+        published one; published ones were compared with each other where they were published.
         """
-        arms = [arm for arm in self.arms if arm not in self.control_arms]
-        baseline = self.info.get("baseline")
+        arms = [arm for arm in self.own_arms if arm not in self.control_arms]
+        published, baseline = self.published_arms, self.info.get("baseline")
         if baseline:
-            return [(arm, baseline) for arm in arms if arm != baseline]
+            if baseline not in self.info["arms"]:
+                return []  # a published arm, without the folder that has it
+            others = [] if self.is_published(baseline) else published
+            return [(arm, baseline) for arm in (*arms, *others) if arm != baseline]
         factors = self.factors
         shared = (1,) if self.info.get("budgets") else (0, 1)  # the factor that two arms share
-        return [
+        own = [
             (a, b)
             for a, b in combinations(arms, 2)
             if any(factors[a][i] == factors[b][i] for i in shared)
         ]
+        return own + [(arm, other) for arm in arms for other in published]
 
     @property
     def factors(self) -> dict[str, tuple[str, str]]:
-        """{arm: (base arm as the study names it, point of the grid; empty without a grid)}."""
+        """{own arm: (base arm as the study names it, point of the grid; empty without a grid)}."""
         if not self.info.get("grid"):
-            return {arm: (arm, "") for arm in self.arms}
-        split = {arm: arm.partition(",") for arm in self.arms}
+            return {arm: (arm, "") for arm in self.own_arms}
+        split = {arm: arm.partition(",") for arm in self.own_arms}
         return {arm: (base, point) for arm, (base, _, point) in split.items()}
 
     @property
     def seeds_done(self) -> tuple[int, int]:
-        """The fewest and the most finished runs of an arm that has any; the planned number where no
-        run is left to tell."""
-        done = [sum(run.finished for run in self.runs_of(arm)) for arm in self.arms]
-        done = [count for count in done if count] or [0 if self.runs else len(self.seeds)]
+        """The fewest and the most finished runs of an own arm that has any; the planned number
+        where no run is left to tell."""
+        done = [sum(run.finished for run in self.runs_of(arm)) for arm in self.own_arms]
+        done = [count for count in done if count] or [0 if self.own_runs else len(self.seeds)]
         return min(done), max(done)
 
     @property
@@ -132,10 +164,47 @@ def load_study(folder: Path, trusted_files: bool = False) -> StudyRecord:
     refused += [run.scores for run in runs if isinstance(run.scores, str)]
     own = {(run.arm, run.seed): run.scores for run in runs if run.scores is not None}
     rows = [row for row in study_rows(folder, info, own, refused) if row["arm"] in arms]
+    needed = _needed_runs(folder.parent, runs)
+    study = _with_published(StudyRecord(folder, info, rows, runs, needed, refused, trusted_files))
     for reason in refused:
         warnings.warn(reason, stacklevel=2)
-    needed = _needed_runs(folder.parent, runs)
-    return StudyRecord(folder, info, rows, runs, needed, refused, trusted_files)
+    return study
+
+
+def _with_published(study: StudyRecord) -> StudyRecord:
+    """The study with the arms that it was last compared with; without where those are damaged,
+    which is `refused`."""
+    stated = study.info.get("against")
+    if not stated:
+        return study
+    copy = study.folder / AGAINST
+    try:
+        published = load_published(copy)
+        if published.about["hash"] != stated.get("hash"):
+            raise ValueError(f"{copy} is not what the study was compared with")
+    except (ValueError, OSError) as error:
+        again = f"`unify study --against {stated.get('folder')}` puts it back"
+        study.refused.append(f"published arms are left out: {error}; {again}")
+        return study
+    return with_published(study, published)
+
+
+def with_published(study: StudyRecord, published: PublishedArms) -> StudyRecord:
+    """The study with the arms of a published one after its own.
+
+    Passports are compared as they were published: with the last names of paths alone.
+    """
+    info = {**study.info, "arms": {**study.info["arms"], **published.arms}}
+    passports = portable([row.get("passport") or {} for row in study.rows])
+    own = [{**row, "passport": p} for row, p in zip(study.rows, passports, strict=True)]
+    return replace(
+        study,
+        info=info,
+        rows=[*own, *published.rows],
+        runs=[*study.runs, *published.runs],
+        before={**published.before, **study.before},
+        published=published,
+    )
 
 
 def _needed_runs(all_studies: Path, runs: Sequence[RunRecord]) -> dict[str, RunRecord]:
@@ -163,7 +232,7 @@ def _study_info(path: Path) -> dict[str, Any]:
 
 MAPPINGS = ("claims", "controls", "figures")  # keys of study.json that list mappings
 STUDY: Types = {
-    **dict.fromkeys(("arms", "budgets", "tune"), dict),
+    **dict.fromkeys(("arms", "budgets", "tune", "against"), dict),
     **dict.fromkeys(("seeds", "primary", "runs", "tuned", "metrics", "overrides"), list),
     **dict.fromkeys(("name", "title", "question", "results", "created", "file"), str),
     **dict.fromkeys(MAPPINGS, list),

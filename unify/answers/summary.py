@@ -5,6 +5,7 @@ from unify.answers.budget import OF_TASK, SAMPLES, budget
 from unify.answers.controls import control_sentences
 from unify.answers.cut_texts import cut_sentences
 from unify.answers.differences import difference_sentences
+from unify.answers.published_words import published_sentences
 from unify.answers.same_data import same_data
 from unify.answers.score_lines import CONFIRMATORY_SEEDS, MANY
 from unify.answers.study_answers import Answers
@@ -15,17 +16,19 @@ from unify.answers.words import number, plural, sentence
 def summary(answers: Answers) -> str:
     """The whole paragraph; a study of many arms is not spelt out arm by arm."""
     study, lines = answers.study, answers.lines
-    brief = len(study.arms) <= MANY
+    own, brief = study.own_arms, len(study.arms) <= MANY
     parts = [
-        f"{plural(len(study.arms), 'arm')} ({sentence(study.arms) if brief else _grid(study)}), "
+        f"{plural(len(own), 'arm')} ({sentence(own) if brief else _grid(study)}), "
         f"{study.seeds_in_words} each."
     ]
+    parts += published_sentences(study)
     parts += [f"{reason}." for reason in study.refused]
     parts += cut_sentences(study) if brief else []
     parts += _samples(study, brief)
     parts += _data(study)
     if not study.info.get("tune"):
-        parts.append("No arm was tuned: settings and samplers are as the study says.")
+        whose = "own arm" if study.published else "arm"
+        parts.append(f"No {whose} was tuned: settings and samplers are as the study says.")
     for line in lines:
         if line.metric in study.primary and not line.note and brief:
             values = [f"{a} {number(c.value)}" for a, c in line.cells.items()]

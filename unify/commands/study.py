@@ -10,6 +10,16 @@ from unify.commands.arguments import Json, Overrides, Tiny, each_once, emit, say
 from unify.support.fast_imports import fast_imports
 from unify.support.terminal import echo
 
+FOR_THE_REPORT = (
+    "--against is for the report, which --arm, --choose and --dry-run do not write: leave it out "
+    "here, and give it to the `unify study` that reports (with --gather, of runs that are there)"
+)
+Against = Annotated[
+    str,
+    typer.Option(
+        metavar="FOLDER", help="Compare with a published study, whose arms are not trained."
+    ),
+]
 FOR_ONE_ARM = "--seed and --untimed say how one --arm is run; name it, or use --seeds"
 
 
@@ -34,16 +44,18 @@ def study(
     choose: Annotated[
         bool, typer.Option("--choose", help="Train nothing: take the best of the trials that ran.")
     ] = False,
+    against: Against = "",
     as_json: Json = False,
 ) -> int:
     """Train what is missing, evaluate, compare, report."""
-    if not arm and (untimed or seed is not None):
-        raise ValueError(FOR_ONE_ARM)
+    _check_options(
+        not arm and (untimed or seed is not None), against and (arm or choose or dry_run)
+    )
     with fast_imports():
         from unify.study.jobs import StudyRequest
 
     words = [*(overrides or []), *([f"seeds={list(range(seeds))}"] if seeds else [])]
-    request = StudyRequest(str(file), each_once(words), tiny, jobs, only, gather)
+    request = StudyRequest(str(file), each_once(words), tiny, jobs, only, gather, against)
     if arm:
         with fast_imports():
             from unify.study.run_job import run_arm
@@ -52,6 +64,14 @@ def study(
     if choose:
         return _choose(request)
     return _dry_run(request) if dry_run else _run(request, as_json)
+
+
+def _check_options(of_one_arm: object, of_a_report: object) -> None:
+    """ValueError for options whose command is another one, where these are true."""
+    if of_one_arm:
+        raise ValueError(FOR_ONE_ARM)
+    if of_a_report:
+        raise ValueError(FOR_THE_REPORT)
 
 
 def _dry_run(request: Any) -> int:
@@ -104,10 +124,15 @@ def _run(request: Any, as_json: bool) -> int:
 def report(
     study: Annotated[Path, typer.Argument(help="Study folder, e.g. runs/quickstart.")],
     mlflow: Annotated[str, typer.Option(help="URI: fetch the study from there first.")] = "",
+    publish: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write there what others compare their arms with."),
+    ] = None,
 ) -> int:
     """Write a study's report.html again, from its folder or from MLflow.
 
-    With --mlflow, the study's folder is made first from what that server has.
+    With --mlflow, the study's folder is made first from what that server has. With --publish, a
+    small folder is written, too: scores and outcomes for `unify study F --against FOLDER`.
     """
     from unify.report.page import write_report
 
@@ -116,6 +141,14 @@ def report(
 
         fetch_study(mlflow, study.name, study.parent)
     echo(str(write_report(study, trusted_files=not mlflow)))
+    if publish is not None:
+        from unify.answers.publish import publish as write_folder
+        from unify.answers.study_records import load_study
+
+        with warnings.catch_warnings():  # the report has said what is damaged
+            warnings.simplefilter("ignore")
+            digest = write_folder(load_study(study), publish)
+        echo(f"{publish} (hash {digest})")
     return 0
 
 

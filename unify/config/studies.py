@@ -22,7 +22,7 @@ from unify.config.tuning_space import tried_beyond
 from unify.config.yaml_tree import ConfigError, Node, Problem, suggest
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
-from unify.schema.study import Study
+from unify.schema.study import PUBLISHED_ARM, Study
 
 NAMING_ARMS = {"claims": ("better", "worse"), "controls": ("arm", "than")}  # key -> roles of arms
 # keys in which two draws of one arm may differ
@@ -125,12 +125,25 @@ def _arm(
 
 
 def _missing_arms(tree: Tree, study: Config, arms: Collection[str]) -> list[Problem]:
-    """A problem for each arm that the study names and does not have."""
+    """A problem for each arm that the study names and does not have.
+
+    Claims and the baseline may name published arms, which only `unify study --against` knows.
+    """
     return [
         node.problem(key, f"no arm {name!r}{_instead(name, arms)}")
         for key, node, name in _named_arms(tree.root.value, study)
-        if name and name not in arms
+        if name and name not in arms and not (may_be_published(key) and is_published(name))
     ]
+
+
+def may_be_published(key: str) -> bool:
+    """True for a place of a study that may name a published arm."""
+    return key.partition(".")[0] in ("baseline", "claims")
+
+
+def is_published(arm: str) -> bool:
+    """True for the name of an arm of a published study."""
+    return arm.startswith(PUBLISHED_ARM)
 
 
 def _named_arms(nodes: Mapping[str, Node], study: Config) -> Iterator[tuple[str, Node, str]]:

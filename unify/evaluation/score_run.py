@@ -27,13 +27,20 @@ from unify.metrics.reconstruction import reconstruct
 from unify.paradigm import ImageRequest, Paradigm, TextRequest, Trainable
 from unify.runs.cut_texts import count_cut
 from unify.runs.folder import Run, write_json
-from unify.runs.stored_scores import OUTCOMES, PROMPTS, StoredScores, read_scores, write_scores
+from unify.runs.stored_scores import (
+    METRIC_VERSION,
+    OUTCOMES,
+    PROMPTS,
+    StoredScores,
+    read_scores,
+    write_scores,
+)
 from unify.runs.study_files import Row
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.support.precision import autocast, precision_on
 from unify.support.stop_protocol import kept_if_interrupted
-from unify.support.user_code import warn_of_imports
+from unify.support.user_code import class_code, warn_of_imports
 from unify.tokenizer import ImageTokenizer
 
 SCORING = ("evaluation", "image_sampling", "text_sampling")  # how a run is scored, in its config
@@ -140,7 +147,7 @@ def _identity(run: Run, config: Config) -> str:
     versions = [_metric_version(node) for node in config["evaluation"]]
     code = user_files([config[key] for key in (*SCORING, "data", "model") if key in config])
     content = [nodes, *(config[key] for key in SCORING[1:]), versions, sorted(code.values())]
-    content += [run.weights, __version__, WORLD_VERSION, CHECKER_VERSION]
+    content += [run.weights, __version__, WORLD_VERSION, CHECKER_VERSION, METRIC_VERSION]
     content += [more for node in config["evaluation"] if (more := _depends_on(node)) is not None]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[
         :12
@@ -194,6 +201,8 @@ def measure(
         for metric in metrics:
             if metric.tasks & subject.tasks:
                 measured, pictures = metric.measure(subject)
+                for score in measured:
+                    score.passport = {METRIC_VERSION: _stated_version(metric), **score.passport}
                 scores += measured
                 grids += pictures
     common = {
@@ -204,6 +213,13 @@ def measure(
     for score in scores:
         score.passport = {**common, **score.passport}
     return scores, grids
+
+
+def _stated_version(metric: Metric) -> int | str:
+    """What decides that a score of another run is of the same metric: its version, and its code
+    where that is a user's."""
+    code = class_code(type(metric))
+    return f"{metric.version}, {code}" if code else metric.version
 
 
 def subject_of(recipe: Recipe, seed: int) -> Subject:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from unify.answers.budget import progress
+from unify.answers.published_words import origin
 from unify.answers.run_records import RUN_NAME, RunRecord
 from unify.answers.score_lines import MANY, Line
 from unify.answers.study_records import StudyRecord
@@ -24,7 +25,9 @@ def _arm(study: StudyRecord, index: int, lines: Sequence[Line]) -> Html:
     arm = study.arms[index]
     info, runs = study.info["arms"][arm], study.runs_of(arm)
     doc = " ".join(str(info.get("doc") or "").split())
-    rows = [*_training(study, arm, lines), *_states(study, arm)]
+    published = study.is_published(arm)
+    states = _published(study, arm) if published else _states(study, arm)
+    rows = [*_training(study, arm, lines), *states]
     terms = join(join([tag("dt", name), tag("dd", value)]) for name, value in rows)
     return tag(
         "article",
@@ -32,7 +35,7 @@ def _arm(study: StudyRecord, index: int, lines: Sequence[Line]) -> Html:
         tag("p", study.paradigm(arm), class_="paradigm"),
         tag("p", doc) if doc else None,
         tag("dl", terms),
-        paradigm_cards.card(runs[0] if runs else None),
+        paradigm_cards.card(runs[0] if runs and not published else None),
     )
 
 
@@ -50,6 +53,13 @@ def _training(study: StudyRecord, arm: str, lines: Sequence[Line]) -> list[tuple
         if line.task == "tokenizer" and arm in line.cells
     ]
     return [*rows, ("Ceiling", tag("span", "; ".join(ceilings)))] if ceilings else rows
+
+
+def _published(study: StudyRecord, arm: str) -> list[tuple[str, Node]]:
+    """Where a published arm is from, and its replicates."""
+    seeds = seeds_text(study.seeds_of(arm)).capitalize()
+    badge = tag("span", "published; not trained again", class_="badge")
+    return [("From", origin(study, arm)), (seeds, badge)]
 
 
 def _states(study: StudyRecord, arm: str) -> list[tuple[str, Node]]:

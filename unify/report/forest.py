@@ -12,7 +12,7 @@ from unify.report.svg_plots import difference_plot
 MOST_ROWS = 12  # pairs of one outcome; the others are folded
 READING = (
     "First arm minus second. Line: simultaneous 95% interval, corrected for all pairs. Small dots: "
-    "one seed each. Zero is the upright line."
+    "one seed each, where seeds are paired. Zero is the upright line."
 )
 
 

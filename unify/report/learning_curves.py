@@ -27,7 +27,8 @@ def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
     terms = curves.loss_terms(keys)
     if not terms:
         return tag("p", "No losses were logged.")
-    legend = [tag("li", swatch(i), tag("b", arm)) for i, arm in enumerate(study.arms)]
+    logged = [arm for arm in study.arms if not study.is_published(arm)]
+    legend = [tag("li", swatch(study.arms.index(arm)), tag("b", arm)) for arm in logged]
     parts: list[Node] = [
         tag("p", READING, class_="quiet"),
         tag("ul", *legend, class_="key"),

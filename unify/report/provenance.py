@@ -12,6 +12,7 @@ from unify.answers.score_lines import WEIGHTS, Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import plural, sentence
 from unify.report.html import Html, Node, facts, fold, join, tag
+from unify.runs.published_folder import AGAINST
 from unify.runs.stored_scores import StoredScores
 
 READING = "All at once, or one run at a time from the configuration that its folder holds:"
@@ -20,12 +21,14 @@ READING = "All at once, or one run at a time from the configuration that its fol
 def reproduce_section(study: StudyRecord, lines: Sequence[Line]) -> Html:
     """Commands; hashes of configuration, code and data; every configuration folded below."""
     words = [study.info.get("file"), *(study.info.get("overrides") or [])]
+    words += ["--against", f"{_place(study)}/{AGAINST}"] if study.published else []
     commands = [f"unify study {shlex.join(words)}"] if words[0] else []
     rows: list[list[Node]] = []
-    place = f"{study.folder.absolute().parent.name}/{study.folder.name}"
+    place = _place(study)
     for run in study.runs:
         folder = f"{place}/{run.folder.name}"
-        commands += [f"unify train -c {folder}/config.yaml", f"unify eval {folder}"]
+        if not study.is_published(run.arm):
+            commands += [f"unify train -c {folder}/config.yaml", f"unify eval {folder}"]
         digest = str(run.info.get("hash") or run.folder.name.rsplit("-", 1)[-1])
         data = str(run.info.get("data") or "not stated")
         who = f"{run.arm}, seed {run.seed}"
@@ -38,7 +41,27 @@ def reproduce_section(study: StudyRecord, lines: Sequence[Line]) -> Html:
             fold("Every command", tag("pre", "\n".join(commands), class_="commands")),
             fold("Hashes of every run", _hashes(rows)) if rows else None,
             fold("Configurations", join(_config(run) for run in study.runs if run.config)),
+            _published(study),
         ]
+    )
+
+
+def _place(study: StudyRecord) -> str:
+    return f"{study.folder.absolute().parent.name}/{study.folder.name}"
+
+
+def _published(study: StudyRecord) -> Html | None:
+    """Where the published arms are from, with the hash of their folder; None without any."""
+    if study.published is None:
+        return None
+    about = study.published.about
+    text = f"Published arms: the study {about['study']}, folder with the hash "
+    return tag(
+        "p",
+        text,
+        tag("code", about["hash"]),
+        "; its files are in the folder ",
+        tag("code", AGAINST),
     )
 
 

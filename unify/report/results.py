@@ -1,6 +1,6 @@
 """The section Results: metrics down, arms across, every measurement folded below."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from unify.answers.score_lines import CONFIRMATORY_SEEDS, TASKS, Cell, Line
 from unify.answers.study_records import StudyRecord
@@ -17,6 +17,9 @@ READING = (
     "What each row means is at the end of the page. Dots and bars repeat the numbers on an axis "
     "from 0 to 1."
 )
+OF_PUBLISHED = (
+    " Published arms have their own number of seeds, and no speeds: those are of another machine."
+)
 ONE_MODEL = "95% interval over prompts (of this one model: how another seed trains is not in it)"
 SPLIT = "Some scores were not measured alike: they stand on rows of their own, with what differs."
 
@@ -31,22 +34,28 @@ def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
         if most == 1
         else f"Mean, range over {study.seeds_in_words} and number of trials n of each seed."
     )
-    parts: list[Node] = [tag("p", f"{values} {READING}", class_="quiet")]
+    more = OF_PUBLISHED if study.published else ""
+    parts: list[Node] = [tag("p", f"{values} {READING}{more}", class_="quiet")]
     if 0 < fewest < CONFIRMATORY_SEEDS:
         few = f" {plural(fewest, 'seed')} per arm; fewer than {CONFIRMATORY_SEEDS} say how these "
         warning = f"{few}runs did, and of how the arms differ only what is large."
         parts.append(tag("p", tag("span", "exploratory", class_="badge open"), warning))
     if any(line.note for line in lines):
         parts.append(tag("p", SPLIT, class_="note"))
-    parts.append(results_table(lines, study.arms, study.seeds, study.primary))
+    planned = {arm: len(study.seeds_of(arm)) for arm in study.arms}
+    parts.append(results_table(lines, planned, study.primary))
     parts.append(fold("Every measurement, seed by seed", every_measurement(study.rows)))
     return join(parts)
 
 
 def results_table(
-    lines: Sequence[Line], arms: Sequence[str], seeds: Sequence[int], primary: Sequence[str]
+    lines: Sequence[Line], planned: Mapping[str, int], primary: Sequence[str]
 ) -> Html:
-    """Metrics by task down, arms across; a last column plots shares on an axis from 0 to 1."""
+    """Metrics by task down, arms across; a last column plots shares on an axis from 0 to 1.
+
+    `planned`: how many seeds each arm was to have.
+    """
+    arms = list(planned)
     scale = tag("div", tag("span", 0), tag("span", 0.5), tag("span", 1), class_="scale")
     head = [tag("th", "Metric", scope="col")]
     for index, arm in enumerate(arms):
@@ -65,13 +74,13 @@ def results_table(
             why = tag("b", f"{line.metric}, measured differently and so on a row of its own: ")
             note = tag("div", why, line.note, class_="note")
             body.append(tag("tr", tag("td", note, colspan=len(arms) + 2), class_="why"))
-        body.append(_row(line, arms, seeds, line.metric in primary))
+        body.append(_row(line, planned, line.metric in primary))
     kind = "results many" if len(arms) > ROOMY else "results"
     table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body), class_=kind)
     return tag("div", table, class_="scroll")
 
 
-def _row(line: Line, arms: Sequence[str], seeds: Sequence[int], primary: bool) -> Html:
+def _row(line: Line, planned: Mapping[str, int], primary: bool) -> Html:
     name: list[Html | str] = [tag("span", line.label, title=line.metric)]
     if primary:
         name.append(tag("span", "primary", class_="badge primary"))
@@ -81,19 +90,19 @@ def _row(line: Line, arms: Sequence[str], seeds: Sequence[int], primary: bool) -
     trials = {cell.trials for cell in line.cells.values()}
     if line.trials:  # one number for all arms stands beside the name
         name.append(tag("span", " ", unbroken(f"n {line.trials}"), class_="quiet"))
-    cells = [_cell(line.cells.get(arm), seeds, absent, len(trials) > 1) for arm in arms]
+    cells = [_cell(line.cells.get(a), n, absent, len(trials) > 1) for a, n in planned.items()]
     kind = "main" if not line.category or line.alone else "category"
     kind = "reference" if line.reference else "plain" if line.alone else kind
     return tag(
         "tr",
         tag("th", *name, scope="row"),
         *cells,
-        tag("td", forest(line, arms), class_="forest"),
+        tag("td", forest(line, list(planned)), class_="forest"),
         class_=kind,
     )
 
 
-def _cell(cell: Cell | None, seeds: Sequence[int], absent: str, counted: bool) -> Html:
+def _cell(cell: Cell | None, planned: int, absent: str, counted: bool) -> Html:
     """Value, interval and, if `counted`, trials; `absent` where the arm has no score."""
     if cell is None:
         return tag("td", tag("span", absent, class_="quiet"), class_="num")
@@ -102,8 +111,8 @@ def _cell(cell: Cell | None, seeds: Sequence[int], absent: str, counted: bool) -
     if cell.span is not None:
         low, high = map(number, cell.span)
         detail.insert(0, f"{low}–{high}" if len(cell.rows) > 1 else f"[{low}, {high}]")
-    if len(cell.values) < len(seeds) and len(seeds) > 1:
-        detail.append(f"{len(cell.values)} of {len(seeds)} seeds")
+    if len(cell.values) < planned and planned > 1:
+        detail.append(f"{len(cell.values)} of {planned} seeds")
     dot = tag("span", " · ", class_="dot")  # lines break there
     parts.append(tag("span", join([unbroken(part) for part in detail], dot), class_="interval"))
     return tag("td", *parts, class_="num")

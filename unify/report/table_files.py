@@ -48,12 +48,13 @@ def write_tables(answers: Answers, summary: str) -> list[Path]:
 
 
 def as_csv(study: StudyRecord) -> str:
-    """One row per arm, seed and metric, with the folder of the run."""
+    """One row per own arm, seed and metric, with the folder of the run."""
     folders = {(run.arm, run.seed): run.folder.name for run in study.runs}
     out = io.StringIO()
     writer = csv.DictWriter(out, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    rows = ({**r, "run": folders.get((r["arm"], r["seed"]), "")} for r in study.rows)
+    own = [row for row in study.rows if not study.is_published(row["arm"])]
+    rows = ({**r, "run": folders.get((r["arm"], r["seed"]), "")} for r in own)
     writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
     return out.getvalue()
 

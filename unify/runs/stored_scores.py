@@ -25,6 +25,7 @@ from unify.support.strict_json import NUMBER, strict_json, wrong_type
 SCORES, OUTCOMES = "scores.json", "outcomes.npz"  # in <run>/eval
 HASH = "hash"
 PROMPTS = "prompts/"  # in outcomes.npz, before a metric: the index of each trial's prompt
+METRIC_VERSION = "metric_version"  # in a passport: `Metric.version`, with the code of a user's
 Outcomes = dict[str, np.ndarray]  # of every trial [n], by metric; `prompts/<metric>`: which prompt
 
 

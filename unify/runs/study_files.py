@@ -12,6 +12,7 @@ from unify.support.strict_json import Types, damaged, read_json_file, wrong_type
 Row = dict[str, Any]
 
 
+PROMPT_SETS = ("prompt_set", "texts", "data")  # keys of passports with the digest of the prompts
 NOT_YET = "not yet"  # `results` of study.json while its results.json is that of a call before
 OLD_LOWER = ("perplexity", "frechet", "bits_per_byte", "abs_error", "unreadable")
 OLD_NEITHER = ("tokenizer/perplexity", "tokenizer/usage", "vqa/chance", "vqa/majority", "vqa/blind")

@@ -12,6 +12,7 @@ from unify.support.ranges import Count, CountOrZero, Distinct, NotNegative, Seed
 
 Amount = Annotated[float, Interval(ge=0, le=1e18)]
 Flops = Annotated[float, Interval(ge=0, le=1e30)]
+PUBLISHED_ARM = "published/"  # begins the name of an arm of the folder that --against names
 QUANTITIES = ("steps", "samples", "tokens", "flops")  # in which a budget may be given
 GONE = {  # keys of earlier versions, by class -> what to write now
     "Tune": {"lower": "leave it out: the metric's scores state which of their values are better"},
@@ -121,8 +122,8 @@ class Claim:
     paper: str  # with its identifier and table
     says: str  # the finding in words
     metric: str
-    better: str  # arm
-    worse: str  # arm
+    better: str  # arm; `published/<arm>`: one of the folder that `unify study --against` names
+    worse: str  # arm; likewise
 
 
 @dataclass
@@ -168,7 +169,9 @@ class Study:
     claims: list[Claim] = field(default_factory=list)  # each gets a verdict in the report
     tune: Tune | None = None  # of every arm before it is trained; None: no tuning
     controls: list[Control] = field(default_factory=list)  # their arms are in no other comparison
-    baseline: str = ""  # the arm that all others are compared with; empty: all pairs are compared
+    # the arm that all others are compared with, `published/<arm>` of what is compared with by
+    # `unify study --against`; empty: all pairs are compared
+    baseline: str = ""
     figures: list[ReportFigure] = field(default_factory=list)  # drawn on the report, beside its own
 
     def __post_init__(self) -> None:

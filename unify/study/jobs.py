@@ -20,6 +20,7 @@ class StudyRequest:
     at_once: int = 1  # runs that are trained and scored at the same time, in processes of their own
     only: str = "*"  # a shell pattern: the other arms stay as they are, and their scores count
     gather: bool = False  # train nothing; report the scores that the runs have
+    against: str = ""  # folder of a published study, whose arms are compared with those of this one
 
     @property
     def words(self) -> list[str]:

@@ -23,6 +23,7 @@ from unify.runs.stored_scores import content_hash, read_scores
 from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.arms import resolve_arms
+from unify.study.compared_with import keep_published, published_for, say_unlike
 from unify.study.jobs import Job, StudyRequest, distinct, study_jobs
 from unify.study.run_job import finish_job
 from unify.study.study_json import write_study_json
@@ -81,13 +82,17 @@ def _run(
 ) -> Outcome:
     """`run_study` of resolved arms, in the folder that it alone writes."""
     check_own_files(folder)
+    published = published_for(request, study, say)
+    if published is not None:
+        say_unlike(published, arms, say)
     machine = next(iter(arms.values()))["machine"]
     failed, tuned = {}, set(arms)
     if study.tune:
         failed = _tune(request, wanted, say)
         tuned = tuned_arms(request)
         study, arms = resolve_arms(request)  # at the best values
-    write_study_json(study, arms, request, folder, tuned)
+    against = keep_published(request, published, folder)
+    write_study_json(study, arms, request, folder, tuned, against)
     jobs = [job for job in study_jobs(study, arms) if job.arm in tuned]
     failed |= _train_in_processes([job for job in jobs if job.arm in wanted], request, say)
     rows = _score(jobs, wanted, failed, say)

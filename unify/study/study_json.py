@@ -1,7 +1,7 @@
 """study.json: the question, arms and settings of a study, as the report shows them."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,12 @@ from unify.study.jobs import StudyRequest
 
 
 def write_study_json(
-    study: Study, arms: dict[str, Config], request: StudyRequest, folder: Path, tuned: set[str]
+    study: Study,
+    arms: dict[str, Config],
+    request: StudyRequest,
+    folder: Path,
+    tuned: set[str],
+    against: Mapping[str, str] | None = None,
 ) -> None:
     """Write study.json into the study's folder.
 
@@ -26,6 +31,7 @@ def write_study_json(
         request: the file and the overrides that the report repeats as a command.
         folder: runs/<study>.
         tuned: the arms whose tuning, where the study asks for it, is done.
+        against: the published study that it is compared with, if any.
     """
     place = tuple(f"machine.{key}=" for key in PLACE_KEYS)
     write_json(
@@ -52,6 +58,7 @@ def write_study_json(
             "file": request.path,
             "overrides": [word for word in request.words[1:] if not word.startswith(place)],
             "results": NOT_YET,
+            **({"against": dict(against)} if against else {}),
         },
     )
 

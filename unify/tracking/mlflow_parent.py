@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from unify.runs.published_folder import AGAINST, OUTCOMES, PUBLISHED
 from unify.runs.stored_scores import content_hash
 from unify.runs.study_files import Row, has_value
 from unify.support.atomic_files import write_atomically
@@ -45,9 +46,12 @@ def send_study(folder: Path, uri: str) -> str:
     for key, value in _verdicts(_json(folder, "answers.json")):
         client.set_tag(parent, key, value[:TAG_LENGTH])
     _send_means(client, parent, info, _rows(folder))
-    for path in [folder / name for name in FILES] + sorted((folder / "figures").glob("*")):
+    parts = sorted((folder / "figures").glob("*"))
+    parts += [folder / AGAINST / name for name in (PUBLISHED, OUTCOMES) if info.get("against")]
+    for path in [folder / name for name in FILES] + parts:
         if path.is_file():
-            client.log_artifact(parent, str(path), "figures" if path.parent != folder else None)
+            place = None if path.parent == folder else path.parent.name
+            client.log_artifact(parent, str(path), place)
     _adopt(client, parent, folder, info.get("runs") or [], uri)
     client.set_terminated(parent, "FINISHED")
     return parent
