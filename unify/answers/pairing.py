@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from unify.analysis.paired_differences import Difference, crossed, paired
+from unify.answers.improvements import Improvement
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import seeds_text, sentence
@@ -21,12 +22,14 @@ from unify.runs.study_files import has_value
 @dataclass
 class Pairing:
     """The difference of two arms, or `reason`: why there is none. `notes`: what was left out, and
-    why another method was taken; `seeds`: those that were compared."""
+    why another method was taken; `seeds`: those that were compared. `improvement`: None where the
+    scores do not state what is better."""
 
     difference: Difference | None = None
     reason: str = ""
     notes: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
+    improvement: Improvement | None = None
 
 
 def lines_of_pair(
@@ -64,11 +67,14 @@ def pair(study: StudyRecord, line: Line, first: str, second: str) -> Pairing:
     left = [f"{seeds_text(some)} left out: {text}" for text, some in by_reason.items()]
     if not used:
         return Pairing(reason=f"no common seed ({'; '.join(left)})")
-    outcomes = _outcomes(study, line.metric, (first, second), used)
+    outcomes = outcomes_by_prompt(study, line.metric, (first, second), used)
+    a, b = ([rows[arm][seed]["value"] for seed in used] for arm in (first, second))
     if isinstance(outcomes, str):
-        a, b = ([rows[arm][seed]["value"] for seed in used] for arm in (first, second))
-        return Pairing(paired(a, b), notes=[outcomes, *left], seeds=used)
-    return Pairing(crossed(*outcomes), notes=left, seeds=used)
+        often = Improvement.of(line.better, (a, b))
+        return Pairing(paired(a, b), "", [outcomes, *left], used, often)
+    (one, other), trials = outcomes
+    often = Improvement.of(line.better, (a, b), (one, other, trials))
+    return Pairing(crossed(one, other, trials), "", left, used, often)
 
 
 def _why_not(study: StudyRecord, line: Line, arms: Sequence[str], seed: int) -> str:
@@ -85,10 +91,10 @@ def _why_not(study: StudyRecord, line: Line, arms: Sequence[str], seed: int) -> 
     return "; ".join(f"{arm} {said}" for said, some in reasons.items() for arm in some)
 
 
-def _outcomes(
+def outcomes_by_prompt(
     study: StudyRecord, metric: str, arms: Sequence[str], seeds: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | str:
-    """Outcomes [S N] of both arms and the trials of each prompt [N]; or why there are none."""
+) -> tuple[list[np.ndarray], np.ndarray | None] | str:
+    """Outcomes [S N] of each arm and the trials of each prompt [N]; or why there are none."""
     runs = {(run.arm, run.seed): run.outcomes for run in study.runs}
     kept = {(a, s): runs.get((a, s), {}).get(metric) for a in arms for s in seeds}
     for (arm, seed), row in kept.items():
@@ -104,7 +110,7 @@ def _outcomes(
     stacked = [np.stack([rows[a, s].astype(float) for s in seeds]) for a in arms]
     indices = [i for key in kept if (i := runs[key].get(PROMPTS + metric)) is not None]
     if not indices:
-        return stacked[0], stacked[1], None
+        return stacked, None
     if any(not np.array_equal(indices[0], other) for other in indices):
         return "by seeds alone: the runs repeat their prompts in unlike ways"
     return _by_prompt(stacked, indices[0])
@@ -112,13 +118,13 @@ def _outcomes(
 
 def _by_prompt(
     stacked: Sequence[np.ndarray], index: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | str:
+) -> tuple[list[np.ndarray], np.ndarray] | str:
     """Means [S N] over the trials of each distinct prompt, and the trials of each [N]."""
     if index.shape != stacked[0].shape[1:]:
         return f"by seeds alone: {index.size} prompts are named for {stacked[0].shape[1]} trials"
     _, place, trials = np.unique(index, return_inverse=True, return_counts=True)
-    one, other = (
+    means = [
         np.stack([np.bincount(place, weights=row) for row in outcomes]) / trials
         for outcomes in stacked
-    )
-    return one, other, trials
+    ]
+    return means, trials

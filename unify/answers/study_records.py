@@ -45,6 +45,11 @@ class StudyRecord:
         return {control["arm"] for control in self.info.get("controls") or []}
 
     @property
+    def compared_arms(self) -> list[str]:
+        """The arms without those of controls."""
+        return [arm for arm in self.arms if arm not in self.control_arms]
+
+    @property
     def seeds(self) -> list[int]:
         return list(self.info.get("seeds") or sorted({r.seed for r in self.runs}))
 
@@ -59,7 +64,7 @@ class StudyRecord:
         With a baseline, each arm against it. In a grid, arms that differ in the base arm alone or
         in the grid point alone; with several budgets, in the base arm alone.
         """
-        arms = [arm for arm in self.arms if arm not in self.control_arms]
+        arms = self.compared_arms
         baseline = self.info.get("baseline")
         if baseline:
             return [(arm, baseline) for arm in arms if arm != baseline]
@@ -139,12 +144,17 @@ def load_study(folder: Path, trusted_files: bool = False) -> StudyRecord:
 
 
 def _needed_runs(all_studies: Path, runs: Sequence[RunRecord]) -> dict[str, RunRecord]:
-    """Runs that these started from, looked for in every study beside theirs; by weights' hash."""
-    needed = {}
-    for part in (part for run in runs for part in run.needed if part.get("hash")):
+    """Runs that these started from, and those before them, looked for in every study beside theirs;
+    by weights' hash."""
+    needed: dict[str, RunRecord] = {}
+    left = [part for run in runs for part in run.needed if part.get("hash")]
+    while left:
+        part = left.pop(0)
         name = Path(part.get("folder") or "").name
-        for folder in all_studies.glob(f"*/{escape(name)}") if RUN_NAME.fullmatch(name) else ():
+        known = part["hash"] in needed or not RUN_NAME.fullmatch(name)
+        for folder in () if known else all_studies.glob(f"*/{escape(name)}"):
             needed[part["hash"]] = load_run(folder, [])
+            left += [part for part in needed[part["hash"]].needed if part.get("hash")]
     return needed
 
 
