@@ -74,7 +74,7 @@ def test_a_front_stands_at_the_means_with_their_intervals_and_is_told_in_words(s
         assert place.mean.interval[1] < high, "no whisker is cut"
         assert f"{place.mean.arm} {place.mean.estimate:.3f} [" in words.text
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["transfusion: on the front, told", "ar_vq: on the front, told"]
+    assert legend == ["transfusion: on the front, cheapest", "ar_vq: on the front, told"]
 
 
 def test_generation_against_understanding_has_means_seeds_and_both_intervals(study):

@@ -37,7 +37,8 @@ class Place:
         cost: the mean over the seeds that have both.
         seeds: (cost, score) of each of these.
         front: whether its mean is on the front.
-        told: whether the study's tests say so too.
+        told: whether the study's tests say so too; of the cheapest, which has no rival, always.
+        cheapest: whether every other costs more.
     """
 
     cost: float
@@ -45,6 +46,7 @@ class Place:
     seeds: list[tuple[float, float]]
     front: bool = False
     told: bool = False
+    cheapest: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ def _places(
         arm, on = place.mean.arm, (place.cost, place.mean.estimate) in front
         ahead = all((arm, other) in better for other in rivals)
         behind = any((other, arm) in better for other in rivals)
-        judged.append(Place(place.cost, place.mean, place.seeds, on, ahead if on else behind))
+        told, cheapest = ahead if on else behind, not rivals
+        judged.append(Place(place.cost, place.mean, place.seeds, on, told, cheapest))
     return judged
 
 

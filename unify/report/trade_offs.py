@@ -54,8 +54,8 @@ def _of_front(answers: Answers, front: Front) -> Drawing:
     missing = " Needed runs, or their FLOPs, were not found, and are left out." if own else ""
     direction = "" if front.line.better == "higher" else " Lower is better."
     caption = (
-        f"Mean of {front.line.metric} against {front.label}.{missing}{direction} Small dots: one "
-        f"seed each. {whiskers(means)} {FRONT} {counted(answers.study, front.line)}."
+        f"Mean of {front.line.metric} against {front.label}.{missing}{direction} "
+        f"{_dots(means)}{whiskers(means)} {FRONT} {counted(answers.study, front.line)}."
     )
     each = [
         f"{p.mean.arm} {mean_text(p.mean)} at {short(p.cost)}, {_standing(p)}" for p in front.places
@@ -66,6 +66,8 @@ def _of_front(answers: Answers, front: Front) -> Drawing:
 
 
 def _standing(place: Place) -> str:
+    if place.cheapest:
+        return "on the front, cheapest"
     where = "on the front" if place.front else "behind"
     return f"{where}, {'told' if place.told else 'by its mean alone'}"
 
@@ -139,7 +141,7 @@ def _sides(answers: Answers, drawn: Line, answered: Line) -> Drawing | None:
     everything = [mean for pair in pairs for mean in pair]
     caption = (
         f"Mean of {drawn.metric} (generation) against {answered.metric} (understanding), of the "
-        f"arms that do both. Small dots: one seed each. {whiskers(everything)} "
+        f"arms that do both. {_dots(everything)}{whiskers(everything)} "
         f"{counted(answers.study, answered, drawn)}."
     )
     each = [f"{y.arm}: understanding {mean_text(x)}, generation {mean_text(y)}" for x, y in pairs]
@@ -156,6 +158,7 @@ def _draw_sides(answers: Answers, pairs: Sequence[tuple[ArmMean, ArmMean]]) -> F
         common = x.by_seed.keys() & y.by_seed.keys()
         _seeds(axes, [(x.by_seed[seed], y.by_seed[seed]) for seed in sorted(common)], look)
         _mark(axes, x.estimate, y, x, look)
+    axes.locator_params(nbins=5)
     axes.set_xlabel(_axis(pairs[0][0].line))
     axes.set_ylabel(_axis(pairs[0][1].line))
     legend_below(figure, axes)
@@ -168,8 +171,13 @@ def _axis(line: Line) -> str:
     return fill(name.replace("/", "/ "), ACROSS).replace("/ ", "/")
 
 
+def _dots(means: Sequence[ArmMean]) -> str:
+    """What small dots are, for a caption; a seed alone is the mean, and has none."""
+    return "Small dots: one seed each. " if any(len(m.by_seed) > 1 for m in means) else ""
+
+
 def _seeds(axes: Axes, points: Sequence[tuple[float, float]], look: dict[str, Any]) -> None:
-    if points:
+    if len(points) > 1:
         xs, ys = zip(*points, strict=True)
         axes.scatter(xs, ys, s=13, alpha=0.4, linewidths=0, **look)
 
