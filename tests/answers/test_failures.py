@@ -36,8 +36,13 @@ def test_a_picture_with_several_counts_for_each_in_equal_parts():
     assert split_by_kind(more) == {"count": 0.5, "extra": 0.5}
 
 
-def test_of_a_study_they_add_up_to_one_minus_the_nearest_reading(tmp_path):
-    study = load_study(failing_study(tmp_path / "runs" / "fails"))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return failing_study(tmp_path_factory.mktemp("runs") / "fails")
+
+
+def test_of_a_study_they_add_up_to_one_minus_the_nearest_reading(folder):
+    study = load_study(folder)
     found = failures(study, score_lines(study.rows))
     assert [one.arm for one in found] == study.arms
     for one in found:
@@ -48,8 +53,7 @@ def test_of_a_study_they_add_up_to_one_minus_the_nearest_reading(tmp_path):
         assert low < 1 - one.total < high
 
 
-def test_they_are_left_out_without_outcomes_or_where_measured_in_two_ways(tmp_path):
-    folder = failing_study(tmp_path / "runs" / "fails")
+def test_they_are_left_out_without_outcomes_or_where_measured_in_two_ways(folder):
     study = load_study(folder)
     for row in study.rows:
         if row["metric"] == "text_to_image/errors/shape" and row["arm"] == "ar_vq":

@@ -65,6 +65,7 @@ def legend_below(figure: Figure, axes: Any, columns: int | None = None) -> None:
         columnspacing=1.2, handletextpad=0.5, handlelength=1.4, borderaxespad=0.2,
     )  # fmt: skip
     figure.set_layout_engine("constrained")
+    figure.draw_without_rendering()  # axes of another size may have other ticks, so other labels
     fix_layout(figure)
 
 

@@ -82,6 +82,7 @@ def _draw_front(answers: Answers, front: Front) -> Figure:
         axes.scatter(xs, [*(y for _, y in place.seeds), *_three(place.mean)], s=0)
     log_axis(axes)
     axes.set_ylim(axes.get_ylim())
+    axes.locator_params(axis="y", nbins=6)
     for place, aside in zip(front.places, _asides(costs, axes.get_xlim()), strict=True):
         look = arm_look(answers.study.arms.index(place.mean.arm))
         marks = {**look, "transform": _moved(axes, aside)}
