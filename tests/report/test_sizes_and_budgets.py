@@ -9,8 +9,9 @@ import pytest
 from chinchilla_law import loss, sizes_around
 
 from unify.answers.scaling import final_loss, growth, series
+from unify.answers.study_answers import study_answers
 from unify.answers.study_records import load_study as load_report
-from unify.report.figures import figures
+from unify.report.figures import drawings
 from unify.report.page import render
 
 
@@ -57,7 +58,7 @@ def test_the_report_finds_what_was_put_in(tmp_path):
         assert {best.where for best in one.optima.values()} == {"inside"}
         assert growth(arm, one).exponent == pytest.approx(0.521, abs=0.03)
         assert one.nearest(1e15).size == pytest.approx(sizes_around(1e15)[0], rel=0.01)
-    assert {"scaling-loss", "scaling-text_to_image-exact"} <= set(figures(study))
+    assert {"scaling-loss", "scaling-text_to_image-exact"} <= set(drawings(study_answers(study)))
     page = render(study)
     sentence = re.search(r"slow and fast cross at ([\d.]+ \w) \[([\d.]+ \w), ([\d.]+ \w)\]\.", page)
     assert sentence is not None

@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from unify.analysis.paired_differences import LEVEL
+from unify.answers.arm_means import ArmMean
 from unify.answers.claims import TriedClaim
 from unify.answers.controls import TriedControl
+from unify.answers.costs import Front
 from unify.answers.differences import Comparison
+from unify.answers.failures import Failures
 from unify.answers.interaction import Interaction
 from unify.answers.published_words import commits_of
+from unify.answers.run_records import RunRecord
 from unify.answers.scaling import ArmCrossing, Growth, Series
 from unify.answers.study_answers import Answers
 from unify.answers.study_records import StudyRecord
+from unify.answers.total_cost import total_cost
 from unify.runs.study_files import PROMPT_SETS
 from unify.support.atomic_files import write_atomically
 from unify.support.strict_json import strict_json
@@ -53,6 +58,10 @@ def answers_content(answers: Answers) -> dict[str, Any]:
         "best_sizes": [size for arm, one in answers.series.items() for size in _sizes(arm, one)],
         "growths": [_growth(one) for one in answers.growths],
         "crossings": [_crossing(one) for one in answers.crossings],
+        "means": [_mean(one) for one in answers.means],
+        "training_flops": [_flops(study, run) for run in study.runs],
+        "fronts": [_front(one) for one in answers.fronts],
+        "failures": [_failures(one) for one in answers.failures],
     }
 
 
@@ -90,6 +99,21 @@ def _difference(one: Comparison) -> dict[str, Any]:
         "standardised_interval": None if standardised is None else list(standardised[1:]),
         "detectable": one.detectable,
         "seeds_needed": None if one.seeds_needed is None else list(one.seeds_needed),
+        "improvement": _improvement(one),
+    }
+
+
+def _improvement(one: Comparison) -> dict[str, Any] | None:
+    often = one.improvement
+    if often is None:
+        return None
+    over_prompts, judged = often.over_prompts, one.p is not None
+    return {
+        "probability": None if over_prompts is None else over_prompts.mean,
+        "interval": _ends(often.interval()) if judged else None,
+        "simultaneous": _ends(often.interval(one.tests)) if judged else None,
+        "over_seeds": often.over_seeds,
+        "pairs_of_seeds": often.pairs,
     }
 
 
@@ -157,6 +181,38 @@ def _crossing(one: ArmCrossing) -> dict[str, Any]:
         "apart": one.at.apart,
         "sentence": one.sentence,
     }
+
+
+def _mean(one: ArmMean) -> dict[str, Any]:
+    return {
+        "metric": one.line.metric,
+        "arm": one.arm,
+        "estimate": one.estimate,
+        "interval": _ends(one.interval),
+        "over": one.over,
+        "seeds": list(one.by_seed),
+        "by_seed": list(one.by_seed.values()),
+    }
+
+
+def _flops(study: StudyRecord, run: RunRecord) -> dict[str, Any]:
+    cost = total_cost(study, run)
+    about = {"arm": run.arm, "seed": run.seed, "own": cost.own, "encoding": cost.encoding}
+    return {**about, "needed": cost.needed, "total": cost.total}
+
+
+def _front(one: Front) -> dict[str, Any]:
+    places = [
+        {"arm": place.mean.arm, "cost": place.cost, "estimate": place.mean.estimate,
+         "interval": _ends(place.mean.interval), "front": place.front, "told": place.told}
+        for place in one.places
+    ]  # fmt: skip
+    return {"metric": one.line.metric, "cost": one.cost, "arms": places}
+
+
+def _failures(one: Failures) -> dict[str, Any]:
+    about = {"task": one.task, "arm": one.arm, "n": one.n, "seeds": one.seeds}
+    return {**about, "shares": one.shares, "total": one.total}
 
 
 def _bounds(ends: tuple[float, float] | None) -> list[float | None] | None:

@@ -10,6 +10,7 @@ from statistics import median
 
 from unify.answers.run_records import RunRecord
 from unify.answers.study_records import StudyRecord
+from unify.answers.total_cost import total_cost
 from unify.answers.words import TOLERANCE, duration, number, si
 
 SAMPLES, OF_TASK = "Samples seen", "Samples of "  # names of quantities
@@ -62,11 +63,13 @@ def budget(study: StudyRecord) -> list[Quantity]:
         ("Training time", lambda r: r.info.get("train_seconds"), duration),
         ("Training speed", _speed, lambda v: f"{number(v)} samples/s"),
     ]
-    seconds, spent = (lambda r: r.info.get("train_seconds")), (lambda r: r.flops)
-    fields.append(
-        ("Training time of needed runs", partial(_needed_total, study, seconds), duration)
-    )
-    fields.append(("FLOPs of needed runs", partial(_needed_total, study, spent), si))
+    spent = partial(total_cost, study)
+    fields += [
+        ("FLOPs of encoding", lambda r: spent(r).encoding or None, si),
+        ("FLOPs of needed runs", lambda r: spent(r).needed or None, si),
+        ("FLOPs in all", lambda r: spent(r).total, si),
+        ("Training time of needed runs", partial(_needed_seconds, study), duration),
+    ]
     tasks = dict.fromkeys(task for run in study.runs for task in run.card.get("tasks") or ())
     for task in tasks if len(tasks) > 1 else ():
         fields.append((f"{OF_TASK}{task}", partial(_of_task, task, "rows"), _count))
@@ -83,13 +86,12 @@ def budget(study: StudyRecord) -> list[Quantity]:
     return quantities
 
 
-def _needed_total(
-    study: StudyRecord, read: Callable[[RunRecord], float | None], run: RunRecord
-) -> float | None:
-    """Sum of a quantity over the runs that this one started from; None unless all have it."""
+def _needed_seconds(study: StudyRecord, run: RunRecord) -> float | None:
+    """Training time of the runs that this one started from; None unless all have it."""
     needed = [study.before[part["hash"]] for part in run.needed if part["hash"] in study.before]
-    spent = [value for value in map(read, needed) if value is not None]
-    return sum(spent) if spent and len(spent) == len(run.needed) else None
+    spent = [part.info.get("train_seconds") for part in needed]
+    known = [seconds for seconds in spent if seconds is not None]
+    return sum(known) if known and len(known) == len(run.needed) else None
 
 
 def _of_task(task: str, key: str, run: RunRecord) -> float | None:

@@ -16,6 +16,7 @@ from unify.analysis.outlying_seed import outlying_seed
 from unify.analysis.paired_differences import HIGHER, LEVEL, LOWER, SAME, Difference, verdict
 from unify.analysis.power import detectable, seeds_range
 from unify.analysis.sign_flips import least_sign_flip_p, sign_flip_p
+from unify.answers.improvements import Improvement
 from unify.answers.pairing import lines_of_pair, pair
 from unify.answers.published_pairs import is_mixed, pair_with_published
 from unify.answers.score_lines import MANY, Line
@@ -42,6 +43,7 @@ class Comparison:
     reason: str = ""
     notes: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)  # that were compared
+    improvement: Improvement | None = None  # how often A does better
 
     @property
     def metric(self) -> str:
@@ -223,7 +225,7 @@ def comparison(study: StudyRecord, line: Line, first: str, second: str) -> Compa
     single = next((arm for arm in (first, second) if is_single(study, line, arm)), "")
     return Comparison(
         line, first, second, made.difference, single=single if made.difference else "",
-        reason=made.reason, notes=made.notes, seeds=made.seeds,
+        reason=made.reason, notes=made.notes, seeds=made.seeds, improvement=made.improvement,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from unify.analysis.paired_differences import Difference, crossed, paired
+from unify.answers.improvements import Improvement
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import seeds_text, sentence
@@ -21,12 +22,14 @@ from unify.runs.study_files import has_value
 @dataclass
 class Pairing:
     """The difference of two arms, or `reason`: why there is none. `notes`: what was left out, and
-    why another method was taken; `seeds`: those that were compared."""
+    why another method was taken; `seeds`: those that were compared. `improvement`: None where the
+    scores do not state what is better."""
 
     difference: Difference | None = None
     reason: str = ""
     notes: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
+    improvement: Improvement | None = None
 
 
 def lines_of_pair(
@@ -59,10 +62,13 @@ def pair(study: StudyRecord, line: Line, first: str, second: str) -> Pairing:
     if not used:
         return Pairing(reason=f"no common seed ({'; '.join(left)})")
     outcomes = stacked_outcomes(study, line.metric, {first: used, second: used})
+    a, b = (values_of(line, arm, used) for arm in (first, second))
     if isinstance(outcomes, str):
-        a, b = (values_of(line, arm, used) for arm in (first, second))
-        return Pairing(paired(a, b), notes=[outcomes, *left], seeds=used)
-    return Pairing(crossed(*outcomes), notes=left, seeds=used)
+        often = Improvement.of(line.better, (a, b))
+        return Pairing(paired(a, b), "", [outcomes, *left], used, often)
+    (one, other), trials = outcomes
+    often = Improvement.of(line.better, (a, b), (one, other, trials))
+    return Pairing(crossed(one, other, trials), "", left, used, often)
 
 
 def values_of(line: Line, arm: str, seeds: Sequence[int]) -> list[float]:
@@ -99,8 +105,8 @@ def _why_not(study: StudyRecord, line: Line, arms: Sequence[str], seed: int) -> 
 
 def stacked_outcomes(
     study: StudyRecord, metric: str, seeds: Mapping[str, Sequence[int]]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | str:
-    """Outcomes [S N] of two arms, each under its `seeds`, and the trials of each prompt [N]; or why
+) -> tuple[list[np.ndarray], np.ndarray | None] | str:
+    """Outcomes [S N] of each arm, under its `seeds`, and the trials of each prompt [N]; or why
     there are none."""
     runs = {(run.arm, run.seed): run.outcomes for run in study.runs}
     kept = {(a, s): runs.get((a, s), {}).get(metric) for a, some in seeds.items() for s in some}
@@ -117,7 +123,7 @@ def stacked_outcomes(
     stacked = [np.stack([rows[a, s].astype(float) for s in some]) for a, some in seeds.items()]
     indices = [i for key in kept if (i := runs[key].get(PROMPTS + metric)) is not None]
     if not indices:
-        return stacked[0], stacked[1], None
+        return stacked, None
     if any(not np.array_equal(indices[0], other) for other in indices):
         return "by seeds alone: the runs repeat their prompts in unlike ways"
     return _by_prompt(stacked, indices[0])
@@ -125,13 +131,13 @@ def stacked_outcomes(
 
 def _by_prompt(
     stacked: Sequence[np.ndarray], index: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | str:
+) -> tuple[list[np.ndarray], np.ndarray] | str:
     """Means [S N] over the trials of each distinct prompt, and the trials of each [N]."""
     if index.shape != stacked[0].shape[1:]:
         return f"by seeds alone: {index.size} prompts are named for {stacked[0].shape[1]} trials"
     _, place, trials = np.unique(index, return_inverse=True, return_counts=True)
-    one, other = (
+    means = [
         np.stack([np.bincount(place, weights=row) for row in outcomes]) / trials
         for outcomes in stacked
-    )
-    return one, other, trials
+    ]
+    return means, trials

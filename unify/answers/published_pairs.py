@@ -9,6 +9,7 @@ their own, and are compared as two independent samples.
 
 from unify.analysis.independent_differences import independent, independent_crossed
 from unify.analysis.paired_differences import FEWEST_SEEDS
+from unify.answers.improvements import Improvement
 from unify.answers.pairing import Pairing, pair, seeds_used, stacked_outcomes, values_of
 from unify.answers.run_records import RunRecord
 from unify.answers.score_lines import Line
@@ -93,7 +94,9 @@ def _independent(study: StudyRecord, line: Line, first: str, second: str) -> Pai
     each = [f"{seeds_text(seeds)} of {arm}" for arm, seeds in used.items()]
     notes.insert(0, f"independent replicates, not paired: {sentence(each)}")
     outcomes = stacked_outcomes(study, line.metric, used)
+    a, b = (values_of(line, arm, seeds) for arm, seeds in used.items())
+    often = Improvement.of(line.better, (a, b))  # its interval at a prompt takes paired seeds
     if isinstance(outcomes, str):
-        a, b = (values_of(line, arm, seeds) for arm, seeds in used.items())
-        return Pairing(independent(a, b), notes=[*notes, outcomes])
-    return Pairing(independent_crossed(*outcomes), notes=notes)
+        return Pairing(independent(a, b), notes=[*notes, outcomes], improvement=often)
+    (one, other), trials = outcomes
+    return Pairing(independent_crossed(one, other, trials), notes=notes, improvement=often)

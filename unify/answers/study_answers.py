@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unify.answers.arm_means import ArmMean, arm_means, generation_and_understanding
 from unify.answers.claims import TriedClaim, claims
 from unify.answers.controls import TriedControl, controls
+from unify.answers.costs import Front, fronts
 from unify.answers.differences import Comparison, comparisons
+from unify.answers.failures import Failures, failures
 from unify.answers.interaction import Interaction, interactions
 from unify.answers.scaling import ArmCrossing, Growth, Series, crossings, growths, series
 from unify.answers.score_lines import Line, score_lines
@@ -26,6 +29,10 @@ class Answers:
     series: dict[str, Series]  # by arm; empty for a study with one budget
     growths: list[Growth]
     crossings: list[ArmCrossing]
+    sides: tuple[Line, Line] | None  # that stand for drawing and for answering
+    means: list[ArmMean]  # of the primary outcomes and of the two sides
+    fronts: list[Front]
+    failures: list[Failures]
 
 
 def study_answers(study: StudyRecord, lines: Sequence[Line] | None = None) -> Answers:
@@ -33,6 +40,8 @@ def study_answers(study: StudyRecord, lines: Sequence[Line] | None = None) -> An
     lines = list(score_lines(study.rows) if lines is None else lines)
     primary, others = comparisons(study, lines)
     by_arm = series(study)
+    sides = generation_and_understanding(study, lines)
+    shown = [line for line in lines if line.metric in study.primary or line in (sides or ())]
     return Answers(
         study,
         lines,
@@ -44,4 +53,8 @@ def study_answers(study: StudyRecord, lines: Sequence[Line] | None = None) -> An
         by_arm,
         growths(by_arm),
         crossings(study, by_arm, lines),
+        sides,
+        [mean for line in shown for mean in arm_means(study, line, study.arms)],
+        fronts(study, lines, primary),
+        failures(study, lines),
     )

@@ -72,6 +72,11 @@ class StudyRecord:
         return {control["arm"] for control in self.info.get("controls") or []}
 
     @property
+    def compared_arms(self) -> list[str]:
+        """The arms without those of controls."""
+        return [arm for arm in self.arms if arm not in self.control_arms]
+
+    @property
     def seeds(self) -> list[int]:
         return list(self.info.get("seeds") or sorted({r.seed for r in self.own_runs}))
 
@@ -87,7 +92,7 @@ class StudyRecord:
         in the grid point alone; with several budgets, in the base arm alone. Each arm against every
         published one; published ones were compared with each other where they were published.
         """
-        arms = [arm for arm in self.own_arms if arm not in self.control_arms]
+        arms = [arm for arm in self.compared_arms if not self.is_published(arm)]
         published, baseline = self.published_arms, self.info.get("baseline")
         if baseline:
             if baseline not in self.info["arms"]:
@@ -208,12 +213,17 @@ def with_published(study: StudyRecord, published: PublishedArms) -> StudyRecord:
 
 
 def _needed_runs(all_studies: Path, runs: Sequence[RunRecord]) -> dict[str, RunRecord]:
-    """Runs that these started from, looked for in every study beside theirs; by weights' hash."""
-    needed = {}
-    for part in (part for run in runs for part in run.needed if part.get("hash")):
+    """Runs that these started from, and those before them, looked for in every study beside theirs;
+    by weights' hash."""
+    needed: dict[str, RunRecord] = {}
+    left = [part for run in runs for part in run.needed if part.get("hash")]
+    while left:
+        part = left.pop(0)
         name = Path(part.get("folder") or "").name
-        for folder in all_studies.glob(f"*/{escape(name)}") if RUN_NAME.fullmatch(name) else ():
+        known = part["hash"] in needed or not RUN_NAME.fullmatch(name)
+        for folder in () if known else all_studies.glob(f"*/{escape(name)}"):
             needed[part["hash"]] = load_run(folder, [])
+            left += [part for part in needed[part["hash"]].needed if part.get("hash")]
     return needed
 
 

@@ -39,8 +39,9 @@ def arm_colour(index: int) -> str:
 
 
 def arm_look(index: int) -> dict[str, Any]:
-    """Colour and marker of an arm, as arguments of `scatter`."""
-    return {"color": arm_colour(index), "marker": MARKERS[index % len(MARKERS)]}
+    """Colour and marker of an arm, as arguments of `scatter`; 64 arms have 64 looks."""
+    turn = index // len(ARMS_LIGHT)  # the colours begin anew, each with another marker
+    return {"color": arm_colour(index), "marker": MARKERS[(index + turn) % len(MARKERS)]}
 
 
 def log_axis(axes: Any) -> None:
@@ -55,10 +56,16 @@ def log_axis(axes: Any) -> None:
     axes.set_xlim(low, high)
 
 
-def legend_outside(figure: Figure, axes: Any) -> None:
-    """Put the legend right of the axes, and fix the layout around it."""
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+def legend_below(figure: Figure, axes: Any, columns: int | None = None) -> None:
+    """Put the legend under the axes, in two columns where names are short, and fix the layout."""
+    handles, labels = axes.get_legend_handles_labels()
+    fitting = 2 if max(map(len, labels), default=0) <= 18 else 1
+    figure.legend(
+        handles, labels, loc="outside lower left", ncols=columns or fitting, fontsize=8.5,
+        columnspacing=1.2, handletextpad=0.5, handlelength=1.4, borderaxespad=0.2,
+    )  # fmt: skip
     figure.set_layout_engine("constrained")
+    figure.draw_without_rendering()  # axes of another size may have other ticks, so other labels
     fix_layout(figure)
 
 

@@ -1,4 +1,4 @@
-"""The section Figures, and its files: scores by category, and quality against what it costs.
+"""The section Figures, and its files: quality against cost, failures, scores by category.
 
 Written to figures/ as SVG and PDF. Equal input gives equal bytes: no date, no random id. Nothing in
 a name is read as mathematics.
@@ -6,64 +6,66 @@ a name is read as mathematics.
 
 import base64
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unify.answers.costs import Cost, cost_points, costs, pareto
-from unify.answers.score_lines import MANY, Cell, Line, score_lines
+from unify.answers.failures import MEASURE
+from unify.answers.score_lines import MANY, Cell, Line
+from unify.answers.study_answers import Answers
 from unify.answers.study_records import StudyRecord
-from unify.report.figure_style import (
-    STYLE,
-    arm_colour,
-    arm_look,
-    file_bytes,
-    fix_layout,
-    is_our_figure,
-    legend_outside,
-    log_axis,
-)
+from unify.report.drawing import SMALL, Drawing, counted, spoken
+from unify.report.failure_bars import failure_bars
+from unify.report.figure_style import STYLE, arm_colour, file_bytes, fix_layout, is_our_figure
 from unify.report.html import Html, join, tag
 from unify.report.own_figures import KINDS, own_figures
 from unify.report.scaling_figures import scaling_figures
-from unify.runs.study_files import Row, has_value
+from unify.report.trade_offs import trade_offs
 from unify.support.atomic_files import write_atomically
 
 SEVERAL = 2  # categories, or arms, that make a figure
 WIDE = 10.0  # inches of a figure's bars: wider ones would be shrunk until nothing can be read
-DRAWING = ("text_to_image/exact", "text_to_image/exact/two_objects")  # where none is primary
-ANSWERING = "vqa/accuracy"
 
 
-def section(study: StudyRecord, lines: Sequence[Line]) -> Html | None:
+def section(answers: Answers) -> Html | None:
     """The figures that were written, as images within the page; None without any.
 
     The study's own come last, each with its caption, or a note where it could not be drawn.
     """
+    study, made = answers.study, drawings(answers)
     own = own_figures(study)
     drawn = {figure.name: figure.caption for figure in own if figure.files}
     paths = [p for p in sorted((study.folder / "figures").glob("*.svg")) if is_our_figure(p)]
-    shown = [_image(path) for path in paths if path.stem not in drawn]
+    order = {name: place for place, name in enumerate(made)}
+    paths.sort(key=lambda path: order.get(path.stem, len(order)))
+    shown = [_image(path, made.get(path.stem)) for path in paths if path.stem not in drawn]
     for name, caption in drawn.items():
         path = study.folder / "figures" / f"{name}.svg"
-        shown += [_image(path, caption)] if path.is_file() else []
+        shown += [_image(path, None, caption)] if path.is_file() else []
     shown += [tag("p", figure.note, class_="note") for figure in own if figure.note]
     return tag("div", join(shown), class_="plots") if shown else None
 
 
-def _image(path: Path, caption: str = "") -> Html:
+def _image(path: Path, drawing: Drawing | None, caption: str = "") -> Html:
     data = base64.b64encode(path.read_bytes()).decode()
-    image = tag("img", src=f"data:image/svg+xml;base64,{data}", alt=path.stem.replace("-", " "))
-    return tag("figure", image, tag("figcaption", caption) if caption else None)
+    source, name = f"data:image/svg+xml;base64,{data}", path.stem.replace("-", " ")
+    if drawing is None:
+        image = tag("img", src=source, alt=name)
+        return tag("figure", image, tag("figcaption", caption) if caption else None)
+    image = tag("img", src=source, alt=f"{drawing.title}. {drawing.text}.")
+    words = tag("figcaption", tag("b", f"{drawing.title}. "), drawing.caption)
+    return tag("figure", tag("div", image, class_="wide"), words)
 
 
-def write_figures(study: StudyRecord) -> list[Path]:
+def write_figures(answers: Answers) -> list[Path]:
     """Write figures/<name>.svg and .pdf in the study's folder; of others there, remove our own."""
+    study = answers.study
     files = {
         f"{name}.{kind}": file_bytes(figure, kind)
-        for name, figure in figures(study).items()
+        for name, figure in figures(answers).items()
         for kind in KINDS
     }
     for own in own_figures(study):
@@ -80,28 +82,48 @@ def write_figures(study: StudyRecord) -> list[Path]:
     return paths
 
 
-def figures(study: StudyRecord) -> dict[str, Figure]:
-    """The report's figures by name; only those that the study has numbers for."""
-    lines = score_lines(study.rows)
+def figures(answers: Answers) -> dict[str, Figure]:
+    """The report's figures by name, drawn."""
     with matplotlib.rc_context(STYLE):
-        made = {**scaling_figures(study, lines), **_costs(study, lines)}
-        made |= _understanding(study, lines)
-        if len(study.arms) <= MANY:
-            made |= _categories(study, lines)
-    return made
+        return {name: one.draw() for name, one in drawings(answers).items()}
 
 
-def _categories(study: StudyRecord, lines: Sequence[Line]) -> dict[str, Figure]:
+def drawings(answers: Answers) -> dict[str, Drawing]:
+    """The report's figures by name; only those that the study has numbers for."""
+    study, lines = answers.study, answers.lines
+    made = {**trade_offs(answers), **failure_bars(answers), **scaling_figures(study, lines)}
+    return made | (_categories(study, lines) if len(study.arms) <= MANY else {})
+
+
+def _categories(study: StudyRecord, lines: Sequence[Line]) -> dict[str, Drawing]:
     """A measure's categories side by side, arms in colours."""
     groups: dict[str, list[Line]] = {}
     for line in lines:
-        if line.category and not line.reference and not line.note and _is_proportion(line):
+        kinds = line.measure == MEASURE  # parts of what is wrong: failure_bars.py draws them
+        if line.category and not (line.reference or line.note or kinds) and _is_proportion(line):
             groups.setdefault(f"{line.task}/{line.measure}", []).append(line)
     return {
-        name.replace("/", "-"): _bars(study, name, group)
+        name.replace("/", "-"): _of_group(study, name, group)
         for name, group in groups.items()
         if len(group) >= SEVERAL
     }
+
+
+def _of_group(study: StudyRecord, name: str, group: Sequence[Line]) -> Drawing:
+    trials = ", ".join(f"{spoken(line.category)} {line.trials}" for line in group if line.trials)
+    counts = f"n {trials}; {study.seeds_in_words} an arm"
+    caption = f"Mean of each category. {_spread(study)}. {counts if trials else counted(study)}."
+    text = "; ".join(
+        f"{line.category}: "
+        + ", ".join(
+            f"{arm} {line.cells[arm].value:.3f}"
+            for arm in study.compared_arms
+            if _has_value(line.cells.get(arm))
+        )
+        for line in group
+    )
+    title = f"{spoken(name)} by category"
+    return Drawing(title, caption, text, partial(_bars, study, group))
 
 
 def _is_proportion(line: Line) -> bool:
@@ -110,9 +132,9 @@ def _is_proportion(line: Line) -> bool:
     return bool(values) and all(0 <= value <= 1 for value in values)
 
 
-def _bars(study: StudyRecord, name: str, group: Sequence[Line]) -> Figure:
+def _bars(study: StudyRecord, group: Sequence[Line]) -> Figure:
     """Bars of means in rows of as many categories as stay legible, with the spread over seeds."""
-    arms = compared_arms(study)
+    arms = study.compared_arms
     across = max(SEVERAL, int(WIDE / (0.32 * (len(arms) + 1))))
     rows = [group[i : i + across] for i in range(0, len(group), across)]
     most = max(map(len, rows))
@@ -125,9 +147,7 @@ def _bars(study: StudyRecord, name: str, group: Sequence[Line]) -> Figure:
         axes.grid(axis="x", visible=False)
         axes.set_xticks(range(len(row)), [line.category.replace("_", " ") for line in row])
         if place == 0:
-            axes.set_title(name.replace("_", " "), loc="left", fontsize=10)
-            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
-    figure.supxlabel(_spread(study), fontsize=8)
+            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=SMALL)
     figure.set_layout_engine("constrained")
     fix_layout(figure)
     return figure
@@ -149,86 +169,10 @@ def _bars_of(axes: Axes, row: Sequence[Line], index: int, arm: str, arms: int) -
 def _spread(study: StudyRecord) -> str:
     """What the lines over bars are."""
     several = study.seeds_done[1] > 1
-    return "lines: lowest and highest seed" if several else "lines: 95% interval over prompts"
+    if several:
+        return "Lines: lowest and highest seed, which is no interval"
+    return "Lines: 95% interval over prompts, of one model"
 
 
 def _has_value(cell: Cell | None) -> bool:
     return cell is not None and cell.value is not None
-
-
-def _costs(study: StudyRecord, lines: Sequence[Line]) -> dict[str, Figure]:
-    """Each primary outcome against FLOPs of training, and against the time that one takes."""
-    made = {}
-    for line in lines:
-        if line.metric not in study.primary or line.note:
-            continue
-        for key, (label, cost) in costs(study, line.task).items():
-            figure = _against(study, line, label, cost)
-            if figure is not None:
-                made[f"{line.metric.replace('/', '-')}-by-{key}"] = figure
-    return made
-
-
-def _against(study: StudyRecord, line: Line, label: str, cost: Cost) -> Figure | None:
-    """A point per seed, a large one per arm, and the front of arms that none beats at its cost."""
-    figure = Figure(figsize=(4.5, 3.1))
-    axes = figure.add_subplot()
-    means: list[tuple[float, float]] = []
-    for index, arm in enumerate(compared_arms(study)):
-        points = cost_points(line, arm, cost)
-        if not points:
-            continue
-        xs, ys = zip(*points, strict=True)
-        axes.scatter(xs, ys, s=14, alpha=0.35, linewidths=0, **arm_look(index))
-        means.append((sum(xs) / len(xs), sum(ys) / len(ys)))
-        axes.scatter(*means[-1], s=52, label=arm, **arm_look(index))
-    if len(means) < SEVERAL:
-        return None
-    if line.better is not None:
-        front = pareto(means, line.better)
-        axes.step(*zip(*front, strict=True), where="post", color="#5d6169", linewidth=0.8, zorder=0)
-    log_axis(axes)
-    axes.set_xlabel(label)
-    axes.set_ylabel(line.measure)
-    axes.set_title(f"{line.metric.replace('_', ' ')} against {label}", loc="left", fontsize=10)
-    legend_outside(figure, axes)
-    return figure
-
-
-def _understanding(study: StudyRecord, lines: Sequence[Line]) -> dict[str, Figure]:
-    """Drawing against answering: a point per seed, and a large one per arm."""
-    found = {line.metric: line for line in lines if not line.note}
-    drawn = next((found[m] for m in [*study.primary, *DRAWING] if m in found and _draws(m)), None)
-    answered = found.get(ANSWERING)
-    if drawn is None or answered is None:
-        return {}
-    figure = Figure(figsize=(4.5, 3.1))
-    axes = figure.add_subplot()
-    shown = 0
-    for index, arm in enumerate(compared_arms(study)):
-        seeds = {(arm, s): r["value"] for s, r in _rows(answered, arm).items() if has_value(r)}
-        points = cost_points(drawn, arm, seeds)
-        if points:
-            xs, ys = zip(*points, strict=True)
-            axes.scatter(xs, ys, s=14, alpha=0.35, linewidths=0, **arm_look(index))
-            mean = sum(xs) / len(xs), sum(ys) / len(ys)
-            axes.scatter(*mean, s=52, label=arm, **arm_look(index))
-            shown += 1
-    axes.set_xlabel(ANSWERING.replace("_", " "))
-    axes.set_ylabel(drawn.metric.replace("_", " "))
-    axes.set_title("generation against understanding", loc="left", fontsize=10)
-    legend_outside(figure, axes)
-    return {"generation-against-understanding": figure} if shown >= SEVERAL else {}
-
-
-def _draws(metric: str) -> bool:
-    return metric.startswith("text_to_image/")
-
-
-def _rows(line: Line, arm: str) -> dict[int, Row]:
-    return line.cells[arm].rows if arm in line.cells else {}
-
-
-def compared_arms(study: StudyRecord) -> list[str]:
-    """The arms without those of controls; they come first in the study's order."""
-    return [arm for arm in study.arms if arm not in study.control_arms]

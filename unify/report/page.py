@@ -24,6 +24,7 @@ from unify.report import (
     gradient_panels,
     learning_curves,
     matched,
+    pair_matrix,
     provenance,
     results,
     samples,
@@ -50,6 +51,7 @@ def _of_scores(
 SECTIONS = (
     ("samples", "Samples", _of_scores(samples.section)),
     ("differences", "Differences", difference_table.section),
+    ("pairs", "All pairs", pair_matrix.section),
     ("claims", "Claims", claims_and_controls.claims_section),
     ("controls", "Controls", claims_and_controls.controls_section),
     ("results", "Results", _of_scores(results.section)),
@@ -58,7 +60,7 @@ SECTIONS = (
     ("compared", "What was compared", _of_scores(compared.section)),
     ("matched", "Budget and data", _of_scores(matched.section)),
     ("tuning", "Tuning", _of_scores(equal_tuning.section)),
-    ("figures", "Figures", _of_scores(figures.section)),
+    ("figures", "Figures", figures.section),
     ("curves", "Learning curves", _of_scores(learning_curves.section)),
     ("gradients", "Gradients", _of_scores(gradient_panels.section)),
     ("reproduce", "Reproduce", _of_scores(provenance.reproduce_section)),
@@ -78,7 +80,7 @@ def write_report(study_folder: Path | str, trusted_files: bool = False) -> Path:
     answers = study_answers(study)
     write_answers(answers)
     write_tables(answers, f"{' '.join(answer_block(answers))}\n\n{summary(answers)}")
-    figures.write_figures(study)
+    figures.write_figures(answers)
     path = study.folder / "report.html"
     write_atomically(path, _page(answers).encode("utf-8", "replace"))
     return path
@@ -149,7 +151,7 @@ def _headlines(answers: Answers) -> Html | None:
 def _headline(study: StudyRecord, line: Line) -> Html:
     """One primary metric, large."""
     values = []
-    arms = [arm for arm in study.arms if arm not in study.control_arms]
+    arms = study.compared_arms
     for index, arm in enumerate(arms):
         cell = line.cells.get(arm)
         if cell is None and line.note:

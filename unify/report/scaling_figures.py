@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,51 @@ from unify.answers.scaling import Series, odds_by_budget, series
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import si
+from unify.report.drawing import Drawing, counted, spoken
 from unify.report.figure_style import arm_colour, fix_layout, log_axis
 
 POINTS = 60  # of a curve
 
 
-def scaling_figures(study: StudyRecord, lines: Sequence[Line]) -> dict[str, Figure]:
+def scaling_figures(study: StudyRecord, lines: Sequence[Line]) -> dict[str, Drawing]:
     """Figures by name; empty for a study with one budget."""
     by_arm = series(study)
     if not any(one.optima for one in by_arm.values()):
         return {}
-    figures = {"scaling-loss": _losses(by_arm)}
+    best = "; ".join(
+        f"{arm} at {si(budget)}: best size {si(optimum.size)} ({optimum.where})"
+        for arm, one in by_arm.items()
+        for budget, optimum in one.optima.items()
+    )
+    losses = Drawing(
+        "Loss against size",
+        "A dot per run, the parabola in log size of each budget (colours), and a star at its "
+        f"lowest point where that lies inside. {study.seeds_in_words} each.",
+        best,
+        partial(_losses, by_arm),
+    )
+    figures = {"scaling-loss": losses}
     for line in lines:
         if line.metric in study.primary and not line.note and line.is_share():
-            figures[f"scaling-{line.metric.replace('/', '-')}"] = _scores(by_arm, line)
+            figures[f"scaling-{line.metric.replace('/', '-')}"] = _of_line(study, by_arm, line)
     return figures
+
+
+def _of_line(study: StudyRecord, by_arm: dict[str, Series], line: Line) -> Drawing:
+    odds = {arm: odds_by_budget(one, line) for arm, one in by_arm.items()}
+    text = "; ".join(
+        f"{arm} "
+        + ", ".join(f"{_share(y):.3f} at {si(math.exp(x))}" for x, y in zip(*at, strict=True))
+        for arm, at in odds.items()
+        if at[0]
+    )
+    caption = (
+        f"{line.metric} of the sizes nearest to the best of each budget, and the lines through "
+        f"their log odds. {counted(study, line)}."
+    )
+    return Drawing(
+        f"{spoken(line.metric)} against budget", caption, text, partial(_scores, by_arm, line)
+    )
 
 
 def _losses(by_arm: dict[str, Series]) -> Figure:
@@ -50,7 +81,7 @@ def _losses(by_arm: dict[str, Series]) -> Figure:
         log_axis(axes)
         axes.set_xlabel("trainable parameters")
         axes.set_title(f"{arm}: loss", loc="left", fontsize=10)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8.5)
     fix_layout(figure)
     return figure
 
@@ -73,8 +104,8 @@ def _scores(by_arm: dict[str, Series], line: Line) -> Figure:
     log_axis(axes)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("budget")
-    axes.set_title(line.metric.replace("_", " "), loc="left", fontsize=10)
-    axes.legend(fontsize=8)
+    axes.set_ylabel(line.metric.replace("_", " "))
+    axes.legend(fontsize=8.5)
     fix_layout(figure)
     return figure
 

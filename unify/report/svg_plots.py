@@ -162,6 +162,27 @@ def difference_plot(
     return tag("svg", *parts, viewBox=box, class_="difference", role="img")
 
 
+def probability_plot(p: float, ends: tuple[float, float] | None, text: str) -> Html:
+    """A probability with its interval on an axis from 0 to 1, with a stroke at 0.5.
+
+    `text`: said to screen readers.
+    """
+    width, height, edge = 124, 12, 5
+
+    def x(value: float) -> str:
+        return _n(edge + (width - 2 * edge) * value)
+
+    parts = [tag("title", text)]
+    parts.append(tag("line", x1=x(0), x2=x(1), y1=6, y2=6, class_="rule"))
+    parts += [tag("line", x1=x(at), x2=x(at), y1=1, y2=11, class_="axis") for at in (0, 0.5, 1)]
+    if ends is not None:
+        low, high = map(x, ends)
+        parts.append(tag("line", x1=low, x2=high, y1=6, y2=6, class_="span"))
+    parts.append(tag("circle", cx=x(p), cy=6, r=4, class_="mean"))
+    size = {"width": width, "height": height}
+    return tag("svg", *parts, viewBox=f"0 0 {width} {height}", role="img", **size)
+
+
 def ticks(low: float, high: float, log: bool) -> list[float]:
     """Round numbers inside [low, high]: 1-2-5 steps, or 1-2-5 of each decade."""
     if log:

@@ -1,0 +1,79 @@
+"""FLOPs of an arm in all: its own, those of encoding, and those of every run before it, once."""
+
+import json
+
+import pytest
+from report_study import edit_json, write_study
+
+from unify.answers.study_records import load_study
+from unify.answers.total_cost import total_cost
+
+FITTED = {"parameters": {"total": 0, "frozen_tokenizers": 0}}
+TRAINED = {"parameters": {"total": 9, "frozen_tokenizers": 0}, "flops_per_step": 1e6}
+
+
+def needed_run(runs, name, digest, needed=(), **facts):
+    """A finished run of 100 steps beside the study; its entry in `needed` of others."""
+    folder = runs / "before" / f"{name}-s0-{digest}"
+    folder.mkdir(parents=True)
+    about = {"arm": name, "seed": 0, "state": "finished", "steps": 100, "needed": list(needed)}
+    (folder / "run.json").write_text(json.dumps({**about, **facts}))
+    return {"name": name, "folder": f"runs/before/{folder.name}", "hash": digest}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """`transfusion` starts from a fitted text tokenizer, a VAE and a model that needs both."""
+    folder = write_study(tmp_path / "runs" / "study", steps=10)
+    words = needed_run(folder.parent, "bpe", "aa", **FITTED)
+    vae = needed_run(folder.parent, "vae", "bb", **TRAINED)
+    llm = needed_run(folder.parent, "llm", "cc", (words, vae), **TRAINED)
+    run = next(folder.glob("transfusion-*"))
+    edit_json(run / "run.json", needed=[words, llm], flops_per_step=5e6)
+    tasks = {"a": {"encoding": 1e5}, "b": {"encoding": 2e5}}
+    card = {"parts": {}, "tasks": tasks, "loss_weights": {}}
+    (run / "eval" / "card.json").write_text(json.dumps(card))
+    return folder
+
+
+def cost_of(folder, arm="transfusion"):
+    study = load_study(folder)
+    return total_cost(study, study.runs_of(arm)[0])
+
+
+def test_the_total_counts_every_part_once(folder):
+    cost = cost_of(folder)
+    assert cost.own == 10 * 5e6
+    assert cost.encoding == 10 * 3e5
+    assert cost.needed == 2 * 100 * 1e6, "the VAE, which the language model needs too, and it"
+    assert cost.total == cost.own + cost.encoding + cost.needed
+    run = next(folder.glob("transfusion-*"))
+    again = json.loads((run / "run.json").read_text())["needed"]
+    edit_json(run / "run.json", needed=[*again, {"name": "vae", "hash": "bb"}])
+    assert cost_of(folder) == cost, "needed by two parts"
+
+
+@pytest.mark.parametrize("lost", ["run", "its FLOPs", "card", "own FLOPs"])
+def test_an_unknown_part_leaves_no_total(folder, lost):
+    run, vae = next(folder.glob("transfusion-*")), next(folder.parent.glob("before/vae-*"))
+    if lost == "run":
+        (vae / "run.json").unlink()
+        vae.rmdir()
+    elif lost == "its FLOPs":
+        edit_json(vae / "run.json", flops_per_step=None)
+    elif lost == "card":
+        (run / "eval" / "card.json").unlink()
+    else:
+        edit_json(run / "run.json", flops_per_step=None)
+    cost = cost_of(folder)
+    assert cost.total is None
+    assert [cost.own, cost.encoding, cost.needed].count(None) == 1
+
+
+def test_an_arm_without_frozen_parts_encodes_nothing(folder):
+    run = next(folder.glob("ar_vq-*"))
+    about = json.loads((run / "run.json").read_text())
+    parameters = {**about["parameters"], "frozen_tokenizers": 0}
+    edit_json(run / "run.json", parameters=parameters, needed=[])
+    cost = cost_of(folder, "ar_vq")
+    assert (cost.encoding, cost.needed, cost.total) == (0, 0, cost.own)
