@@ -13,7 +13,7 @@ from unify.answers.words import number, seeds_text, sentence
 
 NAMED = 8  # settings that one sentence names
 # keys of a configuration that do not say what is trained
-OUTSIDE = ("name", "study", "machine", "seeds", "tiny", "logging", "evaluation")
+OUTSIDE = ("name", "study", "machine", "seeds", "needed_seeds", "tiny", "logging", "evaluation")
 
 
 def not_matched(study: StudyRecord) -> list[str]:

@@ -56,10 +56,9 @@ def study(
 
 def _dry_run(request: Any) -> int:
     """Print the runs of a study as JSON."""
-    from unify.study.arms import resolve_arms
-    from unify.study.jobs import study_jobs
+    from unify.study.arms import resolve_arms, resolve_jobs
 
-    planned = study_jobs(*resolve_arms(request))
+    planned = resolve_jobs(request, *resolve_arms(request))
     emit([{"arm": j.arm, "seed": j.seed, "steps": j.config["steps"]} for j in planned])
     return 0
 

@@ -26,7 +26,9 @@ from unify.schema.study import Study
 
 NAMING_ARMS = {"claims": ("better", "worse"), "controls": ("arm", "than")}  # key -> roles of arms
 # keys in which two draws of one arm may differ
-OUTSIDE_OF_ARM = ("name", "study", "seeds", "replicate", "machine", "logging", "tiny")
+OUTSIDE_OF_ARM = (
+    "name", "study", "seeds", "needed_seeds", "replicate", "machine", "logging", "tiny",
+)  # fmt: skip
 
 
 def load_study(

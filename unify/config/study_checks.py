@@ -138,6 +138,8 @@ def small_budgets(root: Node, study: Config, arms: Mapping[str, Config]) -> list
 def large_seeds(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:
     """A problem for each seed that, added to those of an arm, no longer fits into 64 bits."""
     most = {name: max(config["seeds"].values()) for name, config in arms.items()}
+    if study["tune"] and study["replicate"] == "all":  # trials add their own number to both
+        most = {name: largest + study["tune"]["seed"] for name, largest in most.items()}
     node = root.get("seeds")
     return [
         node.value[index].problem(

@@ -155,6 +155,9 @@ class Study:
     name: Annotated[str, FileName()]
     arms: dict[str, Any]  # arm -> experiment file, or {base: file, key: value ...}
     seeds: Annotated[list[Seed], MinLen(1), Distinct()] = field(default_factory=lambda: [0])
+    # what is trained under each seed. arm: the arm, from tokenizers and other needed runs that all
+    # its seeds share; all: these too, and what they need, and its tuning
+    replicate: Literal["arm", "all"] = "arm"
     title: str = ""
     question: str = ""  # the question that the study answers
     set: dict[str, Any] = field(default_factory=dict)  # merged into every arm
@@ -178,9 +181,10 @@ class Study:
             raise ValueError(f"seeds: {self.seeds}; give one or more, each of them once")
         if self.widths and self.grid:
             raise ValueError("widths and grid are not solved together; write the arms out instead")
-        if self.tune and self.tune.seed in self.seeds:
+        if self.tune and (taken := {*self.seeds} & {*self.trial_seeds.values()}):
+            added = f", which with a seed added is {min(taken)}," if self.whole else ""
             raise ValueError(
-                f"tune.seed {self.tune.seed} is one of the study's seeds; take another"
+                f"tune.seed {self.tune.seed}{added} is one of the study's seeds; take another"
             )
         tuned = self.tune.space if self.tune else {}
         for arm, width in self.widths.items():
@@ -190,6 +194,21 @@ class Study:
             figure.check()
         if len({figure.name for figure in self.figures}) < len(self.figures):
             raise ValueError("figures: two have one name, which is that of their files")
+
+    @property
+    def whole(self) -> bool:
+        """True if each seed is a pipeline of its own: needed runs, tuning, training."""
+        return self.replicate == "all"
+
+    @property
+    def trial_seeds(self) -> dict[int, int]:
+        """The seed of the trials that each seed of the study follows: one for all, or its own."""
+        assert self.tune is not None
+        return {seed: self.tune.seed + seed * self.whole for seed in self.seeds}
+
+    def tuning_of(self, arm: str, seed: int) -> str:
+        """The key of tuning.json for the trials that an arm under a seed follows."""
+        return f"{arm}-s{seed}" if self.tune and self.whole else arm
 
     def budget_of(self, arm: str) -> Budget | None:
         """The arm's own budget, else that of every arm."""

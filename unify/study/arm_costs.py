@@ -12,6 +12,7 @@ from unify.runs.folder import Run
 from unify.runs.lookup import find_run, needed_configs
 from unify.schema.completed import Config
 from unify.schema.study import Study
+from unify.study.jobs import replicate_of
 
 
 def arm_costs(study: Study, arms: dict[str, Config]) -> dict[str, Cost]:
@@ -20,17 +21,19 @@ def arm_costs(study: Study, arms: dict[str, Config]) -> dict[str, Cost]:
     ValueError names an arm whose budget does not reach.
     """
     costs: dict[str, Cost] = {}
-    needed_costs: dict[str, Cost] = {}  # by key: arms share what they start from
-    needed_found: dict[str, Run | None] = {}
+    needed_costs: dict[str, Cost] = {}  # arms share what they start from
     for arm, config in arms.items():
-        parts = needed_configs(config)
-        for key, part in parts.items():
-            if key not in needed_costs:
-                needed_costs[key] = cost_of(part, load_weights=_load_fitted(needed_found))
-                needed_found[key] = find_run(part, reuse=True)
-        seeds = {key: needed.seed for key, needed in needed_runs(config).items()}
-        needed = {_label(part, seeds[key]): needed_costs[key] for key, part in parts.items()}
-        cost = cost_of(config, needed, _load_fitted(needed_found))
+        found: dict[str, Run | None] = {}
+        needed: dict[str, Cost] = {}
+        own_seeds = {key: needed.seed for key, needed in needed_runs(config).items()}
+        # of the first seed, where each has its own: another vocabulary changes no step
+        for key, part in needed_configs(replicate_of(study, config, study.seeds[0])).items():
+            same = f"{key} {part['seeds']}"
+            if same not in needed_costs:
+                needed_costs[same] = cost_of(part, load_weights=_load_fitted(found))
+            found[key] = find_run(part, reuse=True)
+            needed[_label(part, own_seeds[key])] = needed_costs[same]
+        cost = cost_of(config, needed, _load_fitted(found))
         budget = study.budget_of(arm)
         if budget is not None:
             try:
