@@ -7,14 +7,15 @@ from places import EXPERIMENTS
 
 from unify.answers.study_records import load_study
 from unify.report.page import render
+from unify.runs.lookup import needed_configs
 from unify.runs.study_files import read_tuning
-from unify.study.arms import resolve_arms
+from unify.study.arms import resolve_arms, resolve_jobs
 from unify.study.jobs import StudyRequest
 from unify.study.plan import plan
 from unify.study.plan_table import lines
 from unify.study.run_study import run_study
-from unify.study.tuning import Trial, save_trials
-from unify.study.tuning_trials import plan_trials
+from unify.study.tuning import Trial, before_trials, save_trials
+from unify.study.tuning_trials import plan_trials, tuned_arms
 
 METRIC = "text_to_image/exact"
 
@@ -82,6 +83,44 @@ def test_what_is_to_be_the_same_has_the_values_of_the_other(study, tmp_path):
     tuned = resolve_arms(StudyRequest(path, words, tiny=True))[1]
     value = trials.values["one"][1]["optimizer.lr"]
     assert tuned["one"]["optimizer"]["lr"] == tuned["again"]["optimizer"]["lr"] == value != 3e-3
+
+
+def test_each_seed_of_whole_pipelines_has_trials_of_its_own(study, tmp_path):
+    file = str(EXPERIMENTS / "transfusion.yaml")
+    arms = {"one": file, "again": {"base": file, "seeds": {"init": 50}}}
+    controls = [{"arm": "again", "expect": "same", "than": "one"}]
+    tune = {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
+    path = study(tune=tune, arms=arms, controls=controls, seeds=[0, 3], replicate="all")
+    request = StudyRequest(path, [f"machine.runs={tmp_path}"])
+    trials = plan_trials(request)
+    assert {key: [job.name for job in jobs] for key, jobs in trials.missing({"again"}).items()} == {
+        f"again-s{seed}": [f"again,trial={n} seed {1000 + seed}" for n in (0, 1)] for seed in (0, 3)
+    }, "a second draw of an arm is one of its tuning, too"
+    (_, trial) = trials.jobs["again-s3"]
+    assert trial.config["seeds"] == {"init": 1053, "data": 1003, "noise": 1003}
+    needed = needed_configs(trial.config).values()
+    assert all(part["seeds"] == {"init": 53, "data": 3, "noise": 3} for part in needed)
+    drawn = {key: values[1]["optimizer.lr"] for key, values in trials.values.items()}
+    assert len({*drawn.values()}) == 4
+    shared = plan_trials(StudyRequest(path, [*request.overrides, "replicate=arm"]))
+    assert drawn["one-s0"] == shared.values["one"][1]["optimizer.lr"]
+    assert {job.config["needed_seeds"] is None for job in shared.jobs["one"]} == {True}
+
+    made = [Trial(values, n, 2, 1.0, 1.0) for n, values in enumerate(trials.values["one-s3"])]
+    key, resolved = "one-s3", resolve_arms(request, {})
+    own = before_trials(trials.study, trials.arms["one"], 3)
+    save_trials(tmp_path / "s", trials.study, key, own, made, "higher")
+    assert tuned_arms(request) == {key}
+    assert set(trials.missing({"one"})) == {"one-s0"}
+    rates = {(j.arm, j.seed): j.config["optimizer"]["lr"] for j in resolve_jobs(request, *resolved)}
+    assert rates == {
+        ("one", 3): drawn[key],
+        ("one", 0): 3e-3,
+        ("again", 0): 3e-3,
+        ("again", 3): 3e-3,
+    }
+    (only,) = (job for job in resolve_jobs(request, *resolved, seed=3) if job.arm == "one")
+    assert only.config["optimizer"]["lr"] == drawn[key]
 
 
 def test_the_best_trial_is_that_of_the_direction_which_the_scores_state(study, tmp_path):

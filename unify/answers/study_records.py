@@ -165,7 +165,7 @@ MAPPINGS = ("claims", "controls", "figures")  # keys of study.json that list map
 STUDY: Types = {
     **dict.fromkeys(("arms", "budgets", "tune"), dict),
     **dict.fromkeys(("seeds", "primary", "runs", "tuned", "metrics", "overrides"), list),
-    **dict.fromkeys(("name", "title", "question", "results", "created", "file"), str),
+    **dict.fromkeys(("name", "title", "question", "results", "created", "file", "replicate"), str),
     **dict.fromkeys(MAPPINGS, list),
 }
 

@@ -5,6 +5,7 @@ from unify.answers.budget import OF_TASK, SAMPLES, budget
 from unify.answers.controls import control_sentences
 from unify.answers.cut_texts import cut_sentences
 from unify.answers.differences import difference_sentences
+from unify.answers.replicates import is_whole
 from unify.answers.same_data import same_data
 from unify.answers.score_lines import CONFIRMATORY_SEEDS, MANY
 from unify.answers.study_answers import Answers
@@ -18,7 +19,7 @@ def summary(answers: Answers) -> str:
     brief = len(study.arms) <= MANY
     parts = [
         f"{plural(len(study.arms), 'arm')} ({sentence(study.arms) if brief else _grid(study)}), "
-        f"{study.seeds_in_words} each."
+        f"{study.seeds_in_words} each{_whole(study)}."
     ]
     parts += [f"{reason}." for reason in study.refused]
     parts += cut_sentences(study) if brief else []
@@ -43,6 +44,14 @@ def summary(answers: Answers) -> str:
             else f"Exploratory: {few} per arm find large differences only."
         )
     return " ".join(parts)
+
+
+def _whole(study: StudyRecord) -> str:
+    """What a seed is, where it is more than the arm's own training."""
+    if not is_whole(study):
+        return ""
+    tuning = ", tuning" if study.info.get("tune") else ""
+    return f", and each seed a pipeline of its own (what the arm starts from{tuning}, training)"
 
 
 def _samples(study: StudyRecord, brief: bool) -> list[str]:

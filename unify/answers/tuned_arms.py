@@ -1,6 +1,8 @@
 """Results of equal tuning: entries of tuning.json, and the expected best of k trials."""
 
 import json
+from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 from unify.analysis.best_of_trials import best_of
@@ -10,14 +12,34 @@ from unify.runs.study_files import read_tuning
 
 
 def tuned_arms(study: StudyRecord) -> dict[str, dict[str, Any]]:
-    """Entries of tuning.json of the arms that were tuned; none for a study that tunes nothing."""
+    """Entries of tuning.json of the arms that were tuned; none for a study that tunes nothing.
+
+    By arm, or where each seed has trials of its own, by arm and seed.
+    """
     entries = read_tuning(study.folder) if study.info.get("tune") else {}
-    return {arm: entry for arm, entry in entries.items() if arm in study.info.get("tuned", [])}
+    return {key: entry for key, entry in entries.items() if key in study.info.get("tuned", [])}
+
+
+def arm_of(key: str, entry: dict[str, Any]) -> str:
+    """The arm of an entry; those from before trials were for single seeds do not name it."""
+    return str(entry.get("arm") or key)
+
+
+def entry_name(key: str, entry: dict[str, Any]) -> str:
+    """`ar_vq`, or `ar_vq, seed 2` of trials that are for that seed alone."""
+    seed = entry.get("seed")
+    return arm_of(key, entry) + ("" if seed is None else f", seed {seed}")
 
 
 def settings_text(values: dict[str, Any]) -> str:
     """`optimizer.lr=0.003`; `as it is` for the arm's own settings."""
     return " ".join(f"{key}={json.dumps(value)}" for key, value in values.items()) or "as it is"
+
+
+def mean_best_of_k(entries: Sequence[dict[str, Any]]) -> list[Point]:
+    """`best_of_k` of an arm, as the mean over the seeds that each have trials of their own."""
+    each = [best_of_k(entry) for entry in entries]
+    return [(points[0][0], fmean(y for _, y in points)) for points in zip(*each, strict=False)]
 
 
 def best_of_k(entry: dict[str, Any]) -> list[Point]:

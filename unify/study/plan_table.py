@@ -31,18 +31,23 @@ def as_data(planned: Plan) -> dict[str, Any]:
         },
         "spread": {name: planned.spread(name) for name in QUANTITIES},
         "replicate": planned.study.replicate,
-        "needed_runs": [
-            {
-                "name": needed.config["name"],
-                "file": needed.path,
-                "seeds": needed.config["seeds"],
-                "state": run.info["state"] if run else "missing",
-                "seconds_left": _seconds_left(planned, needed, run),
-                "for": [{"arm": arm, "seed": seed} for arm, seed in needed.users],
-            }
-            for needed, run in planned.needed
-        ],
+        "needed_runs": needed_data(planned),
     }
+
+
+def needed_data(planned: Plan) -> list[dict[str, Any]]:
+    """The runs that the arms start from, in the order to train them, and for whom each is."""
+    return [
+        {
+            "name": needed.config["name"],
+            "file": needed.path,
+            "seeds": needed.config["seeds"],
+            "state": run.info["state"] if run else "missing",
+            "seconds_left": _seconds_left(planned, needed, run),
+            "for": [{"arm": arm, "seed": seed} for arm, seed in needed.users],
+        }
+        for needed, run in planned.needed
+    ]
 
 
 def _seconds_left(planned: Plan, needed: NeededRun, run: Run | None) -> float | None:
@@ -128,15 +133,15 @@ def lines(planned: Plan) -> list[str]:
     ]
     alone = len(planned.arms) == 1 or planned.study.budgets
     matching = [] if alone else _matching(planned)
-    return [*columns, *matching, _all_left(entries.values()), *_needed_lines(planned)]
+    return [*columns, *matching, _all_left(entries.values()), *needed_lines(planned)]
 
 
-def _needed_lines(planned: Plan) -> list[str]:
+def needed_lines(planned: Plan) -> list[str]:
     """What is trained before the runs: once for all seeds, or under each of them."""
     if not planned.needed:
         return []
     each: dict[str, dict[str, int]] = {}
-    for one in as_data(planned)["needed_runs"]:
+    for one in needed_data(planned):
         states = each.setdefault(one["name"], {})
         states[one["state"]] = states.get(one["state"], 0) + 1
     named = [f"{name} {', '.join(f'{n} {s}' for s, n in of.items())}" for name, of in each.items()]
