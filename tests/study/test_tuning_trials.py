@@ -6,6 +6,7 @@ import pytest
 from places import EXPERIMENTS
 
 from unify.answers.study_records import load_study
+from unify.config import ConfigError
 from unify.report.page import render
 from unify.runs.lookup import needed_configs
 from unify.runs.study_files import read_tuning
@@ -140,6 +141,33 @@ def test_the_best_trial_is_that_of_the_direction_which_the_scores_state(study, t
     ):
         with pytest.raises(ValueError, match=f"{METRIC} states no direction"):
             refuse()
+
+
+def test_a_score_may_be_the_mean_of_the_outcomes_that_an_arm_has(study, tmp_path):
+    other = "vqa/accuracy"
+    printed = {"metric": [METRIC, other], "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
+    request = StudyRequest(study(tune=printed), [f"machine.runs={tmp_path}"], tiny=True)
+    trials = plan_trials(request)
+
+    def saved(*rows):
+        trials.save("transfusion", [[scored(*of) for of in each] for each in rows])
+        entry = read_tuning(tmp_path / "s")["transfusion"]
+        return entry["best"], [trial["score"] for trial in entry["trials"]], entry["metric"]
+
+    def scored(metric, value, better="higher"):
+        return {"metric": metric, "value": value, "better": better}
+
+    both = [[(METRIC, 0.5), (other, 0.1)], [(METRIC, 0.4), (other, 0.4), ("x/y", 9.0)]]
+    assert saved(*both) == (1, [0.3, 0.4], f"mean of {METRIC} and {other}")
+    assert saved(*([row] for row, *_ in both))[:2] == (0, [0.5, 0.4]), "it answers no question"
+    assert saved(both[0], [(METRIC, 0.4), (other, None)])[:2] == (0, [0.3, None]), "not finite"
+    with pytest.raises(ValueError, match=f"{METRIC} and {other} is not scored on validation"):
+        trials.check([scored("x/y", 1.0)])
+    with pytest.raises(ValueError, match=f"of {METRIC} higher, of {other} lower is better"):
+        trials.check([scored(METRIC, 1.0), scored(other, 1.0, "lower")])
+    printed["metric"] = [METRIC, "vqa/accurate"]
+    with pytest.raises(ConfigError, match=r"tune\.metric\.1: no arm measures 'vqa/accurate'"):
+        plan_trials(StudyRequest(study(tune=printed), tiny=True))
 
 
 def test_scores_that_cannot_be_tuned_by_end_an_arm_after_its_first_trial(

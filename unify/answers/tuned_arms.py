@@ -1,11 +1,11 @@
 """Results of equal tuning: entries of tuning.json, and the expected best of k trials."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from unify.analysis.best_of_trials import best_of
+from unify.analysis.best_of_trials import best_of, nothing_to_choose_by
 from unify.answers.curves import Point
 from unify.answers.study_records import StudyRecord
 from unify.runs.study_files import read_tuning
@@ -34,6 +34,19 @@ def entry_name(key: str, entry: dict[str, Any]) -> str:
 def settings_text(values: dict[str, Any]) -> str:
     """`optimizer.lr=0.003`; `as it is` for the arm's own settings."""
     return " ".join(f"{key}={json.dumps(value)}" for key, value in values.items()) or "as it is"
+
+
+def untold_choices(tuned: Mapping[str, dict[str, Any]]) -> list[str]:
+    """A sentence for each entry whose trials leave nothing to choose by."""
+    sentences = []
+    for key, entry in tuned.items():
+        scores = [trial["score"] for trial in entry["trials"]]
+        if why := nothing_to_choose_by(scores, entry["better"]):
+            sentences.append(
+                f"{entry_name(key, entry)}: its trials cannot be told apart ({why}), so its values "
+                "are chosen by nothing."
+            )
+    return sentences
 
 
 def mean_best_of_k(entries: Sequence[dict[str, Any]]) -> list[Point]:

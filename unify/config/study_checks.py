@@ -107,7 +107,12 @@ def _outcomes(nodes: Mapping[str, Node], study: Config) -> Iterator[tuple[str, N
                 node = nodes[key].value[index].value["metric"]
                 yield f"{key}.{index}.metric", node, item["metric"]
     if study["tune"]:
-        yield "tune.metric", nodes["tune"].value["metric"], study["tune"]["metric"]
+        node, names = nodes["tune"].value["metric"], study["tune"]["metric"]
+        if isinstance(names, str):
+            yield "tune.metric", node, names
+        else:
+            for index, name in enumerate(names):
+                yield f"tune.metric.{index}", node.value[index], name
 
 
 def small_budgets(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:

@@ -12,6 +12,7 @@ from unify.answers.tuned_arms import (
     mean_best_of_k,
     settings_text,
     tuned_arms,
+    untold_choices,
 )
 from unify.answers.words import duration, number, si
 from unify.report.html import Html, Node, facts, fold, join, swatch, tag
@@ -41,6 +42,7 @@ def section(study: StudyRecord, lines: Sequence[Line]) -> Html | None:
     return join(
         [
             tag("p", f"{metric}. {reading}", class_="quiet"),
+            *(tag("p", text, class_="note") for text in untold_choices(tuned)),
             facts(names, rows, "tuning"),
             _curves(study, tuned),
             fold("Every trial", join(more)),

@@ -78,7 +78,8 @@ class Tune:
     """Equal tuning: the same number of trials for every arm, scored on validation data
     (study/tuning.py)."""
 
-    metric: str
+    # the outcome to be best in; of a list, the mean of those that an arm is scored by
+    metric: str | Annotated[list[str], MinLen(1), Distinct()]
     # dotted key -> a list to choose from, {low, high, log}, or {factor} around the arm's own
     space: dict[str, Any]
     trials: Annotated[int, Ge(2)] = 8  # per arm; the first is the arm's own values
@@ -86,6 +87,11 @@ class Tune:
     seed: Seed = 1000  # of every trial; must not be one of the study's seeds
     defaults: bool = False  # whether each arm is trained with its own values, too
     set: dict[str, Any] = field(default_factory=dict)  # dotted key -> value, in every trial
+
+    @property
+    def metrics(self) -> list[str]:
+        """The outcomes whose mean is a trial's score."""
+        return [self.metric] if isinstance(self.metric, str) else list(self.metric)
 
     def __post_init__(self) -> None:
         if self.trials < 2 or not self.space:

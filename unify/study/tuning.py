@@ -1,7 +1,7 @@
 """Equal tuning: for every arm as many trials of the same length, over one declared space.
 
     tune:
-      metric: text_to_image/exact      # on the validation split
+      metric: text_to_image/exact      # on the validation split; of a list, their mean
       trials: 8
       share: 0.25                      # of the arm's budget, for each trial
       space:
@@ -122,11 +122,12 @@ def save_trials(
         better: `higher` or `lower`, as the scores of the metric state it.
     """
     assert study.tune is not None
+    names = study.tune.metrics
     entry = {
         "arm": config["name"],
         "seed": config.get("replicate"),
         "asked": _tuning_hash(study, config),
-        "metric": study.tune.metric,
+        "metric": ("mean of " if len(names) > 1 else "") + " and ".join(names),
         "better": better,
         "best": best_trial(trials, better),
         "trials": [asdict(trial) for trial in trials],

@@ -8,6 +8,7 @@ starts from.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from unify.config.grid import as_overrides
 from unify.config.study_checks import TRIALS
@@ -55,7 +56,7 @@ class TrialPlan:
         """ValueError if the scores of a trial are none to tune by: more trials would be in vain."""
         assert self.study.tune is not None
         _score(self.study.tune, rows)
-        _direction(self.study.tune.metric, [rows])
+        _direction(self.study.tune, [rows])
 
     def save(self, key: str, rows: list[list[Row]]) -> None:
         """Write down an arm's trials and which was best, from the scores of each (none: it failed).
@@ -70,7 +71,7 @@ class TrialPlan:
         arm, seed = self.tuned[key]
         config = before_trials(self.study, self.arms[arm], seed)
         folder = Path(config["machine"]["runs"]) / self.study.name
-        said = _direction(self.study.tune.metric, rows)
+        said = _direction(self.study.tune, rows)
         save_trials(folder, self.study, key, config, trials, said)
 
 
@@ -192,26 +193,36 @@ def _trial(tune: Tune, config: Config, values: Values, rows: list[Row]) -> Trial
     return Trial(values, score, config["steps"], flops, seconds)
 
 
-def _direction(metric: str, rows: list[list[Row]]) -> str:
-    """Which scores of the metric are better; ValueError where they say neither."""
-    of_metric = [row for scored in rows for row in scored if row["metric"] == metric]
-    said = better(of_metric[0]) if of_metric else "higher"  # all failed, as is said elsewhere
-    if said is None:
-        raise ValueError(
-            f"tune.metric: {metric} states no direction, so no trial is the best by it; name a "
-            "metric whose scores do (`better`, docs/extending.md)"
-        )
-    return said
+def _direction(tune: Tune, rows: list[list[Row]]) -> str:
+    """Which scores of the metrics are better; ValueError where they say neither, or not the same.
+
+    `rows`: the scores of each trial.
+    """
+    stated = {row["metric"]: better(row) for scored in rows for row in scored}
+    said = {name: stated[name] for name in tune.metrics if name in stated}
+    for name, direction in said.items():
+        if direction is None:
+            raise ValueError(
+                f"tune.metric: {name} states no direction, so no trial is the best by it; name a "
+                "metric whose scores do (`better`, docs/extending.md)"
+            )
+    if len({*said.values()}) > 1:
+        each = ", ".join(f"of {name} {direction}" for name, direction in said.items())
+        raise ValueError(f"tune.metric: no mean says what is best ({each} is better); name one")
+    return next(iter(said.values()), None) or "higher"  # all failed, as is said elsewhere
 
 
 def _score(tune: Tune, rows: list[Row]) -> float | None:
-    """The value of the metric; None for a run that failed or whose value is not finite."""
+    """The mean of those of the metrics that are scored; None for a run that failed, or with a value
+    that is not finite."""
     if not rows:
         return None
     scores = {row["metric"]: row["value"] if has_value(row) else None for row in rows}
-    if tune.metric not in scores:
+    values = [scores[name] for name in tune.metrics if name in scores]
+    if not values:
         raise ValueError(
-            f"tune.metric: {tune.metric} is not scored on validation; there are "
+            f"tune.metric: {' and '.join(tune.metrics)} is not scored on validation; there are "
             f"{', '.join(sorted(scores))}"
         )
-    return scores[tune.metric]
+    finite = [value for value in values if value is not None]
+    return fmean(finite) if len(finite) == len(values) else None
