@@ -80,6 +80,17 @@ def test_each_seed_of_whole_pipelines_has_its_own_array_of_needed_runs(tmp_path)
         assert run_of(trained[name], weights).hash == run_of(part, weights).hash, name
 
 
+def test_needed_runs_that_differ_in_noise_alone_are_two_jobs(tmp_path):
+    file = str(ROOT / "experiments" / "transfusion.yaml")
+    arms = {"one": file, "other": {"base": file, "seeds": {"noise": 50}}}
+    request = StudyRequest(study(tmp_path, arms=arms, seeds=[0], replicate="all"))
+    jobs = missing_jobs(request, *resolve_arms(request))
+    names = [job.name for job in jobs if job.words[0] == "train"]
+    assert names == [
+        "shapes_text-s0", "shapes_vae-s0", "shapes_text-s0.2", "shapes_vae-s0.2",
+    ]  # fmt: skip
+
+
 def test_a_cluster_says_what_sbatch_is_told(tmp_path):
     said = Cluster(
         nodes=2,

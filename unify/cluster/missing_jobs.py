@@ -53,7 +53,8 @@ def missing_jobs(request: StudyRequest, study: Study, arms: dict[str, Config]) -
         return []
     needed = needed_of([*trials, *runs])
     level = max([run.level + 1 for run in needed], default=0)
-    jobs = [_needed_job(run) for run in needed if find_finished(run.config, reuse=True) is None]
+    missing = [run for run in needed if find_finished(run.config, reuse=True) is None]
+    jobs = _distinct_names([_needed_job(run) for run in missing])
     if trials:
         jobs += [_job(request, job, level) for job in trials]
         level += 1
@@ -85,6 +86,16 @@ def _is_scored(config: Config) -> bool:
     """True if a run is finished and has its scores, except perhaps of its speed."""
     run = find_finished(config)
     return run is not None and stored_scores(run, config, untimed=True) is not None
+
+
+def _distinct_names(jobs: Sequence[ClusterJob]) -> list[ClusterJob]:
+    """The jobs, those after the first of a name numbered: seeds of data or noise are in no name."""
+    names = [job.name for job in jobs]
+    before = [names[:place].count(name) for place, name in enumerate(names)]
+    return [
+        replace(job, name=f"{job.name}.{n + 1}") if n else job
+        for job, n in zip(jobs, before, strict=True)
+    ]
 
 
 def _needed_job(run: NeededRun) -> ClusterJob:

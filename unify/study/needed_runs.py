@@ -48,7 +48,8 @@ def _visit(parent: Config, user: User, found: dict[str, NeededRun], of_scoring: 
         part = parts[key]
         own = _visit(part, user, found, of_scoring)
         added = part["needed_seeds"] if own else None
-        same = json.dumps([needed.path, needed.tiny, part["seeds"], added, part["machine"]])
+        place = part["machine"]["runs"]
+        same = json.dumps([needed.path, needed.tiny, part["seeds"], added, place])
         run = found.setdefault(same, NeededRun(needed.path, needed.tiny, part, own))
         run.users[user] = None
         level = max(level, own + 1)

@@ -8,15 +8,18 @@ from unify.answers.words import TOLERANCE, si
 from unify.costs.step_cost import Cost
 from unify.costs.step_time import mean_train_seconds
 from unify.runs.folder import Run
-from unify.schema.study import QUANTITIES, Tune
+from unify.schema.study import QUANTITIES, Study
 from unify.study.needed_runs import NeededRun
 from unify.study.plan import Plan
 from unify.study.tuning import trained_by_trials
 
 
-def tuning_flops(tune: Tune, cost: Cost) -> float:
+def tuning_flops(study: Study, cost: Cost) -> float:
     """FLOPs of all tuning trials of an arm, at the share of its steps that each has."""
-    return tune.trials * max(1, round(cost.steps * tune.share)) * cost.training
+    assert study.tune is not None
+    times = len(study.seeds) if study.whole else 1  # trials are for all seeds, or for each
+    steps = max(1, round(cost.steps * study.tune.share))
+    return times * study.tune.trials * steps * cost.training
 
 
 def as_data(planned: Plan) -> dict[str, Any]:
@@ -119,9 +122,9 @@ def lines(planned: Plan) -> list[str]:
     for name in ("parameters", "trainable"):
         rows.append([name, *(si(e[name]) for e in entries.values())])
     if planned.study.tune:
-        tune, tuned = planned.study.tune, trained_by_trials(planned.study, planned.arms)
+        study, tuned = planned.study, trained_by_trials(planned.study, planned.arms)
         each = [
-            si(tuning_flops(tune, c)) if a in tuned else "n/a" for a, c in planned.costs.items()
+            si(tuning_flops(study, c)) if a in tuned else "n/a" for a, c in planned.costs.items()
         ]
         rows.append(["FLOPs, tuning", *each])
     rows.append(["runs", *(_summed(e["runs"]) for e in entries.values())])
