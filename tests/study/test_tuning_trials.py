@@ -1,6 +1,7 @@
 """The trials of a study: which runs they are, and a tuned study from end to end."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from places import EXPERIMENTS
@@ -10,6 +11,7 @@ from unify.config import ConfigError
 from unify.report.page import render
 from unify.runs.lookup import needed_configs
 from unify.runs.study_files import read_tuning
+from unify.study import run_job
 from unify.study.arms import resolve_arms, resolve_jobs
 from unify.study.jobs import StudyRequest
 from unify.study.plan import plan
@@ -122,6 +124,22 @@ def test_each_seed_of_whole_pipelines_has_trials_of_its_own(study, tmp_path):
     }
     (only,) = (job for job in resolve_jobs(request, *resolved, seed=3) if job.arm == "one")
     assert only.config["optimizer"]["lr"] == drawn[key]
+
+
+def test_a_process_runs_the_trial_of_its_seed_alone(study, tmp_path, monkeypatch):
+    tune = {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
+    path = study(("transfusion",), tune=tune, seeds=[0, 3], replicate="all")
+    request = StudyRequest(path, [f"machine.runs={tmp_path}"], tiny=True)
+    trained = []
+    monkeypatch.setattr(run_job, "train", lambda config, *_, **__: trained.append(config))
+    monkeypatch.setattr(run_job, "finished_or_stopped", lambda _: SimpleNamespace(folder="x"))
+    for name in ("score", "ship_scores"):
+        monkeypatch.setattr(run_job, name, lambda *_, **__: None)
+    assert run_job.run_arm(request, "transfusion,trial=1", 1003, lambda _: None, untimed=True) == 0
+    (job,) = (j for j in plan_trials(request).jobs["transfusion-s3"] if "trial=1" in j.arm)
+    assert trained == [job.config]
+    with pytest.raises(ValueError, match="has no arm 'transfusion,trial=1' with seed 7"):
+        run_job.run_arm(request, "transfusion,trial=1", 7, lambda _: None, untimed=True)
 
 
 def test_the_best_trial_is_that_of_the_direction_which_the_scores_state(study, tmp_path):

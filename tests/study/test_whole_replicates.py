@@ -105,7 +105,7 @@ def test_a_study_of_whole_pipelines_goes_on_after_a_kill_and_is_reported(tmp_pat
     ended = {path: path.stat().st_mtime_ns for path in runs.glob("*/*/export/*.safetensors")}
     assert ended
 
-    made = run_study(StudyRequest(request.path, request.overrides, at_once=2), lambda text: None)
+    made = run_study(request, lambda text: None)
     assert made.failed == {}
     assert all(path.stat().st_mtime_ns == then for path, then in ended.items()), "trained once"
     of_all = run_states(runs / "default") | run_states(runs / "tokenizers")
