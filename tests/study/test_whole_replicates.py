@@ -130,6 +130,7 @@ def test_a_study_of_whole_pipelines_goes_on_after_a_kill_and_is_reported(tmp_pat
     page = (made.folder / "report.html").read_text()
     assert "each seed a pipeline of its own" in page
     assert "pretrained, seed 1" in page
+    assert "(tokenizer:" not in (made.folder / "report.md").read_text(), "one line for all seeds"
     answers = json.loads((made.folder / "answers.json").read_text())
     assert (answers["replicate"], answers["shared"]) == ("all", {})
     printed = lines(plan(request))

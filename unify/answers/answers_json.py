@@ -12,7 +12,7 @@ from unify.answers.claims import TriedClaim
 from unify.answers.controls import TriedControl
 from unify.answers.differences import Comparison
 from unify.answers.interaction import Interaction
-from unify.answers.replicates import is_whole, shared_parts
+from unify.answers.replicates import shared_parts
 from unify.answers.scaling import ArmCrossing, Growth, Series
 from unify.answers.study_answers import Answers
 from unify.support.atomic_files import write_atomically
@@ -40,7 +40,7 @@ def answers_content(answers: Answers) -> dict[str, Any]:
         "primary": study.primary,
         "arms": study.arms,
         "seeds": study.seeds,
-        "replicate": "all" if is_whole(study) else "arm",
+        "replicate": "all" if study.whole else "arm",
         "shared": shared_parts(study),
         "differences": [
             {"primary": primary, **_difference(one)}

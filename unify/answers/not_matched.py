@@ -89,7 +89,7 @@ def _precision_sentences(study: StudyRecord) -> list[str]:
 def unequal_ceilings(study: StudyRecord) -> list[str]:
     """A sentence for each primary outcome whose ceiling is not the same for all arms."""
     sentences = []
-    for line in score_lines(study.rows):
+    for line in score_lines(study.rows, study.whole):
         score = line.metric.removesuffix(f"/{CEILING}")
         if score == line.metric or score not in study.primary:
             continue

@@ -20,11 +20,6 @@ EXCEPT = (
 )
 
 
-def is_whole(study: StudyRecord) -> bool:
-    """True if the study trains under each seed all that its arms start from."""
-    return study.info.get("replicate") == "all"
-
-
 def shared_parts(study: StudyRecord) -> dict[str, list[str]]:
     """The names of needed runs and exports that several seeds of an arm started from, by arm.
 
@@ -48,7 +43,7 @@ def shared_parts(study: StudyRecord) -> dict[str, list[str]]:
 def whole_text(study: StudyRecord) -> str:
     """What intervals of a study of whole pipelines are over, and what its seeds share all the same;
     empty for a study whose seeds share what their arm starts from."""
-    if not is_whole(study):
+    if not study.whole:
         return ""
     tuned = "trained and tuned" if study.info.get("tune") else "trained"
     before = any(run.needed for run in study.runs)
@@ -65,6 +60,6 @@ def whole_text(study: StudyRecord) -> str:
 def shared_text(study: StudyRecord) -> str:
     """Names what is shared, where the study's seeds share what their arm starts from."""
     names = dict.fromkeys(name for parts in shared_parts(study).values() for name in parts)
-    if is_whole(study) or not names:
+    if study.whole or not names:
         return ""
     return f"Shared by all seeds of an arm here: {sentence(list(names))}."

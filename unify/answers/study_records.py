@@ -45,6 +45,11 @@ class StudyRecord:
         return {control["arm"] for control in self.info.get("controls") or []}
 
     @property
+    def whole(self) -> bool:
+        """True if each seed is a pipeline of its own: all that its arms start from, and tuning."""
+        return self.info.get("replicate") == "all"
+
+    @property
     def seeds(self) -> list[int]:
         return list(self.info.get("seeds") or sorted({r.seed for r in self.runs}))
 

@@ -5,7 +5,6 @@ from unify.answers.budget import OF_TASK, SAMPLES, budget
 from unify.answers.controls import control_sentences
 from unify.answers.cut_texts import cut_sentences
 from unify.answers.differences import difference_sentences
-from unify.answers.replicates import is_whole
 from unify.answers.same_data import same_data
 from unify.answers.score_lines import CONFIRMATORY_SEEDS, MANY
 from unify.answers.study_answers import Answers
@@ -48,7 +47,7 @@ def summary(answers: Answers) -> str:
 
 def _whole(study: StudyRecord) -> str:
     """What a seed is, where it is more than the arm's own training."""
-    if not is_whole(study):
+    if not study.whole:
         return ""
     tuning = ", tuning" if study.info.get("tune") else ""
     return f", and each seed a pipeline of its own (what the arm starts from{tuning}, training)"

@@ -86,10 +86,11 @@ def _run(request: Any, as_json: bool) -> int:
     if as_json:
         emit(outcome.rows)
     else:
-        print_results(outcome.rows)
         with warnings.catch_warnings():  # the report has said what is damaged
             warnings.simplefilter("ignore")
-            cut = cut_sentences(load_study(outcome.folder))
+            told = load_study(outcome.folder)
+            cut = cut_sentences(told)
+        print_results(outcome.rows, whole=told.whole)
         for said in cut:
             echo(said)
         echo(f"report:  {outcome.folder / 'report.html'}")

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from unify.answers.replicates import is_whole
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.tuned_arms import (
@@ -38,7 +37,7 @@ def section(study: StudyRecord, lines: Sequence[Line]) -> Html | None:
     rows = [[_marked(study, key, entry), *_cells(entry)] for key, entry in tuned.items()]
     names = ["", "as it is", "best", "of", "failed", "values", "FLOPs", "time"]
     more: list[Node] = [_trials(entry_name(key, entry), entry) for key, entry in tuned.items()]
-    reading = READING + (BY_SEED if is_whole(study) else "")
+    reading = READING + (BY_SEED if study.whole else "")
     return join(
         [
             tag("p", f"{metric}. {reading}", class_="quiet"),

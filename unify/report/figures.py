@@ -82,7 +82,7 @@ def write_figures(study: StudyRecord) -> list[Path]:
 
 def figures(study: StudyRecord) -> dict[str, Figure]:
     """The report's figures by name; only those that the study has numbers for."""
-    lines = score_lines(study.rows)
+    lines = score_lines(study.rows, study.whole)
     with matplotlib.rc_context(STYLE):
         made = {**scaling_figures(study, lines), **_costs(study, lines)}
         made |= _understanding(study, lines)
