@@ -162,3 +162,14 @@ def test_one_tuning_shared_by_all_seeds_is_not_covered_and_is_said(seeds):
     assert of_these.mean() >= 0.93 - slack(0.93, replicates), "of these settings"
     assert "one tuning" in CONDITIONAL
     assert "no interval here knows" in CONDITIONAL
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_tuning_and_tokenizers_drawn_anew_under_each_seed_are_covered(seeds):
+    """The same shift drawn under each seed: `replicate: all`."""
+    generator, replicates = np.random.default_rng(seeds), 1000
+    own = generator.standard_normal((replicates, 2, seeds, 1)) * 0.8
+    of_seed = generator.standard_normal((replicates, 2, seeds, 1)) * 0.3
+    y = (generator.random((replicates, 2, seeds, 128)) < expit(0.4 + own + of_seed)).astype(float)
+    mean, half, _ = interval(y[:, 0] - y[:, 1])
+    assert np.mean(np.abs(mean) <= half) >= 0.93 - slack(0.93, replicates)

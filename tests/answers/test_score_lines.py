@@ -28,6 +28,19 @@ def test_one_arm_under_two_samplers_is_two_rows():
     assert first.note != second.note
 
 
+def test_seeds_that_are_whole_pipelines_have_samplers_and_tokenizers_of_their_own():
+    rows = []
+    for seed in (0, 1):
+        (row,) = scores("ar_vq", seed)[:1]
+        own = {"sampler": {"guidance": 1.0 + seed}, "tokenizer": f"{seed}"}
+        rows.append({**row, "passport": row["passport"] | own})
+    (line,) = score_lines(rows, whole=True)
+    assert [*line.cells["ar_vq"].rows] == [0, 1]
+    assert len(score_lines(rows)) == 2
+    rows[1]["passport"] |= {"prompt_set": "another set"}
+    assert len(score_lines(rows, whole=True)) == 2, "all else must be equal"
+
+
 def test_references_follow_the_accuracy_they_belong_to():
     order = [line.metric for line in score_lines(scores("ar_vq", 0)) if line.task == "vqa"]
     assert order == [

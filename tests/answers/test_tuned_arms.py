@@ -6,7 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from unify.answers.tuned_arms import best_of_k, settings_text, tuned_arms
+from unify.answers.tuned_arms import (
+    best_of_k,
+    mean_best_of_k,
+    settings_text,
+    tuned_arms,
+    untold_choices,
+)
 
 
 def entry(*scores, better="higher"):
@@ -39,3 +45,29 @@ def test_a_failed_trial_counts_as_the_worst():
     assert best_of_k(entry(0.2, None, 0.8, better="lower")) == best_of_k(
         entry(0.2, 0.8, 0.8, better="lower")
     )
+
+
+def test_the_curve_of_an_arm_is_the_mean_over_the_seeds_that_have_trials_of_their_own():
+    entries = [entry(0.2, 0.8, 0.4), entry(0.0, 0.6, 0.4)]
+    each = [[y for _, y in best_of_k(one)] for one in entries]
+    assert mean_best_of_k(entries) == [
+        (k + 1.0, (a + b) / 2) for k, (a, b) in enumerate(zip(*each, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        (entry(0.0, 0.015, None), "all at the floor, at most 0.015"),
+        (entry(0.0, 0.03), ""),
+        (entry(0.01, 0.02, better="lower"), ""),
+        (entry(0.4, 0.4, None), "all 0.4"),
+        (entry(0.4, None), ""),
+    ],
+)
+def test_trials_that_leave_nothing_to_choose_by_are_named(one, said):
+    one |= {"arm": "a", "seed": 2}
+    text = (
+        f"a, seed 2: its trials cannot be told apart ({said}), so its values are chosen by nothing."
+    )
+    assert untold_choices({"a-s2": one}) == ([text] if said else [])

@@ -6,13 +6,17 @@ import pytest
 from lab_study import study
 from places import ROOT
 
-from unify.cluster.missing_jobs import ClusterJob
+from unify.cluster.missing_jobs import ClusterJob, levels, missing_jobs
 from unify.cluster.submit import load_cluster, submit
 from unify.cluster.wall_clock import wall_clock
+from unify.config import load_recipe
+from unify.runs.lookup import needed_configs, run_of
 from unify.runs.study_files import read_tuning
 from unify.schema.cluster import Cluster
 from unify.study import tuning_trials
+from unify.study.arms import resolve_arms, resolve_jobs
 from unify.study.jobs import StudyRequest, error_file
+from unify.study.needed_runs import needed_of
 from unify.study.run_job import run_arm
 from unify.study.tuning_trials import choose, plan_trials
 
@@ -42,6 +46,49 @@ def test_what_is_needed_is_an_array_before_the_arms_and_the_report_after(tmp_pat
     assert "--dependency='afterany:<ar_vq-s0>'" in scripts[3]
     assert all("#SBATCH --partition=gpu" in script for script in scripts)
     assert not (tmp_path / "runs").exists(), "nothing is written to look"
+
+
+def test_each_seed_of_whole_pipelines_has_its_own_array_of_needed_runs(tmp_path):
+    """The command of each trains the run that the arms of its seed look for."""
+    arms = {name: str(ROOT / "experiments" / f"{name}.yaml") for name in ("queries_dit", "ar_vq")}
+    path = study(tmp_path, arms=arms, seeds=[0, 2], replicate="all")
+    request = StudyRequest(path)
+    resolved = resolve_arms(request)
+    jobs = missing_jobs(request, *resolved)
+    assert {level: {job.name for job in of} for level, of in enumerate(levels(jobs))} == {
+        0: {f"{name}-s{n}" for name in ("shapes_text", "shapes_vq", "shapes_vae") for n in (0, 2)},
+        1: {"vlm-s0", "vlm-s2"},
+        2: {f"{arm}-s{n}" for arm in arms for n in (0, 2)},
+        3: {"report"},
+    }
+    trained = {}
+    for job in jobs:
+        if job.words[0] == "train":
+            _, _, file, *words = job.words
+            trained[job.name] = load_recipe(file, words)
+    needed = {
+        f"{part['name']}-s{part['seeds']['init']}": part
+        for one in (*resolve_jobs(request, *resolved), *needed_of(resolve_jobs(request, *resolved)))
+        for part in needed_configs(one.config).values()
+    }
+    assert needed.keys() == trained.keys()
+    for name, part in needed.items():
+        found = [(p["name"], p["seeds"]) for p in needed_configs(part).values()]
+        own = needed_configs(trained[name])
+        assert [(p["name"], p["seeds"]) for p in own.values()] == found, name
+        weights = dict.fromkeys(own, "0123456789ab")
+        assert run_of(trained[name], weights).hash == run_of(part, weights).hash, name
+
+
+def test_needed_runs_that_differ_in_noise_alone_are_two_jobs(tmp_path):
+    file = str(ROOT / "experiments" / "transfusion.yaml")
+    arms = {"one": file, "other": {"base": file, "seeds": {"noise": 50}}}
+    request = StudyRequest(study(tmp_path, arms=arms, seeds=[0], replicate="all"))
+    jobs = missing_jobs(request, *resolve_arms(request))
+    names = [job.name for job in jobs if job.words[0] == "train"]
+    assert names == [
+        "shapes_text-s0", "shapes_vae-s0", "shapes_text-s0.2", "shapes_vae-s0.2",
+    ]  # fmt: skip
 
 
 def test_a_cluster_says_what_sbatch_is_told(tmp_path):

@@ -3,9 +3,11 @@
 import pytest
 from places import EXPERIMENTS
 
-from unify.config import load_recipe
-from unify.costs.step_cost import cost_of
+from unify.config import load_recipe, load_study
+from unify.costs.step_cost import Cost, cost_of
 from unify.schema.study import Budget
+from unify.study import arm_costs as module
+from unify.study.arm_costs import arm_costs
 from unify.study.jobs import StudyRequest
 from unify.study.plan import plan
 from unify.study.plan_table import lines
@@ -62,3 +64,20 @@ def test_encoding_is_what_the_frozen_tokenizers_compute(five):
         for name, cost in (("transfusion", transfusion), ("queries_dit", queries))
     }
     assert per_image["transfusion"] == pytest.approx(per_image["queries_dit"]), "the same VAE"
+
+
+def test_what_no_cost_depends_on_is_not_counted_again(study, monkeypatch):
+    counted = []
+    monkeypatch.setattr(module, "COUNTED", {})
+    empty = Cost(5, {}, {})
+    monkeypatch.setattr(module, "cost_of", lambda config, **_: counted.append(config) or empty)
+    path = study(("transfusion",), replicate="all", seeds=[0, 1])
+    for words in ([], ["seeds=[7]"], ["optimizer.lr=0.1", "seeds=[1]"]):
+        loaded, arms = load_study(path, words)
+        (cost,) = arm_costs(loaded, arms).values()
+        assert [*cost.needed] == ["shapes_text", "shapes_vae"]
+    assert [config["name"] for config in counted] == ["shapes_text", "shapes_vae", "transfusion"]
+    cost.steps = 9  # solved from a budget
+    arm_costs(*load_study(path, ["model.trunk.depth=3"]))
+    assert len(counted) == 4
+    assert arm_costs(*load_study(path))["transfusion"].steps == 5

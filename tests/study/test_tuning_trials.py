@@ -1,20 +1,24 @@
 """The trials of a study: which runs they are, and a tuned study from end to end."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from places import EXPERIMENTS
 
 from unify.answers.study_records import load_study
+from unify.config import ConfigError
 from unify.report.page import render
+from unify.runs.lookup import needed_configs
 from unify.runs.study_files import read_tuning
-from unify.study.arms import resolve_arms
+from unify.study import run_job
+from unify.study.arms import resolve_arms, resolve_jobs
 from unify.study.jobs import StudyRequest
 from unify.study.plan import plan
 from unify.study.plan_table import lines
 from unify.study.run_study import run_study
-from unify.study.tuning import Trial, save_trials
-from unify.study.tuning_trials import plan_trials
+from unify.study.tuning import Trial, before_trials, save_trials
+from unify.study.tuning_trials import plan_trials, tuned_arms
 
 METRIC = "text_to_image/exact"
 
@@ -84,6 +88,60 @@ def test_what_is_to_be_the_same_has_the_values_of_the_other(study, tmp_path):
     assert tuned["one"]["optimizer"]["lr"] == tuned["again"]["optimizer"]["lr"] == value != 3e-3
 
 
+def test_each_seed_of_whole_pipelines_has_trials_of_its_own(study, tmp_path):
+    file = str(EXPERIMENTS / "transfusion.yaml")
+    arms = {"one": file, "again": {"base": file, "seeds": {"init": 50}}}
+    controls = [{"arm": "again", "expect": "same", "than": "one"}]
+    tune = {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
+    path = study(tune=tune, arms=arms, controls=controls, seeds=[0, 3], replicate="all")
+    request = StudyRequest(path, [f"machine.runs={tmp_path}"])
+    trials = plan_trials(request)
+    assert {key: [job.name for job in jobs] for key, jobs in trials.missing({"again"}).items()} == {
+        f"again-s{seed}": [f"again,trial={n} seed {1000 + seed}" for n in (0, 1)] for seed in (0, 3)
+    }, "a second draw of an arm is one of its tuning, too"
+    (_, trial) = trials.jobs["again-s3"]
+    assert trial.config["seeds"] == {"init": 1053, "data": 1003, "noise": 1003}
+    needed = needed_configs(trial.config).values()
+    assert all(part["seeds"] == {"init": 53, "data": 3, "noise": 3} for part in needed)
+    drawn = {key: values[1]["optimizer.lr"] for key, values in trials.values.items()}
+    assert len({*drawn.values()}) == 4
+    shared = plan_trials(StudyRequest(path, [*request.overrides, "replicate=arm"]))
+    assert drawn["one-s0"] == shared.values["one"][1]["optimizer.lr"]
+    assert {job.config["needed_seeds"] is None for job in shared.jobs["one"]} == {True}
+
+    made = [Trial(values, n, 2, 1.0, 1.0) for n, values in enumerate(trials.values["one-s3"])]
+    key, resolved = "one-s3", resolve_arms(request, {})
+    own = before_trials(trials.study, trials.arms["one"], 3)
+    save_trials(tmp_path / "s", trials.study, key, own, made, "higher")
+    assert tuned_arms(request) == {key}
+    assert set(trials.missing({"one"})) == {"one-s0"}
+    rates = {(j.arm, j.seed): j.config["optimizer"]["lr"] for j in resolve_jobs(request, *resolved)}
+    assert rates == {
+        ("one", 3): drawn[key],
+        ("one", 0): 3e-3,
+        ("again", 0): 3e-3,
+        ("again", 3): 3e-3,
+    }
+    (only,) = (job for job in resolve_jobs(request, *resolved, seed=3) if job.arm == "one")
+    assert only.config["optimizer"]["lr"] == drawn[key]
+
+
+def test_a_process_runs_the_trial_of_its_seed_alone(study, tmp_path, monkeypatch):
+    tune = {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
+    path = study(("transfusion",), tune=tune, seeds=[0, 3], replicate="all")
+    request = StudyRequest(path, [f"machine.runs={tmp_path}"], tiny=True)
+    trained = []
+    monkeypatch.setattr(run_job, "train", lambda config, *_, **__: trained.append(config))
+    monkeypatch.setattr(run_job, "finished_or_stopped", lambda _: SimpleNamespace(folder="x"))
+    for name in ("score", "ship_scores"):
+        monkeypatch.setattr(run_job, name, lambda *_, **__: None)
+    assert run_job.run_arm(request, "transfusion,trial=1", 1003, lambda _: None, untimed=True) == 0
+    (job,) = (j for j in plan_trials(request).jobs["transfusion-s3"] if "trial=1" in j.arm)
+    assert trained == [job.config]
+    with pytest.raises(ValueError, match="has no arm 'transfusion,trial=1' with seed 7"):
+        run_job.run_arm(request, "transfusion,trial=1", 7, lambda _: None, untimed=True)
+
+
 def test_the_best_trial_is_that_of_the_direction_which_the_scores_state(study, tmp_path):
     printed = {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
     request = StudyRequest(study(tune=printed), [f"machine.runs={tmp_path}"], tiny=True)
@@ -101,6 +159,33 @@ def test_the_best_trial_is_that_of_the_direction_which_the_scores_state(study, t
     ):
         with pytest.raises(ValueError, match=f"{METRIC} states no direction"):
             refuse()
+
+
+def test_a_score_may_be_the_mean_of_the_outcomes_that_an_arm_has(study, tmp_path):
+    other = "vqa/accuracy"
+    printed = {"metric": [METRIC, other], "trials": 2, "space": {"optimizer.lr": {"factor": 3}}}
+    request = StudyRequest(study(tune=printed), [f"machine.runs={tmp_path}"], tiny=True)
+    trials = plan_trials(request)
+
+    def saved(*rows):
+        trials.save("transfusion", [[scored(*of) for of in each] for each in rows])
+        entry = read_tuning(tmp_path / "s")["transfusion"]
+        return entry["best"], [trial["score"] for trial in entry["trials"]], entry["metric"]
+
+    def scored(metric, value, better="higher"):
+        return {"metric": metric, "value": value, "better": better}
+
+    both = [[(METRIC, 0.5), (other, 0.1)], [(METRIC, 0.4), (other, 0.4), ("x/y", 9.0)]]
+    assert saved(*both) == (1, [0.3, 0.4], f"mean of {METRIC} and {other}")
+    assert saved(*([row] for row, *_ in both))[:2] == (0, [0.5, 0.4]), "it answers no question"
+    assert saved(both[0], [(METRIC, 0.4), (other, None)])[:2] == (0, [0.3, None]), "not finite"
+    with pytest.raises(ValueError, match=f"{METRIC} and {other} is not scored on validation"):
+        trials.check([scored("x/y", 1.0)])
+    with pytest.raises(ValueError, match=f"of {METRIC} higher, of {other} lower is better"):
+        trials.check([scored(METRIC, 1.0), scored(other, 1.0, "lower")])
+    printed["metric"] = [METRIC, "vqa/accurate"]
+    with pytest.raises(ConfigError, match=r"tune\.metric\.1: no arm measures 'vqa/accurate'"):
+        plan_trials(StudyRequest(study(tune=printed), tiny=True))
 
 
 def test_scores_that_cannot_be_tuned_by_end_an_arm_after_its_first_trial(

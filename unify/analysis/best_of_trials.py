@@ -1,10 +1,21 @@
 """Expected best of k tuning trials."""
 
 import math
+from collections.abc import Sequence
 
 from unify.analysis.finite import finite
 
 SIGNS = {"higher": 1.0, "lower": -1.0}  # times a score: more is better
+FLOOR = 0.02  # scores no higher than this leave nothing to choose by, where higher is better
+
+
+def nothing_to_choose_by(scores: Sequence[float | None], better: str) -> str:
+    """Why no trial can be told to be the best, by the scores of those that did not fail: all at the
+    floor, or all equal. Empty where one can."""
+    some = [score for score in scores if score is not None]
+    if better == "higher" and some and max(some) <= FLOOR:
+        return f"all at the floor, at most {max(some):.3g}"
+    return f"all {some[0]:.3g}" if len(some) > 1 and len({*some}) == 1 else ""
 
 
 def best_of(scores: list[float], k: int, better: str) -> float:

@@ -16,6 +16,7 @@ from unify.answers.differences import Comparison
 from unify.answers.failures import Failures
 from unify.answers.interaction import Interaction
 from unify.answers.published_words import commits_of
+from unify.answers.replicates import shared_parts
 from unify.answers.run_records import RunRecord
 from unify.answers.scaling import ArmCrossing, Growth, Series
 from unify.answers.study_answers import Answers
@@ -47,6 +48,8 @@ def answers_content(answers: Answers) -> dict[str, Any]:
         "arms": study.arms,
         "seeds": study.seeds,
         "published": [_published(study, arm) for arm in study.published_arms],
+        "replicate": "all" if study.whole else "arm",
+        "shared": shared_parts(study),
         "differences": [
             {"primary": primary, **_difference(one)}
             for primary, some in ((True, answers.primary), (False, answers.others))

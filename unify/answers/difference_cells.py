@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from unify.analysis.sign_flips import MOST_SEEDS
 from unify.answers.differences import Comparison, interval_text
+from unify.answers.replicates import shared_text, whole_text
+from unify.answers.study_records import StudyRecord
 from unify.answers.words import number, p_value, plural
 
 READING = (
@@ -49,10 +51,12 @@ def unseen_text(seeds: int) -> str:
     )
 
 
-def limits_text(some: Sequence[Comparison]) -> str:
-    """What no interval of a table of these knows, by the most seeds that a difference has."""
+def limits_text(study: StudyRecord, some: Sequence[Comparison]) -> str:
+    """What intervals of a table of these are over and what none knows, by what the seeds share and
+    by the most seeds that a difference has."""
     seeds = max((one.difference.seeds for one in some if one.difference is not None), default=0)
-    return f"{CONDITIONAL} {unseen_text(seeds)}" if seeds else CONDITIONAL
+    over = whole_text(study) or " ".join(filter(None, (CONDITIONAL, shared_text(study))))
+    return f"{over} {unseen_text(seeds)}" if seeds else over
 
 
 def notes_text(one: Comparison) -> str:

@@ -15,7 +15,7 @@ from unify.support.portable import portable
 
 NAMED = 8  # settings that one sentence names
 # keys of a configuration that do not say what is trained
-OUTSIDE = ("name", "study", "machine", "seeds", "tiny", "logging", "evaluation")
+OUTSIDE = ("name", "study", "machine", "seeds", "needed_seeds", "tiny", "logging", "evaluation")
 
 
 def not_matched(study: StudyRecord) -> list[str]:
@@ -57,17 +57,26 @@ def _data_sentences(study: StudyRecord) -> list[str]:
 
 def _part_sentences(study: StudyRecord) -> list[str]:
     """A sentence where the arms started from unlike runs (tokenizers and others)."""
-    parts = {
-        a: sorted({(n["name"], n["hash"]) for r in study.runs_of(a) for n in r.needed})
-        for a in study.arms
-    }
-    if len({tuple(names) for names in parts.values()}) <= 1:
+    parts: dict[str, dict[str, set[str]]] = {arm: {} for arm in study.arms}  # arm, name: hashes
+    by_seed: dict[int, set[frozenset[tuple[str, str]]]] = {}
+    for run in study.runs:
+        by_seed.setdefault(run.seed, set()).add(
+            frozenset((part["name"], part["hash"]) for part in run.needed)
+        )
+        for part in run.needed:
+            parts[run.arm].setdefault(part["name"], set()).add(part["hash"])
+    if all(len(unlike) <= 1 for unlike in by_seed.values()):
         return []
-    each = ", ".join(
-        f"{a} {sentence([f'{name} {digest[:6]}' for name, digest in n]) or 'none'}"
-        for a, n in parts.items()
-    )
+    each = ", ".join(f"{arm} {sentence(_named(of_arm)) or 'none'}" for arm, of_arm in parts.items())
     return [f"Tokenizers and other runs needed: {each}."]
+
+
+def _named(parts: Mapping[str, set[str]]) -> list[str]:
+    """`shapes_vq 1a2b3c`, or `shapes_vq (8 trainings)` where seeds have their own."""
+    return [
+        f"{name} {min(hashes)[:6]}" if len(hashes) == 1 else f"{name} ({len(hashes)} trainings)"
+        for name, hashes in sorted(parts.items())
+    ]
 
 
 def _precision_sentences(study: StudyRecord) -> list[str]:
@@ -93,7 +102,7 @@ def _version_sentences(study: StudyRecord) -> list[str]:
 def unequal_ceilings(study: StudyRecord) -> list[str]:
     """A sentence for each primary outcome whose ceiling is not the same for all arms."""
     sentences = []
-    for line in score_lines(study.rows):
+    for line in score_lines(study.rows, study.seeds_have_parts):
         score = line.metric.removesuffix(f"/{CEILING}")
         if score == line.metric or score not in study.primary:
             continue

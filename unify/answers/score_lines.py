@@ -3,6 +3,8 @@
 A cell holds every seed of its arm: one seed shows its value and 95% interval, several show their
 mean and range. Scores that were not measured alike never stand in one line. Of a passport, what
 names the arm itself (weights, sampler, tokenizer) may differ between arms; all else must be equal.
+Where each seed is a whole pipeline, with a tokenizer and tuned values of its own, it may differ
+between seeds, too.
 """
 
 import json
@@ -148,12 +150,15 @@ class Line:
         return f"{self.metric} ({notes})" if notes else self.metric
 
 
-def score_lines(rows: Sequence[Row]) -> list[Line]:
-    """Lines in reading order: by task, a measure before its categories, references last."""
+def score_lines(rows: Sequence[Row], whole: bool = False) -> list[Line]:
+    """Lines in reading order: by task, a measure before its categories, references last.
+
+    `whole`: each seed has a sampler and tokenizers of its own (`StudyRecord.seeds_have_parts`).
+    """
     by_metric: dict[str, list[Row]] = {}
     for row in rows:
         by_metric.setdefault(row["metric"], []).append(row)
-    lines = [line for metric, same in by_metric.items() for line in _split(metric, same)]
+    lines = [line for metric, same in by_metric.items() for line in _split(metric, same, whole)]
     tasks = [t for t in TASKS if any(line.task == t for line in lines)]
     tasks = list(dict.fromkeys([*tasks, *(line.task for line in lines)]))
     for line in lines:
@@ -170,19 +175,21 @@ def score_lines(rows: Sequence[Row]) -> list[Line]:
     return sorted(lines, key=order)
 
 
-def _split(metric: str, rows: Sequence[Row]) -> list[Line]:
+def _split(metric: str, rows: Sequence[Row], whole: bool) -> list[Line]:
     """One line per way of measuring; the note names what differs."""
-    ways: list[tuple[str, dict[str, str], Line]] = []  # shared passport, arms' own parts, line
+    # shared passport, own parts of each arm (of each seed of it, if whole), line
+    ways: list[tuple[str, dict[tuple[str, int | None], str], Line]] = []
     for row in rows:
         passport = _measured(row)
         shared = _as_text(passport, skip=WEIGHTS | OWN | _beside(passport))
         own = _as_text({k: v for k, v in passport.items() if k in OWN})
+        owner = row["arm"], row["seed"] if whole else None
         for other, owns, line in ways:  # noqa: B007
-            if other == shared and owns.setdefault(row["arm"], own) == own:
+            if other == shared and owns.setdefault(owner, own) == own:
                 break
         else:
             line = Line(metric, {})
-            ways.append((shared, {row["arm"]: own}, line))
+            ways.append((shared, {owner: own}, line))
         line.cells.setdefault(row["arm"], Cell()).rows[row["seed"]] = row
     if len(ways) > 1:
         for _, _, line in ways:

@@ -37,7 +37,7 @@ class Answers:
 
 def study_answers(study: StudyRecord, lines: Sequence[Line] | None = None) -> Answers:
     """The answers of a study; `lines`: its scores, where they were put into lines already."""
-    lines = list(score_lines(study.rows) if lines is None else lines)
+    lines = list(score_lines(study.rows, study.seeds_have_parts) if lines is None else lines)
     primary, others = comparisons(study, lines)
     by_arm = series(study)
     sides = generation_and_understanding(study, lines)

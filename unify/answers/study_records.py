@@ -77,6 +77,17 @@ class StudyRecord:
         return [arm for arm in self.arms if arm not in self.control_arms]
 
     @property
+    def whole(self) -> bool:
+        """True if each seed is a pipeline of its own: all that its arms start from, and tuning."""
+        return self.info.get("replicate") == "all"
+
+    @property
+    def seeds_have_parts(self) -> bool:
+        """True if a seed of an own or of a published arm may have tokenizers of its own."""
+        about = self.published.about if self.published is not None else {}
+        return self.whole or about.get("replicate") == "all"
+
+    @property
     def seeds(self) -> list[int]:
         return list(self.info.get("seeds") or sorted({r.seed for r in self.own_runs}))
 
@@ -244,7 +255,7 @@ MAPPINGS = ("claims", "controls", "figures")  # keys of study.json that list map
 STUDY: Types = {
     **dict.fromkeys(("arms", "budgets", "tune", "against"), dict),
     **dict.fromkeys(("seeds", "primary", "runs", "tuned", "metrics", "overrides"), list),
-    **dict.fromkeys(("name", "title", "question", "results", "created", "file"), str),
+    **dict.fromkeys(("name", "title", "question", "results", "created", "file", "replicate"), str),
     **dict.fromkeys(MAPPINGS, list),
 }
 

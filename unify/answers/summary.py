@@ -19,7 +19,7 @@ def summary(answers: Answers) -> str:
     own, brief = study.own_arms, len(study.arms) <= MANY
     parts = [
         f"{plural(len(own), 'arm')} ({sentence(own) if brief else _grid(study)}), "
-        f"{study.seeds_in_words} each."
+        f"{study.seeds_in_words} each{_whole(study)}."
     ]
     parts += published_sentences(study)
     parts += [f"{reason}." for reason in study.refused]
@@ -46,6 +46,14 @@ def summary(answers: Answers) -> str:
             else f"Exploratory: {few} per arm find large differences only."
         )
     return " ".join(parts)
+
+
+def _whole(study: StudyRecord) -> str:
+    """What a seed is, where it is more than the arm's own training."""
+    if not study.whole:
+        return ""
+    tuning = ", tuning" if study.info.get("tune") else ""
+    return f", and each seed a pipeline of its own (what the arm starts from{tuning}, training)"
 
 
 def _samples(study: StudyRecord, brief: bool) -> list[str]:

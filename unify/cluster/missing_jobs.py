@@ -11,12 +11,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from unify.config import needed_runs
 from unify.evaluation.score_run import stored_scores
-from unify.runs.lookup import find_finished, needed_configs
+from unify.runs.lookup import find_finished
 from unify.schema.completed import Config
 from unify.schema.study import Study
-from unify.study.jobs import Job, StudyRequest, study_jobs
+from unify.study.arms import resolve_jobs
+from unify.study.jobs import Job, StudyRequest
+from unify.study.needed_runs import NeededRun, needed_of
 from unify.study.tuning_trials import plan_trials, tuned_arms
 
 
@@ -44,13 +45,16 @@ def missing_jobs(request: StudyRequest, study: Study, arms: dict[str, Config]) -
     tuned = tuned_arms(request) if study.tune else {*arms}
     trials = [job for jobs in untuned.values() for job in jobs if not _is_scored(job.config)]
     runs = [
-        job for job in study_jobs(study, arms) if job.arm not in tuned or not _is_scored(job.config)
+        job
+        for job in resolve_jobs(request, study, arms)
+        if study.tuning_of(job.arm, job.seed) not in tuned or not _is_scored(job.config)
     ]
     if not runs:
         return []
-    needed: dict[str, ClusterJob] = {}
-    level = max(_add_needed(job.config, needed) for job in [*trials, *runs])
-    jobs = sorted(needed.values(), key=lambda job: job.level)
+    needed = needed_of([*trials, *runs])
+    level = max([run.level + 1 for run in needed], default=0)
+    missing = [run for run in needed if find_finished(run.config, reuse=True) is None]
+    jobs = _distinct_names([_needed_job(run) for run in missing])
     if trials:
         jobs += [_job(request, job, level) for job in trials]
         level += 1
@@ -84,19 +88,23 @@ def _is_scored(config: Config) -> bool:
     return run is not None and stored_scores(run, config, untimed=True) is not None
 
 
-def _add_needed(config: Config, jobs: dict[str, ClusterJob]) -> int:
-    """Add to `jobs`, by key, what trains the runs that `config` needs; returns its own level."""
-    level = 0
-    configs = needed_configs(config)
-    for key, needed in needed_runs(config).items():
-        part = configs[key]
-        own = _add_needed(part, jobs)
-        level = max(level, own + 1)
-        if find_finished(part, reuse=True) is None:
-            seeds = [f"seeds.{name}={value}" for name, value in part["seeds"].items()]
-            machine = [f"machine.{k}={json.dumps(v)}" for k, v in part["machine"].items()]
-            tiny = ["--tiny"] if needed.tiny else []
-            words = ("train", "-c", needed.path, *tiny, *seeds, *machine)
-            name = f"{part['name']}-s{part['seeds']['init']}"
-            jobs.setdefault(key, ClusterJob(name, words, own, part))
-    return level
+def _distinct_names(jobs: Sequence[ClusterJob]) -> list[ClusterJob]:
+    """The jobs, those after the first of a name numbered: seeds of data or noise are in no name."""
+    names = [job.name for job in jobs]
+    before = [names[:place].count(name) for place, name in enumerate(names)]
+    return [
+        replace(job, name=f"{job.name}.{n + 1}") if n else job
+        for job, n in zip(jobs, before, strict=True)
+    ]
+
+
+def _needed_job(run: NeededRun) -> ClusterJob:
+    """What trains a run that others start from."""
+    part = run.config
+    seeds = [f"seeds.{name}={value}" for name, value in part["seeds"].items()]
+    added = part["needed_seeds"] if run.level else None  # it matters to what it starts from alone
+    seeds += [f"needed_seeds.{name}={value}" for name, value in (added or {}).items()]
+    machine = [f"machine.{k}={json.dumps(v)}" for k, v in part["machine"].items()]
+    tiny = ["--tiny"] if run.tiny else []
+    words = ("train", "-c", run.path, *tiny, *seeds, *machine)
+    return ClusterJob(f"{part['name']}-s{part['seeds']['init']}", words, run.level, part)

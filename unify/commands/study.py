@@ -76,10 +76,9 @@ def _check_options(of_one_arm: object, of_a_report: object) -> None:
 
 def _dry_run(request: Any) -> int:
     """Print the runs of a study as JSON."""
-    from unify.study.arms import resolve_arms
-    from unify.study.jobs import study_jobs
+    from unify.study.arms import resolve_arms, resolve_jobs
 
-    planned = study_jobs(*resolve_arms(request))
+    planned = resolve_jobs(request, *resolve_arms(request))
     emit([{"arm": j.arm, "seed": j.seed, "steps": j.config["steps"]} for j in planned])
     return 0
 
@@ -107,10 +106,11 @@ def _run(request: Any, as_json: bool) -> int:
     if as_json:
         emit(outcome.rows)
     else:
-        print_results(outcome.rows)
         with warnings.catch_warnings():  # the report has said what is damaged
             warnings.simplefilter("ignore")
-            cut = cut_sentences(load_study(outcome.folder))
+            told = load_study(outcome.folder)
+            cut = cut_sentences(told)
+        print_results(outcome.rows, whole=told.whole)
         for said in cut:
             echo(said)
         echo(f"report:  {outcome.folder / 'report.html'}")

@@ -19,6 +19,7 @@ OUTSIDE_HASH = (
     "study",
     "name",
     "replicate",
+    "needed_seeds",  # which the hashes of the needed runs cover
     "evaluation",
     "image_sampling",
     "text_sampling",
@@ -31,6 +32,8 @@ class Needed(NamedTuple):
     path: str
     tiny: bool = False
     seed: int = 0
+    trains: bool = True  # a part that is trained, or trained with, starts from it
+    scores: bool = False  # a part that scores starts from it
 
 
 def needed_key(weights: Mapping[str, Any]) -> str:
@@ -45,16 +48,20 @@ def needed_runs(completed: dict[str, Any]) -> dict[str, Needed]:
     """
     needed: dict[str, Needed] = {}
 
-    def visit(value: Any) -> None:
+    def visit(value: Any, scores: bool) -> None:
         children = value.values() if isinstance(value, dict) else value
         for child in children if isinstance(value, (dict, list)) else ():
-            visit(child)
+            visit(child, scores)
         weights = value.get("weights") if isinstance(value, dict) and "class" in value else None
         if isinstance(weights, dict):
-            run = Needed(weights["run"], weights.get("tiny", False), weights.get("seed", 0))
-            needed.setdefault(needed_key(weights), run)
+            key = needed_key(weights)
+            new = Needed(weights["run"], weights.get("tiny", False), weights.get("seed", 0), False)
+            run = needed.get(key, new)
+            needed[key] = run._replace(scores=True) if scores else run._replace(trains=True)
 
-    visit({key: value for key, value in completed.items() if key not in OVERLAYS})
+    kept = {key: value for key, value in completed.items() if key not in OVERLAYS}
+    visit({key: value for key, value in kept.items() if key not in OUTSIDE_HASH}, scores=False)
+    visit({key: value for key, value in kept.items() if key in OUTSIDE_HASH}, scores=True)
     return needed
 
 

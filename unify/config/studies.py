@@ -26,7 +26,9 @@ from unify.schema.study import PUBLISHED_ARM, Study
 
 NAMING_ARMS = {"claims": ("better", "worse"), "controls": ("arm", "than")}  # key -> roles of arms
 # keys in which two draws of one arm may differ
-OUTSIDE_OF_ARM = ("name", "study", "seeds", "replicate", "machine", "logging", "tiny")
+OUTSIDE_OF_ARM = (
+    "name", "study", "seeds", "needed_seeds", "replicate", "machine", "logging", "tiny",
+)  # fmt: skip
 
 
 def load_study(
@@ -81,7 +83,9 @@ def _study(
             except ConfigError as error:
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
     problems += _names_of_arms(tree, study, names)
-    problems = problems or _meanings(tree, study, configs)
+    # values that were drawn for each arm under a seed may differ where the files do not
+    drawn = bool(one_arm) and study["replicate"] == "all"
+    problems = problems or _meanings(tree, study, configs, drawn)
     if problems:
         raise ConfigError(problems)
     return build_top(study | {"arms": files}, Study, path), configs
@@ -95,9 +99,11 @@ def _names_of_arms(tree: Tree, study: Config, names: Sequence[str]) -> list[Prob
     return problems + names_of_trials(study, names, tree.root)
 
 
-def _meanings(tree: Tree, study: Config, configs: Mapping[str, Config]) -> list[Problem]:
-    """Problems of what is asked of arms that are complete."""
-    problems = _controls_of_unlike_arms(tree.root.value, study, configs)
+def _meanings(
+    tree: Tree, study: Config, configs: Mapping[str, Config], drawn: bool
+) -> list[Problem]:
+    """Problems of what is asked of arms that are complete; `drawn`: each at values of its own."""
+    problems = [] if drawn else _controls_of_unlike_arms(tree.root.value, study, configs)
     for check in (unmeasured, small_budgets, large_seeds, tried_beyond):
         problems += check(tree.root, study, configs)
     return problems

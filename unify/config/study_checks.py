@@ -107,7 +107,12 @@ def _outcomes(nodes: Mapping[str, Node], study: Config) -> Iterator[tuple[str, N
                 node = nodes[key].value[index].value["metric"]
                 yield f"{key}.{index}.metric", node, item["metric"]
     if study["tune"]:
-        yield "tune.metric", nodes["tune"].value["metric"], study["tune"]["metric"]
+        node, names = nodes["tune"].value["metric"], study["tune"]["metric"]
+        if isinstance(names, str):
+            yield "tune.metric", node, names
+        else:
+            for index, name in enumerate(names):
+                yield f"tune.metric.{index}", node.value[index], name
 
 
 def small_budgets(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:
@@ -138,6 +143,8 @@ def small_budgets(root: Node, study: Config, arms: Mapping[str, Config]) -> list
 def large_seeds(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:
     """A problem for each seed that, added to those of an arm, no longer fits into 64 bits."""
     most = {name: max(config["seeds"].values()) for name, config in arms.items()}
+    if study["tune"] and study["replicate"] == "all":  # trials add their own number to both
+        most = {name: largest + study["tune"]["seed"] for name, largest in most.items()}
     node = root.get("seeds")
     return [
         node.value[index].problem(

@@ -12,11 +12,14 @@ FORM = "{} ({} to {})"
 PLAIN_WIDTH = 10_000  # no wrapping in a file: one line per metric
 
 
-def print_results(rows: Sequence[Row], file: TextIO | None = None) -> None:
+def print_results(rows: Sequence[Row], file: TextIO | None = None, whole: bool = False) -> None:
     """Print metrics down, arms across: value with its 95% interval over prompts, or mean and range
     over seeds.
 
-    `file`: standard output by default.
+    Args:
+        rows: the scores.
+        file: standard output by default.
+        whole: of a study whose seeds are whole pipelines (score_lines.py).
     """
     from rich import box
     from rich.console import Console
@@ -33,7 +36,7 @@ def print_results(rows: Sequence[Row], file: TextIO | None = None) -> None:
     for arm in arms:
         table.add_column(escape(one_line(arm)), justify="right")
     task = None
-    for line in score_lines(rows):
+    for line in score_lines(rows, whole):
         if task not in (None, line.task) and console.is_terminal:
             table.add_section()
         task = line.task

@@ -28,7 +28,8 @@ def section(answers: Answers) -> Html:
     parts: list[Node] = []
     if primary:
         parts.append(_table(study, primary, judged=True))
-        reading = join(tag("p", text, class_="quiet") for text in (READING, limits_text(primary)))
+        limits = limits_text(study, primary)
+        reading = join(tag("p", text, class_="quiet") for text in (READING, limits))
         parts.append(fold("How to read this table, and its limits", reading))
     measured = {line.metric for line in answers.lines}
     missing = [metric for metric in study.primary if metric not in measured]

@@ -30,7 +30,7 @@ def findings(folder: Path) -> str:
 def _study(study: StudyRecord) -> str:
     title = f"## {study.info.get('title') or study.folder.name}"
     source = f"`{study.info.get('file')}`, {study.seeds_in_words} per arm."
-    rows = [_row(claim) for claim in claims(study, score_lines(study.rows))]
+    rows = [_row(claim) for claim in claims(study, score_lines(study.rows, study.seeds_have_parts))]
     refused = [f"{reason}." for reason in study.refused]
     return "\n\n".join([title, source, *refused, markdown_table(HEADS, rows)])
 

@@ -87,7 +87,7 @@ def _answered(answers: Answers) -> list[str]:
     if primary and len(answers.study.seeds) > 1:
         heads = ["metric", "arms", "difference", *COLUMNS]
         table = markdown_table(heads, [[*_difference(c), *judged_texts(c)] for c in primary])
-        parts += ["## Differences", READING, limits_text(primary), table]
+        parts += ["## Differences", READING, limits_text(answers.study, primary), table]
     if answers.controls:
         heads = ["control", "metric", "difference", "here"]
         rows = [_control(each) for each in answers.controls]

@@ -35,7 +35,9 @@ def reusable(config: Config) -> bool:
 
 def trains_like(config: Config, other: Config) -> bool:
     """True if `config` may take over the weights of a run that was trained by `other`."""
-    return reusable(config) and training_settings(config) == training_settings(other)
+    before = config.get("needed_seeds"), other.get("needed_seeds")
+    alike = before[0] == before[1] and training_settings(config) == training_settings(other)
+    return reusable(config) and alike
 
 
 def training_settings(config: Config) -> Config:

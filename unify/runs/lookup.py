@@ -24,6 +24,7 @@ from unify.runs.folder import Run
 from unify.runs.saved_config import NAME, plain_config
 from unify.schema.completed import Config
 from unify.support.precision import precision_on
+from unify.support.ranges import MOST_WHOLE
 
 
 def run_of(config: Config, weights: dict[str, str]) -> Run:
@@ -41,21 +42,54 @@ def run_of(config: Config, weights: dict[str, str]) -> Run:
 
 
 def needed_configs(parent: Config) -> dict[str, Config]:
-    """The configurations of the runs that `parent` starts from, by key, on its machine."""
+    """The configurations of the runs that `parent` starts from, by key, on its machine.
+
+    Its `needed_seeds` are added to the seeds of each, and to what each starts from; not to a run
+    that only its evaluation reads, as replicates are scored by one instrument. ValueError for a run
+    that both its training and its evaluation read, and for seeds of more than 64 bits.
+    """
     configs = {}
+    added = parent.get("needed_seeds")
     for key, needed in needed_runs(parent).items():
         config = load_recipe(needed.path, tiny=needed.tiny)
-        configs[key] = {**_add_to_seeds(config, needed.seed), "machine": parent["machine"]}
+        config = _add_to_seeds(config, dict.fromkeys(config["seeds"], needed.seed))
+        if added and needed.trains:
+            if needed.scores and any(added.values()):
+                raise ValueError(
+                    f"{needed.path} is needed by the training and by the evaluation of "
+                    f"{parent['name']}: a replicate trains its own, and all are scored by one; "
+                    "give the evaluation another `weights.seed`"
+                )
+            config = _with_needed_seeds(_add_to_seeds(config, added), added)
+        configs[key] = {**config, "machine": parent["machine"]}
     return configs
 
 
-def replicate(config: Config, seed: int) -> Config:
-    """An arm under one of its study's seeds, which is added to each of the arm's own."""
-    return {**_add_to_seeds(config, seed), "replicate": seed}
+def replicate(config: Config, seed: int, of_needed: int | None = None) -> Config:
+    """An arm under one of its study's seeds, which is added to each of the arm's own.
+
+    `of_needed` and the arm's own seeds are added to those of all that the arm starts from, and of
+    what that starts from: a whole pipeline under one seed. None: all seeds of an arm share it.
+    """
+    own = _add_to_seeds(config, dict.fromkeys(config["seeds"], seed)) | {"replicate": seed}
+    if of_needed is None:
+        return own
+    return _with_needed_seeds(own, {k: of_needed + v for k, v in config["seeds"].items()})
 
 
-def _add_to_seeds(config: Config, number: int) -> Config:
-    return {**config, "seeds": {name: own + number for name, own in config["seeds"].items()}}
+def _with_needed_seeds(config: Config, added: dict[str, int]) -> Config:
+    """The configuration whose needed runs have these numbers added to their seeds."""
+    own = config.get("needed_seeds") or {}
+    total = {name: own.get(name, 0) + number for name, number in added.items()}
+    # where nothing is added, the run is that of a study whose needed runs are shared
+    return {**config, "needed_seeds": total if any(total.values()) else None}
+
+
+def _add_to_seeds(config: Config, added: dict[str, int]) -> Config:
+    seeds = {name: own + added[name] for name, own in config["seeds"].items()}
+    if max(seeds.values()) > MOST_WHOLE:
+        raise ValueError(f"seeds of {config['name']} exceed 64 bits; take a smaller seed")
+    return {**config, "seeds": seeds}
 
 
 def find_run(config: Config, reuse: bool = False) -> Run | None:

@@ -38,8 +38,8 @@ def has_value(row: Row) -> bool:
 
 
 def read_tuning(folder: Path) -> dict[str, Any]:
-    """tuning.json of a study's folder, by arm; empty where nothing has been tuned. ValueError for
-    one that is damaged.
+    """tuning.json of a study's folder, by `Study.tuning_of`; empty where nothing has been tuned.
+    ValueError for one that is damaged.
 
     Entries from before a score stated what is better have `lower`, true or false, in its place.
     """
@@ -48,7 +48,10 @@ def read_tuning(folder: Path) -> dict[str, Any]:
     entries = read_json_file(path, remedy) if path.is_file() else {}
     wrong = wrong_type(entries, dict.fromkeys(entries if isinstance(entries, dict) else (), dict))
     if not wrong:
-        types: Types = {"asked": str, "metric": str, "best": int, "trials": list}
+        types: Types = {
+            **dict.fromkeys(("arm", "asked", "metric"), str),
+            **{"seed": int, "best": int, "trials": list},
+        }
         wrong = next(filter(None, (wrong_type(entry, types) for entry in entries.values())), "")
     if wrong:
         raise ValueError(damaged(path, wrong, remedy))

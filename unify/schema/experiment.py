@@ -93,6 +93,8 @@ class Recipe:
     optimizer: Optimizer = field(default_factory=Optimizer)
     ema: ShareBelow1 = 0.999  # decay of the weights' average that is sampled and exported; 0: none
     seeds: Seeds = field(default_factory=Seeds)
+    # added to the seeds of every run that this one starts from, and of all that those start from
+    needed_seeds: Seeds | None = None
     replicate: Seed | None = None  # the study's seed, by which arms are paired; None: seeds.init
     image_sampling: dict[str, Any] = field(default_factory=dict)  # arguments of generate_image
     text_sampling: dict[str, Any] = field(default_factory=dict)  # arguments of generate_text

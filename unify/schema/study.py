@@ -79,7 +79,8 @@ class Tune:
     """Equal tuning: the same number of trials for every arm, scored on validation data
     (study/tuning.py)."""
 
-    metric: str
+    # the outcome to be best in; of a list, the mean of those that an arm is scored by
+    metric: str | Annotated[list[str], MinLen(1), Distinct()]
     # dotted key -> a list to choose from, {low, high, log}, or {factor} around the arm's own
     space: dict[str, Any]
     trials: Annotated[int, Ge(2)] = 8  # per arm; the first is the arm's own values
@@ -87,6 +88,11 @@ class Tune:
     seed: Seed = 1000  # of every trial; must not be one of the study's seeds
     defaults: bool = False  # whether each arm is trained with its own values, too
     set: dict[str, Any] = field(default_factory=dict)  # dotted key -> value, in every trial
+
+    @property
+    def metrics(self) -> list[str]:
+        """The outcomes whose mean is a trial's score."""
+        return [self.metric] if isinstance(self.metric, str) else list(self.metric)
 
     def __post_init__(self) -> None:
         if self.trials < 2 or not self.space:
@@ -156,6 +162,9 @@ class Study:
     name: Annotated[str, FileName()]
     arms: dict[str, Any]  # arm -> experiment file, or {base: file, key: value ...}
     seeds: Annotated[list[Seed], MinLen(1), Distinct()] = field(default_factory=lambda: [0])
+    # what is trained under each seed. arm: the arm, from tokenizers and other needed runs that all
+    # its seeds share; all: these too, and what they need, and its tuning
+    replicate: Literal["arm", "all"] = "arm"
     title: str = ""
     question: str = ""  # the question that the study answers
     set: dict[str, Any] = field(default_factory=dict)  # merged into every arm
@@ -181,9 +190,10 @@ class Study:
             raise ValueError(f"seeds: {self.seeds}; give one or more, each of them once")
         if self.widths and self.grid:
             raise ValueError("widths and grid are not solved together; write the arms out instead")
-        if self.tune and self.tune.seed in self.seeds:
+        if self.tune and (taken := {*self.seeds} & {*self.trial_seeds.values()}):
+            added = f", which with a seed added is {min(taken)}," if self.whole else ""
             raise ValueError(
-                f"tune.seed {self.tune.seed} is one of the study's seeds; take another"
+                f"tune.seed {self.tune.seed}{added} is one of the study's seeds; take another"
             )
         tuned = self.tune.space if self.tune else {}
         for arm, width in self.widths.items():
@@ -193,6 +203,21 @@ class Study:
             figure.check()
         if len({figure.name for figure in self.figures}) < len(self.figures):
             raise ValueError("figures: two have one name, which is that of their files")
+
+    @property
+    def whole(self) -> bool:
+        """True if each seed is a pipeline of its own: needed runs, tuning, training."""
+        return self.replicate == "all"
+
+    @property
+    def trial_seeds(self) -> dict[int, int]:
+        """The seed of the trials that each seed of the study follows: one for all, or its own."""
+        assert self.tune is not None
+        return {seed: self.tune.seed + seed * self.whole for seed in self.seeds}
+
+    def tuning_of(self, arm: str, seed: int) -> str:
+        """The key of tuning.json for the trials that an arm under a seed follows."""
+        return f"{arm}-s{seed}" if self.tune and self.whole else arm
 
     def budget_of(self, arm: str) -> Budget | None:
         """The arm's own budget, else that of every arm."""

@@ -1,17 +1,20 @@
 """The cost of each arm of a study, and the steps that its budget buys; nothing is trained."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from unify.assembly.exported_weights import load_export
-from unify.config import LoadWeights, needed_key, needed_runs
+from unify.config import LoadWeights, needed_key, needed_runs, trained_code
 from unify.costs.step_cost import Cost, cost_of, steps_for
 from unify.paradigm import Fitted
 from unify.runs.folder import Run
 from unify.runs.lookup import find_run, needed_configs
 from unify.schema.completed import Config
 from unify.schema.study import Study
+from unify.study.jobs import replicate_of
 
 
 def arm_costs(study: Study, arms: dict[str, Config]) -> dict[str, Cost]:
@@ -20,17 +23,15 @@ def arm_costs(study: Study, arms: dict[str, Config]) -> dict[str, Cost]:
     ValueError names an arm whose budget does not reach.
     """
     costs: dict[str, Cost] = {}
-    needed_costs: dict[str, Cost] = {}  # by key: arms share what they start from
-    needed_found: dict[str, Run | None] = {}
     for arm, config in arms.items():
-        parts = needed_configs(config)
-        for key, part in parts.items():
-            if key not in needed_costs:
-                needed_costs[key] = cost_of(part, load_weights=_load_fitted(needed_found))
-                needed_found[key] = find_run(part, reuse=True)
-        seeds = {key: needed.seed for key, needed in needed_runs(config).items()}
-        needed = {_label(part, seeds[key]): needed_costs[key] for key, part in parts.items()}
-        cost = cost_of(config, needed, _load_fitted(needed_found))
+        found: dict[str, Run | None] = {}
+        needed: dict[str, Cost] = {}
+        own_seeds = {key: needed.seed for key, needed in needed_runs(config).items()}
+        # of the first seed, where each has its own: another vocabulary changes no step
+        for key, part in needed_configs(replicate_of(study, config, study.seeds[0])).items():
+            needed[_label(part, own_seeds[key])] = _cost(part, {}, found)
+            found[key] = find_run(part, reuse=True)
+        cost = _cost(config, needed, found)
         budget = study.budget_of(arm)
         if budget is not None:
             try:
@@ -39,6 +40,20 @@ def arm_costs(study: Study, arms: dict[str, Config]) -> dict[str, Cost]:
                 raise ValueError(f"{arm}: {error}") from error
         costs[arm] = cost
     return costs
+
+
+def _cost(config: Config, needed: Mapping[str, Cost], found: Mapping[str, Run | None]) -> Cost:
+    """`cost_of`, counted once for configurations that differ in what no cost depends on: trials of
+    another learning rate, the same tokenizer under another seed."""
+    kept = {key: config[key] for key in ("model", "data", "loss_weights", "steps")}
+    runs = {key: run.weights for key, run in found.items() if run is not None and run.finished}
+    same = json.dumps([kept, runs, trained_code(config)], sort_keys=True, default=str)
+    if same not in COUNTED:
+        COUNTED[same] = cost_of(config, load_weights=_load_fitted(found))
+    return replace(COUNTED[same], needed=dict(needed))
+
+
+COUNTED: dict[str, Cost] = {}  # in this process
 
 
 def with_steps(arms: dict[str, Config], costs: dict[str, Cost]) -> dict[str, Config]:

@@ -45,10 +45,15 @@ class Job:
 def study_jobs(study: Study, arms: dict[str, Config]) -> list[Job]:
     """A job for every seed and arm; the study's seed is added to the arm's own seeds."""
     return [
-        Job(arm, seed, replicate(config, seed))
+        Job(arm, seed, replicate_of(study, config, seed))
         for seed in study.seeds
         for arm, config in arms.items()
     ]
+
+
+def replicate_of(study: Study, config: Config, seed: int) -> Config:
+    """An arm under a seed of the study, with all that it starts from where the study says so."""
+    return replicate(config, seed, of_needed=seed if study.whole else None)
 
 
 def error_file(job: Job) -> Path:

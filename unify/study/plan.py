@@ -14,8 +14,9 @@ from unify.runs.lookup import find_needed, find_run
 from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.arm_costs import arm_costs, with_steps
-from unify.study.arms import arms_at_tuned_values
+from unify.study.arms import arms_at_tuned_values, resolve_jobs
 from unify.study.jobs import StudyRequest, study_jobs
+from unify.study.needed_runs import NeededRun, needed_of
 
 
 @dataclass
@@ -28,6 +29,8 @@ class Plan:
     runs: dict[str, dict[int, Run | None]]  # arm -> seed -> its run, perhaps of another study
     seconds: dict[str, float] = field(default_factory=dict)  # of a run, by arm, as measured now
     is_study: bool = True  # False: an experiment, shown as a study of one arm
+    # what the runs start from, in the order to train it, with the run of each
+    needed: list[tuple[NeededRun, Run | None]] = field(default_factory=list)
 
     def spread(self, quantity: str) -> float:
         """Relative spread over arms, (max - min) / max, counted as each arm's budget says."""
@@ -73,11 +76,13 @@ def plan(request: StudyRequest, measure: bool = False) -> Plan:
     costs = arm_costs(study, arms)
     arms = with_steps(arms, costs)
     runs: dict[str, dict[int, Run | None]] = {arm: {} for arm in arms}
-    for job in study_jobs(study, arms):
+    jobs = resolve_jobs(request, study, arms) if is_study else study_jobs(study, arms)
+    for job in jobs:
         runs[job.arm][job.seed] = find_run(job.config, reuse=True)
-    seconds = {}
-    for arm, config in arms.items() if measure else ():
-        needed = find_needed(config)
+    seconds: dict[str, float] = {}
+    for job in jobs if measure else ():
+        needed = find_needed(job.config) if job.arm not in seconds else None
         if needed is not None:
-            seconds[arm] = measured_seconds(config, needed)
-    return Plan(study, arms, costs, runs, seconds, is_study)
+            seconds[job.arm] = measured_seconds(job.config, needed)
+    before = [(run, find_run(run.config, reuse=True)) for run in needed_of(jobs)]
+    return Plan(study, arms, costs, runs, seconds, is_study, before)

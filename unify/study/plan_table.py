@@ -6,14 +6,20 @@ from typing import Any
 
 from unify.answers.words import TOLERANCE, si
 from unify.costs.step_cost import Cost
-from unify.schema.study import QUANTITIES, Tune
+from unify.costs.step_time import mean_train_seconds
+from unify.runs.folder import Run
+from unify.schema.study import QUANTITIES, Study
+from unify.study.needed_runs import NeededRun
 from unify.study.plan import Plan
 from unify.study.tuning import trained_by_trials
 
 
-def tuning_flops(tune: Tune, cost: Cost) -> float:
+def tuning_flops(study: Study, cost: Cost) -> float:
     """FLOPs of all tuning trials of an arm, at the share of its steps that each has."""
-    return tune.trials * max(1, round(cost.steps * tune.share)) * cost.training
+    assert study.tune is not None
+    times = len(study.seeds) if study.whole else 1  # trials are for all seeds, or for each
+    steps = max(1, round(cost.steps * study.tune.share))
+    return times * study.tune.trials * steps * cost.training
 
 
 def as_data(planned: Plan) -> dict[str, Any]:
@@ -27,7 +33,33 @@ def as_data(planned: Plan) -> dict[str, Any]:
             for arm, c in planned.costs.items()
         },
         "spread": {name: planned.spread(name) for name in QUANTITIES},
+        "replicate": planned.study.replicate,
+        "needed_runs": needed_data(planned),
     }
+
+
+def needed_data(planned: Plan) -> list[dict[str, Any]]:
+    """The runs that the arms start from, in the order to train them, and for whom each is."""
+    return [
+        {
+            "name": needed.config["name"],
+            "file": needed.path,
+            "seeds": needed.config["seeds"],
+            "state": run.info["state"] if run else "missing",
+            "seconds_left": _seconds_left(planned, needed, run),
+            "for": [{"arm": arm, "seed": seed} for arm, seed in needed.users],
+        }
+        for needed, run in planned.needed
+    ]
+
+
+def _seconds_left(planned: Plan, needed: NeededRun, run: Run | None) -> float | None:
+    """Seconds to train a needed run, as the same experiment took under other seeds; None where none
+    of them is there to tell."""
+    if run is not None and run.finished:
+        return 0.0
+    alike = [r for other, r in planned.needed if r and other.path == needed.path]
+    return mean_train_seconds(alike)
 
 
 def _totals(cost: Cost) -> dict[str, Any]:
@@ -90,9 +122,9 @@ def lines(planned: Plan) -> list[str]:
     for name in ("parameters", "trainable"):
         rows.append([name, *(si(e[name]) for e in entries.values())])
     if planned.study.tune:
-        tune, tuned = planned.study.tune, trained_by_trials(planned.study, planned.arms)
+        study, tuned = planned.study, trained_by_trials(planned.study, planned.arms)
         each = [
-            si(tuning_flops(tune, c)) if a in tuned else "n/a" for a, c in planned.costs.items()
+            si(tuning_flops(study, c)) if a in tuned else "n/a" for a, c in planned.costs.items()
         ]
         rows.append(["FLOPs, tuning", *each])
     rows.append(["runs", *(_summed(e["runs"]) for e in entries.values())])
@@ -103,7 +135,23 @@ def lines(planned: Plan) -> list[str]:
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     ]
     alone = len(planned.arms) == 1 or planned.study.budgets
-    return [*columns, *([] if alone else _matching(planned)), _all_left(entries.values())]
+    matching = [] if alone else _matching(planned)
+    return [*columns, *matching, _all_left(entries.values()), *needed_lines(planned)]
+
+
+def needed_lines(planned: Plan) -> list[str]:
+    """What is trained before the runs: once for all seeds, or under each of them."""
+    if not planned.needed:
+        return []
+    each: dict[str, dict[str, int]] = {}
+    for one in needed_data(planned):
+        states = each.setdefault(one["name"], {})
+        states[one["state"]] = states.get(one["state"], 0) + 1
+    named = [f"{name} {', '.join(f'{n} {s}' for s, n in of.items())}" for name, of in each.items()]
+    missing = sum(states.get("missing", 0) for states in each.values())
+    whole = planned.study.whole
+    how = "each seed has its own" if whole else "all seeds of an arm share them"
+    return [f"needed runs missing: {missing}; {how}: {'; '.join(named)}"]
 
 
 def _all_left(entries: Collection[dict[str, Any]]) -> str:

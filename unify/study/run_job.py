@@ -16,8 +16,8 @@ from unify.evaluation.score_run import SCORING, Row, evaluate, stored_scores
 from unify.runs.folder import Run, finished_or_stopped
 from unify.runs.saved_config import put_back_config, saved_config
 from unify.schema.completed import Config
-from unify.study.arms import resolve_arms
-from unify.study.jobs import Job, StudyRequest, error_file, study_jobs
+from unify.study.arms import resolve_arms, resolve_jobs
+from unify.study.jobs import Job, StudyRequest, error_file
 from unify.study.tuning_trials import plan_trials, tuned_arms
 from unify.support.atomic_files import write_atomically
 from unify.support.stop_protocol import Stopped
@@ -74,16 +74,18 @@ def _jobs_of_arm(request: StudyRequest, arm: str, seed: int | None) -> list[Job]
     """At least one job; ValueError names the arms and seeds that there are."""
     study, arms = resolve_arms(request)
     if study.tune and ",trial=" in arm:
-        trials = plan_trials(request).jobs.values()
+        followed = [one for one, trial in study.trial_seeds.items() if seed in (None, trial)]
+        trials = plan_trials(request, followed if study.whole else None).jobs.values()
         jobs = [job for each in trials for job in each if job.arm == arm]
     else:
-        jobs = [j for j in study_jobs(study, arms) if j.arm == arm and seed in (None, j.seed)]
+        jobs = [job for job in resolve_jobs(request, study, arms, seed) if job.arm == arm]
     if not jobs:
         raise ValueError(
             f"{request.path} has no arm {arm!r} with seed {seed}; it has arms {', '.join(arms)} "
             f"with seeds {', '.join(map(str, study.seeds))}"
         )
-    if study.tune and ",trial=" not in arm and arm not in tuned_arms(request):
+    tuned = tuned_arms(request) if study.tune and ",trial=" not in arm else None
+    if tuned is not None and not tuned >= {study.tuning_of(job.arm, job.seed) for job in jobs}:
         raise ValueError(
             f"{arm} is not tuned yet, as {request.path} asks: `unify study` runs its trials first, "
             "and so does `unify submit`"

@@ -22,9 +22,9 @@ from unify.runs.lookup import find_finished, find_run_if_data
 from unify.runs.stored_scores import content_hash, read_scores
 from unify.schema.completed import Config
 from unify.schema.study import Study
-from unify.study.arms import resolve_arms
+from unify.study.arms import resolve_arms, resolve_jobs
 from unify.study.compared_with import keep_published, published_for, say_unlike
-from unify.study.jobs import Job, StudyRequest, distinct, study_jobs
+from unify.study.jobs import Job, StudyRequest, distinct
 from unify.study.run_job import finish_job
 from unify.study.study_json import write_study_json
 from unify.study.tuning_trials import plan_trials, tuned_arms
@@ -93,7 +93,8 @@ def _run(
         study, arms = resolve_arms(request)  # at the best values
     against = keep_published(request, published, folder)
     write_study_json(study, arms, request, folder, tuned, against)
-    jobs = [job for job in study_jobs(study, arms) if job.arm in tuned]
+    jobs = resolve_jobs(request, study, arms)
+    jobs = [job for job in jobs if study.tuning_of(job.arm, job.seed) in tuned]
     failed |= _train_in_processes([job for job in jobs if job.arm in wanted], request, say)
     rows = _score(jobs, wanted, failed, say)
     _save_results(folder, rows, jobs)
@@ -113,22 +114,25 @@ def _wanted_arms(request: StudyRequest, arms: list[str]) -> set[str]:
 
 
 def _tune(request: StudyRequest, wanted: set[str], say: Say) -> dict[str, str]:
-    """Run the missing trials and write down the best of each arm; returns what failed, and why."""
+    """Run the missing trials and write down the best of each arm; returns what failed, and why.
+
+    With `replicate: all`, of each arm under each seed.
+    """
     trials = plan_trials(request)
     missing = trials.missing(wanted)
     each = [job for jobs in missing.values() for job in jobs]
     failed = _train_in_processes(each, request, say, speed=False)  # it is no score of a trial
     untuned = {}
-    for arm, jobs in missing.items():
+    for key, jobs in missing.items():
         rows: list[list[Row]] = []
         try:
             for job in jobs:
                 rows.append([] if job.name in failed else _finish(job, failed, say))
                 trials.check(rows[-1])
-            trials.save(arm, rows)
+            trials.save(key, rows)
         except ValueError as error:
-            untuned[f"{arm}, tuning"] = str(error)
-            say(f"{arm} could not be tuned: {error}")
+            untuned[f"{key}, tuning"] = str(error)
+            say(f"{key} could not be tuned: {error}")
     return failed | untuned
 
 

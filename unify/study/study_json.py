@@ -50,6 +50,7 @@ def write_study_json(
             "controls": [vars(control) for control in study.controls],
             "figures": [{"class": class_name(type(f)), **f.settings()} for f in study.figures],
             "seeds": study.seeds,
+            "replicate": study.replicate,
             "arms": {
                 arm: _described(config, study.arms[arm], request.path)
                 for arm, config in arms.items()

@@ -1,7 +1,7 @@
 """Equal tuning: for every arm as many trials of the same length, over one declared space.
 
     tune:
-      metric: text_to_image/exact      # on the validation split
+      metric: text_to_image/exact      # on the validation split; of a list, their mean
       trials: 8
       share: 0.25                      # of the arm's budget, for each trial
       space:
@@ -15,6 +15,10 @@ an arm lacks is not in its space. A range of whole numbers around a whole number
 numbers. All trials have one seed, which is none of the study's. The arm is then trained with the
 values of its best trial; an arm that a control expects to be the `same` as another has no trials,
 and takes over the values of that one.
+
+With `replicate: all`, all of this is done anew under each seed of the study: trials draw values of
+their own, start from the tokenizers and language models of that seed, and choose for that seed
+alone. Every arm then has trials, as a second draw of an arm is one of its tuning, too.
 """
 
 import hashlib
@@ -37,6 +41,7 @@ from unify.runs.lookup import needed_configs
 from unify.runs.study_files import read_tuning
 from unify.schema.completed import Config
 from unify.schema.study import Study, Tune
+from unify.study.jobs import replicate_of
 
 Values = dict[str, Any]  # dotted key of a configuration -> value
 DEFAULT = "default"  # <arm>,default is trained as it is, beside the tuned <arm>
@@ -53,15 +58,19 @@ class Trial:
     seconds: float
 
 
-def draw_values(tune: Tune, config: Config, trial: int) -> Values:
-    """The values of a trial; none for trial 0. ValueError if the arm has no key of the space."""
+def draw_values(tune: Tune, config: Config, trial: int, added: int = 0) -> Values:
+    """The values of a trial; none for trial 0. ValueError if the arm has no key of the space.
+
+    `added`: to the seed of the draws; arms for which it is the same try the same values.
+    """
     own = {key: value for key in tune.space if (value := _at(config, key)) is not None}
     if not own:
         raise ValueError(
             f"tune.space: {config['name']} has none of {', '.join(tune.space)}; name a setting "
             "that it has"
         )
-    return {} if trial == 0 else {k: _draw(tune, k, value, trial) for k, value in own.items()}
+    seed = tune.seed + added
+    return {} if trial == 0 else {k: _draw(tune, seed, k, v, trial) for k, v in own.items()}
 
 
 def _at(config: Config, key: str) -> Any:
@@ -72,9 +81,9 @@ def _at(config: Config, key: str) -> Any:
     return value
 
 
-def _draw(tune: Tune, key: str, own: Any, trial: int) -> Any:
+def _draw(tune: Tune, seed: int, key: str, own: Any, trial: int) -> Any:
     """The value of one key, around the arm's `own`; equal for arms that have the same `own`."""
-    u = np.random.default_rng(stable_seed("tune", tune.seed, trial, key)).random()
+    u = np.random.default_rng(stable_seed("tune", seed, trial, key)).random()
     choice = tune.space[key]
     if isinstance(choice, list):
         return choice[int(u * len(choice))]
@@ -103,34 +112,51 @@ def best_trial(trials: list[Trial], better: str) -> int:
 
 
 def save_trials(
-    folder: Path, study: Study, arm: str, config: Config, trials: list[Trial], better: str
+    folder: Path, study: Study, key: str, config: Config, trials: list[Trial], better: str
 ) -> None:
     """Write the trials of an arm into tuning.json of the study's folder.
 
-    `better`: `higher` or `lower`, as the scores of the metric state it.
+    Args:
+        key: `Study.tuning_of` the arm.
+        config: the arm as it is; of trials for one seed of the study, under that seed.
+        better: `higher` or `lower`, as the scores of the metric state it.
     """
     assert study.tune is not None
+    names = study.tune.metrics
     entry = {
+        "arm": config["name"],
+        "seed": config.get("replicate"),
         "asked": _tuning_hash(study, config),
-        "metric": study.tune.metric,
+        "metric": ("mean of " if len(names) > 1 else "") + " and ".join(names),
         "better": better,
         "best": best_trial(trials, better),
         "trials": [asdict(trial) for trial in trials],
     }
-    write_json(folder / "tuning.json", {**read_tuning(folder), arm: entry})
+    write_json(folder / "tuning.json", {**read_tuning(folder), key: entry})
 
 
-def chosen_overrides(study: Study, arms: dict[str, Config]) -> dict[str, list[str]]:
-    """The best values as overrides, by arm, of arms that have been tuned as the study now asks."""
+def chosen_overrides(
+    study: Study, arms: dict[str, Config], seed: int | None = None
+) -> dict[str, list[str]]:
+    """The best values as overrides, by arm, of arms that have been tuned as the study now asks.
+
+    `seed`: the seed of the study that the arms are to be trained under; None: its first.
+    """
     if study.tune is None or not arms:
         return {}
+    seed = study.seeds[0] if seed is None else seed
     stored = read_tuning(Path(next(iter(arms.values()))["machine"]["runs"]) / study.name)
-    best = {
-        arm: as_overrides(stored[arm]["trials"][stored[arm]["best"]]["values"])
-        for arm, config in arms.items()
-        if arm in stored and stored[arm].get("asked") == _tuning_hash(study, config)
-    }
+    best = {}
+    for arm, config in arms.items():
+        entry = stored.get(study.tuning_of(arm, seed))
+        if entry and entry.get("asked") == _tuning_hash(study, before_trials(study, config, seed)):
+            best[arm] = as_overrides(entry["trials"][entry["best"]]["values"])
     return best | {arm: best[than] for arm, than in _twins(study).items() if than in best}
+
+
+def before_trials(study: Study, config: Config, seed: int) -> Config:
+    """The arm as it is before it is tuned: under the study's seed, if trials are for that alone."""
+    return replicate_of(study, config, seed) if study.whole else config
 
 
 def trained_by_trials(study: Study, arms: Iterable[str]) -> list[str]:
@@ -140,7 +166,7 @@ def trained_by_trials(study: Study, arms: Iterable[str]) -> list[str]:
 
 def _twins(study: Study) -> dict[str, str]:
     """The arms that take over another's values -> that arm."""
-    return {c.arm: c.than for c in study.controls if c.expect == "same"}
+    return {c.arm: c.than for c in study.controls if c.expect == "same" and not study.whole}
 
 
 def _tuning_hash(study: Study, config: Config) -> str:

@@ -1,11 +1,14 @@
 """The trials of a study that tunes its arms (study/tuning.py): which runs they are, how they ended.
 
 They are runs like any other, in a folder of their own: runs/<study>-tuning/<arm>,trial=3-s1000-...
+With `replicate: all`, those for seed 2 of the study are called s1002, and start from what that seed
+starts from.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from unify.config.grid import as_overrides
 from unify.config.study_checks import TRIALS
@@ -20,6 +23,7 @@ from unify.study.tuning import (
     DEFAULT,
     Trial,
     Values,
+    before_trials,
     chosen_overrides,
     draw_values,
     save_trials,
@@ -33,22 +37,28 @@ class TrialPlan:
 
     study: Study
     arms: dict[str, Config]  # as they are, before tuning
-    values: dict[str, list[Values]]  # by arm, in the order of trials
+    tuned: dict[str, tuple[str, int]]  # key of tuning.json -> arm, and first seed that follows it
+    values: dict[str, list[Values]]  # by key, in the order of trials
     jobs: dict[str, list[Job]]  # the same of runs, which are named <arm>,trial=<n>
 
     def missing(self, wanted: set[str]) -> dict[str, list[Job]]:
         """The trials of those of the arms that have not been tuned as the study now asks."""
-        done = chosen_overrides(self.study, self.arms)
-        own = trained_by_trials(self.study, self.arms)
-        return {arm: self.jobs[arm] for arm in own if arm in wanted and arm not in done}
+        own = trained_by_trials(self.study, wanted)
+        seeds = {seed for _, seed in self.tuned.values()}
+        done = {seed: chosen_overrides(self.study, self.arms, seed) for seed in seeds}
+        return {
+            key: self.jobs[key]
+            for key, (arm, seed) in self.tuned.items()
+            if arm in own and arm not in done[seed]
+        }
 
     def check(self, rows: list[Row]) -> None:
         """ValueError if the scores of a trial are none to tune by: more trials would be in vain."""
         assert self.study.tune is not None
         _score(self.study.tune, rows)
-        _direction(self.study.tune.metric, [rows])
+        _direction(self.study.tune, [rows])
 
-    def save(self, arm: str, rows: list[list[Row]]) -> None:
+    def save(self, key: str, rows: list[list[Row]]) -> None:
         """Write down an arm's trials and which was best, from the scores of each (none: it failed).
 
         ValueError as in `check`, or if all failed.
@@ -56,11 +66,13 @@ class TrialPlan:
         assert self.study.tune is not None
         trials = [
             _trial(self.study.tune, job.config, values, scored)
-            for job, values, scored in zip(self.jobs[arm], self.values[arm], rows, strict=True)
+            for job, values, scored in zip(self.jobs[key], self.values[key], rows, strict=True)
         ]
-        folder = Path(self.arms[arm]["machine"]["runs"]) / self.study.name
-        said = _direction(self.study.tune.metric, rows)
-        save_trials(folder, self.study, arm, self.arms[arm], trials, said)
+        arm, seed = self.tuned[key]
+        config = before_trials(self.study, self.arms[arm], seed)
+        folder = Path(config["machine"]["runs"]) / self.study.name
+        said = _direction(self.study.tune, rows)
+        save_trials(folder, self.study, key, config, trials, said)
 
 
 def choose(request: StudyRequest, say: Callable[[str], None]) -> dict[str, str]:
@@ -70,12 +82,12 @@ def choose(request: StudyRequest, say: Callable[[str], None]) -> dict[str, str]:
     """
     trials = plan_trials(request)
     untuned = {}
-    for arm, jobs in trials.missing({*trials.arms}).items():
+    for key, jobs in trials.missing({*trials.arms}).items():
         try:
-            trials.save(arm, [_ended(job) for job in jobs])
-            say(f"{arm}: tuned")
+            trials.save(key, [_ended(job) for job in jobs])
+            say(f"{key}: tuned")
         except ValueError as error:
-            untuned[f"{arm}, tuning"] = str(error)
+            untuned[f"{key}, tuning"] = str(error)
     return untuned
 
 
@@ -93,35 +105,53 @@ def _ended(job: Job) -> list[Row]:
     )
 
 
-def plan_trials(request: StudyRequest) -> TrialPlan:
-    """Draw the values of all trials and resolve their configurations, at the budget of a trial."""
+def plan_trials(request: StudyRequest, wanted: Collection[int] | None = None) -> TrialPlan:
+    """Draw the values of all trials and resolve their configurations, at the budget of a trial.
+
+    `wanted`: the seeds of the study whose trials are planned; None: all.
+    """
     study, arms = resolve_arms(request, {})
-    tune = study.tune
-    assert tune is not None
-    values = {
-        arm: [draw_values(tune, config, n) for n in range(tune.trials)]
-        for arm, config in arms.items()
-    }
-    unknown = [key for key in tune.space if not any(key in each[1] for each in values.values())]
-    if unknown:
+    assert study.tune is not None
+    made = TrialPlan(study, arms, {}, {}, {})
+    # trials that are for all seeds are planned as those for the first
+    for seed in study.seeds if study.whole else study.seeds[:1]:
+        if not study.whole or wanted is None or seed in wanted:
+            _add_trials(made, request, seed)
+    drawn = [each[1] for each in made.values.values()]
+    unknown = [key for key in study.tune.space if not any(key in values for values in drawn)]
+    if unknown and drawn:
         raise ValueError(
             f"tune.space: no arm has {', '.join(unknown)}; give the whole path, as in "
             "model.trunk.dim"
         )
+    return made
+
+
+def _add_trials(made: TrialPlan, request: StudyRequest, seed: int) -> None:
+    """Add the trials that the arms follow under a seed of the study."""
+    study, tune = made.study, made.study.tune
+    assert tune is not None
     always = as_overrides(tune.set)
-    jobs: dict[str, list[Job]] = {arm: [] for arm in arms}
+    keys = {arm: study.tuning_of(arm, seed) for arm in made.arms}
+    for arm, config in made.arms.items():
+        added = config["seeds"]["init"] + seed if study.whole else 0
+        made.tuned[keys[arm]], made.jobs[keys[arm]] = (arm, seed), []
+        made.values[keys[arm]] = [draw_values(tune, config, n, added) for n in range(tune.trials)]
     for n in range(tune.trials):
-        overrides = {arm: [*as_overrides(each[n]), *always] for arm, each in values.items()}
+        overrides = {
+            arm: [*as_overrides(made.values[key][n]), *always] for arm, key in keys.items()
+        }
         for arm, config in resolve_arms(request, overrides)[1].items():
-            jobs[arm].append(_trial_job(study, tune, f"{arm},trial={n}", config))
-    return TrialPlan(study, arms, values, jobs)
+            job = _trial_job(study, f"{arm},trial={n}", config, seed)
+            made.jobs[keys[arm]].append(job)
 
 
-def _trial_job(study: Study, tune: Tune, name: str, config: Config) -> Job:
+def _trial_job(study: Study, name: str, config: Config, seed: int) -> Job:
     """A trial of an arm: shorter, in a folder of its own, scored on the validation split.
 
     Held-out pairs are left to the test split: tuning must not see them.
     """
+    assert study.tune is not None
     scored = [
         {**metric, "split": "validation", **({"heldout": 0} if "heldout" in metric else {})}
         for metric in config["evaluation"]
@@ -132,17 +162,26 @@ def _trial_job(study: Study, tune: Tune, name: str, config: Config) -> Job:
     own = {
         "name": name,
         "study": f"{study.name}{TRIALS}",
-        "steps": max(1, round(config["steps"] * tune.share)),
+        "steps": max(1, round(config["steps"] * study.tune.share)),
         "evaluation": scored,
     }
-    return Job(name, tune.seed, replicate({**config, **own}, tune.seed))
+    number = study.trial_seeds[seed]
+    of_needed = seed if study.whole else None  # trials start from what their seed's run starts from
+    return Job(name, number, replicate({**config, **own}, number, of_needed))
 
 
 def tuned_arms(request: StudyRequest) -> set[str]:
-    """The arms that have been tuned as the study now asks, and those that stay as they are."""
+    """The arms that have been tuned as the study now asks, and those that stay as they are.
+
+    By `Study.tuning_of` each: with `replicate: all`, arms under single seeds.
+    """
     study, arms = resolve_arms(request, {})
     plain = arms if study.tune and study.tune.defaults else ()
-    return {*chosen_overrides(study, arms), *(f"{arm},{DEFAULT}" for arm in plain)}
+    return {
+        study.tuning_of(arm, seed)
+        for seed in study.seeds
+        for arm in (*chosen_overrides(study, arms, seed), *(f"{a},{DEFAULT}" for a in plain))
+    }
 
 
 def _trial(tune: Tune, config: Config, values: Values, rows: list[Row]) -> Trial:
@@ -154,26 +193,36 @@ def _trial(tune: Tune, config: Config, values: Values, rows: list[Row]) -> Trial
     return Trial(values, score, config["steps"], flops, seconds)
 
 
-def _direction(metric: str, rows: list[list[Row]]) -> str:
-    """Which scores of the metric are better; ValueError where they say neither."""
-    of_metric = [row for scored in rows for row in scored if row["metric"] == metric]
-    said = better(of_metric[0]) if of_metric else "higher"  # all failed, as is said elsewhere
-    if said is None:
-        raise ValueError(
-            f"tune.metric: {metric} states no direction, so no trial is the best by it; name a "
-            "metric whose scores do (`better`, docs/extending.md)"
-        )
-    return said
+def _direction(tune: Tune, rows: list[list[Row]]) -> str:
+    """Which scores of the metrics are better; ValueError where they say neither, or not the same.
+
+    `rows`: the scores of each trial.
+    """
+    stated = {row["metric"]: better(row) for scored in rows for row in scored}
+    said = {name: stated[name] for name in tune.metrics if name in stated}
+    for name, direction in said.items():
+        if direction is None:
+            raise ValueError(
+                f"tune.metric: {name} states no direction, so no trial is the best by it; name a "
+                "metric whose scores do (`better`, docs/extending.md)"
+            )
+    if len({*said.values()}) > 1:
+        each = ", ".join(f"of {name} {direction}" for name, direction in said.items())
+        raise ValueError(f"tune.metric: no mean says what is best ({each} is better); name one")
+    return next(iter(said.values()), None) or "higher"  # all failed, as is said elsewhere
 
 
 def _score(tune: Tune, rows: list[Row]) -> float | None:
-    """The value of the metric; None for a run that failed or whose value is not finite."""
+    """The mean of those of the metrics that are scored; None for a run that failed, or with a value
+    that is not finite."""
     if not rows:
         return None
     scores = {row["metric"]: row["value"] if has_value(row) else None for row in rows}
-    if tune.metric not in scores:
+    values = [scores[name] for name in tune.metrics if name in scores]
+    if not values:
         raise ValueError(
-            f"tune.metric: {tune.metric} is not scored on validation; there are "
+            f"tune.metric: {' and '.join(tune.metrics)} is not scored on validation; there are "
             f"{', '.join(sorted(scores))}"
         )
-    return scores[tune.metric]
+    finite = [value for value in values if value is not None]
+    return fmean(finite) if len(finite) == len(values) else None

@@ -1,0 +1,146 @@
+"""A study whose seeds are whole pipelines, from YAML to report: killed, and run to its end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from places import EXPERIMENTS
+
+from unify.answers.study_records import load_study
+from unify.runs.folder import Run
+from unify.runs.lookup import recorded_needed
+from unify.study.arms import resolve_arms
+from unify.study.jobs import StudyRequest
+from unify.study.plan import plan
+from unify.study.plan_table import lines
+from unify.study.run_study import run_study
+
+METRIC = "text_to_image/unreadable"
+SEEDS = (0, 1)
+
+
+def write(folder):
+    """Two arms, from scratch and from a language model, which shares its vocabulary with them."""
+    rows = {"text_to_image": 2, "caption": 2, "vqa": 2}
+    trunk = {"dim": 32, "depth": 2, "heads": 2}
+    files = {
+        "text": {"base": f"{EXPERIMENTS}/tokenizers/shapes_text.yaml"},
+        "vae": {
+            "base": f"{EXPERIMENTS}/tokenizers/shapes_vae.yaml",
+            "model": {"widths": [8, 8], "patch": 2},
+            "steps": 2,
+            "evaluation": [],
+        },
+        "llm": {
+            "base": f"{EXPERIMENTS}/vlm.yaml",
+            "model": {"trunk": trunk, "text": {"weights": {"run": "text.yaml"}}},
+            "steps": 2,
+            "data": {"tasks": {"caption": 2, "vqa": 2, "text": 2}},
+            "evaluation": [],
+        },
+        "scratch": {
+            "base": f"{EXPERIMENTS}/transfusion.yaml",
+            "model": {
+                "trunk": trunk,
+                "text": {"weights": {"run": "text.yaml"}},
+                "image": {"weights": {"run": "vae.yaml"}},
+            },
+            "steps": 3,
+            "data": {"tasks": rows},
+            "image_sampling": {"steps": 2},
+        },
+    }
+    files["llm"]["model"]["vision"] = {"dim": 32, "depth": 1, "heads": 2}
+    for name, content in files.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    images = {"class": "unify.metrics.shapes_images.TextToImage", "geneval": 0, "heldout": 0}
+    study = {
+        "name": "whole",
+        "arms": {
+            "scratch": "scratch.yaml",
+            "pretrained": {
+                "base": "scratch.yaml",
+                "model": {"trunk": {"weights": {"run": "llm.yaml", "part": "trunk"}}},
+            },
+        },
+        "seeds": list(SEEDS),
+        "replicate": "all",
+        "set": {"evaluation": [{**images, "prompts": 4}]},
+        "primary": [METRIC],
+        "tune": {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 3}}},
+    }
+    path = folder / "whole.yaml"
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    words = [f"machine.runs={folder}/runs", "machine.tracker=none", "machine.threads=1"]
+    return StudyRequest(str(path), words)
+
+
+def kill_when(request, there):
+    """Start the study in a process, and kill it when `there()` is true."""
+    command = [sys.executable, "-m", "unify.cli", "study", *request.words]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not there():
+        time.sleep(0.02)
+    assert process.poll() is None, "it was killed before its end"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def run_states(folder):
+    """{name of each run without its hash: state} of a study's folder, or of `default`."""
+    runs = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/run.json")}
+    return {name.rpartition("-")[0]: info["state"] for name, info in runs.items()}
+
+
+@pytest.mark.slow
+def test_a_study_of_whole_pipelines_goes_on_after_a_kill_and_is_reported(tmp_path):
+    request, runs = write(tmp_path), tmp_path / "runs"
+    arms = ("scratch", "pretrained")
+    kill_when(request, lambda: any(runs.glob("whole-tuning/*-s1001-*/run.json")))
+    ended = {path: path.stat().st_mtime_ns for path in runs.glob("*/*/export/*.safetensors")}
+    assert ended
+
+    made = run_study(request, lambda text: None)
+    assert made.failed == {}
+    assert all(path.stat().st_mtime_ns == then for path, then in ended.items()), "trained once"
+    of_all = run_states(runs / "default") | run_states(runs / "tokenizers")
+    expected = {f"{name}-s{seed}" for name in ("text", "vae", "llm") for seed in SEEDS}
+    assert of_all == dict.fromkeys(expected, "finished")
+    trials = {f"{arm},trial={n}-s{1000 + s}" for arm in arms for n in (0, 1) for s in SEEDS}
+    assert run_states(runs / "whole-tuning") == dict.fromkeys(trials, "finished")
+
+    tuning = json.loads((made.folder / "tuning.json").read_text())
+    assert {*tuning} == {f"{arm}-s{seed}" for arm in arms for seed in SEEDS}
+    study = load_study(made.folder)
+    assert [(run.arm, run.seed) for run in study.runs] == [(a, s) for a in arms for s in SEEDS]
+    for run in study.runs:
+        chosen = tuning[f"{run.arm}-s{run.seed}"]
+        values = chosen["trials"][chosen["best"]]["values"]
+        assert run.config["optimizer"]["lr"] == values.get("optimizer.lr", 3e-3)
+        parts = recorded_needed(Run(run.folder)).values()
+        below = [one for part in parts for one in recorded_needed(part).values()]
+        assert len(below) == (run.arm == "pretrained"), "the language model's vocabulary"
+        assert {Run(part.folder).info["seed"] for part in (*parts, *below)} == {run.seed}
+
+    page = (made.folder / "report.html").read_text()
+    assert "each seed a pipeline of its own" in page
+    assert "pretrained, seed 1" in page
+    assert "(tokenizer:" not in (made.folder / "report.md").read_text(), "one line for all seeds"
+    answers = json.loads((made.folder / "answers.json").read_text())
+    assert (answers["replicate"], answers["shared"]) == ("all", {})
+    printed = lines(plan(request))
+    assert "needed runs missing: 0; each seed has its own" in printed[-1]
+    again: list[str] = []
+    run_study(request, again.append)
+    assert not any("parameters" in line or "trial=" in line for line in again), "nothing is left"
+
+    shared = StudyRequest(request.path, [*request.overrides, "replicate=arm", "tune=null"])
+    planned = plan(shared)
+    assert {run.info["state"] for run, _ in [(r, n) for n, r in planned.needed]} == {"finished"}
+    assert "llm 1 finished" in lines(planned)[-1], "seed 0 of all is what all seeds may share"
+    assert resolve_arms(shared)[1].keys() == {*arms}
