@@ -279,7 +279,7 @@ def test_the_command_line_starts_the_ranks_it_is_asked_for(tmp_path):
 
 
 @pytest.mark.fault(11)
-def test_ranks_that_are_asked_to_stop_save_and_go_on(tmp_path):
+def test_ranks_that_are_asked_to_stop_save(tmp_path):
     file = str(ROOT / "experiments" / "transfusion.yaml")
     words = [sys.executable, "-m", "unify.cli", "train", "-c", file, "--tiny", "steps=100000"]
     words += [f"machine.runs={tmp_path}", "machine.tracker=none", *TWO]
@@ -294,10 +294,5 @@ def test_ranks_that_are_asked_to_stop_save_and_go_on(tmp_path):
     (saved,) = tmp_path.glob("default/transfusion-*/checkpoints/step-*")
     reached = int(saved.name[5:])
     assert reached >= 20
-    ranks = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert ranks.stdout is not None
-    lines = iter(ranks.stdout.readline, "")
-    assert any(f"resuming from {saved}" in line for line in lines)
-    ranks.kill()  # whoever starts ranks takes them along
-    ranks.wait()
+    assert latest_valid(saved.parent) == saved  # how ranks go on: tests/faults/test_rank_faults.py
     rest = ranks.stdout.read()  # ends when no rank holds the pipe any more
