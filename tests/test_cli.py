@@ -7,6 +7,7 @@ import pytest
 from command_line import unify
 
 
+@pytest.mark.slow
 def test_training_parts_import_only_what_they_use():
     code = (
         "import sys, lightning\n"  # brings transformers along, where that is installed

@@ -39,6 +39,7 @@ def test_top_level_folders_are_no_packages():
         assert os.readlink(link) == f"../{name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["root", "elsewhere"])
 def test_hugging_face_tokenizers_is_not_shadowed(where, tmp_path):
     theirs, vq, ar = probe(ROOT if where == "root" else tmp_path)

@@ -205,6 +205,7 @@ def spoil_byte(path, place=-1):
     path.write_bytes(bytes(content))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_donor_is_named_and_passed_over_and_the_run_is_trained(donor, damage):
     DAMAGE[damage](donor)

@@ -22,6 +22,11 @@ from unify.noise import Noise
 from unify.paradigm import ImageRequest, Paradigm, Term
 from unify.schema.experiment import Recipe
 
+FAST = {
+    *("ar_vq", "transfusion", "queries_dit", "crossflow", "dual_tower", "vlm"),
+    *("dual_tower_llm", "crossflow_super_resolution", "editing/transfusion", "pretrained/openuni"),
+}
+
 
 def is_paradigm(path: Path) -> bool:
     """True for an experiment whose model is a paradigm."""
@@ -33,9 +38,9 @@ def pytest_generate_tests(metafunc):
         folder = Path(metafunc.config.getoption("--experiments"))
         files = [path for path in experiments(folder) if is_paradigm(path)]
         names = [str(path.relative_to(folder).with_suffix("")) for path in files]
-        slow = {"pretrained/metaquery", "pretrained/metaquery_sd15"}  # half of the seconds of all
+        shipped = folder == SHIPPED  # where one YAML of each class and each special part is fast
         cases = [
-            pytest.param(path, marks=pytest.mark.slow) if name in slow else path
+            pytest.param(path, marks=pytest.mark.slow) if shipped and name not in FAST else path
             for name, path in zip(names, files, strict=True)
         ]
         metafunc.parametrize("subject", cases, ids=names, indirect=True)

@@ -161,6 +161,7 @@ sys.stdout.buffer.write(pickle.dumps((source.fingerprint(), digests(source, task
 """
 
 
+@pytest.mark.slow
 def test_another_process_reads_the_same_records_by_the_same_fingerprint(source, tasks):
     """A pickled copy, in a process that hashes strings otherwise."""
     done = subprocess.run(

@@ -51,6 +51,7 @@ STUCK = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault(33)
 def test_a_loader_process_that_has_no_batch_is_not_waited_for():
     script = textwrap.dedent(STUCK.format(tests=os.path.dirname(__file__)))

@@ -73,6 +73,7 @@ def undisturbed(tmp_path_factory):
     return weights(folder), sum(-(-size // 4096) * 4096 for size in sizes)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(23)
 @pytest.mark.parametrize("share", SHARES)
 def test_a_full_disk_costs_no_checkpoint_and_is_named(unify, mount, tmp_path, undisturbed, share):

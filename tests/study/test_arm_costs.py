@@ -16,6 +16,7 @@ from unify.training.train_run import train
 FIVE = ("ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIVE)
 def test_the_plan_knows_what_the_run_will_measure(name, tmp_path):
     """Of an untrained build on the first rows: the same constants as of a real step."""

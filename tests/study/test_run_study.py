@@ -143,6 +143,7 @@ def test_a_second_call_trains_and_measures_nothing(outcome):
     assert sum("trained already" in line for line in again) >= 4
 
 
+@pytest.mark.slow
 def test_another_way_of_scoring_takes_hold_without_training_again(tmp_path):
     path, printed = tmp_path / "study.yaml", [f"machine.runs={tmp_path}", "machine.tracker=none"]
     arm = f"{{base: {ROOT}/experiments/transfusion.yaml}}"
