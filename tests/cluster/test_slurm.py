@@ -183,6 +183,7 @@ class TestReal:
         assert tables[0] == tables[1]
         assert tables[0][1]
 
+    @pytest.mark.drill
     @pytest.mark.fault(13)
     def test_a_preempted_job_saves_and_comes_back(self, tmp_path, lab):
         number = send(tmp_path, "steps=200", "logging.checkpoint_every=1000")
@@ -211,6 +212,7 @@ class TestReal:
         resumed = re.findall(r"resuming from .*step-(\d+)", log(tmp_path))
         assert int(resumed[0]) >= before
 
+    @pytest.mark.drill
     @pytest.mark.fault(13)
     def test_cancelled_jobs_stay_cancelled_and_can_be_sent_again(self, tmp_path, lab):
         words = ["steps=600", "logging.checkpoint_every=10"]  # more than it makes until then

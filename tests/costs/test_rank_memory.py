@@ -121,14 +121,10 @@ def test_a_run_holds_what_was_planned_within_10_percent(name, tmp_path):
 
 
 @linux
-@pytest.mark.slow
+@pytest.mark.drill
 @pytest.mark.parametrize(
     "machine",
-    [
-        {"strategy": "fsdp", "recompute": True},
-        pytest.param({"strategy": "fsdp"}, marks=pytest.mark.drill),
-        pytest.param({"strategy": "ddp"}, marks=pytest.mark.drill),
-    ],
+    [{"strategy": "fsdp"}, {"strategy": "fsdp", "recompute": True}, {"strategy": "ddp"}],
 )
 def test_two_ranks_hold_what_was_planned_within_10_percent(machine, tmp_path):
     settings = [f"machine.{key}={json.dumps(value)}" for key, value in machine.items()]

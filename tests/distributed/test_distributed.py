@@ -115,12 +115,12 @@ def test_twenty_steps_in_float64_end_alike(tmp_path):
             assert apart(one[kept], first[kept]) < 1e-9, paradigm
 
 
-@pytest.mark.fault(4, times=8)
+@pytest.mark.fault(4, times=5)
 def test_the_order_is_the_same_on_any_number_of_ranks_and_workers(tmp_path):
     seen = {}
     for world in (1, 2, 4):
-        launch(tmp_path / f"{world}-", world, "steps=3", "workers=0,1,2")
-        for workers in (0, 1, 2):
+        launch(tmp_path / f"{world}-", world, "steps=3", "workers=0,2")
+        for workers in (0, 2):
             ranks = left(tmp_path / f"{world}-{workers}-transfusion", world)
             assert all(len(rank["ids"][0]["caption"]) == 8 // world for rank in ranks)
             sums = [sum(rank["losses"][step]["loss"] for rank in ranks) for step in range(3)]

@@ -119,7 +119,7 @@ def test_the_task_is_learned_by_a_shipped_paradigm_and_reported(folder):
     ("tests", "example"),
     [
         pytest.param("attention generation training", "paradigm", marks=pytest.mark.slow),
-        pytest.param("every_tokenizer", "tokenizer", marks=pytest.mark.slow),
+        pytest.param("every_tokenizer", "tokenizer", marks=pytest.mark.drill),
         pytest.param("every_metric", "metric", marks=pytest.mark.drill),
         pytest.param("every_source", "task", marks=pytest.mark.drill),
     ],
