@@ -129,16 +129,15 @@ class TestReal:
         again = unify("submit", study(tmp_path), "--tiny", "--cluster", cluster(tmp_path))
         assert "every run is finished" in again
 
-    @pytest.mark.fault(13)
-    def test_requeues_end_bit_equal(self, tmp_path, lab, often, record_property):
-        times = often(3, 10)
-        record_property("times", times)
+    @pytest.mark.drill
+    @pytest.mark.fault(13, times=10)
+    def test_ten_requeues_end_bit_equal(self, tmp_path, lab):
         whole, torn = tmp_path / "whole", tmp_path / "torn"
         for folder in (whole, torn):
             folder.mkdir()
-        words = [f"steps={40 * times}", "logging.checkpoint_every=5"]
+        words = ["steps=400", "logging.checkpoint_every=5"]
         number, other = (send(folder, *words) for folder in (torn, whole))
-        for time_ in range(times):
+        for time_ in range(10):
             before = reached(torn, "transfusion-s0")
             end = time.monotonic() + 300
             while reached(torn, "transfusion-s0") <= before and time.monotonic() < end:
@@ -148,7 +147,7 @@ class TestReal:
             wait(number, {"PENDING", "RUNNING"})
         assert wait(number, {"COMPLETED", "FAILED"}) == "COMPLETED", log(torn)
         assert wait(other, {"COMPLETED", "FAILED"}) == "COMPLETED", log(whole)
-        assert log(torn).count("resuming from") >= times
+        assert log(torn).count("resuming from") >= 10
         assert weights(torn, "transfusion-s0") == weights(whole, "transfusion-s0")
 
     @pytest.mark.fault(13, times=2)

@@ -268,6 +268,15 @@ def test_the_command_line_starts_the_ranks_it_is_asked_for(tmp_path):
     (speed,) = [row for row in rows if row["metric"] == "generate/images_per_s"]
     assert speed["passport"]["ranks"] == 2, "its ranks score it, its speed too"
 
+
+@pytest.mark.drill
+def test_the_ranks_of_eval_score_what_those_of_a_study_did(tmp_path):
+    file = str(ROOT / "experiments" / "transfusion.yaml")
+    study = tmp_path / "study.yaml"
+    study.write_text(f"name: pair\narms: {{transfusion: {file}}}\nseeds: [0]\n{SCORES}")
+    words = [f"machine.runs={tmp_path}", "machine.tracker=none", "steps=4"]
+    assert unify("study", str(study), "--tiny", *words, *TWO).returncode == 0
+    rows = json.loads((tmp_path / "pair" / "results.json").read_text())
     done = unify("eval", str(next(tmp_path.glob("pair/transfusion-*"))), "--again", "--json", *TWO)
     assert done.returncode == 0, done.stderr
     again = {row["metric"]: row["value"] for row in json.loads(done.stdout)}
@@ -278,6 +287,7 @@ def test_the_command_line_starts_the_ranks_it_is_asked_for(tmp_path):
     )
 
 
+@pytest.mark.drill
 @pytest.mark.fault(11)
 def test_ranks_that_are_asked_to_stop_save(tmp_path):
     file = str(ROOT / "experiments" / "transfusion.yaml")

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from places import EXPERIMENTS
 
+KILLS = 5
+
 
 def begin(study, runs):
     command = [sys.executable, "-m", "unify.cli", "study", str(study), "--tiny", "--jobs", "2"]
@@ -29,9 +31,8 @@ def table(runs):
 
 
 @pytest.mark.fault(7)
-@pytest.mark.slow
-def test_kills_leave_the_same_table(tmp_path, often, record_property):
-    kills = often(2, 5)
+@pytest.mark.drill
+def test_five_kills_leave_the_same_table(tmp_path, record_property):
     study = tmp_path / "study.yaml"
     arms = {name: str(EXPERIMENTS / f"{name}.yaml") for name in ("ar_vq", "transfusion")}
     images = {"class": "unify.metrics.shapes_images.TextToImage", "prompts": 8, "heldout": 4}
@@ -43,7 +44,7 @@ def test_kills_leave_the_same_table(tmp_path, often, record_property):
     start = time.monotonic()
     assert begin(study, calm).wait(600) == 0
     whole, chance, killed = time.monotonic() - start, random.Random(0), 0
-    while killed < kills:
+    while killed < KILLS:
         process = begin(study, rough)
         try:
             process.wait(chance.uniform(0.2, 0.6) * whole)

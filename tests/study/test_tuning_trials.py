@@ -252,7 +252,7 @@ def test_a_study_is_tuned_and_then_trained_at_the_best(study, tmp_path):
     assert "best of k trials" not in render(load_study(untuned.folder))
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_trials_at_once_are_those_of_one_after_the_other(study, tmp_path):
     images = {"class": "unify.metrics.shapes_images.TextToImage", "geneval": 0, "heldout": 0}
     tune = {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 2}}}
