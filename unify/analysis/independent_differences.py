@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unify.analysis.finite import finite
-from unify.analysis.paired_differences import FEWEST_SEEDS, ROUNDING, Difference
+from unify.analysis.paired_differences import FEWEST_SEEDS, ROUNDING, Difference, mean_squares
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,8 @@ def independent_variances(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...
 
 def _seeds_and_residual(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(max(M_s, M_e) / S, M_e / S) of one arm's layout [... S N]."""
-    seeds, prompts = outcomes.shape[-2:]
-    by_seed, by_prompt = outcomes.mean(-1, keepdims=True), outcomes.mean(-2, keepdims=True)
-    left = outcomes - by_seed - by_prompt + outcomes.mean((-2, -1), keepdims=True)
-    ms_residual = (left**2).sum((-2, -1)) / ((seeds - 1) * (prompts - 1))
-    ms_seeds = prompts * by_seed[..., 0].var(-1, ddof=1)
+    ms_seeds, _, ms_residual = mean_squares(outcomes)
+    seeds = outcomes.shape[-2]
     return np.maximum(ms_seeds, ms_residual) / seeds, ms_residual / seeds
 
 

@@ -186,14 +186,19 @@ def crossed(a: np.ndarray, b: np.ndarray, trials: np.ndarray | None = None) -> D
 
 def crossed_variances(difference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The two parts of the variance of the mean [...], of seeds and of prompts, from [... S N]."""
-    seeds, prompts = difference.shape[-2:]
-    by_seed, by_prompt = difference.mean(-1), difference.mean(-2)
+    ms_seeds, ms_prompts, ms_residual = mean_squares(difference)
+    size = difference.shape[-2] * difference.shape[-1]
+    return np.maximum(ms_seeds, ms_residual) / size, (ms_prompts - ms_residual).clip(0) / size
+
+
+def mean_squares(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """M_s, M_p and M_e [...] of a two-way layout of seeds and prompts, from [... S N]."""
+    seeds, prompts = outcomes.shape[-2:]
+    by_seed, by_prompt = outcomes.mean(-1), outcomes.mean(-2)
     ms_seeds = prompts * by_seed.var(-1, ddof=1)
     ms_prompts = seeds * by_prompt.var(-1, ddof=1)
-    squares = ((difference - by_seed[..., None]) ** 2).sum((-2, -1)) - (prompts - 1) * ms_prompts
-    ms_residual = squares.clip(0) / ((seeds - 1) * (prompts - 1))
-    size = seeds * prompts
-    return np.maximum(ms_seeds, ms_residual) / size, (ms_prompts - ms_residual).clip(0) / size
+    squares = ((outcomes - by_seed[..., None]) ** 2).sum((-2, -1)) - (prompts - 1) * ms_prompts
+    return ms_seeds, ms_prompts, squares.clip(0) / ((seeds - 1) * (prompts - 1))
 
 
 def _difference(a: object, b: object, axes: int) -> tuple[np.ndarray, float]:

@@ -30,7 +30,7 @@ def names_of_trials(study: Config, names: Sequence[str], root: Node) -> list[Pro
     if study["name"].casefold().endswith(TRIALS):
         message = (
             f"{study['name']!a} ends with {TRIALS!r}, as the folder of a study's trials does; "
-            f"give it another name"
+            "give it another name"
         )
         return [root.value["name"].problem("name", message)]
     if not study["tune"]:
