@@ -86,7 +86,7 @@ BROKEN_STUDIES = {
     ),
     "direction of a tuned metric": (
         SET,
-        "tune: {metric: m, space: {steps: [3]}, lower: true}",
+        "tune: {metric: m, space: {optimizer.warmup: [3]}, lower: true}",
         "tune.lower",
         "leave it out: the metric's scores state",
     ),
@@ -105,8 +105,8 @@ BROKEN_STUDIES = {
     "tuning without a space": (SET, "tune: {metric: m}", "tune.space", "add `space:`"),
     "an empty range": (
         SET,
-        "tune: {metric: m, space: {steps: {low: 3, high: 2}}}",
-        "tune.space.steps",
+        "tune: {metric: m, space: {optimizer.warmup: {low: 3, high: 2}}}",
+        "tune.space.optimizer.warmup",
         "low < high",
     ),
     "rows that ranks cannot share": (

@@ -1,8 +1,9 @@
 """A study file to its arms, each a completed config of its own."""
 
 import copy
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from unify.config.study_checks import (
     unmeasured,
     wrong_arms,
 )
+from unify.config.study_conflicts import contradictions, wrong_trials
 from unify.config.tuning_space import tried_beyond
 from unify.config.yaml_tree import ConfigError, Node, Problem, suggest
 from unify.schema.completed import Config
@@ -67,6 +69,7 @@ def _study(
         raise ConfigError(problems)
     configs: dict[str, Config] = {}
     files: dict[str, Any] = {}  # of the arms, as the study names them
+    with_more: dict[str, Callable[..., Config]] = {}  # an arm with further overrides
     names: list[str] = []
     grid = points(tree.root.get("grid"), problems)
     for base, node in tree.root.value["arms"].value.items():
@@ -78,14 +81,17 @@ def _study(
                 study["budgets"][name] = {**(study["budget"] or {}), **of_budget(point)}
             own = dict(one_arm).get(name, ())
             words = [*as_overrides(of_experiment(point)), *of_arms, *own]
+            with_more[name] = partial(_arm, name, node, tree, study["name"], tiny, words)
             try:
-                configs[name] = _arm(name, node, tree, study["name"], words, tiny)
+                configs[name] = with_more[name]()
             except ConfigError as error:
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
     problems += _names_of_arms(tree, study, names)
+    problems += contradictions(tree.root, study, of_arms)
     # values that were drawn for each arm under a seed may differ where the files do not
     drawn = bool(one_arm) and study["replicate"] == "all"
     problems = problems or _meanings(tree, study, configs, drawn)
+    problems = problems or ([] if one_arm else wrong_trials(tree.root, study, configs, with_more))
     if problems:
         raise ConfigError(problems)
     return build_top(study | {"arms": files}, Study, path), configs
@@ -121,11 +127,17 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _arm(
-    name: str, node: Node, tree: Tree, study: str, overrides: Sequence[str], tiny: bool
+    name: str,
+    node: Node,
+    tree: Tree,
+    study: str,
+    tiny: bool,
+    overrides: Sequence[str],
+    more: Sequence[str] = (),
 ) -> Config:
     problems: list[Problem] = []
     root = arm(node, tree.root.get("set"), problems)
-    merged = finish(root, problems, overrides, tiny, tree.trusted)
+    merged = finish(root, problems, [*overrides, *more], tiny, tree.trusted)
     named = {**merged.root.value, "study": node.like(study), "name": node.like(name)}
     return complete(replace(merged, root=replace(merged.root, value=named)), Recipe)
 
