@@ -28,6 +28,8 @@ VARIANTS = {  # classes of part that no shipped YAML has, or has in one place on
     "emoji/transfusion": ["emoji/transfusion", SHAPES],
     "emoji/vq": ["tokenizers/emoji_vq", SHAPES],
     "emoji/vae": ["tokenizers/emoji_vae", SHAPES],
+    "shapes2/vae": ["tokenizers/shapes2_vae"],
+    "shapes2/vq": ["tokenizers/shapes2_vq"],
 }
 
 

@@ -1,4 +1,4 @@
-"""Convolutional parts of image tokenizers: residual encoder, decoder and a patch discriminator.
+"""Convolutional parts of image tokenizers: residual encoder and decoder, and a patch discriminator.
 
 B rows, C channels, H x W pixels, h x w grid.
 
@@ -15,7 +15,7 @@ from annotated_types import MinLen
 from torch import Tensor, nn
 
 from unify.nn.flops import counted
-from unify.support.ranges import Count
+from unify.support.ranges import Count, CountOrZero
 
 GROUPS = 8
 
@@ -83,6 +83,31 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.layers(latents)
+
+
+class Autoencoder(nn.Module):
+    """An encoder and a decoder without a bottleneck: they meet in `features` numbers a cell.
+
+    Whatever stands between them, their parameters have the same names, shapes and first values.
+    The grid's stride is patch * 2 ** (len(widths) - 1).
+    """
+
+    def __init__(
+        self,
+        features: Count = 64,
+        widths: Annotated[Sequence[Count], MinLen(1)] = (64, 128),
+        blocks: CountOrZero = 1,
+        patch: Count = 2,
+    ):
+        super().__init__()
+        self.features = features
+        self.encoder = Encoder(features, widths, blocks, patch)
+        self.decoder = Decoder(features, widths, blocks, patch)
+        self.stride = self.encoder.stride
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B 3 H W] -> [B 3 H W], with nothing between encoder and decoder."""
+        return self.decoder(self.encoder(images))
 
 
 class Discriminator(nn.Module):
