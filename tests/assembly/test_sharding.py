@@ -17,7 +17,10 @@ from unify.nn.trunk import Trunk
 from unify.tokenizer import DiscreteTokenizer
 from unify.tokenizers.vae import VAE
 
-PARADIGMS = ["ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow"]
+PARADIGMS = [
+    *("ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow"),
+    *("pretrained_track/ar_vq", "pretrained_track/crossflow"),
+]
 
 
 def built(paradigm, meta=False):
