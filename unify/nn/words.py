@@ -51,6 +51,12 @@ class LanguageTrunk(Backbone):
     ) -> Hidden:
         return self.body(tokens, cache, layers)
 
+    def flops(self, tokens: int, pairs: int) -> float:
+        return self.body.flops(tokens, pairs)
+
+    def cache(self, capacity: int = 0) -> Cache:
+        return self.body.cache(capacity)
+
 
 def words_of(name: str, llm: LanguageModel) -> Words:
     """The language model's modules. ValueError, for the part `name`, if they are not to be had."""
