@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 from report_study import edit_json, write_study
 
 from unify.answers.study_records import load_study
@@ -77,3 +78,19 @@ def test_an_arm_without_frozen_parts_encodes_nothing(folder):
     edit_json(run / "run.json", parameters=parameters, needed=[])
     cost = cost_of(folder, "ar_vq")
     assert (cost.encoding, cost.needed, cost.total) == (0, 0, cost.own)
+
+
+def test_a_run_that_only_scores_is_no_cost_of_an_arm(folder):
+    before, run = cost_of(folder), next(folder.glob("transfusion-*"))
+    reader = needed_run(folder.parent, "reader", "ee", **TRAINED)
+    stated = json.loads((run / "run.json").read_text())["needed"]
+    edit_json(run / "run.json", needed={**{f"/{n}": p for n, p in enumerate(stated)}, "/r": reader})
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    part = {"class": "unify.x.Reader", "weights": {"run": "/r"}}
+    model = {**config["model"], "reader": part}
+    for more, needed in (
+        ({"evaluation": [part]}, before.needed),
+        ({"evaluation": [part], "model": model}, before.needed + 100 * 1e6),
+    ):
+        (run / "config.yaml").write_text(yaml.safe_dump({**config, **more}))
+        assert cost_of(folder).needed == needed, more

@@ -43,7 +43,7 @@ RECORDS = Path(__file__).parent / "losses"
 STEPS, ROWS, TEXTS = 20, 4, 500
 
 FOLDERS = (
-    *(".", "editing", "five_paradigms", "pretrained", "queries_dit_stages"),
+    *(".", "editing", "five_paradigms", "pretrained", "pretrained_track", "queries_dit_stages"),
     *("shapes", "shapes2"),
 )
 FRAGMENTS = {"base", "pretrained/data"}  # to be the base of others

@@ -55,3 +55,17 @@ def test_time_left_is_what_a_run_took_or_a_few_steps_take(five, tmp_path):
     assert planned.left("transfusion") == info["train_seconds"], "one of two is there"
     run_study(StudyRequest(path, words, tiny=True), lambda _: None)
     assert plan(StudyRequest(path, words, tiny=True)).left("transfusion") == 0
+
+
+@pytest.mark.slow
+def test_the_pretrained_track_spends_its_budget_on_all_that_it_takes():
+    words = ["seeds=[0]", "budget.flops=2e10", "machine.tracker=none"]
+    path = EXPERIMENTS / "studies" / "pretrained_track.yaml"
+    planned = plan(StudyRequest(str(path), words, tiny=True))
+    assert planned.spread("flops") <= 0.01
+    before = {arm: cost.before for arm, cost in planned.costs.items()}
+    assert before["queries_dit"] > 0, "the tiny denoiser"
+    for arm, cost in planned.costs.items():
+        assert cost.steps * (cost.training + cost.encoding) + before[arm] == pytest.approx(
+            2e10, rel=0.01
+        )

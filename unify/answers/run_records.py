@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from unify.config import needed_runs
 from unify.runs.folder import run_facts
 from unify.runs.journal import Journal
 from unify.runs.saved_config import plain_config
@@ -65,6 +66,18 @@ class RunRecord:
         """Runs trained before this one: {name, hash ...} each."""
         stated = self.info.get("needed") or []
         return list(stated.values() if isinstance(stated, dict) else stated)
+
+    @property
+    def started_from(self) -> list[dict[str, Any]]:
+        """`needed` without what only the evaluation reads, as far as the configuration says so."""
+        stated = self.info.get("needed")
+        if not isinstance(stated, dict):
+            return self.needed
+        try:
+            reads = needed_runs(self.config)
+        except (KeyError, TypeError):  # of a damaged config.yaml
+            return self.needed
+        return [part for key, part in stated.items() if key not in reads or reads[key].trains]
 
     @property
     def flops(self) -> float | None:

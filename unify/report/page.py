@@ -16,6 +16,7 @@ from unify.answers.summary import summary
 from unify.answers.words import number
 from unify.report import (
     arms_and_conditions,
+    arms_table,
     claims_and_controls,
     compared,
     difference_table,
@@ -50,6 +51,7 @@ def _of_scores(
 # Every section is `section(answers) -> Html | None`; one that is None is left out.
 SECTIONS = (
     ("samples", "Samples", _of_scores(samples.section)),
+    ("arms", "Arms", arms_table.section),
     ("differences", "Differences", difference_table.section),
     ("pairs", "All pairs", pair_matrix.section),
     ("claims", "Claims", claims_and_controls.claims_section),

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from unify.answers.arms_overview import READING as arms_reading
+from unify.answers.arms_overview import arms_overview, overview_heads
 from unify.answers.budget import budget
 from unify.answers.claims import TriedClaim
 from unify.answers.controls import TriedControl
@@ -72,12 +74,22 @@ def markdown(answers: Answers, summary: str) -> str:
     study, lines = answers.study, answers.lines
     title = study.info.get("title") or study.info.get("name") or study.folder.name
     parts = [f"# {_plain(title)}", _plain(study.info.get("question") or ""), _plain(summary)]
+    parts += ["## Arms", arms_reading, _arms(answers)]
     parts += ["## Results", f"{_reading(study)} n: of each run."]
     parts.append(markdown_table(["metric", "n", *study.arms], [_line(study, x) for x in lines]))
     parts += _answered(answers)
     spent = [[q.name, *(q.text(a) for a in study.arms)] for q in budget(study)]
     parts += ["## Budget", markdown_table(["", *study.arms], spent)] if spent else []
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _arms(answers: Answers) -> str:
+    """A row for each arm: its scores, and what it took in all."""
+    rows = [
+        [f"{one.arm} (control)" if one.control else one.arm, *one.means, *one.costs]
+        for one in arms_overview(answers)
+    ]
+    return markdown_table(["arm", *overview_heads(answers)], rows)
 
 
 def _answered(answers: Answers) -> list[str]:
