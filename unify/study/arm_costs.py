@@ -26,11 +26,13 @@ def arm_costs(study: Study, arms: dict[str, Config]) -> dict[str, Cost]:
     for arm, config in arms.items():
         found: dict[str, Run | None] = {}
         needed: dict[str, Cost] = {}
-        own_seeds = {key: needed.seed for key, needed in needed_runs(config).items()}
+        # what only scores an arm is no part of its cost
+        own_seeds = {key: n.seed for key, n in needed_runs(config).items() if n.trains}
         # of the first seed, where each has its own: another vocabulary changes no step
         for key, part in needed_configs(replicate_of(study, config, study.seeds[0])).items():
-            needed[_label(part, own_seeds[key])] = _cost(part, {}, found)
-            found[key] = find_run(part, reuse=True)
+            if key in own_seeds:
+                needed[_label(part, own_seeds[key])] = _cost(part, {}, found)
+                found[key] = find_run(part, reuse=True)
         cost = _cost(config, needed, found)
         budget = study.budget_of(arm)
         if budget is not None:
