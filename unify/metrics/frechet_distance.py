@@ -25,7 +25,7 @@ from torch import Tensor
 from unify.data.shapes import Shapes
 from unify.data.source import Record, Source, Split, images, texts
 from unify.metrics.ceiling import ceiling, given_back
-from unify.metrics.metric import Grid, Score, Subject, available_records, digest
+from unify.metrics.metric import Better, Grid, Score, Subject, available_records, digest
 from unify.metrics.picture_encoder import PictureEncoder
 from unify.metrics.shapes_drawing import ShapesMetric, generate
 from unify.support.ranges import Count
@@ -69,7 +69,7 @@ class FrechetDistance(ShapesMetric):
 
         def score(name: str, shown: Tensor, passport: dict) -> Score:
             value = frechet_distance(self.encoder.features(shown), reference)
-            better = None if name.endswith("/floor") else "lower"
+            better: Better | None = None if name.endswith("/floor") else "lower"
             return Score(name, value, n, passport=passport, better=better, unit="images")
 
         own_stamp = stamp | {"sampler": dict(subject.image_sampling), "seeds": "of the evaluation"}
