@@ -24,7 +24,7 @@ from unify.metrics.shapes_open_prompts import (
 LOOKS = Shapes(
     objects=(1, 3), offset=0.1375, radius=0.17, shade=22, background=40, heldout_keys=0.2
 )
-ANY = ("single_object", Pattern(shape="circle"))
+ANY = Pattern(shape="circle")
 
 
 def values(colors, context=ANY):
@@ -36,7 +36,7 @@ def test_the_distance_is_total_variation_and_weighs_contexts_as_they_were_drawn(
     assert distance(values(["red", "blue"]), data) == 0
     assert distance(values(["red"]), data) == pytest.approx(0.5)
     assert distance(values(["refused"] * 3), data) == 1
-    other = ("colors", Pattern(shape="square"))
+    other = Pattern(shape="square")
     both = values(["red", "blue", "blue"]) | values(["red"], other)
     all_data = data | values(["blue"], other)
     assert distance(both, all_data) == pytest.approx((3 * (1 / 6) + 1 * 1) / 4)
@@ -77,13 +77,13 @@ def test_a_value_is_that_of_the_thing_that_has_most_of_what_was_said():
             (Scene(()), None),
         )
     ]
-    read = values_of([("single_object", prompt)] * 3, near)
+    read = values_of([prompt] * 3, near)
     by_row = [{v.attribute: v.value for v in read if v.row == row} for row in range(3)]
     assert by_row[1] == {"color": "refused", "place": "refused"}
     assert by_row[2] == {"color": "absent", "place": "absent"}
     assert by_row[0]["color"] in ("red", "blue")
     (relation, *_) = [p for p in WORLD.prompts("position", 40, 0) if p.spec.relation]
-    assert {v.attribute for v in values_of([("position", relation)], near[:1])} == {"color"}
+    assert {v.attribute for v in values_of([relation], near[:1])} == {"color"}
 
 
 @pytest.mark.parametrize("world", [WORLD, LOOKS], ids=["default", "study"])

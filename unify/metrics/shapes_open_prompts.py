@@ -11,8 +11,9 @@
 For each thing that a prompt asks for and each attribute that it leaves open, a picture has a value:
 that of the thing in it that has most of what was said. `absent` where there are too few things, and
 `refused` where the checker's limits refuse the picture, are values too, which the data never has.
-Values are compared where the same was asked, in a *context*: the category of the prompt, and what
-it says of the thing. With shares p of the values drawn in a context c and q of the data's,
+Values are compared where the same was asked, in a *context*: what the prompt says of the thing.
+(All categories come as often in the data, so a context is the same mixture of them there.) With
+shares p of the values drawn in a context c and q of the data's,
 
     spread = sum over c of n_c / n * 1/2 sum over values |p - q|
 
@@ -55,7 +56,7 @@ class Value(NamedTuple):
 
     row: int
     attribute: str
-    context: tuple[str, Pattern]
+    context: Pattern
     value: object
 
 
@@ -82,23 +83,23 @@ class OpenPrompts(ShapesMetric):
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         world = self.world(subject)
         checker, asked = Checker(world), open_prompts(world, self.prompts, self.split)
-        prompts: list[tuple[str, Prompt]] = []
+        prompts: list[Prompt] = []
         drawn: list[Nearest] = []
         best: list[Nearest] = []  # the true images of the same prompts, given back
         grids: list[Grid] = []
         for name, some in asked.items():
             own, pictures, truth = pictures_of(subject, world, some)
-            prompts += [(some.category, prompt) for prompt in own]
+            prompts += own
             drawn += (read := checker.nearest(pictures))
             best += checker.nearest(given_back(subject, truth))
             grids.append(_grid(name, own, pictures, said(own, read)))
         reference, floor = (self._values_of_data(world, stream) for stream in (REFERENCE, FLOOR))
-        stamp = self.passport(subject, [p.text for _, p in prompts], subject.image_sampling)
+        stamp = self.passport(subject, [p.text for p in prompts], subject.image_sampling)
         stamp["data"] = digest(repr(sorted(map(repr, reference))).encode())
 
         def scores(read: Sequence[Nearest]) -> list[Score]:
             shared = _spreads(values_of(prompts, read), reference, stamp)
-            return [_said([p for _, p in prompts], read, stamp), *shared]
+            return [_said(prompts, read, stamp), *shared]
 
         ceilings = [ceiling(subject, score) for score in scores(best)]
         floors = _floors(values_of(prompts, drawn), reference, floor, stamp)
@@ -108,11 +109,11 @@ class OpenPrompts(ShapesMetric):
         """What training scenes have where prompts of each category leave something open."""
         seed = stable_seed(stream)
         prompts = [
-            (category, prompt)
+            prompt
             for category, _, _ in open_prompts(world, 1, "train").values()
             for prompt in world.prompts(category, self.data, seed, "train")
         ]
-        return values_of(prompts, [Nearest(prompt.scene, None, 1.0) for _, prompt in prompts])
+        return values_of(prompts, [Nearest(prompt.scene, None, 1.0) for prompt in prompts])
 
 
 def said(prompts: Sequence[Prompt], read: Sequence[Nearest]) -> list[bool]:
@@ -121,10 +122,10 @@ def said(prompts: Sequence[Prompt], read: Sequence[Nearest]) -> list[bool]:
     return [scene is not None and prompt.satisfied(scene) for prompt, scene in taken]
 
 
-def values_of(prompts: Sequence[tuple[str, Prompt]], read: Sequence[Nearest]) -> list[Value]:
-    """The values of pictures of prompts, which come with their categories."""
+def values_of(prompts: Sequence[Prompt], read: Sequence[Nearest]) -> list[Value]:
+    """The values of pictures of prompts."""
     values: list[Value] = []
-    for row, ((category, prompt), near) in enumerate(zip(prompts, read, strict=True)):
+    for row, (prompt, near) in enumerate(zip(prompts, read, strict=True)):
         spec = prompt.spec
         things = matched(spec.patterns, Scene(()) if near.refused else near.scene)
         missing = REFUSED if near.refused else ABSENT
@@ -134,7 +135,7 @@ def values_of(prompts: Sequence[tuple[str, Prompt]], read: Sequence[Nearest]) ->
                 if not settled:
                     value = missing if thing is None else getattr(thing, name)
                     label = "place" if name == "cell" else name
-                    values.append(Value(row, label, (category, pattern), value))
+                    values.append(Value(row, label, pattern, value))
     return values
 
 
@@ -154,7 +155,7 @@ def matched(patterns: Sequence[Pattern], scene: Scene) -> list[Thing | None]:
     return things
 
 
-Shares = dict[tuple[str, tuple[str, Pattern]], Counter[object]]  # of attribute and context
+Shares = dict[tuple[str, Pattern], Counter[object]]  # of attribute and context
 
 
 def by_attribute(values: Sequence[Value]) -> dict[str, list[Value]]:
