@@ -96,7 +96,8 @@ def test_a_row_depends_on_itself_alone_and_every_kind_of_damage_comes():
     whole = reader.loss(batch, noise_of(batch))["attributes"].value
     assert whole.shape == (32,)
     part = batch.rows(slice(3, 9))
-    torch.testing.assert_close(reader.loss(part, noise_of(part))["attributes"].value, whole[3:9])
+    alone = reader.loss(part, noise_of(part))["attributes"].value
+    torch.testing.assert_close(alone, whole[3:9], rtol=1e-4, atol=1e-5)
     whole.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in reader.parameters())
     assert not [name for name in reader.state_dict() if "through" in name]

@@ -2,10 +2,14 @@
 
 import pytest
 import torch
+from parts import recipe_of
 from picture_readers import Knowing, tiny_reader
+from places import EXPERIMENTS
 from shapes_oracle import HARD, WORLD, Broken, Oracle, measured, subject
 
+from unify.config import load_recipe, needed_runs
 from unify.data.world.checker import Checker
+from unify.evaluation.score_run import subject_of
 from unify.metrics.shapes_images import TextToImage
 from unify.metrics.shapes_second_reader import SecondReader
 
@@ -54,3 +58,18 @@ def test_the_reader_is_in_the_passport_and_another_world_is_refused_before_train
     assert {score.passport["reader"] for score in scores.values()} == {name}
     with torch.no_grad(), pytest.raises(ValueError, match="trained on a world of pixels 32"):
         metric.check(subject(Broken(HARD), HARD))
+
+
+def test_the_world_with_two_readers_scores_in_its_tiny_form_without_a_needed_run(tmp_path):
+    files = [str(EXPERIMENTS / name) for name in ("ar_vq.yaml", "data/shapes2_two_readers.yaml")]
+    (tmp_path / "arm.yaml").write_text(f"base: {files}\n")
+    config = load_recipe(tmp_path / "arm.yaml", tiny=True)
+    assert needed_runs(config) == {}
+    full = needed_runs(load_recipe(tmp_path / "arm.yaml"))
+    names = {key.rpartition("/")[2]: needed.trains for key, needed in full.items()}
+    assert names == {"shapes_text.yaml": True, "shapes_vq.yaml": True, "shapes2_reader.yaml": False}
+    recipe = recipe_of(tmp_path / "arm.yaml")
+    for metric in recipe.evaluation:
+        made = subject_of(recipe, 0)
+        metric.check(made)
+        assert metric.measure(made)[0]

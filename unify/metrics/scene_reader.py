@@ -161,8 +161,8 @@ class SceneReader(PictureEncoder, Trainable):
         shown = to_tensor(self.world.render(scenes[0])).to(batch.segments[-1].images)
         if not torch.equal(shown, batch.segments[-1].images[0]):
             raise ValueError(
-                f"{batch.keys[0]} is no picture of the reader's world: say "
-                "`world: ${data.source}`"
+                f"{batch.keys[0]} is no picture of the reader's world: say `world: "
+                "${data.source}`"
             )
         labels = {
             name: torch.tensor([self._indices(s, name) for s in scenes]) for name in self.heads

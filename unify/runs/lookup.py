@@ -198,15 +198,17 @@ def recorded_needed(run: Run) -> dict[str, Run]:
 
 
 def set_scoring_runs(run: Run, config: Config) -> None:
-    """Record the runs, with their hashes, from which the evaluation starts that is asked now.
+    """Record the runs, with their hashes, from which the evaluation alone starts that is asked now.
 
-    Those that `run` was trained from stay as they were recorded then.
+    Those that `run` was trained from stay as they were recorded then. Nothing is recorded where
+    one of the others is not finished.
     """
     stated = run.info.get("needed")
-    if not isinstance(stated, dict) or not any(n.scores for n in needed_runs(config).values()):
+    asked = {key for key, needed in needed_runs(config).items() if not needed.trains}
+    found = find_needed(config) if asked else {}
+    if not isinstance(stated, dict) or found is None:
         return
-    facts = needed_facts(config, find_needed(config) or {})
-    now = {key: part for key, part in facts.items() if part.get("scores")}
+    now = {key: part for key, part in needed_facts(config, found).items() if key in asked}
     kept = {key: part for key, part in stated.items() if not part.get("scores")}
     if (wanted := {**now, **kept}) != stated:
         run.update(needed=wanted)
