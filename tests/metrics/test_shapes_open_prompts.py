@@ -111,7 +111,7 @@ def test_who_draws_from_the_data_is_near_the_floor_and_who_repeats_is_not(world)
 
 
 def test_refused_pictures_count_in_the_spread_and_have_nothing_that_was_said():
-    scores, grids = measured(OpenPrompts(prompts=8, data=60), Broken(WORLD))
+    scores, grids = measured(OpenPrompts(prompts=8, data=300), Broken(WORLD))
     assert scores["text_to_image/open/said"].value == 0
     assert scores["text_to_image/open/spread"].value == 1
     assert scores["text_to_image/open/spread"].n == 8 * 6
@@ -133,7 +133,6 @@ def test_a_model_that_draws_wrong_things_is_no_better_spread():
             return torch.stack(drawn)
 
     scores, _ = measured(OpenPrompts(prompts=24, data=200), Swaps(WORLD))
-    right, _ = measured(OpenPrompts(prompts=24, data=200), Oracle(WORLD))
     assert scores["text_to_image/open/said"].value < 0.2
     name = "text_to_image/open/spread"
-    assert scores[name].value > 0.9 * right[name].value
+    assert scores[name].value > scores[f"{name}/floor"].low

@@ -89,7 +89,10 @@ class FrechetDistance(ShapesMetric):
     def _count(self, source: Source) -> int:
         n = min(self.n, available_records(source, "text_to_image", self.split) // 2)
         if n < LEAST:
-            raise ValueError(f"{n} pictures have no covariance; ask for {LEAST} at least")
+            raise ValueError(
+                f"{n} of a split's pictures have no covariance; ask for n: {LEAST} at least, of a "
+                f"{self.split} split of twice as many records"
+            )
         return n
 
     def _records(self, source: Source, n: int) -> list[Record]:
