@@ -116,7 +116,7 @@ def test_refused_pictures_count_in_the_spread_and_have_nothing_that_was_said():
     assert scores["text_to_image/open/spread"].value == 1
     assert scores["text_to_image/open/spread"].n == 8 * 6
     assert scores["text_to_image/open/spread/floor"].value < 0.5
-    assert len(grids) == 6
+    assert len(grids["text_to_image/open"].images) == 2 * 6, "as many of each category"
 
 
 def test_a_model_that_draws_wrong_things_is_no_better_spread():

@@ -31,6 +31,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from unify.data.shapes import Shapes
@@ -41,7 +42,7 @@ from unify.data.world.reading import Nearest
 from unify.data.world.scene import Pattern, Scene, Thing
 from unify.metrics.ceiling import OF_THE_MODEL, ceiling, given_back
 from unify.metrics.metric import Grid, Score, Subject, digest, proportion
-from unify.metrics.shapes_drawing import ShapesMetric, picture
+from unify.metrics.shapes_drawing import SHOWN, ShapesMetric, picture
 from unify.metrics.shapes_prompts import open_prompts, pictures_of
 from unify.noise import stable_seed
 from unify.support.ranges import Count
@@ -83,16 +84,23 @@ class OpenPrompts(ShapesMetric):
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
         world = self.world(subject)
         checker, asked = Checker(world), open_prompts(world, self.prompts, self.split)
+        if not asked:  # a world whose scenes have none
+            return [], []
         prompts: list[Prompt] = []
         drawn: list[Nearest] = []
         best: list[Nearest] = []  # the true images of the same prompts, given back
-        grids: list[Grid] = []
-        for name, some in asked.items():
+        shown: list[Tensor] = []
+        titles: list[str] = []
+        verdicts: list[bool | None] = []
+        for some in asked.values():
             own, pictures, truth = pictures_of(subject, world, some)
             prompts += own
             drawn += (read := checker.nearest(pictures))
             best += checker.nearest(given_back(subject, truth))
-            grids.append(_grid(name, own, pictures, said(own, read)))
+            share = SHOWN // len(asked)  # of the one grid
+            shown += pictures[:share]
+            verdicts += said(own, read)[:share]
+            titles += [prompt.text for prompt in own[:share]]
         reference, floor = (self._values_of_data(world, stream) for stream in (REFERENCE, FLOOR))
         stamp = self.passport(subject, [p.text for p in prompts], subject.image_sampling)
         stamp["data"] = digest(repr(sorted(map(repr, reference))).encode())
@@ -103,7 +111,8 @@ class OpenPrompts(ShapesMetric):
 
         ceilings = [ceiling(subject, score) for score in scores(best)]
         floors = _floors(values_of(prompts, drawn), reference, floor, stamp)
-        return [*scores(drawn), *ceilings, *floors], grids
+        grid = picture("text_to_image/open", torch.stack(shown), titles, verdicts)
+        return [*scores(drawn), *ceilings, *floors], [grid]
 
     def _values_of_data(self, world: Shapes, stream: str) -> list[Value]:
         """What training scenes have where prompts of each category leave something open."""
@@ -233,8 +242,3 @@ def _said(prompts: list[Prompt], read: Sequence[Nearest], stamp: dict) -> Score:
     of: dict[str, Any] = {"better": "higher", "unit": "prompts"}
     texts = [prompt.text for prompt in prompts]
     return proportion("text_to_image/open/said", said(prompts, read), stamp, prompts=texts, **of)
-
-
-def _grid(name: str, prompts: list[Prompt], shown: Tensor, right: list[bool]) -> Grid:
-    texts = [prompt.text for prompt in prompts]
-    return picture(f"text_to_image/open/{name.removeprefix('geneval/')}", shown, texts, list(right))

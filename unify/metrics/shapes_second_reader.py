@@ -15,10 +15,12 @@ this evaluation.
 B images of H x W pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from unify.data.source import Split
@@ -49,6 +51,16 @@ class TwiceRead:
     def agree(self) -> list[bool]:
         """On which images the two say the same."""
         return [a == b for a, b in zip(self.right, self.by_checker, strict=True)]
+
+
+def differing(read: Sequence[TwiceRead]) -> list[Grid]:
+    """A grid of the first pictures on which the two differ, with the network's verdict; or none."""
+    rows = [(part, row) for part in read for row, same in enumerate(part.agree) if not same]
+    if not rows:
+        return []
+    shown = torch.stack([part.images[row] for part, row in rows])
+    texts, verdicts = zip(*((p.texts[row], p.right[row]) for p, row in rows), strict=True)
+    return [picture("text_to_image/readers_differ", shown, texts, verdicts)]
 
 
 class SecondReader(ShapesMetric):
@@ -86,9 +98,7 @@ class SecondReader(ShapesMetric):
             best[name] = judge(prompts, given_back(subject, truth))
         scores = self._scores(subject, drawn)
         ceilings = [ceiling(subject, score) for score in self._scores(subject, best)]
-        name = "text_to_image/second_reader"
-        grids = [picture(f"{name}/{k}", d.images, d.texts, d.right) for k, d in drawn.items()]
-        return [*scores, *ceilings], grids
+        return [*scores, *ceilings], differing(list(drawn.values()))
 
     def _judged(self, checker: Checker, prompts: list[Prompt], images: Tensor) -> TwiceRead:
         """Images [B 3 H W] of B prompts, by both readers."""
