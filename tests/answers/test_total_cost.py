@@ -54,6 +54,17 @@ def test_the_total_counts_every_part_once(folder):
     assert cost_of(folder) == cost, "needed by two parts"
 
 
+def test_what_only_scores_an_arm_is_no_part_of_it(folder):
+    cost, run = cost_of(folder), next(folder.glob("transfusion-*"))
+    reader = needed_run(folder.parent, "reader", "dd", **TRAINED) | {"scores": True}
+    edit_json(
+        run / "run.json", needed=[*json.loads((run / "run.json").read_text())["needed"], reader]
+    )
+    assert cost_of(folder) == cost
+    (record,) = load_study(folder).runs_of("transfusion")
+    assert [part["name"] for part in record.needed] == ["bpe", "llm"]
+
+
 @pytest.mark.parametrize("lost", ["run", "its FLOPs", "card", "own FLOPs"])
 def test_an_unknown_part_leaves_no_total(folder, lost):
     run, vae = next(folder.glob("transfusion-*")), next(folder.parent.glob("before/vae-*"))

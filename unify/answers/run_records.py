@@ -63,9 +63,13 @@ class RunRecord:
 
     @property
     def needed(self) -> list[dict[str, Any]]:
-        """Runs trained before this one: {name, hash ...} each."""
+        """Runs that this one was trained from: {name, hash ...} each.
+
+        Without those that only score it: a network that reads its pictures is no part of an arm.
+        """
         stated = self.info.get("needed") or []
-        return list(stated.values() if isinstance(stated, dict) else stated)
+        parts = stated.values() if isinstance(stated, dict) else stated
+        return [part for part in parts if not part.get("scores")]
 
     @property
     def started_from(self) -> list[dict[str, Any]]:

@@ -5,9 +5,6 @@ card to `card.json`, grids beside them. The exported (averaged) weights of the l
 never the best on what is evaluated.
 """
 
-import hashlib
-import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,13 +12,11 @@ import numpy as np
 import torch
 
 from unify import __version__
-from unify.config import locate_class, user_files
 from unify.data.source import Record, Source, images
-from unify.data.world.streams import VERSION as WORLD_VERSION
-from unify.data.world.templates import VERSION as CHECKER_VERSION
 from unify.distributed.ranks import broadcast_first, in_step, is_first
 from unify.evaluation.image_grids import save_grid
 from unify.evaluation.paradigm_card import card
+from unify.evaluation.scoring_identity import identity_of
 from unify.metrics.metric import Grid, Metric, Score, Subject, available_records, first_records
 from unify.metrics.reconstruction import reconstruct
 from unify.paradigm import ImageRequest, Paradigm, TextRequest, Trainable
@@ -43,7 +38,6 @@ from unify.support.stop_protocol import kept_if_interrupted
 from unify.support.user_code import class_code, warn_of_imports
 from unify.tokenizer import ImageTokenizer
 
-SCORING = ("evaluation", "image_sampling", "text_sampling")  # how a run is scored, in its config
 CARD = "card.json"  # in <run>/eval
 
 
@@ -88,7 +82,7 @@ def evaluate(
             for grid in grids:
                 save_grid(grid, folder / f"{grid.name.replace('/', '-')}.png")
             outcomes = outcomes_of(scores) if new else None
-            write_scores(run.folder, _identity(run, config), chosen == left, rows, outcomes)
+            write_scores(run.folder, identity_of(run, config), chosen == left, rows, outcomes)
         return rows
 
 
@@ -133,25 +127,12 @@ def _stored(run: Run, config: Config) -> StoredScores | None:
     as_asked = precisions <= {None, config["machine"]["precision"]}
     if not as_asked and config["machine"]["precision"] != "auto":
         return None
-    return stored if stored.asked == _identity(run, config) else None
+    return stored if stored.asked == identity_of(run, config) else None
 
 
 def _is_enough(stored: StoredScores, untimed: bool) -> bool:
     """True if no score is missing; timed metrics may have been left for later."""
     return untimed or stored.complete
-
-
-def _identity(run: Run, config: Config) -> str:
-    """Hash of what the scores depend on: settings, weights, versions, and the code of users."""
-    nodes = [_without_place(node) for node in config["evaluation"]]
-    versions = [_metric_version(node) for node in config["evaluation"]]
-    code = user_files([config[key] for key in (*SCORING, "data", "model") if key in config])
-    content = [nodes, *(config[key] for key in SCORING[1:]), versions, sorted(code.values())]
-    content += [run.weights, __version__, WORLD_VERSION, CHECKER_VERSION, METRIC_VERSION]
-    content += [more for node in config["evaluation"] if (more := _depends_on(node)) is not None]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[
-        :12
-    ]
 
 
 def outcomes_of(scores: Sequence[Score]) -> dict[str, np.ndarray]:
@@ -163,27 +144,6 @@ def outcomes_of(scores: Sequence[Score]) -> dict[str, np.ndarray]:
     outcomes = {s.metric: np.asarray(s.outcomes, float) for s in scores}
     prompts = {PROMPTS + s.metric: np.asarray(s.prompts, int) for s in scores if s.prompts}
     return outcomes | prompts
-
-
-def _without_place(node: Any) -> Any:
-    """A metric's node by the name of its class: a Python file may have moved."""
-    return {**node, "class": os.path.basename(node["class"])} if isinstance(node, dict) else node
-
-
-def _metric_version(node: Any) -> int | None:
-    """`Metric.version` of the class that a node names."""
-    if not isinstance(node, dict):
-        return None
-    cls = locate_class(node["class"], trusted=True)
-    return getattr(cls, "version", None)
-
-
-def _depends_on(node: Any) -> object | None:
-    """`Metric.depends_on` of a node; None for nothing."""
-    if not isinstance(node, dict):
-        return None
-    ask = getattr(locate_class(node["class"], trusted=True), "depends_on", None)
-    return None if ask is None else ask(node)
 
 
 def measure(

@@ -84,6 +84,9 @@ class Subject:
     text_sampling: dict[str, Any]
     seed: int
     batch: int = 64
+    # pictures [3 H W] that one metric drew, which another that asks for them takes: by the name of
+    # their stream of seeds, row and prompt
+    drawn: dict[tuple[str, int, str | None], Tensor] = field(default_factory=dict, init=False)
 
     def chunks(self, rows: int) -> list[range]:
         """Rows that are worked on at once; the same on any number of ranks."""

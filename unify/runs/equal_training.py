@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from unify.config import OUTSIDE_HASH, save, trained_code, weight_folders
+from unify.config import OUTSIDE_HASH, needed_runs, save, trained_code, weight_folders
 from unify.runs.export_folder import DESCRIPTION, hash_of_unchanged
 from unify.runs.folder import Run
 from unify.runs.journal import FILE as JOURNAL
@@ -111,15 +111,19 @@ def study_facts(run: Run, config: Config, needed: dict[str, Run]) -> dict[str, A
         "seed": config["seeds"]["init"] if replicate is None else replicate,
         "code": trained_code(config),
         "exports": weight_folders(training_settings(config)),
-        "needed": {
-            key: {
-                "name": part.info["arm"],
-                "folder": str(part.folder),
-                "hash": part.weights,
-            }
-            for key, part in needed.items()
-        },
+        "needed": needed_facts(config, needed),
     }
+
+
+def needed_facts(config: Config, needed: dict[str, Run]) -> dict[str, dict[str, Any]]:
+    """The entry `needed` of run.json; `scores` marks what the evaluation alone starts from."""
+    runs = needed_runs(config)
+    facts: dict[str, dict[str, Any]] = {}
+    for key, part in needed.items():
+        facts[key] = {"name": part.info["arm"], "folder": str(part.folder), "hash": part.weights}
+        if key in runs and not runs[key].trains:
+            facts[key]["scores"] = True
+    return facts
 
 
 def _training_journal(run: Run) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from unify.config import build, config_hash, load_recipe, needed_runs, weight_folders
 from unify.data.module import Data
 from unify.distributed.ranks import device_of
-from unify.runs.equal_training import damage, reusable, unhashed_settings
+from unify.runs.equal_training import damage, needed_facts, reusable, unhashed_settings
 from unify.runs.folder import Run
 from unify.runs.saved_config import NAME, plain_config
 from unify.schema.completed import Config
@@ -195,6 +195,23 @@ def recorded_needed(run: Run) -> dict[str, Run]:
             )
     needed = run.info["needed"].items()
     return {key: Run(_place(run, part["folder"]), part.get("hash", "")) for key, part in needed}
+
+
+def set_scoring_runs(run: Run, config: Config) -> None:
+    """Record the runs, with their hashes, from which the evaluation alone starts that is asked now.
+
+    Those that `run` was trained from stay as they were recorded then. Nothing is recorded where
+    one of the others is not finished.
+    """
+    stated = run.info.get("needed")
+    asked = {key for key, needed in needed_runs(config).items() if not needed.trains}
+    found = find_needed(config) if asked else {}
+    if not isinstance(stated, dict) or found is None:
+        return
+    now = {key: part for key, part in needed_facts(config, found).items() if key in asked}
+    kept = {key: part for key, part in stated.items() if not part.get("scores")}
+    if (wanted := {**now, **kept}) != stated:
+        run.update(needed=wanted)
 
 
 def _place(run: Run, folder: str) -> Path:

@@ -12,8 +12,10 @@ from unify.assembly.assemble import open_run
 from unify.config import dump
 from unify.distributed.local_launch import spawn, spawns
 from unify.distributed.ranks import is_first
-from unify.evaluation.score_run import SCORING, Row, evaluate, stored_scores
+from unify.evaluation.score_run import Row, evaluate, stored_scores
+from unify.evaluation.scoring_identity import SCORING
 from unify.runs.folder import Run, finished_or_stopped
+from unify.runs.lookup import set_scoring_runs
 from unify.runs.saved_config import put_back_config, saved_config
 from unify.schema.completed import Config
 from unify.study.arms import resolve_arms, resolve_jobs
@@ -116,6 +118,7 @@ def _set_scoring(run: Run, config: Config) -> None:
     wanted = {**trained, **{key: config[key] for key in SCORING}}
     if wanted != trained:
         write_atomically(path, dump(wanted))
+    set_scoring_runs(run, config)
 
 
 @contextmanager
