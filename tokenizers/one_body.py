@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unify.nn.conv import Autoencoder
+from unify.batch import Batch
+from unify.nn.conv import Autoencoder, autoencoder_flops
 from unify.support.ranges import Count
 from unify.tokenizer import ContinuousTokenizer, DiscreteTokenizer
 from unify.tokenizers.vae import VAE
@@ -43,6 +44,12 @@ class Latents(VAE):
 
     def _images(self, latents: Tensor) -> Tensor:
         return self.decoder(self.outward(latents))
+
+    def flops(self, batch: Batch) -> float:
+        return autoencoder_flops(self.encoder, self.decoder, self._means_and_back, batch)
+
+    def _means_and_back(self, images: Tensor) -> Tensor:
+        return self._images(self._moments(images)[0])
 
 
 class Codes(VQ):

@@ -31,8 +31,13 @@ VARIANTS = {  # classes of part that no shipped YAML has, or has in one place on
     "emoji/transfusion": ["emoji/transfusion", SHAPES],
     "emoji/vq": ["tokenizers/emoji_vq", SHAPES],
     "emoji/vae": ["tokenizers/emoji_vae", SHAPES],
-    "shapes2/vae": ["tokenizers/shapes2_vae"],
-    "shapes2/vq": ["tokenizers/shapes2_vq"],
+    **{
+        f"tokenizers/{name}": [f"tokenizers/{name}"]
+        for name in (
+            *("shapes_vq", "shapes_vq_64", "shapes_vq_1024", "shapes_fsq", "shapes_lfq"),
+            *("shapes_simvq", "shapes_vae", "shapes64_vq", "shapes2_vq", "shapes2_vae"),
+        )
+    },
 }
 
 

@@ -14,6 +14,7 @@ from typing import Annotated
 from annotated_types import MinLen
 from torch import Tensor, nn
 
+from unify.batch import Batch
 from unify.nn.flops import counted
 from unify.support.ranges import Count, CountOrZero
 
@@ -141,3 +142,17 @@ def training_flops(forward: Callable[[Tensor], object], images: Tensor) -> float
     """FLOPs of forward and backward over images [B 3 H W]: 3 times one row's forward, times B."""
     # backward is two products for each of forward: by the input and by the weight
     return 3.0 * counted(lambda: forward(images[:1])) * len(images)
+
+
+def autoencoder_flops(
+    encoder: Encoder, decoder: Decoder, whole: Callable[[Tensor], object], batch: Batch
+) -> float:
+    """FLOPs of forward and backward of `whole`, which holds both, over a batch of images.
+
+    Backward is twice the forward pass of encoder and decoder, without the gradient of the pixels;
+    what stands between them is counted once, as no gradient comes back through a choice of codes.
+    """
+    images = batch.segments[0].images
+    row = images[:1]
+    once, learned = counted(lambda: whole(row)), counted(lambda: decoder(encoder(row)))
+    return len(images) * (once + 2 * learned - counted(lambda: encoder.layers[:2](row)))
