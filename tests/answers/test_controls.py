@@ -129,7 +129,7 @@ def test_arms_that_are_within_the_margin_seldom_fail_it():
     """A true difference of three quarters of the margin, which every study tells from 0."""
     generator, failed = np.random.default_rng(0), 0
     for _ in range(200):
-        d = 0.03 + 0.005 * generator.standard_normal(8)
+        d = 0.03 + 0.015 * generator.standard_normal(8)
         held = made("again", {"expect": "same", "than": "a", "margin": 0.04}, d.tolist())
         failed += held.came_out is False
     assert failed / 200 <= 0.05
