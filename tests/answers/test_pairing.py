@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_study import edit_json, scores, write_results, write_study
+from scored_study import write_scored_study
 
 from unify.answers.answers_json import answers_content
 from unify.answers.run_records import RunRecord
@@ -137,6 +138,34 @@ def test_repeated_prompts_are_one_prompt_each(folder):
     assert one.difference.by_seed == pytest.approx(by_seed), "the mean of the trials"
     edit_outcomes(folder, "ar_vq", 3, lambda o: o.update({f"prompts/{EXACT}": np.arange(512) % 64}))
     said(folder, "by seeds alone: the runs repeat their prompts in unlike ways")
+
+
+@pytest.mark.parametrize("digest", [None, "aa11"])
+def test_trials_of_other_data_are_paired_only_by_a_digest_of_their_prompts(folder, digest):
+    edit_rows(folder, lambda row: row["passport"].update(prompt_set=digest))
+    for run in folder.glob("transfusion-*"):
+        edit_json(run / "run.json", source="other")
+    for run in folder.glob("ar_vq-*"):
+        edit_json(run / "run.json", source="5ea5e0")
+    reason = f"by seeds alone: not known to be the same prompts, as {EXACT} keeps no digest"
+    one = said(folder, *([] if digest else [reason, "ar_vq 5ea5e0 and transfusion other"]))
+    assert (one.difference.prompts is None) == (digest is None)
+    assert bool(one.notes) == (digest is None)
+
+
+def test_scores_that_were_edited_are_said_where_they_are_missed(tmp_path):
+    study = write_scored_study(tmp_path / "runs" / "four", {"ar_vq": 0.7, "transfusion": 0.5})
+    changed = "scores.json has changed since it was written"
+    for seed in range(4):
+        path = next(study.glob(f"ar_vq-s{seed}-*")) / "eval" / "scores.json"
+        path.write_text(path.read_text().replace('"n": 64', '"n": 65'))
+        with pytest.warns(UserWarning, match="has changed"):
+            record = load_study(study)
+        one = next(one for one in study_answers(record).primary if one.metric == EXACT)
+        said = one.reason if seed == 3 else one.notes[0]
+        assert changed in said
+        assert "ar_vq has no score measured alike" not in said
+    assert one.reason.startswith("not measured: ar_vq has no score; scores that are there are not")
 
 
 def test_one_common_seed_of_several_is_not_called_one_seed_per_arm(folder):

@@ -241,7 +241,7 @@ OUTCOMES = {
     "primary: [caption/exacct]": "did you mean 'caption/exact'?",
     "primary: [vqa/accuracy]": "primary.0: no arm measures 'vqa/accuracy'",
     "claims: [{paper: p, says: s, metric: caption/no, better: one, worse: two}]": "claims.0.metric",
-    "controls: [{arm: one, expect: same, than: two, metric: caption/no}]": "controls.0.metric",
+    "controls: [{arm: one, expect: worse, than: two, metric: caption/no}]": "controls.0.metric",
     "tune: {metric: caption/no, space: {optimizer.warmup: [3]}}": "tune.metric: no arm measures",
 }
 

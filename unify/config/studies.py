@@ -110,6 +110,7 @@ def _meanings(
 ) -> list[Problem]:
     """Problems of what is asked of arms that are complete; `drawn`: each at values of its own."""
     problems = [] if drawn else _controls_of_unlike_arms(tree.root.value, study, configs)
+    problems += [] if drawn else _controls_of_shared_runs(tree.root.value, study, configs)
     for check in (unmeasured, small_budgets, large_seeds, tried_beyond):
         problems += check(tree.root, study, configs)
     return problems
@@ -202,6 +203,38 @@ def _controls_of_unlike_arms(
                 "`margin` within which they count as the same, or the same experiment under other "
                 "`seeds`"
             )
+            problems.append(nodes["controls"].value[index].problem(f"controls.{index}", why))
+    return problems
+
+
+def _controls_of_shared_runs(
+    nodes: Mapping[str, Node], study: Config, configs: Mapping[str, Config]
+) -> list[Problem]:
+    """A problem for each `expect: same` of one experiment, a run of whose arm is one of `than`.
+
+    The study's seed is added to an arm's own, so 1 under 0 is 0 under 1: one training on both sides
+    makes any difference small.
+    """
+    problems = []
+    for index, control in enumerate(study["controls"]):
+        pair = control["arm"], control["than"]
+        if control["expect"] != "same" or not configs.keys() >= {*pair}:
+            continue
+        one, other = (
+            {**configs[arm], "budget": study["budgets"].get(arm, study["budget"])} for arm in pair
+        )
+        same_needed = one.get("needed_seeds") == other.get("needed_seeds")
+        shifts = {own - other["seeds"][name] for name, own in one["seeds"].items()}
+        if _first_difference(one, other, OUTSIDE_OF_ARM) or not same_needed or len(shifts) > 1:
+            continue
+        (shift,) = shifts
+        seeds = sorted(study["seeds"])
+        if shared := [seed for seed in seeds if seed + shift in seeds]:
+            far = dict.fromkeys(other["seeds"], max(other["seeds"].values()) + 1000 + seeds[-1])
+            why = (
+                f"{pair[0]} under seed {shared[0]} is {pair[1]} under seed {shared[0] + shift}: "
+                f"one training on both sides; give {pair[0]} other `seeds`, such as {far}"
+            ).replace("'", "")
             problems.append(nodes["controls"].value[index].problem(f"controls.{index}", why))
     return problems
 

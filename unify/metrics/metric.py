@@ -194,9 +194,16 @@ def proportion(
     """A share with its 95% interval: Wilson's, over distinct prompts where some are repeated.
 
     `prompts` says what each trial asked, equal for repeats (analysis/clustered_intervals.py); left
-    out, each trial counts as a prompt of its own. ValueError without a trial.
+    out, each trial counts as a prompt of its own. ValueError without a trial, or for one that is
+    neither a hit nor none.
     """
-    outcomes, asked = [float(bool(hit)) for hit in hits], distinct(prompts)
+    outcomes, asked = [float(hit) for hit in hits], distinct(prompts)
+    if others := [hit for hit in outcomes if hit not in (0.0, 1.0)]:
+        raise ValueError(
+            f"{metric}: a trial of a share is a hit or none, True or False, and {len(others)} of "
+            f"{len(outcomes)} are neither (such as {others[0]:g}); give `average` what is measured "
+            "in numbers, and leave out what was not measured"
+        )
     value = _mean(metric, outcomes)
     low, high = share_interval(outcomes, asked) or (None, None)
     of = passport or {}
@@ -215,10 +222,12 @@ def average(
 ) -> Score:
     """A mean with its 95% interval by Student's t, cut off at the `bounds` of a single value.
 
-    `prompts` as in `proportion`. ValueError without a value.
+    `prompts` as in `proportion`. A value that is not finite leaves a mean that is not, and has no
+    interval: it is stored as none, and said to be no number. ValueError without a value.
     """
     value, asked = _mean(metric, values), distinct(prompts)
-    low, high = mean_interval(values, asked, bounds) or (None, None)
+    ends = mean_interval(values, asked, bounds) if math.isfinite(value) else None
+    low, high = ends or (None, None)
     of = passport or {}
     return Score(metric, value, len(values), low, high, of, values, better, unit, asked)
 
@@ -226,6 +235,8 @@ def average(
 def _mean(metric: str, values: Sequence[float]) -> float:
     if not values:
         raise ValueError(f"{metric}: there is no trial to score; leave the score out")
+    if not all(map(math.isfinite, values)):
+        return float(sum(values))  # inf, -inf or NaN
     return math.fsum(values) / len(values)
 
 

@@ -24,6 +24,7 @@ from unify.support.strict_json import NUMBER, strict_json, wrong_type
 
 SCORES, OUTCOMES = "scores.json", "outcomes.npz"  # in <run>/eval
 HASH = "hash"
+NOT_USED = " is not used: "  # in the message of `read_scores`, before the reason
 PROMPTS = "prompts/"  # in outcomes.npz, before a metric: the index of each trial's prompt
 METRIC_VERSION = "metric_version"  # in a passport: `Metric.version`, with the code of a user's
 Outcomes = dict[str, np.ndarray]  # of every trial [n], by metric; `prompts/<metric>`: which prompt
@@ -67,8 +68,15 @@ def read_scores(run: Path) -> StoredScores | None:
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"{path} is not used: {error}; measure the scores again: unify eval {run} --again"
+            f"{path}{NOT_USED}{error}; measure the scores again: unify eval {run} --again"
         ) from error
+
+
+def reason_of(message: str) -> str:
+    """Why scores are not used, of what `read_scores` says of it: no path, no hashes, no remedy, so
+    that it is the same for all runs of which it is true."""
+    reason = message.partition(NOT_USED)[2].rpartition("; measure")[0] or message
+    return reason.partition(" (")[0]
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -150,7 +158,7 @@ def check_agreement(rows: Sequence[Row], outcomes: Outcomes) -> None:
         if times[row["metric"]] > 1 or not len(kept):
             continue
         mean, value = float(kept.mean()), row["value"]
-        both_nan = math.isnan(mean) and (value is None or math.isnan(value))
+        none = not math.isfinite(mean) and (value is None or not math.isfinite(value))
         close = value is not None and math.isclose(value, mean, rel_tol=1e-6, abs_tol=1e-9)
-        if not (both_nan or close):
+        if not (none or close):  # JSON has null for NaN and for infinity
             raise ValueError(f"{row['metric']} is {value}, and its outcomes average to {mean}")
