@@ -25,15 +25,15 @@ _stdlib = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib")]
 _library = [*_stdlib, *map(os.path.realpath, _stdlib)]
 
 
-def _other_than_installed() -> list[str]:
-    """Folders on sys.path whose modules may change unseen: PYTHONPATH's, and the working one."""
-    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    return [os.path.realpath(path) for path in ("", *named)]
+def _of_installations() -> list[str]:
+    """Folders on sys.path that an installation put there, before a user's file could: all but the
+    first, which is of the command or the working folder, and those of PYTHONPATH."""
+    named = os.environ.get("PYTHONPATH")
+    unseen = {os.path.realpath(path) for path in named.split(os.pathsep)} if named else set()
+    return [p for path in sys.path[1:] if (p := os.path.realpath(path)) not in unseen]
 
 
-_unseen = _other_than_installed()
-# those that an installation made known (a package in its checkout): before a user's file changes it
-_known = [p for path in sys.path if (p := os.path.realpath(path)) not in _unseen]
+_known = _of_installations()
 
 
 def watch(prefix: str, machinery: str) -> None:
