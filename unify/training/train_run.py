@@ -103,9 +103,10 @@ def _train(
     _agree(dict(flatten(config)), "was started with")
     run, needed = locate(config, say)
     _agree({"data": run.folder.name}, "reads other data:")
+    if is_finished(run):
+        _check_weights(run)
     with nullcontext() if is_finished(run) else run.writing(wait), _errors_in_words(run):
         if is_finished(run):  # perhaps by the process that was waited for
-            _check_weights(run)
             say(f"{run.folder}: trained already{other_code(run)}{_other_precision(run, config)}")
             if is_first():
                 put_back_config(run, config)
