@@ -148,6 +148,8 @@ def test_several_rows_of_one_metric_keep_the_trials_of_each(tmp_path):
     assert [outcomes[array_of(row)].tolist() for row in read] == [t.tolist() for t in trials]
     assert with_arrays(read) == read, "named once"
     with pytest.raises(ValueError, match=r"a/exact is 1\.0, and its outcomes average to 0\.5"):
+        write_scores(tmp_path, "asked", True, [rows[1], *with_arrays(rows)[2:]], kept)
+    with pytest.raises(ValueError, match=r"several rows of a/exact have one array"):
         write_scores(tmp_path, "asked", True, rows, kept)
     with pytest.raises(ValueError, match=r"several rows of a/exact have one array"):
         write_scores(tmp_path, "asked", True, rows[:1] * 2, kept)
