@@ -12,11 +12,14 @@ from report_study import edit_json, scores, write_results, write_study
 from scored_study import write_scored_study
 
 from unify.answers.answers_json import answers_content
+from unify.answers.pairing import pair
 from unify.answers.run_records import RunRecord
+from unify.answers.score_lines import score_lines
 from unify.answers.study_answers import study_answers
 from unify.answers.study_records import StudyRecord, load_study
 from unify.report.page import render
 from unify.report.table_files import markdown
+from unify.runs.stored_scores import with_arrays
 from unify.support.strict_json import strict_json
 
 EXACT = "text_to_image/exact"
@@ -252,3 +255,27 @@ def test_whatever_is_missing_is_said(faults):
         assert one.difference.seeds == len(one.seeds)
     assert answers.claims[0].judgement != "not measured", "without saying why"
     json.loads(strict_json(answers_content(answers)))
+
+
+def test_a_metric_on_two_splits_is_compared_on_each_by_its_own_trials():
+    gaps, runs, rows = {"test": 0.5, "validation": -2.0}, [], []
+    for arm, seed in PLACES:
+        made = np.random.default_rng(seed)
+        trials = {s: made.random(6 + len(s)) + (arm == "a") * gap for s, gap in gaps.items()}
+        run = RunRecord(Path(f"{arm}-s{seed}-0"), arm, seed, {"state": "finished"})
+        about = {"arm": arm, "paradigm": "P", "seed": seed, "metric": EXACT, "better": "higher"}
+        own = with_arrays(
+            [{**about, "value": t.mean(), "passport": {"split": s}} for s, t in trials.items()]
+        )
+        run.outcomes = dict(zip((EXACT, f"{EXACT} 2"), trials.values(), strict=True))
+        runs, rows = [*runs, run], [*rows, *own]
+    info = {"arms": {"a": {}, "b": {}}, "seeds": [0, 1, 2, 3], "primary": [EXACT]}
+    study = StudyRecord(Path("study"), info, rows, runs)
+    lines = score_lines(rows)
+    assert len(lines) == 2
+    for line in lines:
+        split = line.cells["a"].rows[0]["passport"]["split"]
+        made = pair(study, line, "a", "b")
+        assert made.difference.mean == pytest.approx(gaps[split])
+        assert made.difference.prompts == 6 + len(split)
+        assert not made.notes

@@ -16,7 +16,7 @@ from unify.answers.run_records import RunRecord
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import seeds_text, sentence
-from unify.runs.stored_scores import PROMPTS, reason_of
+from unify.runs.stored_scores import PROMPTS, array_of, reason_of
 from unify.runs.study_files import PROMPT_SETS, has_value
 
 
@@ -82,7 +82,7 @@ def pair(study: StudyRecord, line: Line, first: str, second: str) -> Pairing:
     if not used:
         return Pairing(reason=f"no common seed ({'; '.join(left)})")
     outcomes = _other_data(study, line, first, second, used) or stacked_outcomes(
-        study, line.metric, {first: used, second: used}
+        study, line, {first: used, second: used}
     )
     a, b = (values_of(line, arm, used) for arm in (first, second))
     if isinstance(outcomes, str):
@@ -149,12 +149,13 @@ def _why_not(study: StudyRecord, line: Line, arms: Sequence[str], seed: int) -> 
 
 
 def stacked_outcomes(
-    study: StudyRecord, metric: str, seeds: Mapping[str, Sequence[int]]
+    study: StudyRecord, line: Line, seeds: Mapping[str, Sequence[int]]
 ) -> tuple[list[np.ndarray], np.ndarray | None] | str:
     """Outcomes [S N] of each arm, under its `seeds`, and the trials of each prompt [N]; or why
     there are none."""
     runs = {(run.arm, run.seed): run.outcomes for run in study.runs}
-    kept = {(a, s): runs.get((a, s), {}).get(metric) for a, some in seeds.items() for s in some}
+    names = {(a, s): array_of(line.cells[a].rows[s]) for a, some in seeds.items() for s in some}
+    kept = {key: runs.get(key, {}).get(name) for key, name in names.items()}
     for (arm, seed), row in kept.items():
         if row is None or row.ndim != 1 or row.size < 2 or row.dtype.kind not in "biuf":
             return f"by seeds alone: {arm}, seed {seed}, has no outcomes by prompt"
@@ -166,7 +167,7 @@ def stacked_outcomes(
         each = [f"{count} trials ({who})" for count, who in sorted(counts.items())]
         return f"by seeds alone: {sentence(each)} are not the same prompts"
     stacked = [np.stack([rows[a, s].astype(float) for s in some]) for a, some in seeds.items()]
-    indices = [i for key in kept if (i := runs[key].get(PROMPTS + metric)) is not None]
+    indices = [i for key in kept if (i := runs[key].get(PROMPTS + names[key])) is not None]
     if not indices:
         return stacked, None
     if any(not np.array_equal(indices[0], other) for other in indices):

@@ -94,7 +94,7 @@ def _independent(study: StudyRecord, line: Line, first: str, second: str) -> Pai
         return Pairing(reason=f"no seed of {sentence(absent)} ({'; '.join(notes)})")
     each = [f"{seeds_text(seeds)} of {arm}" for arm, seeds in used.items()]
     notes.insert(0, f"independent replicates, not paired: {sentence(each)}")
-    outcomes = stacked_outcomes(study, line.metric, used)
+    outcomes = stacked_outcomes(study, line, used)
     a, b = (values_of(line, arm, seeds) for arm, seeds in used.items())
     often = Improvement.of(line.better, (a, b))  # its interval at a prompt takes paired seeds
     if isinstance(outcomes, str):

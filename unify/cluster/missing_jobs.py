@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from unify.evaluation.score_run import stored_scores
-from unify.runs.lookup import find_finished
+from unify.runs.lookup import find_finished, find_scored
 from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.arms import resolve_jobs
@@ -84,7 +84,7 @@ def _job(request: StudyRequest, job: Job, level: int) -> ClusterJob:
 
 def _is_scored(config: Config) -> bool:
     """True if a run is finished and has its scores, except perhaps of its speed."""
-    run = find_finished(config)
+    run = find_scored(config)
     return run is not None and stored_scores(run, config, untimed=True) is not None
 
 

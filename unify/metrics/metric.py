@@ -5,6 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -103,6 +104,8 @@ class Metric(ABC):
     timed: ClassVar[bool] = False  # whether it measures time, which takes a quiet machine
     # to be raised when it, or what it measures by, comes to another score: stored ones are then old
     version: ClassVar[int] = 1
+    # of parts that have weights of their own, a judge: the hash by key; known once it is built
+    own_weights: Mapping[str, str] = MappingProxyType({})
 
     def check(self, subject: Subject) -> None:
         """ValueError if it cannot score the subject; asked before what is scored later is trained.

@@ -3,6 +3,7 @@
     run_of(config, weights)     the folder, named by the hash of all that is trained
     find_run(config)            that run, if it exists; with `reuse`, else one that trained alike
     find_finished(config)       that run, if it is finished
+    find_scored(config)         that run, if its scores can be those of what it is scored by now
     needed_configs(config)      the configurations of the runs whose weights it starts from
     find_needed(config)         those runs, if all of them are finished
     recorded_needed(run)        the runs that an existing run did start from
@@ -119,6 +120,20 @@ def find_finished(config: Config, reuse: bool = False) -> Run | None:
     """`find_run_if_data`, and None, too, where the run is not finished."""
     run = find_run_if_data(config, reuse)
     return run if run and run.finished else None
+
+
+def find_scored(config: Config) -> Run | None:
+    """`find_finished`, and None, too, where the runs that it is scored by are others now than when
+    it was last trained or asked for: its scores are old."""
+    run = find_finished(config)
+    needed = find_needed(config) if run is not None else None
+    if run is None or needed is None:
+        return None
+    before = run.info.get("needed")
+    if not isinstance(before, dict):  # of an older version
+        return run
+    alike = all(before.get(k, {}).get("hash") == part.weights for k, part in needed.items())
+    return run if alike else None
 
 
 def find_equal_training(run: Run, config: Config) -> Run | None:

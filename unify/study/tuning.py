@@ -34,7 +34,7 @@ import numpy as np
 from unify.analysis.best_of_trials import SIGNS
 from unify.config import OUTSIDE_HASH, user_files
 from unify.config.grid import as_overrides
-from unify.evaluation.scoring_identity import SCORING
+from unify.evaluation.scores_identity import SCORING
 from unify.noise import stable_seed
 from unify.runs.folder import write_json
 from unify.runs.lookup import needed_configs

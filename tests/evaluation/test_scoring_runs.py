@@ -6,7 +6,7 @@ import pytest
 from places import EXPERIMENTS
 
 from unify.config import load_recipe, needed_runs
-from unify.evaluation.scoring_identity import identity_of
+from unify.evaluation.scores_identity import scores_identity
 from unify.runs.equal_training import needed_facts
 from unify.runs.folder import Run
 from unify.runs.lookup import set_scoring_runs
@@ -49,15 +49,15 @@ def test_scores_by_another_reader_are_others_and_a_reader_that_moved_is_the_same
 
     def identity(name, **reader):
         part = {"name": "vae", "folder": f"{tmp_path}/{name}", "hash": "bb", "scores": True}
-        return identity_of(run_at(tmp_path / name, **{key: part | reader}), config)
+        return scores_identity(run_at(tmp_path / name, **{key: part | reader}), config)
 
     assert identity("one") == identity("moved", folder="elsewhere")
     assert identity("one again") != identity("other", hash="cc")
     plain = {**config, "evaluation": []}
     run = run_at(tmp_path / "plain")
-    before = identity_of(run, plain)
+    before = scores_identity(run, plain)
     run.update(needed={key: {"name": "vae", "folder": "x", "hash": "bb"}})
-    assert identity_of(run, plain) == before
+    assert scores_identity(run, plain) == before
 
 
 def test_a_run_records_which_of_its_needed_runs_only_score_it(config, tmp_path, monkeypatch):

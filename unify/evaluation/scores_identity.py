@@ -1,4 +1,4 @@
-"""What the scores of a run depend on, as one hash: scores of another are measured again."""
+"""What the scores of a run depend on, as a hash: stored ones that have another are old."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from unify import __version__
-from unify.config import locate_class, needed_key, user_files
+from unify.config import locate_class, needed_key, scoring_weights, user_files
 from unify.data.world.streams import VERSION as WORLD_VERSION
 from unify.data.world.templates import VERSION as CHECKER_VERSION
 from unify.runs.folder import Run
@@ -17,19 +17,27 @@ from unify.schema.completed import Config
 SCORING = ("evaluation", "image_sampling", "text_sampling")  # how a run is scored, in its config
 
 
-def identity_of(run: Run, config: Config) -> str:
-    """Hash of what the scores depend on: settings, weights, versions, and the code of users."""
-    needed = run.info.get("needed")
-    hashes = {k: v["hash"] for k, v in needed.items()} if isinstance(needed, dict) else {}
+def scores_identity(run: Run, config: Config) -> str:
+    """Hash of settings, weights, those of the metrics' own parts, versions, and code of users."""
+    hashes = _recorded_hashes(run)
     nodes = [_without_place(_by_hash(node, hashes)) for node in config["evaluation"]]
     versions = [_metric_version(node) for node in config["evaluation"]]
     code = user_files([config[key] for key in (*SCORING, "data", "model") if key in config])
     content = [nodes, *(config[key] for key in SCORING[1:]), versions, sorted(code.values())]
     content += [run.weights, __version__, WORLD_VERSION, CHECKER_VERSION, METRIC_VERSION]
     content += [more for node in config["evaluation"] if (more := _depends_on(node)) is not None]
+    if own := scoring_weights({key: config[key] for key in SCORING}, hashes):
+        content.append(own)
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[
         :12
     ]
+
+
+def _recorded_hashes(run: Run) -> Mapping[str, str]:
+    """The hashes of the runs that a run starts from and is scored with, by key."""
+    needed = run.info.get("needed")
+    of_each = needed.items() if isinstance(needed, dict) else ()  # a list, in older versions
+    return {key: str(part.get("hash")) for key, part in of_each}
 
 
 def _without_place(node: Any) -> Any:
@@ -45,7 +53,7 @@ def _by_hash(node: Any, hashes: Mapping[str, str]) -> Any:
         return node
     kept = {key: _by_hash(value, hashes) for key, value in node.items()}
     weights = node.get("weights")
-    if isinstance(weights, dict) and "class" in node:
+    if isinstance(weights, dict) and "run" in weights and "class" in node:
         kept["weights"] = [hashes.get(needed_key(weights)), weights.get("part")]
     return kept
 
