@@ -15,6 +15,8 @@ MAY_WRITE = {  # (file, call) -> why it may
         "unify/data/adapters/unfinished.py",
         "open",
     ): "into a folder renamed when it is whole",
+    ("unify/data/adapters/unfinished.py", "write_bytes"): "empties the state of such a folder",
+    ("unify/data/adapters/target.py", "open"): LOCK,
     ("unify/data/adapters/columns.py", "open"): NEW_FOLDER,
     ("unify/data/adapters/columns.py", "savez"): NEW_FOLDER,
     ("unify/tracking/silence.py", "open"): "the null device",
