@@ -206,12 +206,12 @@ def _rename(folder: Path) -> None:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[IndexWriter]:
-    """A writer of which nothing is left if it does not finish."""
+    """A writer of which nothing is left if it does not come so far that its index is whole."""
     writer = IndexWriter(folder)
     try:
         yield writer
     except BaseException:
-        for path in writer.paths:
+        for path in [] if (folder / STAGED).exists() else writer.paths:
             path.unlink(missing_ok=True)
         raise
 

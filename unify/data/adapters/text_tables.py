@@ -9,8 +9,9 @@ another row, makes its own line a bad row and nothing more: reading goes on at t
 
 import codecs
 import csv
+import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -123,6 +124,7 @@ class Csv:
         images: columns that may name the image.
         delimiter: "" to find it.
         quotes: whether `"` at the beginning of a field quotes it.
+        is_file: whether an image of this name is there; rows are told from texts by it.
 
     ValueError, with the remedy, where the delimiter cannot be found, or a column is there twice.
     """
@@ -134,8 +136,10 @@ class Csv:
         images: tuple[str, ...],
         delimiter: str = "",
         quotes: bool = True,
+        is_file: Callable[[str], bool] = lambda name: False,
     ):
         self.path, self.encoding, self.quotes = path, encoding, quotes
+        self._is_file = is_file
         with open_table(path, encoding, "") as file:
             header = Lines(file).read()
         if not header or not header.strip():
@@ -239,11 +243,19 @@ class Csv:
         """True if a line inside of a row of several names an image, as a row of its own would."""
         if self._image is None or self._image >= len(fields):
             return False
-        names = []
+        own, times = fields[self._image].strip(), 0
         for line in lines:
             cells = line.rstrip("\r\n").split(self.delimiter)
             name = cells[self._image].strip('" ') if self._image < len(cells) else ""
-            if len(cells) >= len(self.columns) and name.rpartition(".")[2].lower() in IMAGES:
-                names.append(name)
-        own = fields[self._image].strip()
-        return names.count(own) > 1 or any(name != own for name in names)
+            if len(cells) < len(self.columns) or not self._names_image(name):
+                continue
+            times += name == own
+            if name != own or times > 1:
+                return True
+        return False
+
+    def _names_image(self, name: str) -> bool:
+        """True for `b.png`, `b.png?x=1` and `b.jpg.bak`, and for any file that is there."""
+        parts = re.split(r"[^A-Za-z0-9]+", name.lower().partition(".")[2])
+        looks = " " not in name and not IMAGES.isdisjoint(parts)
+        return bool(name) and (looks or self._is_file(name))
