@@ -17,8 +17,6 @@ MAY_WRITE = {  # (file, call) -> why it may
     ): "into a folder renamed when it is whole",
     ("unify/data/adapters/unfinished.py", "write_bytes"): "empties the state of such a folder",
     ("unify/data/adapters/target.py", "open"): LOCK,
-    ("unify/data/adapters/columns.py", "open"): NEW_FOLDER,
-    ("unify/data/adapters/columns.py", "savez"): NEW_FOLDER,
     ("unify/tracking/silence.py", "open"): "the null device",
     ("unify/tracking/mlflow_store.py", "open"): LOCK,
     ("unify/tracking/mlflow_helper.py", "open"): "a log, appended to",

@@ -333,3 +333,32 @@ def test_an_open_quote_is_noticed_whatever_the_names_of_files(base):
     rows = 'image,caption\na,"a list:\nbread, butter\nsee b.png, c"\nd,four\n'
     texts, bad, _ = imported(base, "z.csv", rows)
     assert (texts, bad) == (["a list:\nbread, butter\nsee b.png, c", "four"], [])
+
+
+def test_a_first_line_names_the_delimiter(base):
+    for line in ("sep=;", '"sep=;"'):
+        rows = f'{line}\nimage;caption\na.png;x, y\nb.png;"open\n'
+        texts, bad, report = imported(base, "x.csv", rows)
+        assert (texts, bad) == (["x, y"], [("4", "open_quote")])
+        assert "fields between ';'" in report.notes[0]
+
+
+@pytest.mark.parametrize("encoding", ["rot13", "hex", "zip", "idna", "punycode", "undefined"])
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
+def test_an_encoding_of_no_texts_is_refused_with_the_file(base, name, encoding):
+    said = refusal(base, name, "image,caption\n", encoding=encoding)
+    assert f"--encoding {encoding}" in said
+    assert name in said
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_an_order_of_bytes_that_nothing_says_is_asked_for(base, encoding):
+    said = refusal(base, "x.csv", "image,caption\n", encoding=encoding)
+    assert f"x.csv has no byte-order mark; name the order too, {encoding}-le" in said
+    rows = "image,caption\na.png,x\n".encode(encoding)
+    assert imported(base, "x.csv", rows, encoding=encoding)[:2] == (["x"], [])
+
+
+@pytest.mark.parametrize("delimiter", ['"', "\n", "\r", "\0"])
+def test_what_quotes_fields_or_ends_lines_is_no_delimiter(base, delimiter):
+    assert "quotes fields" in refusal(base, "x.csv", "image,caption\n", delimiter=delimiter)

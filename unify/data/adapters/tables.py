@@ -53,6 +53,11 @@ class TableOptions:
         self.delimiter = {"tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter)
         if len(self.delimiter) > 1:
             raise ValueError(f"--delimiter {self.delimiter!r}: one character, or `tab`")
+        if self.delimiter in ("\n", "\r", "\0") or (self.delimiter == '"' and self.quotes):
+            raise ValueError(
+                f"--delimiter {self.delimiter!r}: that ends lines or quotes fields; name the "
+                "character between two fields"
+            )
 
     @property
     def images(self) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Rows of CSV, TSV and JSON lines, each with the number of its line, or a reason why it has none.
 
 Encoding: what a byte-order mark says, UTF-16 by its pattern of zeros, else UTF-8; or as named.
-Delimiter: the one of `, tab ; |` by which the header has the column of the image; or as named.
+Delimiter: the one of `, tab ; |` by which the header has the column of the image; or as named, by
+a first line `sep=;` too.
 
 A quoted field is one of RFC 4180. A quote that never closes, or that closes in what looks like
 another row, makes its own line a bad row and nothing more: reading goes on at the next line.
@@ -23,6 +24,7 @@ DELIMITERS = "\t,;|"  # a tab comes first: texts have commas, and hardly ever ta
 MAX_LINE = 2 * MAX_JSON  # characters of a line
 MAX_ROW = 4 * MAX_TEXT  # characters of a row of several lines
 HEAD = 1 << 16  # bytes of a file that its encoding is judged by
+SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?\s*')  # a line before the header, for Excel
 BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does
@@ -92,13 +94,25 @@ def encoding_of(path: Path) -> str:
 
 
 def open_table(path: Path, encoding: str, newline: str) -> IO[str]:
-    """The file as text. ValueError for an encoding that Python does not know."""
+    """The file as text. ValueError, which names it, for an encoding that it cannot be read in."""
     try:
         name = codecs.lookup(encoding).name
-    except LookupError as error:
-        raise ValueError(f"--encoding {encoding}: there is no such encoding") from error
-    utf8 = name in ("utf-8", "utf-8-sig")  # names of files may have any bytes
-    errors = "surrogateescape" if utf8 else "unify_lone_surrogate"
+        utf8 = name in ("utf-8", "utf-8-sig")  # names of files may have any bytes
+        errors = "surrogateescape" if utf8 else "unify_lone_surrogate"
+        "".encode(encoding)  # a LookupError for what is none of texts: rot13, hex, zip
+        codecs.getincrementaldecoder(encoding)(errors).decode(b"a")  # idna, which has no handlers
+    except (LookupError, ValueError) as error:
+        raise ValueError(
+            f"--encoding {encoding}: there is no such encoding of texts to read {path} in"
+        ) from error
+    if name in ("utf-16", "utf-32"):
+        with path.open("rb") as file:
+            head = file.read(4)
+        if not any(BOMS[mark] == name for mark in BOMS if head.startswith(mark)):
+            raise ValueError(
+                f"--encoding {encoding}: {path} has no byte-order mark; name the order too, "
+                f"{name}-le or {name}-be"
+            )
     return path.open(encoding=encoding, errors=errors, newline=newline)
 
 
@@ -141,7 +155,11 @@ class Csv:
         self.path, self.encoding, self.quotes = path, encoding, quotes
         self._is_file = is_file
         with open_table(path, encoding, "") as file:
-            header = Lines(file).read()
+            lines = Lines(file)
+            header = lines.read()
+            if said := SEPARATOR.fullmatch(header or ""):
+                delimiter, header = delimiter or said[1], lines.read()
+        self._above = lines.number  # lines up to the header, this included
         if not header or not header.strip():
             raise ValueError(f"{path} does not begin with the names of its columns")
         self.delimiter = delimiter or self._found(header, images)
@@ -178,7 +196,8 @@ class Csv:
         """Rows after the header, in order; empty lines are none."""
         with open_table(self.path, self.encoding, "") as file:
             lines, closing = Lines(file), 0  # closing: line whose quote closes one that was refused
-            lines.read()
+            for _ in range(self._above):
+                lines.read()
             while (line := lines.read()) != "":
                 number = lines.number
                 if line is None:
