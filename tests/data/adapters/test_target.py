@@ -8,6 +8,7 @@ from tar_shards import pairs, picture, tar
 from unify.data.adapters.importer import import_images, write_shards
 from unify.data.adapters.inputs import Input
 from unify.data.adapters.target import check_target, locked, staging
+from unify.support.stop_protocol import PlainError
 
 
 def items():
@@ -148,6 +149,18 @@ def test_a_link_is_no_new_folder(tmp_path, make):
     with pytest.raises(ValueError, match=r"out is a link to .*; name that folder itself"):
         write_shards(never(), tmp_path / "out")
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("make", [a_file, a_link_into_nothing])
+def test_below_what_is_no_folder_none_can_be_made(tmp_path, make):
+    make(tmp_path / "place")
+    with pytest.raises(ValueError, match="place is no folder"):
+        import_images(tmp_path / "missing", tmp_path / "place" / "new" / "out")
+
+
+def test_what_cannot_be_looked_at_is_said_without_a_promise(tmp_path):
+    with pytest.raises(PlainError, match=r"cannot become a folder of shards: .*too long"):
+        import_images(tmp_path / "missing", tmp_path / ("x" * 300))
 
 
 def test_a_mount_point_is_no_new_folder(tmp_path, monkeypatch):

@@ -120,9 +120,12 @@ def write_shards(
 
 def _check_free(out: Path) -> None:
     """ValueError if something is in the way of the folder `out`, or of its unfinished import."""
-    check_target(out)
-    if not staging(out).exists():  # else it may be whole, and its import not yet at its end
-        _check_empty(out)
+    try:
+        check_target(out)
+        if not staging(out).exists():  # else it may be whole, and its import not yet at its end
+            _check_empty(out)
+    except OSError as error:  # no permission; a name that is too long
+        raise PlainError(f"{out} cannot become a folder of shards: {error}") from error
 
 
 def _check_empty(out: Path) -> None:

@@ -37,6 +37,11 @@ def check_target(out: Path) -> None:
         raise ValueError(f"{out} is a link to {leads}; name that folder itself, or another")
     if os.path.ismount(out):
         raise ValueError(f"{out} is a mount point; name a folder in it, e.g. {out / 'shards'}")
+    for parent in out.parents:
+        if parent.is_dir():
+            break
+        if parent.is_symlink() or parent.exists():
+            raise ValueError(f"{out} cannot be made: {parent} is no folder; name another place")
     folder = staging(out)
     if why := _foreign(folder):
         raise ValueError(
