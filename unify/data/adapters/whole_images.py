@@ -7,8 +7,8 @@ this for a warning, and Pillow's PNG reader for the end. Here
     JPEG  the picture is decoded again with bytes put in wherever coded data end. A decoder that had
           all it needed skips them; one that lacked data takes them for the lacking ones, and its
           picture changes. What is lacking at a marker shows so: a cut, a height that was raised,
-          another file that begins inside. Restart markers must follow each other, and zeros that
-          would be no blocks of a picture are a hole.
+          another file that begins inside. Restart markers must all be there, in order, and zeros
+          that would be no blocks of a picture are a hole.
 
 Nothing shows of a JPEG whose coded data were replaced by others that are as many or more, of a hole
 where zeros may be blocks (progressive, or with tables made for the picture), of a progressive one
@@ -83,7 +83,7 @@ def _inflated(data: bytes, most: int) -> int:
 # JPEG
 
 RESTARTS = range(0xD0, 0xD8)
-SOI, EOI, SOS, DHT, TEM = 0xD8, 0xD9, 0xDA, 0xC4, 0x01
+SOI, EOI, SOS, DHT, DRI, TEM = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD, 0x01
 HOLE = bytes(128)
 HUFFMAN = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 PROGRESSIVE = 0xC2
@@ -97,6 +97,9 @@ class Jpeg:
     """The first picture of a JPEG: where its coded data end, and what it is."""
 
     frame: int = 0  # its marker: how it is coded
+    size: tuple[int, int] = (0, 0)  # rows and columns
+    sampling: dict[int, tuple[int, int]] = field(default_factory=dict)  # by component: down, over
+    interval: int = 0  # blocks (MCU) from one restart marker to the next
     ends: list[int] = field(default_factory=list)  # offsets of the markers that end coded data
     end: int = 0  # of the picture: of its EOI, or of the data
     ac: dict[int, int] = field(default_factory=dict)  # tables of AC: the symbol of their code 00...
@@ -130,17 +133,43 @@ def _walked(data: bytes) -> Jpeg:
         if marker in (0x00, 0xFF, TEM, SOI) or marker in RESTARTS:
             at += 1 if marker == 0xFF else 2
             continue
-        jpeg.frame = marker if marker in FRAMES and not jpeg.frame else jpeg.frame
         segment = data[at + 4 : at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")]
         at += 4 + len(segment)
-        if marker == DHT:
+        if marker in FRAMES and not jpeg.frame:
+            _read_frame(jpeg, marker, segment)
+        elif marker == DRI:
+            jpeg.interval = int.from_bytes(segment[:2], "big")
+        elif marker == DHT:
             jpeg.ac |= _ac_tables(segment)
         elif marker == SOS:
-            begin, at = at, _scanned(data, at, jpeg)
+            begin, at = at, _scanned(data, at, jpeg, _restarts(jpeg, segment))
             if not _zeros_are_flat(jpeg, segment) and HOLE in data[begin:at]:
                 jpeg.fault = f"what was where {len(HOLE)} zeros are, or more"
     jpeg.end = len(data)
     return jpeg
+
+
+def _read_frame(jpeg: Jpeg, marker: int, segment: bytes) -> None:
+    jpeg.frame = marker
+    jpeg.size = (int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big"))
+    for at in range(6, len(segment) - 2, 3):
+        jpeg.sampling[segment[at]] = (segment[at + 1] & 15 or 1, segment[at + 1] >> 4 or 1)
+
+
+def _restarts(jpeg: Jpeg, scan: bytes) -> int:
+    """The restart markers that a scan needs, by its SOS segment; some encoders write one more."""
+    names = scan[1 : 1 + 2 * scan[0] : 2] if scan else b""
+    if not jpeg.interval or not names or not jpeg.sampling.keys() >= set(names):
+        return 0
+    blocks = 1
+    for axis, pixels in enumerate(jpeg.size):
+        most = max(factors[axis] for factors in jpeg.sampling.values())
+        if len(names) == 1:  # blocks of 8 x 8 of this component
+            own = -(-pixels * jpeg.sampling[names[0]][axis] // most)
+            blocks *= -(-own // 8)
+        else:
+            blocks *= -(-pixels // (8 * most))
+    return max(-(-blocks // jpeg.interval) - 1, 0)
 
 
 def _ac_tables(segment: bytes) -> dict[int, int]:
@@ -163,8 +192,11 @@ def _zeros_are_flat(jpeg: Jpeg, scan: bytes) -> bool:
     return jpeg.frame == PROGRESSIVE or all(jpeg.ac.get(table, 0) == 0 for table in tables)
 
 
-def _scanned(data: bytes, at: int, jpeg: Jpeg) -> int:
-    """Note where the coded data that begin at `at` end; the offset of the marker behind them."""
+def _scanned(data: bytes, at: int, jpeg: Jpeg, restarts: int) -> int:
+    """Note where the coded data that begin at `at` end; the offset of the marker behind them.
+
+    `restarts`: the restart markers that are needed.
+    """
     number = 0
     while 0 <= (at := data.find(b"\xff", at)) < len(data) - 1:
         begin = at
@@ -175,6 +207,8 @@ def _scanned(data: bytes, at: int, jpeg: Jpeg) -> int:
             continue
         jpeg.ends.append(begin)
         if marker not in RESTARTS:
+            if number < restarts:
+                jpeg.fault = f"{restarts - number:,} of its {restarts:,} restart markers"
             return begin
         if marker != RESTARTS[number % 8]:
             jpeg.fault = "what is between its restart markers, which do not follow each other"
