@@ -120,7 +120,7 @@ def test_every_member_is_part_of_one_record_or_has_a_verdict(tmp_path_factory, m
     assert report.records + left_out == sum(isinstance(item, Sample) for item in found)
 
 
-@pytest.mark.fault(16)
+@pytest.mark.fault(16, times=12)
 def test_an_archive_that_ends_in_more_zeros_than_padding_has_a_verdict_and_loses_nothing(tmp_path):
     """As of a download into a file that had its size before; or of `tar -b` with large records."""
     whole = tar(tmp_path / "whole.tar", pairs(12)).read_bytes()

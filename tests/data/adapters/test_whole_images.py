@@ -47,7 +47,7 @@ KINDS = [{}, {"progressive": True}, {"optimize": True}, {"restart_marker_rows": 
 KINDS += [{"subsampling": 0}, {"restart_marker_blocks": 3, "quality": 40}]
 
 
-@pytest.mark.fault(18, times=7)
+@pytest.mark.fault(18, times=6)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_jpeg_that_was_cut_and_closed_is_refused(kind):
     data = jpeg(**kind)

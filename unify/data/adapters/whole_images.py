@@ -19,6 +19,7 @@ ITU-T T.81 (JPEG), W3C PNG (Third Edition) sections 7 and 8.
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -117,7 +118,9 @@ def _jpeg_lacks(data: bytes, image: Image.Image) -> str:
         pieces += [data[at:end], PUT_IN]
         at = end
     changed = b"".join([*pieces, data[at : jpeg.end], b"\xff\xd9"])
-    again = JpegImageFile(io.BytesIO(changed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, about EXIF that is cut
+        again = JpegImageFile(io.BytesIO(changed))
     same = ImageChops.difference(image, again).getbbox() is None
     return "" if same else "some of its coded data"
 
