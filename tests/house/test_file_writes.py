@@ -16,6 +16,8 @@ MAY_WRITE = {  # (file, call) -> why it may
         "open",
     ): "into a folder renamed when it is whole",
     ("unify/data/adapters/columns.py", "ZipFile"): NEW_FOLDER,
+    ("unify/data/adapters/unfinished.py", "write_bytes"): "empties the state of such a folder",
+    ("unify/data/adapters/target.py", "open"): LOCK,
     ("unify/tracking/silence.py", "open"): "the null device",
     ("unify/tracking/mlflow_store.py", "open"): LOCK,
     ("unify/tracking/mlflow_helper.py", "open"): "a log, appended to",
