@@ -228,7 +228,7 @@ def _words(row: TableRow, texts: tuple[str, ...], edit: bool) -> dict[str, Place
 
 def _answer(value: Any) -> Any:
     """An answer, or None. To a question, `None` is an answer as good as `two`."""
-    said = isinstance(value, str) and value.strip().lower() == "none"
+    said = isinstance(value, str) and value.strip().lower() in ("", "none")  # "" is a verdict's
     return None if _none(value) and not said else value
 
 
