@@ -8,7 +8,7 @@ from report_study import write_study
 
 from unify.analysis.paired_differences import paired
 from unify.answers import controls
-from unify.answers.differences import Comparison
+from unify.answers.comparison import Comparison
 from unify.answers.score_lines import Cell, Line, score_lines
 from unify.answers.study_answers import study_answers
 from unify.answers.study_records import load_study

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from unify.analysis.paired_differences import HIGHER, LOWER, SAME
-from unify.answers.differences import Comparison, comparisons_of, interval_text
+from unify.answers.comparison import Comparison, interval_text
+from unify.answers.differences import comparisons_of
+from unify.answers.judged import judge_alone
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import number, p_value, sentence
@@ -139,7 +141,7 @@ def controls(study: StudyRecord, lines: Sequence[Line]) -> list[TriedControl]:
     for control in study.info.get("controls") or []:
         for metric in [control["metric"]] if control.get("metric") else study.primary:
             one = comparisons_of(study, lines, metric, control["arm"], control["than"])[0]
-            one.adjusted = one.p  # each control is tried by itself
+            judge_alone(study, one)
             tried.append(TriedControl(control, metric, one))
     return tried
 

@@ -10,6 +10,7 @@ from typing import Any
 from unify.config.grid import arm_name, as_overrides, of_budget, of_experiment, points
 from unify.config.loaders import build_top, complete
 from unify.config.loading import Tree, arm, finish, load
+from unify.config.presets import contradictions, seal_evaluation, with_preset
 from unify.config.read_once import once
 from unify.config.study_checks import (
     large_seeds,
@@ -19,7 +20,7 @@ from unify.config.study_checks import (
     unmeasured,
     wrong_arms,
 )
-from unify.config.study_conflicts import contradictions, wrong_trials
+from unify.config.study_conflicts import conflicts, wrong_trials
 from unify.config.tuning_space import tried_beyond
 from unify.config.yaml_tree import ConfigError, Node, Problem, suggest
 from unify.schema.completed import Config
@@ -62,7 +63,7 @@ def _study(
     one_arm: tuple[tuple[str, tuple[str, ...]], ...],
 ) -> tuple[Study, dict[str, Config]]:
     of_study, of_arms = _split(overrides)
-    tree = load(path, of_study)
+    tree = with_preset(load(path, of_study))
     study = complete(tree, Study)
     problems = wrong_arms(tree.root.value["arms"].value)
     if problems:
@@ -87,7 +88,8 @@ def _study(
             except ConfigError as error:
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
     problems += _names_of_arms(tree, study, names)
-    problems += contradictions(tree.root, study, of_arms)
+    problems += conflicts(tree.root, study, of_arms)
+    seal_evaluation(study, configs)
     # values that were drawn for each arm under a seed may differ where the files do not
     drawn = bool(one_arm) and study["replicate"] == "all"
     problems = problems or _meanings(tree, study, configs, drawn)
@@ -111,7 +113,7 @@ def _meanings(
     """Problems of what is asked of arms that are complete; `drawn`: each at values of its own."""
     problems = [] if drawn else _controls_of_unlike_arms(tree.root.value, study, configs)
     problems += [] if drawn else _controls_of_shared_runs(tree.root.value, study, configs)
-    for check in (unmeasured, small_budgets, large_seeds, tried_beyond):
+    for check in (unmeasured, small_budgets, large_seeds, tried_beyond, contradictions):
         problems += check(tree.root, study, configs)
     return problems
 

@@ -15,7 +15,7 @@ NOT_TUNED = (
 NOT_IN_A_GRID = ("name", "study", "tiny")  # they say nothing of the experiment
 
 
-def contradictions(root: Node, study: Config, words: Sequence[str]) -> list[Problem]:
+def conflicts(root: Node, study: Config, words: Sequence[str]) -> list[Problem]:
     """Problems of a completed study whose arms have these overrides."""
     tried = _keys_of_grid(study["grid"])
     overridden = [word.removeprefix("--").partition("=")[0] for word in words]

@@ -125,7 +125,9 @@ def _header(answers: Answers, title: str) -> Html:
     if study.info.get("question"):
         parts.append(tag("p", study.info["question"], class_="question"))
     created = str(study.info.get("created") or "").replace("T", " ")[:16]
-    parts.append(tag("p", *_arms(study), tag("span", created, class_="quiet"), class_="meta"))
+    preset = [tag("span", study.preset, class_="badge")] if study.preset else []
+    dated = tag("span", created, class_="quiet")
+    parts.append(tag("p", *_arms(study), *preset, dated, class_="meta"))
     answer = [tag("span", text, " ") for text in answer_block(answers)]
     parts.append(tag("p", *answer, class_="summary answer"))
     parts.append(forest(answers) or _headlines(answers))

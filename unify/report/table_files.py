@@ -11,15 +11,15 @@ from unify.answers.arms_overview import READING as arms_reading
 from unify.answers.arms_overview import arms_overview, overview_heads
 from unify.answers.budget import budget
 from unify.answers.claims import TriedClaim
+from unify.answers.comparison import Comparison
 from unify.answers.controls import TriedControl
 from unify.answers.difference_cells import (
-    COLUMNS,
-    READING,
+    columns,
     judged_texts,
     limits_text,
     notes_text,
+    reading,
 )
-from unify.answers.differences import Comparison
 from unify.answers.score_lines import Line, cell_text
 from unify.answers.study_answers import Answers
 from unify.answers.study_records import StudyRecord
@@ -97,9 +97,10 @@ def _answered(answers: Answers) -> list[str]:
     parts = []
     primary = answers.primary
     if primary and len(answers.study.seeds) > 1:
-        heads = ["metric", "arms", "difference", *COLUMNS]
-        table = markdown_table(heads, [[*_difference(c), *judged_texts(c)] for c in primary])
-        parts += ["## Differences", READING, limits_text(answers.study, primary), table]
+        study, more = answers.study, columns(answers.study)
+        rows = [[*_difference(c), *judged_texts(c)[: len(more)]] for c in primary]
+        table = markdown_table(["metric", "arms", "difference", *more], rows)
+        parts += ["## Differences", reading(study), limits_text(study, primary), table]
     if answers.controls:
         heads = ["control", "metric", "difference", "here"]
         rows = [_control(each) for each in answers.controls]

@@ -149,11 +149,12 @@ def _add_trials(made: TrialPlan, request: StudyRequest, seed: int) -> None:
 def _trial_job(study: Study, name: str, config: Config, seed: int) -> Job:
     """A trial of an arm: shorter, in a folder of its own, scored on the validation split.
 
-    Held-out pairs are left to the test split: tuning must not see them.
+    Held-out pairs are left to the test split, and sealed prompts too: tuning must not see them.
     """
     assert study.tune is not None
+    unseen = {"heldout": 0, "sealed": None}
     scored = [
-        {**metric, "split": "validation", **({"heldout": 0} if "heldout" in metric else {})}
+        {**metric, "split": "validation", **{k: v for k, v in unseen.items() if k in metric}}
         for metric in config["evaluation"]
         if "split" in metric
     ]
