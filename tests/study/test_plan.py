@@ -34,7 +34,7 @@ def test_an_experiment_is_planned_alone_and_what_it_needs_is_named(tmp_path):
     planned = plan(
         StudyRequest(str(EXPERIMENTS / "queries_dit.yaml"), [f"machine.runs={tmp_path}"])
     )
-    assert list(planned.costs["queries_dit"].needed) == ["shapes_text", "vlm", "shapes_vae"]
+    assert list(planned.costs["queries_dit"].needed) == ["shapes_text", "shapes_vae", "vlm"]
     assert planned.costs["queries_dit"].before > planned.costs["queries_dit"].needed["vlm"].training
     assert find_run(planned.arms["queries_dit"]) is None
     assert not any(tmp_path.iterdir()), "nothing was made"

@@ -206,7 +206,7 @@ def test_scores_that_cannot_be_tuned_by_end_an_arm_after_its_first_trial(
 
 def test_a_key_that_no_arm_has_is_named(study):
     printed = {"metric": METRIC, "space": {**SPACE, "model.trunk.deph": [1]}}
-    with pytest.raises(ValueError, match=r"no arm has model\.trunk\.deph"):
+    with pytest.raises(ValueError, match=r"tune\.space\.model\.trunk\.deph: no arm has it"):
         plan_trials(StudyRequest(study(tune=printed), tiny=True))
 
 

@@ -87,8 +87,7 @@ def _study(
                 configs[name] = with_more[name]()
             except ConfigError as error:
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
-    problems += _names_of_arms(tree, study, names)
-    problems += conflicts(tree.root, study, of_arms)
+    problems += _names_of_arms(tree, study, names) + conflicts(tree.root, study, of_arms)
     seal_evaluation(study, configs)
     # values that were drawn for each arm under a seed may differ where the files do not
     drawn = bool(one_arm) and study["replicate"] == "all"
