@@ -9,9 +9,9 @@ from unify.support import executed_files
 
 @pytest.fixture(autouse=True)
 def _no_user_files_are_left():
-    executed, modules = executed_files.count(), set(sys.modules)
+    modules = set(sys.modules)
     yield
-    executed_files.forget_since(executed)
+    executed_files.forget_since(0)
     for name in set(sys.modules) - modules:
         if "/pytest-" in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
