@@ -51,7 +51,6 @@ def test_a_missing_file_is_named(tmp_path):
         module_of_file(str(tmp_path / "nowhere.py"), trusted=True)
 
 
-@pytest.mark.drill  # its package stays known to the checks of tests that follow in the process
 def test_a_process_that_is_started_runs_the_files_as_its_parent_read_them(tmp_path, monkeypatch):
     monkeypatch.setattr(user_files, "_named", [])  # those of other tests may be gone
     (tmp_path / "parts.py").write_text(

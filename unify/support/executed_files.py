@@ -54,9 +54,10 @@ def executed_files() -> list[str]:
 
 
 def forget_since(count: int) -> None:
-    """Forget all but the first `count` files: what ran them failed."""
+    """Forget all but the first `count` files, and what was only read: what ran them failed."""
     for path in list(_executed)[count:]:
         del _executed[path]
+    _read.clear()
 
 
 def count() -> int:
