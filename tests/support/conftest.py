@@ -1,4 +1,4 @@
-"""What a test of this folder imports from a user's file is forgotten: others check that, too."""
+"""Each test of this folder begins with no user's file, and leaves none for others to find."""
 
 import sys
 
@@ -8,8 +8,10 @@ from unify.support import executed_files
 
 
 @pytest.fixture(autouse=True)
-def _no_user_files_are_left():
+def _users_files_are_its_own(monkeypatch):
     modules = set(sys.modules)
+    executed_files.forget_since(0)
+    monkeypatch.setattr("unify.support.user_files._named", [])  # a check reads each of them
     yield
     executed_files.forget_since(0)
     for name in set(sys.modules) - modules:
