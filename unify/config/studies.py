@@ -191,13 +191,10 @@ def _controls_of_unlike_arms(
     same.
     """
     problems = []
-    for index, control in enumerate(study["controls"]):
+    for index, control, one, other in _same_controls(study, configs):
         pair = control["arm"], control["than"]
-        if control["expect"] != "same" or control["margin"] or not configs.keys() >= {*pair}:
+        if control["margin"]:
             continue
-        one, other = (
-            {**configs[arm], "budget": study["budgets"].get(arm, study["budget"])} for arm in pair
-        )
         if unlike := _first_difference(one, other, OUTSIDE_OF_ARM):
             why = (
                 f"{pair[0]} is no second draw of {pair[1]}: they differ in {unlike}; give a "
@@ -217,13 +214,8 @@ def _controls_of_shared_runs(
     makes any difference small.
     """
     problems = []
-    for index, control in enumerate(study["controls"]):
+    for index, control, one, other in _same_controls(study, configs):
         pair = control["arm"], control["than"]
-        if control["expect"] != "same" or not configs.keys() >= {*pair}:
-            continue
-        one, other = (
-            {**configs[arm], "budget": study["budgets"].get(arm, study["budget"])} for arm in pair
-        )
         same_needed = one.get("needed_seeds") == other.get("needed_seeds")
         shifts = {own - other["seeds"][name] for name, own in one["seeds"].items()}
         if _first_difference(one, other, OUTSIDE_OF_ARM) or not same_needed or len(shifts) > 1:
@@ -238,6 +230,20 @@ def _controls_of_shared_runs(
             ).replace("'", "")
             problems.append(nodes["controls"].value[index].problem(f"controls.{index}", why))
     return problems
+
+
+def _same_controls(
+    study: Config, configs: Mapping[str, Config]
+) -> Iterator[tuple[int, Config, Config, Config]]:
+    """Place, control, and what either arm trains by, of each `expect: same` of known arms."""
+    for index, control in enumerate(study["controls"]):
+        pair = control["arm"], control["than"]
+        if control["expect"] == "same" and configs.keys() >= {*pair}:
+            one, other = (
+                {**configs[arm], "budget": study["budgets"].get(arm, study["budget"])}
+                for arm in pair
+            )
+            yield index, control, one, other
 
 
 def _first_difference(one: Any, other: Any, outside: Collection[str] = ()) -> str:
