@@ -18,6 +18,7 @@ from unify.answers.interaction import Interaction
 from unify.answers.published_words import commits_of
 from unify.answers.replicates import shared_parts
 from unify.answers.run_records import RunRecord
+from unify.answers.sampler_sweeps import SweptRun, swept_runs
 from unify.answers.scaling import ArmCrossing, Growth, Series
 from unify.answers.study_answers import Answers
 from unify.answers.study_records import StudyRecord
@@ -65,6 +66,7 @@ def answers_content(answers: Answers) -> dict[str, Any]:
         "training_flops": [_flops(study, run) for run in study.runs],
         "fronts": [_front(one) for one in answers.fronts],
         "failures": [_failures(one) for one in answers.failures],
+        "sampler_sweeps": [_sweep(one) for one in swept_runs(study)],
     }
 
 
@@ -216,6 +218,16 @@ def _front(one: Front) -> dict[str, Any]:
 def _failures(one: Failures) -> dict[str, Any]:
     about = {"task": one.task, "arm": one.arm, "n": one.n, "seeds": one.seeds}
     return {**about, "shares": one.shares, "total": one.total}
+
+
+def _sweep(one: SweptRun) -> dict[str, Any]:
+    settings = [
+        {"values": each.values, "score": each.score, "scores": each.scores, "n": each.n,
+         "seconds": each.seconds, "error": each.error or None}
+        for each in one.tried.settings
+    ]  # fmt: skip
+    about = {"arm": one.run.arm, "seed": one.run.seed, "metric": one.tried.metric}
+    return {**about, "better": one.tried.better, "best": one.tried.best, "settings": settings}
 
 
 def _bounds(ends: tuple[float, float] | None) -> list[float | None] | None:

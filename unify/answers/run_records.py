@@ -10,6 +10,7 @@ from typing import Any
 
 from unify.runs.folder import run_facts
 from unify.runs.journal import Journal
+from unify.runs.sampler_settings import TriedSettings, read_settings
 from unify.runs.saved_config import plain_config
 from unify.runs.stored_scores import Outcomes, StoredScores, read_outcomes, read_scores
 from unify.support.strict_json import NUMBER, Types, read_mapping, wrong_type
@@ -110,6 +111,15 @@ class RunRecord:
         except ValueError as error:  # of a run that has no scores.json
             warnings.warn(f"{self.folder / 'eval'}: {error}; it is left out", stacklevel=2)
             return {}
+
+    @cached_property
+    def tried_settings(self) -> TriedSettings | None:
+        """What was tried of its samplers; None where nothing was, or it is damaged."""
+        try:
+            return read_settings(self.folder)
+        except ValueError as error:
+            warnings.warn(f"{error}; it is left out", stacklevel=2)
+            return None
 
     @cached_property
     def card(self) -> dict[str, Any]:

@@ -83,9 +83,11 @@ class StudyRecord:
 
     @property
     def seeds_have_parts(self) -> bool:
-        """True if a seed of an own or of a published arm may have tokenizers of its own."""
+        """True if a seed of an own or of a published arm may have tokenizers, or a sampler, of its
+        own."""
         about = self.published.about if self.published is not None else {}
-        return self.whole or about.get("replicate") == "all"
+        of_published = about.get("replicate") == "all" or bool(about.get("sweep"))
+        return self.whole or bool(self.info.get("sweep")) or of_published
 
     @property
     def seeds(self) -> list[int]:
@@ -253,7 +255,7 @@ def _study_info(path: Path) -> dict[str, Any]:
 
 MAPPINGS = ("claims", "controls", "figures")  # keys of study.json that list mappings
 STUDY: Types = {
-    **dict.fromkeys(("arms", "budgets", "tune", "against"), dict),
+    **dict.fromkeys(("arms", "budgets", "tune", "sweep", "against"), dict),
     **dict.fromkeys(("seeds", "primary", "runs", "tuned", "metrics", "overrides"), list),
     **dict.fromkeys(("name", "title", "question", "results", "created", "file", "replicate"), str),
     **dict.fromkeys(MAPPINGS, list),

@@ -18,6 +18,7 @@ from unify.schema.study import Study
 from unify.study.arms import resolve_jobs
 from unify.study.jobs import Job, StudyRequest
 from unify.study.needed_runs import NeededRun, needed_of
+from unify.study.sampler_sweep import best_config
 from unify.study.tuning_trials import plan_trials, tuned_arms
 
 
@@ -43,11 +44,11 @@ def missing_jobs(request: StudyRequest, study: Study, arms: dict[str, Config]) -
     plans = plan_trials(request) if study.tune else None
     untuned = plans.missing({*plans.arms}) if plans else {}
     tuned = tuned_arms(request) if study.tune else {*arms}
-    trials = [job for jobs in untuned.values() for job in jobs if not _is_scored(job.config)]
+    trials = [job for jobs in untuned.values() for job in jobs if not _is_scored(job)]
     runs = [
         job
         for job in resolve_jobs(request, study, arms)
-        if study.tuning_of(job.arm, job.seed) not in tuned or not _is_scored(job.config)
+        if study.tuning_of(job.arm, job.seed) not in tuned or not _is_scored(job)
     ]
     if not runs:
         return []
@@ -82,10 +83,11 @@ def _job(request: StudyRequest, job: Job, level: int) -> ClusterJob:
     return ClusterJob(f"{job.arm}-s{job.seed}", words, level, job.config)
 
 
-def _is_scored(config: Config) -> bool:
+def _is_scored(job: Job) -> bool:
     """True if a run is finished and has its scores, except perhaps of its speed."""
-    run = find_finished(config)
-    return run is not None and stored_scores(run, config, untimed=True) is not None
+    run = find_finished(job.config)
+    config = best_config(run, job) if run is not None else None
+    return bool(run and config and stored_scores(run, config, untimed=True) is not None)
 
 
 def _distinct_names(jobs: Sequence[ClusterJob]) -> list[ClusterJob]:

@@ -18,6 +18,7 @@ from unify.config.study_checks import (
     unmeasured,
     wrong_arms,
 )
+from unify.config.sweep_checks import wrong_sweep
 from unify.config.tuning_space import tried_beyond
 from unify.config.yaml_tree import ConfigError, Node, Problem, suggest
 from unify.schema.completed import Config
@@ -104,7 +105,7 @@ def _meanings(
 ) -> list[Problem]:
     """Problems of what is asked of arms that are complete; `drawn`: each at values of its own."""
     problems = [] if drawn else _controls_of_unlike_arms(tree.root.value, study, configs)
-    for check in (unmeasured, small_budgets, large_seeds, tried_beyond):
+    for check in (unmeasured, small_budgets, large_seeds, tried_beyond, wrong_sweep):
         problems += check(tree.root, study, configs)
     return problems
 

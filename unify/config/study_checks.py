@@ -76,10 +76,15 @@ def gives(pattern: str, name: str) -> bool:
 
 def _measured(config: Config) -> Iterator[str]:
     """Shell patterns of the names of the scores that an arm gets."""
-    model = locate_class(config["model"]["class"], trusted=True)
-    tasks = {*config["data"]["tasks"], *_set_of(getattr(model, "answers", ()))}
+    tasks = tasks_of(config)
     for metric in config["evaluation"]:
         yield from names_of_scores(locate_class(metric["class"], trusted=True), tasks)
+
+
+def tasks_of(config: Config) -> set[str]:
+    """The tasks that an arm learns, and those that its model answers untrained."""
+    model = locate_class(config["model"]["class"], trusted=True)
+    return {*config["data"]["tasks"], *_set_of(getattr(model, "answers", ()))}
 
 
 def names_of_scores(metric: Any, tasks: set[str]) -> Iterator[str]:
@@ -106,13 +111,15 @@ def _outcomes(nodes: Mapping[str, Node], study: Config) -> Iterator[tuple[str, N
             if item["metric"]:
                 node = nodes[key].value[index].value["metric"]
                 yield f"{key}.{index}.metric", node, item["metric"]
-    if study["tune"]:
-        node, names = nodes["tune"].value["metric"], study["tune"]["metric"]
+    for key in ("tune", "sweep"):
+        if not study[key]:
+            continue
+        node, names = nodes[key].value["metric"], study[key]["metric"]
         if isinstance(names, str):
-            yield "tune.metric", node, names
+            yield f"{key}.metric", node, names
         else:
             for index, name in enumerate(names):
-                yield f"tune.metric.{index}", node.value[index], name
+                yield f"{key}.metric.{index}", node.value[index], name
 
 
 def small_budgets(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:

@@ -88,7 +88,7 @@ def evaluate(
             for grid in grids:
                 save_grid(grid, folder / f"{grid.name.replace('/', '-')}.png")
             outcomes = outcomes_of(scores) if new else None
-            write_scores(run.folder, _identity(run, config), chosen == left, rows, outcomes)
+            write_scores(run.folder, scores_asked(run, config), chosen == left, rows, outcomes)
         return rows
 
 
@@ -133,7 +133,7 @@ def _stored(run: Run, config: Config) -> StoredScores | None:
     as_asked = precisions <= {None, config["machine"]["precision"]}
     if not as_asked and config["machine"]["precision"] != "auto":
         return None
-    return stored if stored.asked == _identity(run, config) else None
+    return stored if stored.asked == scores_asked(run, config) else None
 
 
 def _is_enough(stored: StoredScores, untimed: bool) -> bool:
@@ -141,7 +141,7 @@ def _is_enough(stored: StoredScores, untimed: bool) -> bool:
     return untimed or stored.complete
 
 
-def _identity(run: Run, config: Config) -> str:
+def scores_asked(run: Run, config: Config) -> str:
     """Hash of what the scores depend on: settings, weights, versions, and the code of users."""
     nodes = [_without_place(node) for node in config["evaluation"]]
     versions = [_metric_version(node) for node in config["evaluation"]]

@@ -31,6 +31,8 @@ class Plan:
     is_study: bool = True  # False: an experiment, shown as a study of one arm
     # what the runs start from, in the order to train it, with the run of each
     needed: list[tuple[NeededRun, Run | None]] = field(default_factory=list)
+    # how many settings of its samplers are scored on the weights of each run, by arm
+    swept: dict[str, int] = field(default_factory=dict)
 
     def spread(self, quantity: str) -> float:
         """Relative spread over arms, (max - min) / max, counted as each arm's budget says."""
@@ -85,4 +87,5 @@ def plan(request: StudyRequest, measure: bool = False) -> Plan:
         if needed is not None:
             seconds[job.arm] = measured_seconds(job.config, needed)
     before = [(run, find_run(run.config, reuse=True)) for run in needed_of(jobs)]
-    return Plan(study, arms, costs, runs, seconds, is_study, before)
+    swept = {job.arm: len(job.sweep.values) for job in jobs if job.sweep}
+    return Plan(study, arms, costs, runs, seconds, is_study, before, swept)

@@ -29,7 +29,12 @@ def as_data(planned: Plan) -> dict[str, Any]:
         "budget": planned.study.budget and vars(planned.study.budget),
         "budgets": {arm: vars(budget) for arm, budget in planned.study.budgets.items()},
         "arms": {
-            arm: {**_totals(c), "runs": planned.states(arm), "seconds_left": planned.left(arm)}
+            arm: {
+                **_totals(c),
+                "runs": planned.states(arm),
+                "seconds_left": planned.left(arm),
+                "settings_tried": planned.swept.get(arm, 0),
+            }
             for arm, c in planned.costs.items()
         },
         "spread": {name: planned.spread(name) for name in QUANTITIES},
@@ -127,6 +132,8 @@ def lines(planned: Plan) -> list[str]:
             si(tuning_flops(study, c)) if a in tuned else "n/a" for a, c in planned.costs.items()
         ]
         rows.append(["FLOPs, tuning", *each])
+    if planned.swept:
+        rows.append(["sampler settings tried", *(f"{planned.swept.get(a, 0)}" for a in entries)])
     rows.append(["runs", *(_summed(e["runs"]) for e in entries.values())])
     left = "time left, after tuning" if planned.study.tune else "time left"
     rows.append([left, *(_clock(e["seconds_left"]) for e in entries.values())])

@@ -46,6 +46,7 @@ def write_study_json(
             "budgets": {arm: vars(budget) for arm, budget in study.budgets.items()},
             "tune": study.tune and vars(study.tune),
             "tuned": sorted(tuned),
+            "sweep": study.sweep and vars(study.sweep),
             "claims": [vars(claim) for claim in study.claims],
             "controls": [vars(control) for control in study.controls],
             "figures": [{"class": class_name(type(f)), **f.settings()} for f in study.figures],

@@ -1,0 +1,36 @@
+"""An arm's metrics on validation data: by them settings are chosen, and training is watched."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from unify.config.annotations import locate_class
+from unify.config.study_checks import gives, names_of_scores, tasks_of
+from unify.schema.completed import Config
+
+Node = dict[str, Any]  # a completed node of `evaluation`
+# arguments of metrics that ask for what only final scores may see
+FINAL = {"heldout": 0, "sealed": None}
+
+
+def validation_metrics(
+    config: Config, names: Collection[str] = (), arguments: Mapping[str, Any] | None = None
+) -> list[Node]:
+    """The metrics of an arm that are measured on a split, on that of validation.
+
+    Held-out pairs and sealed prompts are left to the final scores.
+
+    Args:
+        config: a completed experiment.
+        names: only metrics that give one of these scores are taken; none named: all.
+        arguments: put in place of a metric's own, where it has them.
+    """
+    tasks = tasks_of(config)
+    nodes = []
+    for node in config["evaluation"]:
+        patterns = [*names_of_scores(locate_class(node["class"], trusted=True), tasks)]
+        asked = not names or any(gives(p, name) for p in patterns for name in names)
+        if "split" in node and asked:
+            own = {**FINAL, **(arguments or {})}
+            changed = {key: value for key, value in own.items() if key in node}
+            nodes.append({**node, **changed, "split": "validation"})
+    return nodes
