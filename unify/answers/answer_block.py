@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from unify.analysis.paired_differences import FEWEST_SEEDS
+from unify.answers.learned import learning_doubt
 from unify.answers.not_matched import unequal_ceilings
 from unify.answers.ranking import ranking
 from unify.answers.sampler_sweeps import swept_runs
@@ -67,6 +68,8 @@ def _doubts(answers: Answers) -> Iterator[str]:
     failed = sum(control.came_out is False for control in answers.controls)
     if failed:
         yield f"{failed} of {plural(len(answers.controls), 'control')} did not come out."
+    if late := learning_doubt(study, answers.lines):
+        yield late
     if study.refused:
         yield f"{plural(len(study.refused), 'file')} of scores not used."
     if unequal_ceilings(study):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unify.analysis.paired_differences import HIGHER, LOWER
-from unify.answers.differences import Comparison, comparisons_of, correct
+from unify.answers.differences import Comparison, comparisons_of, correct, mark_unlearned
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 
@@ -56,5 +56,7 @@ def claims(study: StudyRecord, lines: Sequence[Line]) -> list[TriedClaim]:
         claim = TriedClaim(**_in_terms_of_better(stated, line))
         claim.one = comparisons_of(study, lines, claim.metric, claim.better, claim.worse)[0]
         tried.append(claim)
-    correct([claim.one for claim in tried if claim.one is not None])
+    compared = [claim.one for claim in tried if claim.one is not None]
+    correct(compared)
+    mark_unlearned(study, compared)
     return tried

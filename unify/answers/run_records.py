@@ -31,6 +31,7 @@ class RunRecord:
     train: list[dict[str, Any]] = field(default_factory=list)  # journal records, by their kind
     health: list[dict[str, Any]] = field(default_factory=list)
     gradients: list[dict[str, Any]] = field(default_factory=list)
+    curve: list[dict[str, Any]] = field(default_factory=list)  # scores on validation data
 
     @property
     def state(self) -> str:
@@ -160,7 +161,7 @@ def load_run(folder: Path, refused: list[str]) -> RunRecord:
         refused.append(f"{error}; the report has what is before it")
         records = journal.records(lenient=True)
     for record in records:
-        if record["kind"] in ("train", "health", "gradients"):
+        if record["kind"] in ("train", "health", "gradients", "curve"):
             if wrong := wrong_type(record, dict.fromkeys(record.keys() - NO_NUMBERS, NUMBER)):
                 refused.append(f"{journal.path} is damaged ({wrong}); what follows is left out")
                 break

@@ -1,4 +1,4 @@
-"""The samplers of a study's runs, where they were chosen by a sweep: what was tried, what was best."""
+"""The samplers of a study's runs, where a sweep chose them: what was tried, and what was best."""
 
 from dataclasses import dataclass
 

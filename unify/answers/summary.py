@@ -5,6 +5,7 @@ from unify.answers.budget import OF_TASK, SAMPLES, budget
 from unify.answers.controls import control_sentences
 from unify.answers.cut_texts import cut_sentences
 from unify.answers.differences import difference_sentences
+from unify.answers.learned import learning_sentences
 from unify.answers.published_words import published_sentences
 from unify.answers.same_data import same_data
 from unify.answers.sampler_sweeps import sweep_sentence
@@ -34,6 +35,7 @@ def summary(answers: Answers) -> str:
             parts.append(f"{line.metric}: {', '.join(values)}.")
     parts += [one.sentence for one in answers.growths]
     parts += [one.sentence for one in answers.crossings]
+    parts += learning_sentences(study, lines)
     parts += difference_sentences(study, answers.primary)
     parts += control_sentences(answers.controls, bool(lines))
     fewest, _ = study.seeds_done

@@ -18,8 +18,8 @@ from unify.config.study_checks import (
     unmeasured,
     wrong_arms,
 )
-from unify.config.sweep_checks import wrong_sweep
 from unify.config.tuning_space import tried_beyond
+from unify.config.validation_checks import watch_learning, wrong_sweep
 from unify.config.yaml_tree import ConfigError, Node, Problem, suggest
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
@@ -84,6 +84,7 @@ def _study(
             except ConfigError as error:
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
     problems += _names_of_arms(tree, study, names)
+    watch_learning(study, configs)
     # values that were drawn for each arm under a seed may differ where the files do not
     drawn = bool(one_arm) and study["replicate"] == "all"
     problems = problems or _meanings(tree, study, configs, drawn)

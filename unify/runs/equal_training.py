@@ -49,7 +49,10 @@ def training_settings(config: Config) -> Config:
 def unhashed_settings(config: Config) -> Config:
     """The part of `training_settings` that a run's hash does not cover."""
     machine = {k: v for k, v in config.get("machine", {}).items() if k not in PLACE_KEYS}
-    return {key: config.get(key) for key in UNHASHED_SECTIONS} | {"machine": machine}
+    logging = dict(config.get("logging") or {})
+    if logging.get("scores") is None:  # runs from before there was this key have none
+        logging.pop("scores", None)
+    return {"machine": machine, "logging": logging}
 
 
 def adopt(run: Run, other: Run, config: Config, needed: dict[str, Run]) -> str:

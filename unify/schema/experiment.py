@@ -12,7 +12,16 @@ from unify.data.module import Data
 from unify.metrics.metric import Metric
 from unify.paradigm import Fitted, Trainable
 from unify.support.file_names import FileName
-from unify.support.ranges import Count, CountOrZero, NotNegative, Positive, Seed, Share, ShareBelow1
+from unify.support.ranges import (
+    Count,
+    CountOrZero,
+    NotNegative,
+    Positive,
+    Seed,
+    Share,
+    ShareAbove0,
+    ShareBelow1,
+)
 
 
 @dataclass
@@ -41,6 +50,18 @@ class Optimizer:
 
 
 @dataclass
+class ScoresOverTraining:
+    """Scores on validation data at a few steps of a training (training/score_curve.py)."""
+
+    metrics: list[str]  # of these the ones that the run's `evaluation` gives
+    at: list[ShareAbove0] = field(  # shares of the steps
+        default_factory=lambda: [0.25, 0.5, 0.75, 1.0]
+    )
+    # arguments of the metrics, where they have them: {prompts: 64}
+    evaluation: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class Logging:
     """Intervals in optimizer steps; 0 means never, and for checkpoints only at the end."""
 
@@ -51,6 +72,7 @@ class Logging:
     keep_checkpoints: Count = 2  # this many of the newest
     # of each task, at every checkpoint; the best checkpoint is kept too
     validation_rows: CountOrZero = 0
+    scores: ScoresOverTraining | None = None  # written to the journal; None: no scores
 
 
 @dataclass

@@ -127,6 +127,24 @@ class Sweep:
         _check_space("sweep", self.space)
 
 
+@dataclass
+class Learned:
+    """When an arm has not learned yet (answers/learned.py): it gets no verdict against it.
+
+    For it primary outcomes are scored on validation data while arms train.
+    """
+
+    gain: NotNegative = 0.05  # more than this from half to all of its steps, in units of the metric
+    ratio: ShareAbove0 = 0.5  # or its lowest replicate is under this share of its highest
+    # arguments of the metrics that score it while it trains, where they have them: {prompts: 64}
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    at: list[ShareAbove0] = field(default_factory=lambda: [0.25, 0.5, 0.75, 1.0])  # of the steps
+
+    def __post_init__(self) -> None:
+        if not {0.5, 1.0} <= {*self.at}:
+            raise ValueError(f"learned.at is {self.at}: half and all of the steps must be in it")
+
+
 def _check_space(key: str, space: dict[str, Any]) -> None:
     """ValueError for a setting of a space without choices."""
     for name, choices in space.items():
@@ -208,6 +226,8 @@ class Study:
     claims: list[Claim] = field(default_factory=list)  # each gets a verdict in the report
     tune: Tune | None = None  # of every arm before it is trained; None: no tuning
     sweep: Sweep | None = None  # of every run's sampler, once it is trained; None: as it is
+    # a rule that is applied before any test; None: none is
+    learned: Learned | None = None
     controls: list[Control] = field(default_factory=list)  # their arms are in no other comparison
     # the arm that all others are compared with, `published/<arm>` of what is compared with by
     # `unify study --against`; empty: all pairs are compared

@@ -160,6 +160,7 @@ def _trial_job(study: Study, name: str, config: Config, seed: int) -> Job:
         "study": f"{study.name}{TRIALS}",
         "steps": max(1, round(config["steps"] * study.tune.share)),
         "evaluation": scored,
+        "logging": {**config["logging"], "scores": None},  # a trial is watched by nobody
     }
     number = study.trial_seeds[seed]
     of_needed = seed if study.whole else None  # trials start from what their seed's run starts from

@@ -29,6 +29,7 @@ from unify.distributed.ranks import (
     world,
 )
 from unify.evaluation.score_run import check_scores
+from unify.metrics.metric import Metric
 from unify.paradigm import Fitted
 from unify.runs.equal_training import adopt, other_code, study_facts
 from unify.runs.folder import (
@@ -51,6 +52,7 @@ from unify.support.terminal import echo
 from unify.support.user_code import check_imports, warn_of_imports
 from unify.tracking.mlflow_process import delivery, ship, tracker
 from unify.tracking.run_content import flatten
+from unify.training.score_curve import score_curve, with_curve_metrics
 from unify.training.trainer import fit
 
 Say = Callable[[str], None]
@@ -114,10 +116,7 @@ def _train(
             _adopt(run, other, config, needed, say)
             return run
         _set_ranks(config["machine"])
-        recipe = assemble(config, needed, meta=in_shards(config))
-        check_imports()
-        if scored:
-            check_scores(recipe)
+        recipe, curve = _parts(config, needed, scored)
         facts = _begin(run, recipe, config, needed)
         say(f"{run.folder}: {facts['paradigm']}, {facts['parameters']['trainable']:,} parameters")
         machine = recipe.machine
@@ -127,8 +126,26 @@ def _train(
             kept_if_interrupted(kept),
             tracker(run.folder, machine.tracker, machine.runs) if track else nullcontext(),
         ):
-            _finish(run, recipe, config, say, watchers)
+            _finish(run, recipe, config, say, [*watchers, *score_curve(run, recipe, curve)])
     return run
+
+
+def _parts(config: Config, needed: dict[str, Run], scored: bool) -> tuple[Recipe, list[Metric]]:
+    """The parts of a run, and the metrics that score it while it trains.
+
+    ValueError for a metric that could not score it, of those only if it is `scored` afterwards that
+    do so then.
+    """
+    whole, count = with_curve_metrics(config)
+    recipe = assemble(whole, needed, meta=in_shards(config))
+    check_imports()
+    place = len(recipe.evaluation) - count
+    final, curve = recipe.evaluation[:place], recipe.evaluation[place:]
+    recipe.evaluation = [*(final if scored else ()), *curve]
+    if recipe.evaluation:
+        check_scores(recipe)
+    recipe.evaluation = final
+    return recipe, curve
 
 
 def _other_precision(run: Run, config: Config) -> str:

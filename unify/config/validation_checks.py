@@ -1,6 +1,10 @@
-"""Checks of a study's `sweep`: that it sets samplers alone, and that each arm has what it sets."""
+"""What a study scores on validation data: checks of `sweep`, and the scores that `learned` needs.
 
-from collections.abc import Mapping
+A sweep sets samplers alone, and each arm must have something of what it sets.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from unify.config.annotations import locate_class, parameters
 from unify.config.completion import Completion
@@ -11,12 +15,32 @@ from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 
 
+def watch_learning(study: Config, arms: Mapping[str, Config]) -> None:
+    """Let the arms of a study that asks whether they have learned score primary outcomes while they
+    train; an arm's own `logging.scores` stay."""
+    rule = study["learned"]
+    for config in arms.values() if rule else ():
+        if config["logging"]["scores"] is None:
+            of_rule = {key: rule[key] for key in ("at", "evaluation")}
+            config["logging"]["scores"] = {"metrics": list(study["primary"]), **of_rule}
+
+
 def wrong_sweep(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:
-    """A problem for each key of a study's `sweep` that sets nothing, or what is no sampler's."""
-    if not study["sweep"]:
-        return []
-    node = root.value["sweep"]
-    return [*_space(node, study["sweep"], arms), *_evaluation(node, study["sweep"], arms)]
+    """A problem for each key of a study's `sweep` that sets nothing, or what is no sampler's, and
+    for each argument of `sweep` and `learned` that no metric takes."""
+    problems: list[Problem] = []
+    if study["learned"] and not study["primary"]:
+        message = "it is about primary outcomes; name some in `primary`"
+        problems.append(root.value["learned"].problem("learned", message))
+    elif study["learned"]:
+        given = study["learned"]["evaluation"]
+        problems += _evaluation(root, "learned", study["primary"], given, arms)
+    if study["sweep"]:
+        asked = study["sweep"]["metric"]
+        names = asked if isinstance(asked, list) else [asked]
+        problems += _space(root.value["sweep"], study["sweep"], arms)
+        problems += _evaluation(root, "sweep", names, study["sweep"]["evaluation"], arms)
+    return problems
 
 
 def _space(node: Node, sweep: Config, arms: Mapping[str, Config]) -> list[Problem]:
@@ -37,9 +61,14 @@ def _space(node: Node, sweep: Config, arms: Mapping[str, Config]) -> list[Proble
     return problems
 
 
-def _evaluation(node: Node, sweep: Config, arms: Mapping[str, Config]) -> list[Problem]:
-    """Problems of the arguments of metrics."""
-    names = sweep["metric"] if isinstance(sweep["metric"], list) else [sweep["metric"]]
+def _evaluation(
+    root: Node,
+    of: str,
+    names: Sequence[str],
+    given: Mapping[str, Any],
+    arms: Mapping[str, Config],
+) -> list[Problem]:
+    """Problems of the arguments of metrics that the study's key `of` gives."""
     metrics = {
         metric["class"]: parameters(locate_class(metric["class"], trusted=True))
         for config in arms.values()
@@ -47,8 +76,8 @@ def _evaluation(node: Node, sweep: Config, arms: Mapping[str, Config]) -> list[P
     }
     problems: list[Problem] = []
     completion = Completion(problems, Recipe, trusted=False, tiny=False)
-    for key in sweep["evaluation"]:
-        place, at = f"sweep.evaluation.{key}", node.value["evaluation"].value[key]
+    for key in given:
+        place, at = f"{of}.evaluation.{key}", root.value[of].value["evaluation"].value[key]
         takers = [accepted[key].hint for accepted in metrics.values() if key in accepted]
         if not takers or key == "split":
             known = sorted({name for accepted in metrics.values() for name in accepted} - {"split"})

@@ -1,0 +1,114 @@
+"""Whether an arm has learned yet: a rule of the study, applied before any test.
+
+    learned: {gain: 0.05, ratio: 0.5}
+
+An arm has not learned yet by an outcome if its score rose by more than `gain` from half to all of
+its steps, in the mean over its replicates, on validation data (`curve` records of the journal), or
+if its lowest replicate is under `ratio` of its highest. Another budget might turn such a result
+round, so that no verdict is given against the arm; one in its favour is. Where lower scores are
+better, rising is falling, and the highest is over the lowest divided by `ratio`. What was not
+recorded cannot speak for the arm either. Controls are tried without the rule: an arm that is there
+to lose need not learn.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from unify.answers.run_records import RunRecord
+from unify.answers.score_lines import Line
+from unify.answers.study_records import StudyRecord
+from unify.answers.words import number, seeds_text, sentence, signed
+
+HALF = 0.5
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How far an arm had come by an outcome when its training ended; `why` it has not learned yet,
+    empty if it has."""
+
+    arm: str
+    metric: str
+    gains: dict[int, float]  # by seed, from half to all of its steps; above 0: better
+    lowest: float | None  # of the final scores, over seeds
+    highest: float | None
+    why: str
+
+    @property
+    def gain(self) -> float | None:
+        """Mean over seeds."""
+        return math.fsum(self.gains.values()) / len(self.gains) if self.gains else None
+
+
+def learning(study: StudyRecord, lines: Sequence[Line]) -> list[Learning]:
+    """Each arm on each primary outcome; none without the rule."""
+    if not study.info.get("learned"):
+        return []
+    return [
+        one
+        for line in lines
+        if line.metric in study.primary
+        for arm in study.compared_arms
+        if (one := learning_of(study, line, arm)) is not None
+    ]
+
+
+def learning_of(study: StudyRecord, line: Line, arm: str) -> Learning | None:
+    """An arm on one outcome; None without the rule, and where the arm has no score or the scores no
+    direction."""
+    rule = study.info.get("learned")
+    cell = line.cells.get(arm)
+    if not rule or cell is None or not cell.values or line.better is None:
+        return None
+    sign = 1 if line.better == "higher" else -1
+    runs = [run for run in study.runs_of(arm) if run.seed in cell.rows]
+    each = {run.seed: _halfway_and_end(run, line.metric) for run in runs}
+    gains = {seed: sign * (ends[1] - ends[0]) for seed, ends in each.items() if ends is not None}
+    unknown = [seed for seed in cell.rows if seed not in gains]
+    lowest, highest = min(cell.values), max(cell.values)
+    known = Learning(arm, line.metric, gains, lowest, highest, "")
+    reasons = []
+    if unknown:
+        reasons.append(f"no score at half of its steps, {seeds_text(sorted(unknown))}")
+    elif known.gain is not None and known.gain > rule["gain"]:
+        better = "better" if sign < 0 else ""
+        gained = f"{signed(known.gain)} {better}".strip()
+        reasons.append(f"{gained} from half to all of its steps")
+    if len(cell.values) > 1 and lowest < rule["ratio"] * highest:
+        reasons.append(f"replicates from {number(lowest)} to {number(highest)}")
+    return Learning(arm, line.metric, gains, lowest, highest, "; ".join(reasons))
+
+
+def _halfway_and_end(run: RunRecord, metric: str) -> tuple[float, float] | None:
+    """The scores at half and at all of a run's steps; None where one was not recorded."""
+    steps = run.planned
+    by_step = {record["step"]: record.get(metric) for record in run.curve}
+    if not steps:
+        return None
+    half, end = by_step.get(max(1, round(HALF * steps))), by_step.get(steps)
+    return None if half is None or end is None else (half, end)
+
+
+def unlearned(study: StudyRecord, line: Line | None, arms: Iterable[str]) -> dict[str, str]:
+    """Why each of these arms has not learned yet by an outcome; without those that have."""
+    each = {arm: learning_of(study, line, arm) for arm in arms} if line is not None else {}
+    return {arm: one.why for arm, one in each.items() if one is not None and one.why}
+
+
+def learning_sentences(study: StudyRecord, lines: Sequence[Line]) -> list[str]:
+    """A sentence for each primary outcome by which an arm has not learned yet."""
+    late: dict[str, list[str]] = {}
+    for one in learning(study, lines):
+        if one.why:
+            late.setdefault(one.metric, []).append(f"{one.arm} ({one.why})")
+    return [
+        f"{metric}: not learned yet, so that no verdict is given against it: {sentence(arms)}."
+        for metric, arms in late.items()
+    ]
+
+
+def learning_doubt(study: StudyRecord, lines: Sequence[Line]) -> str:
+    """`Not learned yet: a, b.` for the answer; empty if all have."""
+    late = dict.fromkeys(one.arm for one in learning(study, lines) if one.why)
+    return f"Not learned yet: {sentence(list(late))}." if late else ""
