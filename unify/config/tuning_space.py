@@ -42,7 +42,8 @@ def _ends(choices: Any, own: Any) -> Iterator[float]:
         choices = [own / factor, own * factor] if type(own) in (int, float) and factor else []
     if isinstance(choices, dict):
         choices = [choices.get("low"), choices.get("high")]
-    yield from (value for value in choices if type(value) in (int, float))
+    listed = choices if isinstance(choices, list) else []  # what is none is refused elsewhere
+    yield from (value for value in listed if type(value) in (int, float))
 
 
 def setting_at(config: Config, key: str) -> tuple[Any, Any]:
