@@ -28,6 +28,7 @@ def learned(finals, ends=((0.5, 0.52),), better="higher", rule=RULE, steps=400):
         SimpleNamespace(
             seed=seed,
             planned=steps,
+            config={},
             curve=[{"step": 200, METRIC: half}, {"step": 400, METRIC: end}] if half else [],
         )
         for seed, (half, end) in enumerate(ends)
@@ -61,6 +62,24 @@ def test_what_the_rule_says(given, why):
     found = learned(**given)
     assert found.why.startswith(why)
     assert bool(found.why) == bool(why)
+
+
+def test_half_of_a_run_that_cooled_down_is_the_run_that_cooled_down_there():
+    trunk = {"cooldown": {"start": 1, "trunk": {"name": "a,trunk", "steps": 300}}}
+    row = {"metric": METRIC, "value": 0.5, "n": 100, "better": "higher"}
+    points = {"a": (400, [(200, 0.1), (400, 0.5)]), "a,half": (200, [(200, 0.48)])}
+    runs = [
+        SimpleNamespace(
+            arm=arm, seed=0, planned=steps, config=trunk,
+            curve=[{"step": step, METRIC: value} for step, value in curve],
+        )
+        for arm, (steps, curve) in points.items()
+    ]  # fmt: skip
+    study = SimpleNamespace(info={"learned": RULE}, runs=runs, runs_of=lambda arm: runs[:1])
+    line = Line(METRIC, {"a": Cell({0: row})})
+    assert learning_of(study, line, "a").gain == pytest.approx(0.02)
+    runs.pop()
+    assert learning_of(study, line, "a").gain == pytest.approx(0.4), "on the way, at a high rate"
 
 
 def test_without_the_rule_a_direction_or_scores_nothing_is_said():

@@ -63,7 +63,7 @@ def learning_of(study: StudyRecord, line: Line, arm: str) -> Learning | None:
         return None
     sign = 1 if line.better == "higher" else -1
     runs = [run for run in study.runs_of(arm) if run.seed in cell.rows]
-    each = {run.seed: _halfway_and_end(run, line.metric) for run in runs}
+    each = {run.seed: _halfway_and_end(study, run, line.metric) for run in runs}
     gains = {seed: sign * (ends[1] - ends[0]) for seed, ends in each.items() if ends is not None}
     unknown = [seed for seed in cell.rows if seed not in gains]
     lowest, highest = min(cell.values), max(cell.values)
@@ -80,14 +80,31 @@ def learning_of(study: StudyRecord, line: Line, arm: str) -> Learning | None:
     return Learning(arm, line.metric, gains, lowest, highest, "; ".join(reasons))
 
 
-def _halfway_and_end(run: RunRecord, metric: str) -> tuple[float, float] | None:
-    """The scores at half and at all of a run's steps; None where one was not recorded."""
-    steps = run.planned
-    by_step = {record["step"]: record.get(metric) for record in run.curve}
-    if not steps:
+def _halfway_and_end(study: StudyRecord, run: RunRecord, metric: str) -> tuple[float, float] | None:
+    """The scores at half and at all of a run's steps; None where one was not recorded.
+
+    Of a run with a cool-down, half is the end of the run that cooled down from the same trunk to
+    half of its steps, if the study has it: on the way the rate was still high.
+    """
+    if not run.planned:
         return None
-    half, end = by_step.get(max(1, round(HALF * steps))), by_step.get(steps)
+    at = max(1, round(HALF * run.planned))
+    shorter = run
+    if run.config.get("cooldown"):
+        alike = (other for other in study.runs if _cools_down_like(other, run))
+        shorter = next((other for other in alike if other.planned == at), run)
+    half, end = _score_at(shorter, at, metric), _score_at(run, run.planned, metric)
     return None if half is None or end is None else (half, end)
+
+
+def _cools_down_like(other: RunRecord, run: RunRecord) -> bool:
+    """True for runs that take one trunk's checkpoints."""
+    names = [(each.config.get("cooldown") or {}).get("trunk") for each in (other, run)]
+    return other.seed == run.seed and None not in names and names[0] == names[1]
+
+
+def _score_at(run: RunRecord, step: int, metric: str) -> float | None:
+    return next((record.get(metric) for record in run.curve if record["step"] == step), None)
 
 
 def unlearned(study: StudyRecord, line: Line | None, arms: Iterable[str]) -> dict[str, str]:

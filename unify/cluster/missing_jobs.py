@@ -3,7 +3,8 @@
 needed runs (tokenizers, language models)   a level for each: what the next starts from
 trials of the arms that are to be tuned     one level, if there are any
 the choice of the best trials               one job, when the trials have ended, well or not
-arms and seeds                              one level
+arms and seeds                              one level; with cool-downs, those that train a trunk
+                                            first, and then those that go on from it
 the report                                  one job, when the arms have ended, well or not
 """
 
@@ -16,6 +17,7 @@ from unify.runs.lookup import find_finished
 from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.arms import resolve_jobs
+from unify.study.cooldowns import one_of_each_trunk
 from unify.study.jobs import Job, StudyRequest
 from unify.study.needed_runs import NeededRun, needed_of
 from unify.study.sampler_sweep import best_config
@@ -64,7 +66,11 @@ def missing_jobs(request: StudyRequest, study: Study, arms: dict[str, Config]) -
         jobs.append(ClusterJob("choice", words, level, whatever=bool(trials)))
         level += 1
     # of an arm that could not be tuned, the run itself says so; the others need not wait for it
-    jobs += [replace(_job(request, job, level), whatever=bool(untuned)) for job in runs]
+    first = one_of_each_trunk(runs)
+    jobs += [replace(_job(request, job, level), whatever=bool(untuned)) for job in first]
+    if later := [job for job in runs if job not in first]:
+        level += 1
+        jobs += [replace(_job(request, job, level), whatever=True) for job in later]
     gather = ("study", *request.words, "--gather")
     return [*jobs, ClusterJob("report", gather, level + 1, whatever=True)]
 

@@ -22,6 +22,7 @@ from unify.config.identity import (
     needed_key,
     needed_runs,
     trained_code,
+    trained_keys,
     user_files,
     weight_folders,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "read",
     "save",
     "trained_code",
+    "trained_keys",
     "user_files",
     "weight_folders",
 ]

@@ -50,8 +50,9 @@ def unhashed_settings(config: Config) -> Config:
     """The part of `training_settings` that a run's hash does not cover."""
     machine = {k: v for k, v in config.get("machine", {}).items() if k not in PLACE_KEYS}
     logging = dict(config.get("logging") or {})
-    if logging.get("scores") is None:  # runs from before there was this key have none
-        logging.pop("scores", None)
+    for key in ("scores", "keep_steps"):  # runs from before there were these keys have none
+        if not logging.get(key):
+            logging.pop(key, None)
     return {"machine": machine, "logging": logging}
 
 
@@ -64,9 +65,8 @@ def adopt(run: Run, other: Run, config: Config, needed: dict[str, Run]) -> str:
     keep_code(run, config)
     if (other.folder / "git.diff").is_file():
         write_atomically(run.folder / "git.diff", (other.folder / "git.diff").read_bytes())
-    shutil.copytree(
-        other.folder / "export", run.folder / "export", copy_function=_link, dirs_exist_ok=True
-    )
+    export = other.folder / "export", run.folder / "export"
+    shutil.copytree(*export, copy_function=link_or_copy, dirs_exist_ok=True)
     write_atomically(run.folder / JOURNAL, _training_journal(other))
     own = study_facts(run, config, needed)
     run.update(**{**other.info, **own, "same_as": str(other.folder)})
@@ -131,7 +131,7 @@ def _training_journal(run: Run) -> str:
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
-def _link(source: str, target: str) -> None:
+def link_or_copy(source: str, target: str) -> None:
     """Hard-link where the file system can, else copy: weights are large and never rewritten."""
     Path(target).unlink(missing_ok=True)
     try:

@@ -35,18 +35,44 @@ class Seeds:
 
 @dataclass
 class Optimizer:
-    """AdamW (arXiv:1711.05101) with linear warm-up and cosine decay of the learning rate."""
+    """AdamW (arXiv:1711.05101) with linear warm-up and decay of the learning rate."""
 
     lr: NotNegative = 1e-3  # at the end of the warm-up, the highest
     betas: tuple[ShareBelow1, ShareBelow1] = (0.9, 0.95)
     eps: Positive = 1e-8
     weight_decay: NotNegative = 0.01  # on matrices only; never on norms, biases and embeddings
     warmup: CountOrZero = 50  # steps
-    final_lr: Share = 0.0  # share of lr at which the cosine ends
+    # how the rate falls after the warm-up; constant: not at all, or in a cool-down (`cooldown`)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    final_lr: Share = 0.0  # share of lr at which it ends
     clip: NotNegative = 1.0  # largest norm of the whole gradient; 0: any
     lr_ratio: dict[str, NotNegative] = field(
         default_factory=dict
     )  # parameter prefix -> share of lr
+
+
+@dataclass
+class Trunk:
+    """A run at a constant rate, of which runs with a cool-down take the steps before theirs."""
+
+    name: Annotated[str, FileName()]
+    steps: Count
+    keep: list[Count] = field(default_factory=list)  # steps whose checkpoints it keeps
+    scores_at: list[Count] = field(default_factory=list)  # steps at which it is scored
+
+
+@dataclass
+class CoolDown:
+    """A fall of the learning rate from `start` to the last step, after a constant one
+    (arXiv:2405.18392).
+
+    Up to `start` a run is what a run of any length at the constant rate is: with a `trunk` it goes
+    on from a checkpoint of that, which is trained if it is not there (training/trunk.py).
+    """
+
+    start: CountOrZero  # the step after which the rate falls
+    shape: Literal["linear", "cosine"] = "linear"
+    trunk: Trunk | None = None  # None: it is trained from its first step on
 
 
 @dataclass
@@ -73,6 +99,7 @@ class Logging:
     # of each task, at every checkpoint; the best checkpoint is kept too
     validation_rows: CountOrZero = 0
     scores: ScoresOverTraining | None = None  # written to the journal; None: no scores
+    keep_steps: list[Count] = field(default_factory=list)  # checkpoints that are saved and stay
 
 
 @dataclass
@@ -113,6 +140,7 @@ class Recipe:
     steps: Count = 1000  # optimizer steps
     loss_weights: dict[str, NotNegative] = field(default_factory=dict)
     optimizer: Optimizer = field(default_factory=Optimizer)
+    cooldown: CoolDown | None = None  # with `optimizer.schedule: constant`
     ema: ShareBelow1 = 0.999  # decay of the weights' average that is sampled and exported; 0: none
     seeds: Seeds = field(default_factory=Seeds)
     # added to the seeds of every run that this one starts from, and of all that those start from
@@ -127,6 +155,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a task that the model's class learns, but not with its parts."""
+        if self.cooldown and self.optimizer.schedule != "constant":
+            raise ValueError(
+                "cooldown: the rate is constant before it; write optimizer.schedule: constant, "
+                f"not {self.optimizer.schedule}"
+            )
+        if self.cooldown and not self.cooldown.start < self.steps:
+            raise ValueError(
+                f"cooldown.start is {self.cooldown.start}: no step of {self.steps} is left after it"
+            )
         model = self.model
         if not isinstance(model, Trainable):
             return

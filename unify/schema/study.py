@@ -128,6 +128,15 @@ class Sweep:
 
 
 @dataclass
+class CoolDowns:
+    """One run, several budgets: each arm is trained at a constant rate once, under each seed, and
+    every budget is a cool-down that goes on from a checkpoint of it (study/cooldowns.py)."""
+
+    share: Annotated[float, Interval(gt=0, le=1)] = 0.2  # of the steps of each budget, its last
+    shape: Literal["linear", "cosine"] = "linear"
+
+
+@dataclass
 class Learned:
     """When an arm has not learned yet (answers/learned.py): it gets no verdict against it.
 
@@ -220,6 +229,7 @@ class Study:
     grid: dict[str, list[Any]] | list[dict[str, Any]] = field(default_factory=dict)
     primary: list[str] = field(default_factory=list)  # metric names fixed before the run
     widths: dict[str, Width] = field(default_factory=dict)  # by arm
+    cooldowns: CoolDowns | None = None  # of every arm; None: the schedule that it has
     budget: Budget | None = None  # of every arm; None: each trains its own `steps`
     # arm -> a budget of its own; a grid over `budget.flops` makes them
     budgets: dict[str, Budget] = field(default_factory=dict)

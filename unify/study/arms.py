@@ -6,6 +6,7 @@ from dataclasses import replace
 from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.arm_costs import arm_costs, with_steps
+from unify.study.cooldowns import with_cooldowns
 from unify.study.jobs import Job, StudyRequest, replicate_of, study_jobs
 from unify.study.needed_runs import check_nothing_is_shared
 from unify.study.sampler_sweep import with_sweeps
@@ -25,9 +26,9 @@ def resolve_arms(
     tuning counts, where each has its own; None: the first.
     """
     study, arms = arms_at_tuned_values(request, one_arm, seed)
-    if study.budget is None and not study.budgets:
-        return study, arms
-    return study, with_steps(arms, arm_costs(study, arms))
+    if study.budget is not None or study.budgets:
+        arms = with_steps(arms, arm_costs(study, arms))
+    return study, with_cooldowns(study, arms)
 
 
 def resolve_jobs(

@@ -40,6 +40,16 @@ def as_data(planned: Plan) -> dict[str, Any]:
         "spread": {name: planned.spread(name) for name in QUANTITIES},
         "replicate": planned.study.replicate,
         "needed_runs": needed_data(planned),
+        "trunks": [
+            {
+                "name": config["name"],
+                "seeds": config["seeds"],
+                "steps": config["steps"],
+                "checkpoints": config["logging"]["keep_steps"],
+                "state": run.info["state"] if run else "missing",
+            }
+            for config, run in planned.trunks
+        ],
     }
 
 
@@ -143,7 +153,24 @@ def lines(planned: Plan) -> list[str]:
     ]
     alone = len(planned.arms) == 1 or planned.study.budgets
     matching = [] if alone else _matching(planned)
-    return [*columns, *matching, _all_left(entries.values()), *needed_lines(planned)]
+    left_over = [_all_left(entries.values()), *trunk_lines(planned), *needed_lines(planned)]
+    return [*columns, *matching, *left_over]
+
+
+def trunk_lines(planned: Plan) -> list[str]:
+    """The runs at a constant rate from which cool-downs go on, each trained once."""
+    if not planned.trunks:
+        return []
+    steps = sum(config["steps"] for config, run in planned.trunks if not (run and run.finished))
+    starts = {
+        arm: (config["cooldown"] or {}).get("start", 0) for arm, config in planned.arms.items()
+    }
+    alone = sum(len(planned.runs[arm]) * start for arm, start in starts.items())
+    missing = sum(run is None for _, run in planned.trunks)
+    return [
+        f"trunks missing: {missing} of {len(planned.trunks)}, {steps:,} steps, from which the runs "
+        f"take over {alone:,} (they count them as their own)"
+    ]
 
 
 def needed_lines(planned: Plan) -> list[str]:

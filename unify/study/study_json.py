@@ -48,6 +48,7 @@ def write_study_json(
             "tuned": sorted(tuned),
             "sweep": study.sweep and vars(study.sweep),
             "learned": study.learned and vars(study.learned),
+            "cooldowns": study.cooldowns and vars(study.cooldowns),
             "claims": [vars(claim) for claim in study.claims],
             "controls": [vars(control) for control in study.controls],
             "figures": [{"class": class_name(type(f)), **f.settings()} for f in study.figures],

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from unify.config import OUTSIDE_HASH, user_files
+from unify.config import OUTSIDE_HASH, trained_keys, user_files
 from unify.config.grid import as_overrides
 from unify.evaluation.score_run import SCORING
 from unify.noise import stable_seed
@@ -177,8 +177,13 @@ def _tuning_hash(study: Study, config: Config) -> str:
     That is the space, the budget, the arm as it is, and the runs that it starts from.
     """
     budget = study.budget_of(config["name"])
-    outside = {*OUTSIDE_HASH, *(["steps"] if budget else [])}  # steps follow from a budget
-    kept = {key: value for key, value in config.items() if key not in outside}
+    kept = trained_keys(config)
+    if budget:
+        del kept["steps"]  # which follow from it
+    if study.cooldowns:  # which set both
+        kept.pop("cooldown", None)
+        schedule = {"optimizer": {k: v for k, v in kept["optimizer"].items() if k != "schedule"}}
+        kept |= schedule | {"cooldowns": vars(study.cooldowns)}
     scoring = [config[key] for key in SCORING]
     before = [
         {key: value for key, value in part.items() if key not in OUTSIDE_HASH}

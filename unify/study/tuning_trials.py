@@ -18,6 +18,7 @@ from unify.schema.completed import Config
 from unify.schema.study import Study, Tune
 from unify.study.arms import resolve_arms
 from unify.study.chosen_by import direction, mean_score
+from unify.study.cooldowns import cooled_down
 from unify.study.jobs import Job, StudyRequest, error_file
 from unify.study.tuning import (
     DEFAULT,
@@ -162,9 +163,10 @@ def _trial_job(study: Study, name: str, config: Config, seed: int) -> Job:
         "evaluation": scored,
         "logging": {**config["logging"], "scores": None},  # a trial is watched by nobody
     }
+    shorter = cooled_down(study, {**config, **own})  # a whole schedule of its own, without a trunk
     number = study.trial_seeds[seed]
     of_needed = seed if study.whole else None  # trials start from what their seed's run starts from
-    return Job(name, number, replicate({**config, **own}, number, of_needed))
+    return Job(name, number, replicate(shorter, number, of_needed))
 
 
 def tuned_arms(request: StudyRequest) -> set[str]:

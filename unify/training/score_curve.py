@@ -9,19 +9,39 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lightning.pytorch import Trainer
 
+from unify.assembly.assemble import assemble, in_shards
 from unify.config.validation_metrics import validation_metrics
 from unify.distributed.ranks import in_step
-from unify.evaluation.score_run import measure
+from unify.evaluation.score_run import check_scores, measure
 from unify.metrics.metric import Metric
 from unify.runs.folder import Run
 from unify.runs.journal import Journal
 from unify.runs.study_files import has_value
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
+from unify.support.user_code import check_imports
 from unify.training.callbacks import EachStep
 from unify.training.lightning_module import TrainingModule
 
 Values = Mapping[str, float | None]
+
+
+def assembled(config: Config, needed: dict[str, Run], scored: bool) -> tuple[Recipe, list[Metric]]:
+    """The parts of a run that is to be trained, and the metrics that score it on the way.
+
+    ValueError for a metric that could not score it; for those of `evaluation`, if it is `scored`
+    afterwards.
+    """
+    whole, count = with_curve_metrics(config)
+    recipe = assemble(whole, needed, meta=in_shards(config))
+    check_imports()
+    place = len(recipe.evaluation) - count
+    final, curve = recipe.evaluation[:place], recipe.evaluation[place:]
+    recipe.evaluation = [*(final if scored else ()), *curve]
+    if recipe.evaluation:
+        check_scores(recipe)
+    recipe.evaluation = final
+    return recipe, curve
 
 
 def with_curve_metrics(config: Config) -> tuple[Config, int]:

@@ -10,11 +10,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import lightning as L
 
-from unify.assembly.assemble import assemble, in_shards
 from unify.assembly.exported_weights import save_export
 from unify.config import save
 from unify.data.source import source_fingerprint
@@ -28,8 +28,6 @@ from unify.distributed.ranks import (
     join,
     world,
 )
-from unify.evaluation.score_run import check_scores
-from unify.metrics.metric import Metric
 from unify.paradigm import Fitted
 from unify.runs.equal_training import adopt, other_code, study_facts
 from unify.runs.folder import (
@@ -49,11 +47,12 @@ from unify.support.environment import environment, git_diff
 from unify.support.precision import precision_on
 from unify.support.stop_protocol import Interrupted, LostOutput, kept_if_interrupted
 from unify.support.terminal import echo
-from unify.support.user_code import check_imports, warn_of_imports
+from unify.support.user_code import warn_of_imports
 from unify.tracking.mlflow_process import delivery, ship, tracker
 from unify.tracking.run_content import flatten
-from unify.training.score_curve import score_curve, with_curve_metrics
+from unify.training.score_curve import assembled, score_curve
 from unify.training.trainer import fit
+from unify.training.trunk import begin_from_trunk, trunk_to_begin_from
 
 Say = Callable[[str], None]
 
@@ -116,8 +115,10 @@ def _train(
             _adopt(run, other, config, needed, say)
             return run
         _set_ranks(config["machine"])
-        recipe, curve = _parts(config, needed, scored)
+        trunk = trunk_to_begin_from(run, config, partial(train, say=say, wait=True))
+        recipe, curve = assembled(config, needed, scored)
         facts = _begin(run, recipe, config, needed)
+        begin_from_trunk(run, config, trunk, say)
         say(f"{run.folder}: {facts['paradigm']}, {facts['parameters']['trainable']:,} parameters")
         machine = recipe.machine
         kept = f"{run.folder} has all that was saved of it, and the same command goes on"
@@ -128,24 +129,6 @@ def _train(
         ):
             _finish(run, recipe, config, say, [*watchers, *score_curve(run, recipe, curve)])
     return run
-
-
-def _parts(config: Config, needed: dict[str, Run], scored: bool) -> tuple[Recipe, list[Metric]]:
-    """The parts of a run, and the metrics that score it while it trains.
-
-    ValueError for a metric that could not score it, of those only if it is `scored` afterwards that
-    do so then.
-    """
-    whole, count = with_curve_metrics(config)
-    recipe = assemble(whole, needed, meta=in_shards(config))
-    check_imports()
-    place = len(recipe.evaluation) - count
-    final, curve = recipe.evaluation[:place], recipe.evaluation[place:]
-    recipe.evaluation = [*(final if scored else ()), *curve]
-    if recipe.evaluation:
-        check_scores(recipe)
-    recipe.evaluation = final
-    return recipe, curve
 
 
 def _other_precision(run: Run, config: Config) -> str:
