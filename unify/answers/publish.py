@@ -142,6 +142,7 @@ def _run(run: RunRecord) -> dict[str, Any]:
             "packages": {key: packages[key] for key in ("torch",) if key in packages},
             "git": {key: git[key] for key in OF_GIT if key in git},
         },
+        "curve": run.curve,
         "consumed": {task: _moments(read) for task, read in run.consumed.items()},
     }
 

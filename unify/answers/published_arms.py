@@ -117,6 +117,10 @@ def _runs(
         run.outcomes |= {PROMPTS + m: arrays[PROMPTS + digest] for m, digest in digests.items()}
         check_agreement([row for row in rows if row["seed"] == seed], run.outcomes)
         run.scores, run.card = None, {"tasks": entry.get("tasks") or {}}
+        run.curve = [
+            _checked(record, dict.fromkeys(record.keys() - {"kind"}, NUMBER))
+            for record in facts.get("curve") or []
+        ]
         run.consumed = {
             task: {int(count): str(digest) for count, digest in read}
             for task, read in (facts.get("consumed") or {}).items()
