@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from unify.analysis.paired_differences import HIGHER, LOWER
-from unify.answers.differences import Comparison, comparisons_of, correct, mark_unlearned
+from unify.answers.differences import Comparison, comparisons_of, correct
+from unify.answers.learned import mark_unlearned
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 

@@ -17,7 +17,7 @@ from unify.analysis.paired_differences import HIGHER, LEVEL, LOWER, SAME, Differ
 from unify.analysis.power import detectable, seeds_range
 from unify.analysis.sign_flips import least_sign_flip_p, sign_flip_p
 from unify.answers.improvements import Improvement
-from unify.answers.learned import unlearned
+from unify.answers.learned import mark_unlearned, too_early
 from unify.answers.pairing import lines_of_pair, pair
 from unify.answers.published_pairs import is_mixed, pair_with_published
 from unify.answers.score_lines import MANY, Line
@@ -75,24 +75,10 @@ class Comparison:
             return self.reason
         if self.single:
             return f"one model of {self.single} under all seeds"
-        edge = self._edge
-        if edge:
+        if edge := self._edge:
             return f"not testable here: both at the {edge}"
-        return self.difference.refusal or self._too_early
-
-    @property
-    def _too_early(self) -> str:
-        """Why what was found is no verdict, where it is against an arm that has not learned yet."""
-        if not self.unlearned or self.difference is None or self.line is None:
-            return ""
-        if len(self.unlearned) > 1:
-            return f"no verdict: neither {self.first} nor {self.second} has learned yet"
-        (arm,) = self.unlearned
-        found = SAME if self.adjusted is None else verdict(self.difference, self.adjusted)
-        in_favour = (found == self.line.better) == (arm == self.first)
-        if found == SAME or in_favour:
-            return ""
-        return f"no verdict against {arm}, which has not learned yet"
+        found = None if self.adjusted is None else verdict(self.difference, self.adjusted)
+        return self.difference.refusal or too_early(self, found)
 
     @property
     def words(self) -> str:
@@ -225,13 +211,6 @@ def correct(family: Sequence[Comparison]) -> None:
     tests = max(1, sum(p is not None for p in adjusted))
     for one, p in zip(family, adjusted, strict=True):
         one.adjusted, one.tests = p, tests
-
-
-def mark_unlearned(study: StudyRecord, some: Sequence[Comparison]) -> None:
-    """Apply the study's rule of what has not learned yet, which knows no test (learned.py)."""
-    for one in some:
-        one.unlearned = unlearned(study, one.line, (one.first, one.second))
-        one.notes += [f"{arm} has not learned yet: {why}" for arm, why in one.unlearned.items()]
 
 
 def comparisons_of(

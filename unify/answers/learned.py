@@ -14,7 +14,9 @@ to lose need not learn.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+from unify.analysis.paired_differences import HIGHER, LOWER
 from unify.answers.run_records import RunRecord
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
@@ -107,10 +109,39 @@ def _score_at(run: RunRecord, step: int, metric: str) -> float | None:
     return next((record.get(metric) for record in run.curve if record["step"] == step), None)
 
 
-def unlearned(study: StudyRecord, line: Line | None, arms: Iterable[str]) -> dict[str, str]:
-    """Why each of these arms has not learned yet by an outcome; without those that have."""
-    each = {arm: learning_of(study, line, arm) for arm in arms} if line is not None else {}
-    return {arm: one.why for arm, one in each.items() if one is not None and one.why}
+class Compared(Protocol):
+    """A comparison, first - second (answers/differences.py), as the rule sees it."""
+
+    line: Line | None
+    first: str
+    second: str
+    notes: list[str]
+    unlearned: dict[str, str]  # arm -> why it has not learned yet
+
+
+def mark_unlearned(study: StudyRecord, some: Iterable[Compared]) -> None:
+    """Say of each comparison which of its arms have not learned yet, and why; no test is read."""
+    for one in some:
+        pair = (one.first, one.second)
+        each = {} if one.line is None else {arm: learning_of(study, one.line, arm) for arm in pair}
+        one.unlearned = {arm: x.why for arm, x in each.items() if x is not None and x.why}
+        one.notes += [f"{arm} has not learned yet: {why}" for arm, why in one.unlearned.items()]
+
+
+def too_early(one: Compared, found: str | None) -> str:
+    """Why what a test found is no verdict, where it is against an arm that has not learned yet.
+
+    `found`: `higher` or `lower`, as first is than second; anything else is against no arm.
+    """
+    if not one.unlearned or one.line is None:
+        return ""
+    if len(one.unlearned) > 1:
+        return f"no verdict: neither {one.first} nor {one.second} has learned yet"
+    (arm,) = one.unlearned
+    in_favour = (found == one.line.better) == (arm == one.first)
+    if found not in (HIGHER, LOWER) or in_favour:
+        return ""
+    return f"no verdict against {arm}, which has not learned yet"
 
 
 def learning_sentences(study: StudyRecord, lines: Sequence[Line]) -> list[str]:
