@@ -72,10 +72,16 @@ def test_trials_have_a_whole_schedule_of_their_own(study, tmp_path):
         10,
         {"start": 8, "shape": "linear", "trunk": None},
     )
-    rows = [{"metric": "text_to_image/exact", "value": 0.5, "better": "higher"}]
+    scores = [
+        [{"metric": "text_to_image/exact", "value": value, "better": "higher"}]
+        for value in (0.5, 0.6)
+    ]
     for key in trials.jobs:
-        trials.save(key, [rows, rows])
-    assert trials.missing({*trials.arms}) == {}, "found again by the hash of what was asked"
+        trials.save(key, scores)
+    assert trials.missing({*trials.arms}) == {}
+    tuned = resolve_arms(request)[1]["transfusion,steps=20"]
+    assert tuned["optimizer"]["lr"] == trials.values["transfusion,steps=20"][1]["optimizer.lr"]
+    assert tuned["cooldown"]["start"] == 16
 
 
 @pytest.mark.slow

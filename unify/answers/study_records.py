@@ -255,7 +255,7 @@ def _study_info(path: Path) -> dict[str, Any]:
 
 MAPPINGS = ("claims", "controls", "figures")  # keys of study.json that list mappings
 STUDY: Types = {
-    **dict.fromkeys(("arms", "budgets", "tune", "sweep", "learned", "against"), dict),
+    **dict.fromkeys(("arms", "budgets", "tune", "sweep", "learned", "cooldowns", "against"), dict),
     **dict.fromkeys(("seeds", "primary", "runs", "tuned", "metrics", "overrides"), list),
     **dict.fromkeys(("name", "title", "question", "results", "created", "file", "replicate"), str),
     **dict.fromkeys(MAPPINGS, list),

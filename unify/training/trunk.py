@@ -98,15 +98,15 @@ def _take_over(run: Run, config: Config, trunk: Run, checkpoint: Path) -> None:
     ]
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
     write_atomically(run.folder / JOURNAL, text)
-    staging = folder / f".tmp-{checkpoint.name}"
-    shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(checkpoint, staging, copy_function=link_or_copy)
-    os.rename(staging, folder / checkpoint.name)
-    facts, own = trunk.info, run.info.get("precision")
+    facts, own = trunk.info, str(run.info.get("precision"))
     seconds = facts.get("train_seconds", 0) * step / facts["steps"]
-    then = facts.get("precision", own)
+    then = str(facts.get("precision", own))
     run.update(
         trunk={"folder": str(trunk.folder), "step": step},
         train_seconds=round(seconds, 2),
-        precision=own if then == own else f"{then}, then {own}",
+        precision=own if own.startswith(then) else f"{then}, then {own}",
     )
+    staging = folder / f".tmp-{checkpoint.name}"
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.copytree(checkpoint, staging, copy_function=link_or_copy)
+    os.rename(staging, folder / checkpoint.name)  # last: a run that has one has begun
