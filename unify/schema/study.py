@@ -132,7 +132,7 @@ class CoolDowns:
     """One run, several budgets: each arm is trained at a constant rate once, under each seed, and
     every budget is a cool-down that goes on from a checkpoint of it (study/cooldowns.py)."""
 
-    share: Annotated[float, Interval(gt=0, le=1)] = 0.2  # of the steps of each budget, its last
+    share: ShareAbove0 = 0.2  # of the steps of each budget, its last
     shape: Literal["linear", "cosine"] = "linear"
 
 
