@@ -82,6 +82,7 @@ def test_a_setting_changes_its_sampler_alone_and_is_checked(study):
         ({"metric": "text_to_image/exakt"}, r"sweep\.metric: no arm measures"),
         ({"evaluation": {"promts": 3}}, r"promts: no metric of text_to_image/exact takes it"),
         ({"evaluation": {"prompts": 0}}, r"sweep\.evaluation\.prompts"),
+        ({"evaluation": {"sealed": "x"}}, r"sealed: no metric of text_to_image/exact takes it"),
     ],
 )
 def test_what_no_sampler_or_metric_takes_is_refused(study, changed, message):

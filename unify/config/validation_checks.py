@@ -9,10 +9,13 @@ from typing import Any
 from unify.config.annotations import locate_class, parameters
 from unify.config.completion import Completion
 from unify.config.tuning_space import SAMPLING
-from unify.config.validation_metrics import validation_metrics
+from unify.config.validation_metrics import FINAL, validation_metrics
 from unify.config.yaml_tree import Node, Problem, suggest
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
+
+
+NOT_GIVEN = {"split", *FINAL}  # arguments that are what they must be on validation data
 
 
 def watch_learning(study: Config, arms: Mapping[str, Config]) -> None:
@@ -79,8 +82,8 @@ def _evaluation(
     for key in given:
         place, at = f"{of}.evaluation.{key}", root.value[of].value["evaluation"].value[key]
         takers = [accepted[key].hint for accepted in metrics.values() if key in accepted]
-        if not takers or key == "split":
-            known = sorted({name for accepted in metrics.values() for name in accepted} - {"split"})
+        if not takers or key in NOT_GIVEN:
+            known = sorted({name for accepted in metrics.values() for name in accepted} - NOT_GIVEN)
             message = f"no metric of {' or '.join(names)} takes it{suggest(key, known)}"
             problems.append(at.problem(place, f"{message}; they take {', '.join(known)}"))
         for hint in takers:

@@ -30,7 +30,7 @@ def validation_metrics(
         patterns = [*names_of_scores(locate_class(node["class"], trusted=True), tasks)]
         asked = not names or any(gives(p, name) for p in patterns for name in names)
         if "split" in node and asked:
-            own = {**FINAL, **(arguments or {})}
+            own = {**(arguments or {}), **FINAL}
             changed = {key: value for key, value in own.items() if key in node}
             nodes.append({**node, **changed, "split": "validation"})
     return nodes
