@@ -14,7 +14,6 @@ from unify.config.yaml_tree import Node, Problem, suggest
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 
-
 NOT_GIVEN = {"split", *FINAL}  # arguments that are what they must be on validation data
 
 
