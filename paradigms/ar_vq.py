@@ -18,11 +18,11 @@ from torch import Tensor
 from unify.batch import Batch, Segment
 from unify.flow import guide
 from unify.nn.flops import causal
-from unify.nn.layers import Embedding, Linear
 from unify.nn.losses import likelihood, log_partition_squared, per_row, token_nll
 from unify.nn.prefix import PrefixParadigm
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
+from unify.nn.words import embedding, head
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Term, Terms
 from unify.sampling import draw
@@ -76,8 +76,8 @@ class ArVQ(PrefixParadigm):
         self.boi, self.eol, self.eoi = range(text.vocab_size, text.vocab_size + 3)
         self.codes = text.vocab_size + 3  # id of code 0
         self.vocab_size = self.codes + image.vocab_size
-        self.embed = Embedding(self.vocab_size, trunk.dim)
-        self.to_logits = Linear(trunk.dim, self.vocab_size, bias=False)
+        self.embed = embedding(trunk, text, self.vocab_size, (self.boi, self.eoi))
+        self.to_logits = head(trunk, text, self.vocab_size)
 
     @property
     def alphabet(self) -> int:

@@ -7,8 +7,9 @@ There is no noise but the encoder's and no cross-attention: the text is where th
 flow and its guidance by an indicator are in unify/nn/latent_flow.py, encoder and L_enc in
 unify/nn/text_latent.py, flows that start at an image in crossflow_from_image.py.
 
-Other than the release: the encoder learns from scratch, where theirs reads a pretrained T5 or CLIP;
-the divergence is the Gaussian one, with a weight of its own (docs/definitions.md).
+Other than the release: the encoder learns from scratch, where theirs reads a pretrained T5 or CLIP
+(unify/nn/text_features.py reads a frozen language model); the divergence is the Gaussian one, with
+a weight of its own (docs/definitions.md).
 
 B rows, C channels, h x w latent grid, L text tokens.
 """
@@ -25,6 +26,7 @@ from unify.batch import Batch, Text
 from unify.flow import FlowSampler
 from unify.nn.latent_flow import FlowToImage
 from unify.nn.prefix import MAX_PROMPT
+from unify.nn.text_features import check_own_text
 from unify.nn.text_latent import Regulariser, TextEncoder, check_fit
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Term, Terms
@@ -60,6 +62,7 @@ class CrossFlow(FlowToImage):
         self, text: TextTokenizer, encoder: TextEncoder, regulariser: Regulariser, **flow: Any
     ):
         super().__init__(**flow)
+        check_own_text("encoder", encoder, text)
         check_fit("encoder", encoder, text.vocab_size, self.image.channels)
         self.text, self.encoder, self.regulariser = text, encoder, regulariser
 
@@ -139,9 +142,9 @@ class CrossFlow(FlowToImage):
     def flops(self, batch: Batch) -> float:
         """Forward and backward of encoder, flow and regulariser."""
         grid, length = self._grid(batch), batch.segments[0].length
-        row = self.encoder.flops(length, grid) + self.flow_flops(grid)
+        row = self.encoder.training_flops(length, grid) + 3.0 * self.flow_flops(grid)
         kept = self.regulariser.flops(length, grid, batch.segments[1].images)
-        return 3.0 * len(batch) * row + kept
+        return len(batch) * row + kept
 
     def _grid(self, batch: Batch) -> tuple[int, int]:
         return self.image.grid(*batch.segments[1].images.shape[-2:])

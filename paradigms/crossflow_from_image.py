@@ -16,6 +16,7 @@ from torch import Tensor
 from unify.batch import Batch
 from unify.flow import FlowSampler
 from unify.nn.latent_flow import FlowToImage, LatentFlow
+from unify.nn.text_features import check_own_text
 from unify.nn.text_latent import TextDecoder, TextEncoder, check_fit
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Term, Terms, TextRequest
@@ -94,6 +95,7 @@ class CrossFlowCaption(LatentFlow):
         self, text: TextTokenizer, encoder: TextEncoder, decoder: TextDecoder, **flow: Any
     ):
         super().__init__(**flow)
+        check_own_text("encoder", encoder, text)
         check_fit("encoder", encoder, text.vocab_size, self.image.channels)
         check_fit("decoder", decoder, text.vocab_size, self.image.channels)
         self.text, self.encoder, self.decoder = text, encoder, decoder
@@ -133,8 +135,8 @@ class CrossFlowCaption(LatentFlow):
     def flops(self, batch: Batch) -> float:
         """Forward and backward of encoder, decoder and flow."""
         grid, length = self._grid(batch), batch.segments[1].length
-        texts = self.encoder.flops(length, grid) + self.decoder.flops(length - 1, grid)
-        return 3.0 * len(batch) * (texts + self.flow_flops(grid))
+        others = self.decoder.flops(length - 1, grid) + self.flow_flops(grid)
+        return len(batch) * (self.encoder.training_flops(length, grid) + 3.0 * others)
 
     def _grid(self, batch: Batch) -> tuple[int, int]:
         return self.image.grid(*batch.segments[0].images.shape[-2:])

@@ -25,6 +25,7 @@ from unify.nn.sequence import TokenSequence
 from unify.nn.towers import IMAGE, DualTrunk, Separation, TextTower
 from unify.nn.trunk import Trunk
 from unify.nn.vision import VisionEncoder
+from unify.nn.words import Table
 from unify.paradigms.transfusion import Transfusion
 from unify.paradigms.vlm import VLM
 from unify.tokenizer import TextTokenizer
@@ -133,7 +134,7 @@ class DualTower(Transfusion):
         self.add_framed(sequence, features, self.embed, present, grid=grid)
 
     @property
-    def ends(self) -> nn.Embedding:
+    def ends(self) -> Table:
         return self.embed if self.delimiters is None else self.delimiters
 
     def tokens(self, batch: Batch) -> int:

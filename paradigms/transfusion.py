@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unify.batch import Batch, Segment
 from unify.flow import (
@@ -30,11 +30,11 @@ from unify.flow import (
 )
 from unify.nn.attention import Cache
 from unify.nn.flops import scored
-from unify.nn.layers import Embedding, Linear
 from unify.nn.patches import Patches
 from unify.nn.prefix import PrefixParadigm
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
+from unify.nn.words import Table, embedding, head
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Term, Terms
 from unify.support.ranges import Count, Positive, Share
@@ -100,8 +100,9 @@ class Transfusion(PrefixParadigm):
         self.condition_on, self.condition_time = condition_on, condition_time
         self.bidirectional = image_attention == "bidirectional"
         self.size, self.dropout, self.token_constant = size, dropout, token_constant
-        self.embed = Embedding(text.vocab_size + 2, trunk.dim)  # text, boi, eoi
-        self.to_text = Linear(trunk.dim, text.vocab_size, bias=False)
+        words = text.vocab_size
+        self.embed = embedding(trunk, text, words + 2, (words, words + 1))  # text, boi, eoi
+        self.to_text = head(trunk, text, words)
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Both losses from one pass over the row's columns."""
@@ -176,7 +177,7 @@ class Transfusion(PrefixParadigm):
         return where, skip
 
     @property
-    def ends(self) -> nn.Embedding:
+    def ends(self) -> Table:
         """The table with boi and eoi of latents as its last two entries."""
         return self.embed
 
@@ -232,7 +233,8 @@ class Transfusion(PrefixParadigm):
     def head_flops(self, batch: Batch) -> int:
         """FLOPs of the text head over one row's target column; 0 if that is an image."""
         target = batch.segments[-1]
-        return 2 * self.to_text.weight.numel() * target.length if target.kind == "text" else 0
+        written = target.length if target.kind == "text" else 0
+        return 2 * self.trunk.dim * self.text.vocab_size * written
 
     def latent_copies(self, batch: Batch) -> list[tuple[Segment, int, bool]]:
         """Image columns, how often each is read as a latent, and whether one copy is noised."""

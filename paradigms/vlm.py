@@ -22,7 +22,7 @@ from torch import Tensor
 
 from unify.batch import Batch, Segment, Text
 from unify.nn.flops import after_keys, causal
-from unify.nn.language import Context, LanguageModel
+from unify.nn.language import Context, LanguageModel, Words
 from unify.nn.layers import Embedding, Linear
 from unify.nn.prefix import MAX_PROMPT, PrefixParadigm
 from unify.nn.pretrained import LlamaTrunk, fill_rows
@@ -45,6 +45,7 @@ class VLM(PrefixParadigm, LanguageModel):
 
     tasks = frozenset({"caption", "vqa", "text"})
     terms = frozenset({"text_ce"})
+    embed: Embedding
 
     def __init__(
         self,
@@ -116,7 +117,10 @@ class VLM(PrefixParadigm, LanguageModel):
             return vision.training_flops(height, width) + 3.0 * projected
         return vision.flops(height, width) + projected
 
-    # As a language model that others condition on
+    # As a language model that others condition on, or start from
+
+    def words(self) -> Words:
+        return Words(self.trunk, self.text, self.embed, self.to_text)
 
     def read(
         self,

@@ -7,11 +7,14 @@ process = commands.start("train", ...)                               # and `ende
 import multiprocessing
 import os
 import resource
+import runpy
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from places import PYTHONPATH
+
+from unify.distributed.ranks import free_port
 
 FILE = Path(__file__).parent.parent / "experiments" / "transfusion.yaml"
 TRAIN = ["train", "-c", str(FILE), "--tiny"]  # a run of seconds, which needs no other
@@ -60,21 +63,42 @@ class Commands:
         return Ended(status, *printed)
 
 
-def run(words: list[str], log: str, cwd: str, variables: dict[str, str]) -> None:
+def run(words: list[str], *place: Any) -> None:
     """In the child: what `unify` does when it is called by these words."""
+    _become(["unify", *words], *place)
+
+    from unify.cli import main
+
+    main()
+
+
+def run_file(words: list[str], *place: Any) -> None:
+    """In the child: what Python does when it is called with a file and these words."""
+    _become(words, *place)
+    runpy.run_path(words[0], run_name="__main__")
+
+
+def _become(words: list[str], log: str, cwd: str, variables: dict[str, str]) -> None:
     multiprocessing.set_start_method("fork", force=True)  # of its loader workers, as usual
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{log}.{name}", os.O_WRONLY | os.O_CREAT), number)
     os.environ.update(variables)
     os.chdir(cwd)
-    sys.argv = ["unify", *words]
+    sys.argv = words
 
     import torch
 
-    from unify.cli import main
-
     torch.set_num_threads(1)
-    main()
+
+
+def seats(ranks: int) -> list[dict[str, str]]:
+    """What a launcher tells each of so many ranks on this machine; one alone has none."""
+    if ranks == 1:
+        return [{}]
+    group = {"WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+    group |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    each = [group | {"RANK": rank, "LOCAL_RANK": rank} for rank in range(ranks)]
+    return [{key: str(value) for key, value in seat.items()} for seat in each]
 
 
 def run_within(mebibytes: int, *arguments) -> None:

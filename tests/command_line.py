@@ -1,17 +1,16 @@
-"""The command line in a process of its own."""
+"""The command line in a process of its own, from the fork server."""
 
-import subprocess
-import sys
+import os
+from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
 
+from command_child import Commands
 from places import ROOT
 
 
 def unify(*arguments, cwd=ROOT):
     """Run a command; its status, output and errors."""
-    return subprocess.run(
-        [sys.executable, "-m", "unify.cli", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    with TemporaryDirectory() as folder:
+        ended = Commands(Path(folder))(*arguments, cwd=cwd, **os.environ)
+    return CompletedProcess(arguments, ended.status, ended.out, ended.err)

@@ -67,8 +67,11 @@ class VAE(ContinuousTokenizer, Trainable):
     def _adopt(self, net: Any, shift: Tensor, scale: Tensor, patch: int = 1) -> None:
         super().__init__()
         self.net, self.patch = net, patch
-        self.channels = net.config.latent_channels
         self.stride = patch * 2 ** (len(net.config.block_out_channels) - 1)
+        self._scaled_by(shift, scale)
+
+    def _scaled_by(self, shift: Tensor, scale: Tensor) -> None:
+        self.channels = len(shift)
         self.register_buffer("shift", shift)
         self.register_buffer("scale", scale)
 

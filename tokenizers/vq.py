@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from unify.batch import Batch
-from unify.nn.conv import Decoder, Discriminator, Encoder, row_mean, training_flops
+from unify.nn import conv
+from unify.nn.conv import Decoder, Discriminator, Encoder, row_mean
 from unify.noise import Noise
 from unify.paradigm import Term, Terms, Trainable
 from unify.support.ranges import Count, CountOrZero, NotNegative, ShareBelow1
@@ -251,7 +252,7 @@ class VQ(DiscreteTokenizer, Trainable):
         return {"pixel": Term(pixel), "codebook": Term(codebook)}, reconstruction
 
     def flops(self, batch: Batch) -> float:
-        return training_flops(self.reconstruct, batch.segments[0].images)
+        return conv.autoencoder_flops(self.encoder, self.decoder, self.reconstruct, batch)
 
     @inference
     def encode(self, images: Tensor) -> Tensor:
@@ -296,4 +297,4 @@ class AdversarialVQ(VQ):
 
     def flops(self, batch: Batch) -> float:
         images = batch.segments[0].images
-        return super().flops(batch) + 3 * training_flops(self.discriminator, images)
+        return super().flops(batch) + 3 * conv.training_flops(self.discriminator, images)

@@ -31,6 +31,16 @@ def inference(method: F) -> F:
     return call  # type: ignore[return-value]
 
 
+def module_hash(module: nn.Module, settings: dict[str, Any]) -> str:
+    """12 hex digits of a module's class, its weights and buffers, and its settings."""
+    digest = hashlib.sha256(type(module).__qualname__.encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    digest.update(repr(sorted(settings.items())).encode())
+    return digest.hexdigest()[:12]
+
+
 class Tokenizer(ABC):
     """The part that the three contracts share: a content hash that names the tokenizer."""
 
@@ -60,12 +70,7 @@ class ImageTokenizer(nn.Module, Tokenizer):
         return height // self.stride, width // self.stride
 
     def content_hash(self) -> str:
-        digest = hashlib.sha256(type(self).__qualname__.encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        digest.update(repr(sorted(self.settings().items())).encode())
-        return digest.hexdigest()[:12]
+        return module_hash(self, self.settings())
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from scipy.special import expit
 
 from unify.analysis.multiple_tests import holm
 from unify.analysis.paired_differences import SAME, crossed, paired, verdict
+from unify.answers.comparison import Comparison
 from unify.answers.difference_cells import CONDITIONAL, unseen_text
-from unify.answers.differences import Comparison
 from unify.answers.score_lines import Cell, Line
 
 

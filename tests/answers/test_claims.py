@@ -8,7 +8,7 @@ from report_study import write_study
 
 from unify.analysis.paired_differences import paired
 from unify.answers import claims
-from unify.answers.differences import Comparison
+from unify.answers.comparison import Comparison
 from unify.answers.score_lines import Cell, Line, score_lines
 from unify.answers.study_records import StudyRecord, load_study
 from unify.report.findings import findings
@@ -33,7 +33,7 @@ def test_claims_get_a_verdict_each(eight):
     ]
     (eight / "study.json").write_text(json.dumps(info))
     study = load_study(eight)
-    result = claims.claims(study, score_lines(study.rows))
+    result = claims.claims(study, score_lines(study.rows), [])
     assert [claim.judgement for claim in result] == [
         "agrees", "disagrees", "not distinguishable at this budget",
         "not measured: ar_vq and transfusion have no score",
@@ -87,7 +87,7 @@ def test_an_older_claim_names_its_arms_by_their_scores(metric, better):
     ]
     older = {"paper": "p", "says": "s", "metric": metric, "higher": "ar_vq", "lower": "flow"}
     study = StudyRecord(Path(), {"arms": ["ar_vq", "flow"], "claims": [older]}, rows, [])
-    (claim,) = claims.claims(study, score_lines(rows))
+    (claim,) = claims.claims(study, score_lines(rows), [])
     assert (claim.better, claim.judgement) == (better, "agrees")
 
 

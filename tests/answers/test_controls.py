@@ -8,7 +8,7 @@ from report_study import write_study
 
 from unify.analysis.paired_differences import paired
 from unify.answers import controls
-from unify.answers.differences import Comparison
+from unify.answers.comparison import Comparison
 from unify.answers.score_lines import Cell, Line, score_lines
 from unify.answers.study_answers import study_answers
 from unify.answers.study_records import load_study
@@ -108,7 +108,9 @@ def test_a_control_of_the_same_arm_is_a_yardstick_and_never_equal():
     [
         ([0.01, -0.01, 0.02, -0.02], 0.05, True, "within the margin of 0.050: 90% interval [−0.0"),
         ([0.05, -0.05, 0.06, -0.04], 0.05, None, "not shown to be within the margin"),
-        ([0.30, 0.31, 0.29, 0.30], 0.05, False, "not shown to be within the margin"),
+        ([0.30, 0.31, 0.29, 0.30], 0.05, False, "beyond the margin of 0.050: 90% interval [+0.29"),
+        ([-0.30, -0.31, -0.29, -0.3], 0.05, False, "beyond the margin"),
+        ([0.03, 0.05, 0.035, 0.03], 0.04, None, "not shown to be within the margin"),  # p < 0.05
         ([0.021, 0.02, 0.019, 0.02], 0.05, True, "within the margin"),
         ([0.02, 0.02, 0.02, 0.02], 0.05, None, "every seed gave exactly the same"),
         ([0.01, -0.01], 0.05, None, "two seeds cannot tell"),
@@ -121,6 +123,16 @@ def test_equivalence_is_said_only_by_a_margin(differences, margin, came_out, wor
     if came_out is not None:
         low, high = held.one.difference.interval_at(0.9)
         assert held.within_margin == (-margin < low <= high < margin)
+
+
+def test_arms_that_are_within_the_margin_seldom_fail_it():
+    """A true difference of three quarters of the margin, which every study tells from 0."""
+    generator, failed = np.random.default_rng(0), 0
+    for _ in range(200):
+        d = 0.03 + 0.015 * generator.standard_normal(8)
+        held = made("again", {"expect": "same", "than": "a", "margin": 0.04}, d.tolist())
+        failed += held.came_out is False
+    assert failed / 200 <= 0.05
 
 
 def test_without_a_known_direction_no_arm_is_worse(monkeypatch):

@@ -9,13 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_study import edit_json, scores, write_results, write_study
+from scored_study import write_scored_study
 
 from unify.answers.answers_json import answers_content
+from unify.answers.pairing import pair
 from unify.answers.run_records import RunRecord
+from unify.answers.score_lines import score_lines
 from unify.answers.study_answers import study_answers
 from unify.answers.study_records import StudyRecord, load_study
 from unify.report.page import render
 from unify.report.table_files import markdown
+from unify.runs.stored_scores import with_arrays
 from unify.support.strict_json import strict_json
 
 EXACT = "text_to_image/exact"
@@ -139,6 +143,34 @@ def test_repeated_prompts_are_one_prompt_each(folder):
     said(folder, "by seeds alone: the runs repeat their prompts in unlike ways")
 
 
+@pytest.mark.parametrize("digest", [None, "aa11"])
+def test_trials_of_other_data_are_paired_only_by_a_digest_of_their_prompts(folder, digest):
+    edit_rows(folder, lambda row: row["passport"].update(prompt_set=digest))
+    for run in folder.glob("transfusion-*"):
+        edit_json(run / "run.json", source="other")
+    for run in folder.glob("ar_vq-*"):
+        edit_json(run / "run.json", source="5ea5e0")
+    reason = f"by seeds alone: not known to be the same prompts, as {EXACT} keeps no digest"
+    one = said(folder, *([] if digest else [reason, "ar_vq 5ea5e0 and transfusion other"]))
+    assert (one.difference.prompts is None) == (digest is None)
+    assert bool(one.notes) == (digest is None)
+
+
+def test_scores_that_were_edited_are_said_where_they_are_missed(tmp_path):
+    study = write_scored_study(tmp_path / "runs" / "four", {"ar_vq": 0.7, "transfusion": 0.5})
+    changed = "scores.json has changed since it was written"
+    for seed in range(4):
+        path = next(study.glob(f"ar_vq-s{seed}-*")) / "eval" / "scores.json"
+        path.write_text(path.read_text().replace('"n": 64', '"n": 65'))
+        with pytest.warns(UserWarning, match="has changed"):
+            record = load_study(study)
+        one = next(one for one in study_answers(record).primary if one.metric == EXACT)
+        said = one.reason if seed == 3 else one.notes[0]
+        assert changed in said
+        assert "ar_vq has no score measured alike" not in said
+    assert one.reason.startswith("not measured: ar_vq has no score; scores that are there are not")
+
+
 def test_one_common_seed_of_several_is_not_called_one_seed_per_arm(folder):
     edit_rows(folder, lambda r: r["seed"] < 2 if r["arm"] == "ar_vq" else r["seed"] > 0)
     one = said(folder, "seed 0 left out: transfusion has", "seeds 2 and 3 left out: ar_vq has no")
@@ -223,3 +255,27 @@ def test_whatever_is_missing_is_said(faults):
         assert one.difference.seeds == len(one.seeds)
     assert answers.claims[0].judgement != "not measured", "without saying why"
     json.loads(strict_json(answers_content(answers)))
+
+
+def test_a_metric_on_two_splits_is_compared_on_each_by_its_own_trials():
+    gaps, runs, rows = {"test": 0.5, "validation": -2.0}, [], []
+    for arm, seed in PLACES:
+        made = np.random.default_rng(seed)
+        trials = {s: made.random(6 + len(s)) + (arm == "a") * gap for s, gap in gaps.items()}
+        run = RunRecord(Path(f"{arm}-s{seed}-0"), arm, seed, {"state": "finished"})
+        about = {"arm": arm, "paradigm": "P", "seed": seed, "metric": EXACT, "better": "higher"}
+        own = with_arrays(
+            [{**about, "value": t.mean(), "passport": {"split": s}} for s, t in trials.items()]
+        )
+        run.outcomes = dict(zip((EXACT, f"{EXACT} 2"), trials.values(), strict=True))
+        runs, rows = [*runs, run], [*rows, *own]
+    info = {"arms": {"a": {}, "b": {}}, "seeds": [0, 1, 2, 3], "primary": [EXACT]}
+    study = StudyRecord(Path("study"), info, rows, runs)
+    lines = score_lines(rows)
+    assert len(lines) == 2
+    for line in lines:
+        split = line.cells["a"].rows[0]["passport"]["split"]
+        made = pair(study, line, "a", "b")
+        assert made.difference.mean == pytest.approx(gaps[split])
+        assert made.difference.prompts == 6 + len(split)
+        assert not made.notes

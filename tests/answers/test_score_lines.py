@@ -88,3 +88,14 @@ def test_several_seeds_show_mean_and_range_and_failed_seeds_are_counted():
     assert len(cell.values) == 2
     assert Cell({0: rows[0]}).span == (0.0, 1.0)
     assert Cell({2: rows[2]}).value is None
+
+
+def test_a_floor_is_a_reference_behind_the_ceiling_of_its_score():
+    order = ["a/d", "a/d/floor", "a/d/b/floor", "a/d/ceiling", "a/d/b", "a/d/b/ceiling"]
+    rows = [{"arm": "x", "seed": 0, "metric": m, "value": 0.5, "n": 8} for m in order]
+    lines = score_lines(rows)
+    assert [line.metric for line in lines] == [
+        *("a/d", "a/d/ceiling", "a/d/floor"),
+        *("a/d/b", "a/d/b/ceiling", "a/d/b/floor"),
+    ]
+    assert [line.yardstick for line in lines] == ["", "ceiling", "floor"] * 2

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 from report_study import edit_json, write_study
 
 from unify.answers.study_records import load_study
@@ -53,6 +54,17 @@ def test_the_total_counts_every_part_once(folder):
     assert cost_of(folder) == cost, "needed by two parts"
 
 
+def test_what_only_scores_an_arm_is_no_part_of_it(folder):
+    cost, run = cost_of(folder), next(folder.glob("transfusion-*"))
+    reader = needed_run(folder.parent, "reader", "dd", **TRAINED) | {"scores": True}
+    edit_json(
+        run / "run.json", needed=[*json.loads((run / "run.json").read_text())["needed"], reader]
+    )
+    assert cost_of(folder) == cost
+    (record,) = load_study(folder).runs_of("transfusion")
+    assert [part["name"] for part in record.needed] == ["bpe", "llm"]
+
+
 @pytest.mark.parametrize("lost", ["run", "its FLOPs", "card", "own FLOPs"])
 def test_an_unknown_part_leaves_no_total(folder, lost):
     run, vae = next(folder.glob("transfusion-*")), next(folder.parent.glob("before/vae-*"))
@@ -77,3 +89,19 @@ def test_an_arm_without_frozen_parts_encodes_nothing(folder):
     edit_json(run / "run.json", parameters=parameters, needed=[])
     cost = cost_of(folder, "ar_vq")
     assert (cost.encoding, cost.needed, cost.total) == (0, 0, cost.own)
+
+
+def test_a_run_that_only_scores_is_no_cost_of_an_arm(folder):
+    before, run = cost_of(folder), next(folder.glob("transfusion-*"))
+    reader = needed_run(folder.parent, "reader", "ee", **TRAINED)
+    stated = json.loads((run / "run.json").read_text())["needed"]
+    edit_json(run / "run.json", needed={**{f"/{n}": p for n, p in enumerate(stated)}, "/r": reader})
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    part = {"class": "unify.x.Reader", "weights": {"run": "/r"}}
+    model = {**config["model"], "reader": part}
+    for more, needed in (
+        ({"evaluation": [part]}, before.needed),
+        ({"evaluation": [part], "model": model}, before.needed + 100 * 1e6),
+    ):
+        (run / "config.yaml").write_text(yaml.safe_dump({**config, **more}))
+        assert cost_of(folder).needed == needed, more

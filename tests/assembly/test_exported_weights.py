@@ -1,14 +1,17 @@
 """Exports: bit-equal, named by their content, refused where they do not fit."""
 
 import json
+import os
+import shutil
 
 import pytest
 import torch
 
-from unify.assembly.exported_weights import load_export, save_export
+from unify.assembly.exported_weights import check_written, load_export, save_export
 from unify.nn.frozen import freeze
 from unify.nn.init import initialise
-from unify.runs.export_folder import hash_files
+from unify.runs.export_folder import hash_files, stamps
+from unify.runs.folder import Run
 from unify.tokenizers.text import BPE
 from unify.tokenizers.vq import VQ, FSQCodes, RotationCodebook
 
@@ -71,3 +74,23 @@ def test_a_vocabulary_is_exported_too(tmp_path):
     load_export(other, tmp_path)
     assert other.content_hash() == one.content_hash()
     assert digest == hash_files(tmp_path)
+
+
+def test_a_finished_run_with_the_weights_of_another_is_refused_and_a_copy_of_it_is_not(tmp_path):
+    runs = [Run(tmp_path / name) for name in ("one", "other")]
+    for seed, run in enumerate(runs):
+        weights = save_export(make(seed), NODE, run.folder / "export")
+        run.update(weights=weights, written=stamps(run.folder / "export"))
+        check_written(run)
+    shutil.copytree(runs[0].folder, tmp_path / "copy")
+    os.utime(tmp_path / "copy" / "export" / "model.safetensors", ns=(1, 1))
+    check_written(Run(tmp_path / "copy"))
+    for copy in (shutil.copy, shutil.copy2, os.replace):
+        copy(*(run.folder / "export" / "model.safetensors" for run in reversed(runs)))
+        with pytest.raises(ValueError, match=r"one/export: the weights differ from the hash"):
+            check_written(runs[0])
+    (runs[0].folder / "export" / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="the weights differ"):
+        check_written(runs[0])
+    runs[0].update(written=None)
+    check_written(runs[0])  # of an older version

@@ -12,10 +12,15 @@ from unify.assembly.exported_weights import load_export, save_export
 from unify.assembly.sharding import construct, fill, recompute, units_of
 from unify.config import load_recipe
 from unify.nn.init import draw, initialise, parts_of
+from unify.nn.layers import Linear
 from unify.nn.trunk import Trunk
+from unify.tokenizer import DiscreteTokenizer
 from unify.tokenizers.vae import VAE
 
-PARADIGMS = ["ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow"]
+PARADIGMS = [
+    *("ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow"),
+    *("pretrained_track/ar_vq", "pretrained_track/crossflow"),
+]
 
 
 def built(paradigm, meta=False):
@@ -96,6 +101,34 @@ def test_weights_that_are_mapped_are_read_from_the_file_and_take_no_memory(tmp_p
 def test_a_tokenizer_is_built_whole():
     vae = construct(VAE, {"channels": 4, "widths": [8, 8, 8]})
     assert not any(p.is_meta for p in vae.parameters())
+
+
+class Bodied(DiscreteTokenizer):
+    """A tokenizer with a part that is built before it."""
+
+    stride, vocab_size = 1, 2
+
+    def __init__(self, body: nn.Module):
+        super().__init__()
+        self.body = body
+
+    def settings(self):
+        return {}
+
+    def encode(self, images):
+        return images[:, 0].flatten(1).long()
+
+    def decode(self, codes, grid):
+        return codes.view(-1, 1, *grid).float()
+
+
+def test_so_are_the_parts_of_a_tokenizer():
+    body = construct(Linear, {"inputs": 3, "outputs": 4, "bias": True})
+    assert body.weight.is_meta
+    part = construct(Bodied, {"body": body})
+    assert not any(p.is_meta for p in part.parameters())
+    assert part.body.weight.abs().sum() > 0
+    assert part.body.bias.tolist() == [0] * 4, "drawn, and not what memory held"
 
 
 def test_every_trunk_recomputes_when_it_is_told_to():

@@ -47,8 +47,8 @@ def only_flow():
 
 
 def test_the_command_line_has_the_last_word(study):
-    _, arms = load_study(study(grid={"steps": [5, 6]}), ["steps=7"])
-    assert {a["steps"] for a in arms.values()} == {7}
+    _, arms = load_study(study(grid={"steps": [5, 6]}), ["ema=0.6"])
+    assert {a["ema"] for a in arms.values()} == {0.6}
     _, arms = load_study(study(grid={"steps": [5, 6]}), ["grid=[{ema: 0.5}]", "grid.0.ema=0.7"])
     assert {a["ema"] for a in arms.values()} == {0.7}
 

@@ -43,7 +43,6 @@ def test_hash_ignores_machine_key_order_scoring_and_places_of_files(folder, tmp_
     words = ["machine.devices=2", "logging.metrics_every=1", "name=x", "study=y", "evaluation=[]"]
     words += [
         "image_sampling.steps=3",
-        "tiny.steps=3",
         "data.source.folder=moved",
         "optimizer.eps=0.00000001",
     ]

@@ -200,7 +200,10 @@ BROKEN = {
     "too much": ("budget: {samples: 1.0e30}", "budget.samples: 1e+30 is out of range"),
     "too little": ("budget: {samples: 2}", "budget: 2 does not reach for one step of one"),
     "too few tokens": ("budget: {tokens: 1}", "budget: 1 does not reach for one step of one"),
-    "no trial": ("tune: {metric: m, space: {steps: [1]}, trials: 1}", "tune.trials: 1 is out of"),
+    "no trial": (
+        "tune: {metric: m, space: {optimizer.warmup: [1]}, trials: 1}",
+        "tune.trials: 1 is out of",
+    ),
     "nothing tried": (
         "tune: {metric: m, space: {optimizer.lr: {low: .nan, high: 1}}}",
         "tune.space.optimizer.lr.low: nan is no finite number",
@@ -238,8 +241,8 @@ OUTCOMES = {
     "primary: [caption/exacct]": "did you mean 'caption/exact'?",
     "primary: [vqa/accuracy]": "primary.0: no arm measures 'vqa/accuracy'",
     "claims: [{paper: p, says: s, metric: caption/no, better: one, worse: two}]": "claims.0.metric",
-    "controls: [{arm: one, expect: same, than: two, metric: caption/no}]": "controls.0.metric",
-    "tune: {metric: caption/no, space: {steps: [3]}}": "tune.metric: no arm measures",
+    "controls: [{arm: one, expect: worse, than: two, metric: caption/no}]": "controls.0.metric",
+    "tune: {metric: caption/no, space: {optimizer.warmup: [3]}}": "tune.metric: no arm measures",
 }
 
 

@@ -86,7 +86,7 @@ BROKEN_STUDIES = {
     ),
     "direction of a tuned metric": (
         SET,
-        "tune: {metric: m, space: {steps: [3]}, lower: true}",
+        "tune: {metric: m, space: {optimizer.warmup: [3]}, lower: true}",
         "tune.lower",
         "leave it out: the metric's scores state",
     ),
@@ -102,11 +102,18 @@ BROKEN_STUDIES = {
         "controls.0",
         "they differ in steps; give a `margin`",
     ),
+    "one training on both sides of a control": (
+        "two: good.yaml}\nseeds: [0]",
+        "two: {base: good.yaml, seeds: {init: 2, data: 2, noise: 2}}}\nseeds: [3, 4, 5]\n"
+        "controls: [{arm: two, expect: same, than: one, margin: 0.1}]",
+        "controls.0",
+        "two under seed 3 is one under seed 5: one training on both sides; give two other `seeds`",
+    ),
     "tuning without a space": (SET, "tune: {metric: m}", "tune.space", "add `space:`"),
     "an empty range": (
         SET,
-        "tune: {metric: m, space: {steps: {low: 3, high: 2}}}",
-        "tune.space.steps",
+        "tune: {metric: m, space: {optimizer.warmup: {low: 3, high: 2}}}",
+        "tune.space.optimizer.warmup",
         "low < high",
     ),
     "rows that ranks cannot share": (
@@ -122,3 +129,15 @@ BROKEN_STUDIES = {
 @pytest.mark.parametrize("case", BROKEN_STUDIES)
 def test_a_broken_study_is_refused_with_file_key_and_remedy(folder, case, record_property):
     refused(folder / "study.yaml", SHORT, BROKEN_STUDIES[case], load_study, record_property)
+
+
+@pytest.mark.parametrize(
+    "own",
+    ["init: 2, data: 3, noise: 2", "init: 3, data: 3, noise: 3", "init: 9, data: 9, noise: 9"],
+)
+def test_a_control_under_seeds_that_no_run_shares_is_taken(folder, own):
+    text = (
+        f"name: s\narms: {{one: good.yaml, two: {{base: good.yaml, seeds: {{{own}}}}}}}\n"
+        "seeds: [0, 1, 2]\ncontrols: [{arm: two, expect: same, than: one}]\n"
+    )
+    assert check_file(write(folder, "study.yaml", text)) == []

@@ -25,7 +25,7 @@ def test_a_study_and_an_arm_are_named_as_one_folder(folder, name):
 
 @pytest.mark.fault(37)
 def test_the_names_of_trials_are_folders_too(folder):
-    name, tune = "x" * 195, {"metric": "m", "space": {"steps": [1]}}
+    name, tune = "x" * 195, {"metric": "m", "space": {"optimizer.warmup": [1]}}
     path = write(folder, "study.yaml", dump({"name": name, "arms": {name: "good.yaml"}}))
     assert check_file(path) == []
     content = {"name": name, "arms": {name: "good.yaml"}, "tune": tune}
@@ -60,7 +60,7 @@ ONE_FOLDER = {
     "arms: {a: good.yaml}\ngrid: {steps: [1, 1]}": "two times 'a,steps=1'",
     "arms: {a: good.yaml}\ngrid: {data.source.folder: [a/b, a:b]}": "two times 'a,folder=a_b'",
     "arms: {a: good.yaml, 'a,default': good.yaml}\n"
-    "tune: {metric: m, space: {steps: [1]}, defaults: true}": "two times 'a,default'",
+    "tune: {metric: m, space: {optimizer.warmup: [1]}, defaults: true}": "two times 'a,default'",
 }
 
 

@@ -11,11 +11,12 @@ import torch
 from parts import SHIPPED, Part, concrete, seeded, tokenizers_in
 
 from unify.batch import Batch
-from unify.nn.conv import Discriminator
+from unify.nn.conv import Autoencoder, Discriminator
 from unify.noise import Noise
 from unify.paradigm import Trainable
 from unify.tokenizer import DiscreteTokenizer, ImageTokenizer, TextTokenizer, Tokenizer
 from unify.tokenizers import vq
+from unify.tokenizers.one_body import Codes, Latents
 from unify.tokenizers.pixels import Pixels
 from unify.tokenizers.text import BPE, Bytes, PretrainedText
 from unify.tokenizers.vae import VAE, PretrainedDCAE, PretrainedVAE
@@ -76,6 +77,8 @@ def shipped(folder):
         "adversarial": lambda: vq.AdversarialVQ(
             vq.RotationCodebook(size=32, dim=4), Discriminator((8, 8)), widths=(8, 8), patch=2
         ),
+        "latents-in-body": lambda: Latents(Autoencoder(8, (8, 8), patch=2)),
+        "codes-in-body": lambda: Codes(Autoencoder(8, (8, 8), patch=2), QUANTIZERS["rotation"]()),
         "bytes": Bytes,
         "bpe": bpe,
         "pretrained-text": lambda: pretrained_text(folder),

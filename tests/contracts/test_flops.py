@@ -24,10 +24,20 @@ VARIANTS = {  # classes of part that no shipped YAML has, or has in one place on
     "dual_tower/eyes": ["dual_tower_llm", "model.understand=vision"],
     "crossflow/patches": ["crossflow", f"model.patches={CONV}"],
     "crossflow/timed": ["crossflow", TIMED],
+    "ar_vq/from_llm": ["pretrained_track/ar_vq"],
+    "transfusion/from_llm": ["pretrained_track/transfusion"],
+    "crossflow/features": ["pretrained_track/crossflow"],
     "emoji/ar_vq": ["emoji/ar_vq", SHAPES],
     "emoji/transfusion": ["emoji/transfusion", SHAPES],
     "emoji/vq": ["tokenizers/emoji_vq", SHAPES],
     "emoji/vae": ["tokenizers/emoji_vae", SHAPES],
+    **{
+        f"tokenizers/{name}": [f"tokenizers/{name}"]
+        for name in (
+            *("shapes_vq", "shapes_vq_64", "shapes_vq_1024", "shapes_fsq", "shapes_lfq"),
+            *("shapes_simvq", "shapes_vae", "shapes64_vq", "shapes2_vq", "shapes2_vae"),
+        )
+    },
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_child import Commands, run_file, seats
 from places import ROOT
 
 from unify.runs.checkpoint_folder import STATE, latest_valid, step_of
@@ -23,14 +24,25 @@ PARADIGMS = ["ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow"]
 pytestmark = pytest.mark.slow
 
 
-def launch(out, world, *words, paradigms=("transfusion",)):
+def start(folder, world, *words):
+    """Run a file in so many processes."""
+    commands = Commands(folder)
+    ranks = [commands.start(*words, target=run_file, **seat) for seat in seats(world)]
+    for ended in [commands.ended(rank, 600) for rank in ranks]:
+        assert ended.status == 0, ended.err
+
+
+def launch(out, world, *words, paradigms=("transfusion",), launcher=start):
     """Train in so many processes; each leaves a file."""
-    command = [sys.executable]
-    if world > 1:
-        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
     files = [str(ROOT / "experiments" / f"{name}.yaml") for name in paradigms]
-    command += [str(CHILD), str(out), *files, *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    launcher(out.parent, world, CHILD, out, *files, *words)
+
+
+def torchrun(folder, world, *words):
+    """Run a file in so many processes that torch's own launcher starts, in a folder."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
+    command = [sys.executable, *torchrun, *map(str, words)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
 
 
@@ -39,9 +51,9 @@ def left(place, world):
     return [torch.load(f"{place}.{rank}") for rank in range(world)]
 
 
-def run(out, world, *words, paradigms=("transfusion",)):
+def run(out, world, *words, paradigms=("transfusion",), launcher=start):
     """What each rank left of each paradigm."""
-    launch(out, world, *words, paradigms=paradigms)
+    launch(out, world, *words, paradigms=paradigms, launcher=launcher)
     return {name: left(f"{out}-{name}", world) for name in paradigms}
 
 
@@ -168,7 +180,8 @@ def test_what_two_ranks_saved_any_number_resumes(tmp_path, saved, world, strateg
 def test_shards_resume_what_one_process_saved(tmp_path):
     (whole,) = run(tmp_path / "one", 1, "steps=4", "every=2")["transfusion"]
     shutil.rmtree(tmp_path / "one-transfusion" / "checkpoints" / "step-00000004")
-    resumed = run(tmp_path / "one", 2, "steps=4", "every=2", "strategy=fsdp")["transfusion"][0]
+    words = ("steps=4", "every=2", "strategy=fsdp")
+    resumed = run(tmp_path / "one", 2, *words, launcher=torchrun)["transfusion"][0]
     assert len(resumed["losses"]) == 2
     assert apart(whole["weights"], resumed["weights"]) < 1e-4
 
@@ -209,13 +222,8 @@ tiny: {{model: {{llm: {{weights: {{run: {experiments}/vlm.yaml, tiny: true}}}}}}
 
 def scored(tmp_path, name, world, files, *words):
     """What each rank found, by the name of the experiment."""
-    command = [sys.executable]
-    if world > 1:
-        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
-    command += [str(CHILD.with_name("evaluation_child.py")), str(tmp_path / "runs")]
-    command += [str(tmp_path / name), *map(str, files), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
+    child = CHILD.with_name("evaluation_child.py")
+    start(tmp_path, world, child, tmp_path / "runs", tmp_path / name, *files, *words)
     return {
         file.stem: [
             json.loads((tmp_path / f"{name}-{file.stem}.{rank}.json").read_text())

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from parts import SHIPPED, recipe_of
 
-from unify.evaluation.score_run import check_preview, outcomes_of, subject_of
+from unify.evaluation.score_run import (
+    check_preview,
+    check_told_apart,
+    outcomes_of,
+    subject_of,
+)
 from unify.metrics.metric import average, proportion
 from unify.runs.stored_scores import pack_outcomes
 
@@ -34,3 +39,13 @@ def test_outcomes_are_kept_trial_by_trial(tmp_path):
         assert stored["a/b"].tolist() == [1, 0, 1]
         assert stored["c"].tolist() == [0.5, 2]
     assert "outcomes" not in kept[0].row()
+
+
+def test_scores_of_one_name_keep_their_trials_and_are_told_apart_by_their_passports():
+    made = [average("c", [0.5, 2.0], {"split": "test"}), average("c", [7.0], {"split": "other"})]
+    assert [outcomes_of(made)[name].tolist() for name in ("c", "c 2")] == [[0.5, 2], [7]]
+    check_told_apart(made)
+    check_told_apart([made[0], made[0]])
+    made[1].passport = {"split": "test"}
+    with pytest.raises(ValueError, match=r"c is measured twice, as 1\.25 and as 7\.0"):
+        check_told_apart(made)

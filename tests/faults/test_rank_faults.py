@@ -13,9 +13,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from command_child import TRAIN, Commands, run_within, weights
+from command_child import TRAIN, Commands, run_within, seats, weights
 
-from unify.distributed.ranks import free_port
 from unify.runs.checkpoint_folder import latest_valid, step_of
 from unify.runs.journal import Journal
 
@@ -31,18 +30,10 @@ def unify(tmp_path):
 
 def start(unify, runs, *words, own=((), ())):
     """Both ranks; `own`: words of one of them."""
-    seat = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1"}
-    seat |= {"MASTER_PORT": free_port(), "TMPDIR": "/dev/shm"}  # another file system
     common = [*SAVING, f"machine.runs={runs}", *words]
+    elsewhere = {"TMPDIR": "/dev/shm"}  # another file system
     return [
-        unify.start(
-            *common,
-            *own[rank],
-            **{
-                key: str(value) for key, value in {**seat, "RANK": rank, "LOCAL_RANK": rank}.items()
-            },
-        )
-        for rank in (0, 1)
+        unify.start(*common, *own[rank], **elsewhere, **seat) for rank, seat in enumerate(seats(2))
     ]
 
 

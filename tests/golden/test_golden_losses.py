@@ -42,7 +42,10 @@ ROOT = Path(__file__).parents[2] / "experiments"
 RECORDS = Path(__file__).parent / "losses"
 STEPS, ROWS, TEXTS = 20, 4, 500
 
-FOLDERS = ".", "editing", "five_paradigms", "pretrained", "queries_dit_stages", "shapes"
+FOLDERS = (
+    *(".", "editing", "five_paradigms", "pretrained", "pretrained_track", "queries_dit_stages"),
+    *("shapes", "shapes2"),
+)
 FRAGMENTS = {"base", "pretrained/data"}  # to be the base of others
 ARMS = {  # arms of ablations that train other code than a shipped experiment does
     "crossflow_encoder": ("noised", "deterministic"),

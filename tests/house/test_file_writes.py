@@ -15,8 +15,9 @@ MAY_WRITE = {  # (file, call) -> why it may
         "unify/data/adapters/unfinished.py",
         "open",
     ): "into a folder renamed when it is whole",
-    ("unify/data/adapters/columns.py", "open"): NEW_FOLDER,
-    ("unify/data/adapters/columns.py", "savez"): NEW_FOLDER,
+    ("unify/data/adapters/columns.py", "ZipFile"): NEW_FOLDER,
+    ("unify/data/adapters/unfinished.py", "write_bytes"): "empties the state of such a folder",
+    ("unify/data/adapters/target.py", "open"): LOCK,
     ("unify/tracking/silence.py", "open"): "the null device",
     ("unify/tracking/mlflow_store.py", "open"): LOCK,
     ("unify/tracking/mlflow_helper.py", "open"): "a log, appended to",
@@ -47,7 +48,7 @@ def writes(tree):
         attribute = isinstance(call.func, ast.Attribute)
         name = call.func.attr if attribute else getattr(call.func, "id", "")
         owner = getattr(call.func.value, "id", "") if attribute else ""
-        if name == "open":
+        if name in ("open", "ZipFile"):
             if _may_write(call, owner, attribute):
                 yield call.lineno, name
         elif any(getattr(argument, "id", "") in UNDER_WAY for argument in call.args[:2]):

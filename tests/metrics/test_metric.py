@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from unify.data.shapes import Shapes
 from unify.data.source import Record
 from unify.metrics.metric import Score, average, conditions, first_records, proportion
+from unify.runs.stored_scores import read_scores, write_scores
 
 
 class Small(Shapes):
@@ -46,6 +48,24 @@ def test_no_more_records_are_read_than_there_are_and_none_asked_for_is_refused()
 def test_no_trial_is_no_score(make):
     with pytest.raises(ValueError, match="x/y: there is no trial to score"):
         make("x/y", [])
+
+
+@pytest.mark.parametrize("trial", [math.nan, 0.2, -1, 2, math.inf])
+def test_a_share_is_of_hits_alone(trial):
+    with pytest.raises(ValueError, match=r"x/y: a trial of a share is a hit or none.*1 of 3"):
+        proportion("x/y", [True, trial, 0])
+    assert proportion("x/y", [True, 0.0, np.bool_(True), 1]).value == 0.75
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_an_average_of_what_is_not_finite_is_none_and_the_other_scores_are_kept(tmp_path, value):
+    score = average("x/psnr", [30.0, value, 25.0, 3.0, -value], prompts=[0, 1, 2, 2, 0])
+    assert not math.isfinite(score.value)
+    assert (score.low, score.high) == (None, None)
+    rows = [s.row() for s in (average("x/psnr", [30.0, value]), average("x/other", [0.5, 1.5]))]
+    trials = {"x/psnr": np.array([30.0, value]), "x/other": np.array([0.5, 1.5])}
+    write_scores(tmp_path, "asked", True, rows, trials)
+    assert [row["value"] for row in read_scores(tmp_path).rows] == [None, 1.0]
 
 
 def test_repeats_of_a_prompt_are_counted_and_widen_the_interval():

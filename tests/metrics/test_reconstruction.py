@@ -1,14 +1,26 @@
 """What reconstruction measures, on tokenizers whose scores are known."""
 
 import math
+from dataclasses import replace
+from fnmatch import fnmatch
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from unify.data.shapes import Shapes
+from unify.data.source import to_tensor
+from unify.data.world.scene import Scene
 from unify.metrics.metric import Subject
-from unify.metrics.reconstruction import COPY, Reconstruction, exact, reconstruct, variety
+from unify.metrics.reconstruction import (
+    COPY,
+    Reconstruction,
+    exact,
+    read_alike,
+    reconstruct,
+    variety,
+)
 from unify.paradigm import Paradigm
 from unify.tokenizer import DiscreteTokenizer, inference
 from unify.tokenizers.pixels import Pixels
@@ -67,6 +79,7 @@ def test_a_perfect_copy_scores_as_rounding_to_8_bits_and_is_read_exactly():
     assert scores["tokenizer/psnr"].value == pytest.approx(COPY)
     assert scores["tokenizer/ssim"].value == pytest.approx(1, abs=1e-5)
     assert scores["tokenizer/exact"].value == 1
+    assert scores["tokenizer/nearest"].value == 1
     assert "tokenizer/usage" not in scores
     assert {score.n for score in scores.values()} == {24}
     (grid,) = grids
@@ -116,6 +129,43 @@ def test_batches_do_not_change_what_is_reconstructed():
 def test_an_unreadable_copy_is_not_exact_even_of_an_unreadable_original():
     blank = torch.zeros(2, 3, 32, 32)
     assert exact(Shapes(), blank, blank) == [False, False]
+
+
+def test_further_splits_are_measured_on_images_of_their_own_and_named_so():
+    subject = Subject(Pixels(), Shapes(), TASKS, {}, {}, {}, seed=0, batch=10)
+    metric = Reconstruction(images=6, also=["heldout", "validation"])
+    scores, grids = metric.measure(subject)
+    named = {score.metric: score for score in scores}
+    plain = {name for name in named if name.count("/") == 1}
+    assert named.keys() == plain | {f"{n}/{s}" for n in plain for s in ("heldout", "validation")}
+    shown = {named[n].passport["images"] for n in named if "exact" in n}
+    assert shown == {f"image/{split}/0-5" for split in ("test", "heldout", "validation")}
+    assert len({named[n].passport["data"] for n in named if "exact" in n}) == 3
+    assert len(grids) == 1, "the first split's"
+    assert all(any(fnmatch(n, pattern) for pattern in metric.measures) for n in named)
+
+
+def test_a_further_split_without_images_is_refused_before_training():
+    class WithoutPairs(Shapes):
+        def size(self, task, split):
+            return 0 if split == "heldout" else super().size(task, split)
+
+    subject = Subject(Pixels(), WithoutPairs(), TASKS, {}, {}, {}, seed=0, batch=10)
+    Reconstruction(images=6, also=["validation"]).check(subject)
+    with pytest.raises(ValueError, match="the heldout split"):
+        Reconstruction(images=6, also=["heldout"]).check(subject)
+
+
+def test_a_copy_within_the_margin_is_nearest_and_not_exact():
+    world = Shapes()
+    scene = next(s for s in map(partial(world.scene, "test"), range(50)) if len(s) == 1)
+    (thing,) = scene.things
+    other = replace(thing, shape="circle" if thing.shape == "square" else "square")
+    images = torch.stack([to_tensor(world.render(s)) for s in (scene, Scene((other,)))])
+    copy = (0.63 * images[0] + 0.37 * images[1])[None]  # at 0.26 between half-way and the original
+    assert read_alike(world, images[:1], copy) == {"exact": [False], "nearest": [True]}
+    assert read_alike(world, images[:1], images[:1]) == {"exact": [True], "nearest": [True]}
+    assert read_alike(world, images[:1], images[1:]) == {"exact": [False], "nearest": [False]}
 
 
 def test_a_paradigm_s_tokenizers_are_measured_by_name_and_once():

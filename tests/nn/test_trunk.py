@@ -266,10 +266,25 @@ def test_flops_equal_those_counted_by_torch(kind, kv_heads):
     assert less == 4 * saved * trunk.dim * trunk.depth
 
 
+class Deeper(Trunk):
+    """With a matrix after its blocks, or a convolution in them, that no formula counts."""
+
+    def __init__(self, *words, where, **settings):
+        super().__init__(*words, **settings)
+        extra = torch.nn.Linear(8, 8) if where == "after" else torch.nn.Conv1d(8, 8, 3)
+        (self if where == "after" else self.blocks[0]).extra = extra
+
+
+@pytest.mark.parametrize(("where", "named"), [("after", "extra"), ("in", "blocks.0.extra")])
+def test_flops_of_what_no_formula_counts_are_refused(where, named):
+    with pytest.raises(ValueError, match=rf"Deeper: the FLOPs of {named}.weight .* define `flops`"):
+        Deeper(32, 1, 2, where=where).flops(4, 16)
+
+
 def test_wrong_settings_and_masks_are_refused_with_a_remedy():
     for settings, words in (
         ({"heads": 5, "kv_heads": 5}, "dim 32 does not divide into 5 heads"),
-        ({"kv_heads": 3}, "4 heads do not share 3 kv_heads"),
+        ({"kv_heads": 3}, "kv_heads 3 does not divide 4 heads"),
         ({"sections": [1, 1, 1]}, "change heads or sections"),
     ):
         with pytest.raises(ValueError, match=words):

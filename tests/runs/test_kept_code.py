@@ -1,9 +1,7 @@
 """What is trained is what is named: the code of users' files is in the hash, and kept."""
 
-import subprocess
-import sys
-
 import pytest
+from command_line import unify
 from places import EXPERIMENTS
 
 from unify.config import load_recipe
@@ -140,9 +138,7 @@ def test_a_run_whose_code_has_changed_is_refused_with_the_place_of_its_own_code(
     run, _ = train(folder, "steps=1")
     with (folder / "model" / "speeds" / "rate.py").open("a") as file:
         file.write("# edited\n")
-    done = subprocess.run(  # a Python file is run once in a process
-        [sys.executable, "-m", "unify.cli", "eval", str(run.folder)], capture_output=True, text=True
-    )
+    done = unify("eval", run.folder)  # a Python file is run once in a process
     assert done.returncode == 1
     said = " ".join(done.stderr.split())
     assert f"model.py, or what it imports, has changed since {run.folder} was trained" in said

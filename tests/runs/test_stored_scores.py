@@ -15,7 +15,15 @@ from unify.assembly.assemble import open_run
 from unify.config import load_recipe
 from unify.evaluation.score_run import evaluate, stored_scores
 from unify.metrics.shapes_images import TextToImage
-from unify.runs.stored_scores import pack_outcomes, read_outcomes, read_scores, write_scores
+from unify.runs.stored_scores import (
+    array_names,
+    array_of,
+    pack_outcomes,
+    read_outcomes,
+    read_scores,
+    with_arrays,
+    write_scores,
+)
 from unify.study.run_job import score
 from unify.tracking.mlflow_process import ship_scores
 from unify.tracking.sync import sync
@@ -128,6 +136,26 @@ def test_a_metric_whose_outcomes_do_not_average_to_its_value_is_refused_when_it_
     assert not (tmp_path / "eval" / "scores.json").exists()
 
 
+def test_several_rows_of_one_metric_keep_the_trials_of_each(tmp_path):
+    trials = [np.array([1.0, 0.0]), np.array([1.0, 1.0]), np.array([0.0, 0.0, 1.0])]
+    rows = [
+        {"metric": "a/exact", "value": float(t.mean()), "passport": {"split": s}}
+        for t, s in zip(trials, "abc", strict=True)
+    ]
+    kept = dict(zip(array_names(["a/exact"] * 3), trials, strict=True))
+    write_scores(tmp_path, "asked", True, with_arrays(rows), kept)
+    outcomes, read = read_outcomes(tmp_path), read_scores(tmp_path).rows
+    assert [outcomes[array_of(row)].tolist() for row in read] == [t.tolist() for t in trials]
+    assert with_arrays(read) == read, "named once"
+    with pytest.raises(ValueError, match=r"a/exact is 1\.0, and its outcomes average to 0\.5"):
+        write_scores(tmp_path, "asked", True, [rows[1], *with_arrays(rows)[2:]], kept)
+    with pytest.raises(ValueError, match=r"several rows of a/exact have one array"):
+        write_scores(tmp_path, "asked", True, rows, kept)
+    with pytest.raises(ValueError, match=r"several rows of a/exact have one array"):
+        write_scores(tmp_path, "asked", True, rows[:1] * 2, kept)
+    assert array_names(["x", "x 2", "x", "x"]) == ["x", "x 2", "x 3", "x 4"]
+
+
 METRIC = "evaluation=[{class: unify.metrics.shapes_images.TextToImage, prompts: 4, heldout: 0}]"
 
 
@@ -165,7 +193,7 @@ def test_scores_of_another_version_of_a_metric_are_measured_again(scored, monkey
     assert stored_scores(run, config)
     for name in ("WORLD_VERSION", "CHECKER_VERSION"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"unify.evaluation.score_run.{name}", 99)
+            patch.setattr(f"unify.evaluation.scores_identity.{name}", 99)
             assert stored_scores(run, config) is None
     monkeypatch.setattr(TextToImage, "version", TextToImage.version + 1)
     assert stored_scores(run, config) is None

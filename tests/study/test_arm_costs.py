@@ -1,10 +1,11 @@
 """Costs of arms before anything is trained: as a run measures them, and matched to a budget."""
 
 import pytest
+import yaml
 from places import EXPERIMENTS
 
 from unify.config import load_recipe, load_study
-from unify.costs.step_cost import Cost, cost_of
+from unify.costs.step_cost import Cost, TaskCost, cost_of
 from unify.schema.study import Budget
 from unify.study import arm_costs as module
 from unify.study.arm_costs import arm_costs
@@ -13,6 +14,7 @@ from unify.study.plan import plan
 from unify.study.plan_table import lines
 from unify.training.train_run import train
 
+BYTES = "unify.tokenizers.text.Bytes"
 FIVE = ("ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow")
 
 
@@ -82,3 +84,89 @@ def test_what_no_cost_depends_on_is_not_counted_again(study, monkeypatch):
     arm_costs(*load_study(path, ["model.trunk.depth=3"]))
     assert len(counted) == 4
     assert arm_costs(*load_study(path))["transfusion"].steps == 5
+
+
+SMALL = {"trunk": {"dim": 32, "depth": 2, "heads": 2}, "text": {"class": BYTES}}
+
+
+@pytest.fixture
+def track(tmp_path):
+    """Language models `llm` and `other`, a denoiser over `other`, and arms that start from them."""
+    vlm = {"base": f"{EXPERIMENTS}/vlm.yaml", "model": SMALL}
+    draws = {"base": f"{EXPERIMENTS}/queries_dit.yaml"}
+    image = {"class": "unify.tokenizers.vae.VAE", "channels": 4, "widths": [8, 8, 8]}
+    parts = {"image": image, "connector": {"dim": 32, "encoder": {"dim": 32}}}
+    words = {"class": "unify.nn.words.LanguageTrunk", "llm": {"weights": {"run": "llm.yaml"}}}
+    denoiser = {"weights": {"run": "denoiser.yaml", "part": "denoiser"}}
+    sequence = {"trunk": words, "text": {"class": BYTES}, "image": image, "patches": {"dim": 32}}
+    files = {
+        "llm": {**vlm, "steps": 7},
+        "other": {**vlm, "steps": 9},
+        "denoiser": {
+            **draws,
+            "model": {**parts, "llm": {"weights": {"run": "other.yaml"}}},
+            "steps": 5,
+        },
+        "sequence": {"base": f"{EXPERIMENTS}/transfusion.yaml", "model": sequence},
+        "queries": {
+            **draws,
+            "model": {**parts, "llm": {"weights": {"run": "llm.yaml"}}, "denoiser": denoiser},
+        },
+    }
+    for name, content in files.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    study = {
+        "name": "t",
+        "arms": {arm: f"{arm}.yaml" for arm in ("sequence", "queries")},
+        "replicate": "all",
+        "budget": {"flops": 1e6, "charge": ["encoding", "needed"]},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    return tmp_path / "study.yaml"
+
+
+def costs_of(study, monkeypatch):
+    """Arm costs, where a step of each experiment takes 1,000 FLOPs and 100 of encoding."""
+    each = {"text_to_image": TaskCost(1, 1, training=1000.0, encoding=100.0)}
+    monkeypatch.setattr(module, "COUNTED", {})
+    monkeypatch.setattr(module, "cost_of", lambda config, **_: Cost(config["steps"], each, {}))
+    loaded, arms = load_study(study)
+    return loaded, arm_costs(loaded, arms)
+
+
+def test_what_is_left_of_a_budget_after_all_that_had_to_be_trained_buys_the_steps(
+    track, monkeypatch
+):
+    study, costs = costs_of(track, monkeypatch)
+    assert [*costs["sequence"].needed] == ["llm"]
+    assert {*costs["queries"].needed} == {"llm", "denoiser", "other"}, "what a needed run needs"
+    before = {"sequence": 7 * 1100, "queries": (7 + 5 + 9) * 1100}
+    for arm, cost in costs.items():
+        assert cost.before == before[arm]
+        assert cost.steps == round((1e6 - before[arm]) / 1100)
+        spent = cost.steps * (cost.training + cost.encoding) + cost.before
+        assert spent == cost.total("flops", study.budget) == pytest.approx(1e6, abs=1100)
+
+
+def test_of_two_needed_runs_of_one_name_both_are_charged(track, monkeypatch):
+    folder = track.parent
+    (folder / "sub").mkdir()
+    (folder / "sub/llm.yaml").write_text((folder / "other.yaml").read_text())
+    text = (folder / "denoiser.yaml").read_text()
+    (folder / "denoiser.yaml").write_text(text.replace("other.yaml", "sub/llm.yaml"))
+    cost = costs_of(track, monkeypatch)[1]["queries"]
+    assert cost.before == (7 + 5 + 9) * 1100
+    assert len(cost.needed) == 3
+    assert any("sub/llm.yaml" in name or f"{folder}/llm.yaml" in name for name in cost.needed)
+
+
+def test_a_run_that_only_scores_is_charged_to_no_arm(track, monkeypatch):
+    part = {"class": "unify.nn.trunk.Trunk", "dim": 32, "depth": 2, "heads": 2}
+    reader = {"class": "unify.metrics.x.Reader", "part": {**part, "weights": {"run": "other.yaml"}}}
+    study, arms = load_study(track)
+    arms["sequence"]["evaluation"] = [reader]
+    monkeypatch.setattr(module, "cost_of", lambda config, **_: Cost(config["steps"], {}, {}))
+    monkeypatch.setattr(module, "COUNTED", {})
+    monkeypatch.setattr(module, "steps_for", lambda budget, cost: 1)
+    reader["part"]["weights"]["run"] = str(track.parent / "other.yaml")
+    assert [*arm_costs(study, arms)["sequence"].needed] == ["llm"]

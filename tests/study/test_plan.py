@@ -34,7 +34,7 @@ def test_an_experiment_is_planned_alone_and_what_it_needs_is_named(tmp_path):
     planned = plan(
         StudyRequest(str(EXPERIMENTS / "queries_dit.yaml"), [f"machine.runs={tmp_path}"])
     )
-    assert list(planned.costs["queries_dit"].needed) == ["shapes_text", "vlm", "shapes_vae"]
+    assert list(planned.costs["queries_dit"].needed) == ["shapes_text", "shapes_vae", "vlm"]
     assert planned.costs["queries_dit"].before > planned.costs["queries_dit"].needed["vlm"].training
     assert find_run(planned.arms["queries_dit"]) is None
     assert not any(tmp_path.iterdir()), "nothing was made"
@@ -55,3 +55,17 @@ def test_time_left_is_what_a_run_took_or_a_few_steps_take(five, tmp_path):
     assert planned.left("transfusion") == info["train_seconds"], "one of two is there"
     run_study(StudyRequest(path, words, tiny=True), lambda _: None)
     assert plan(StudyRequest(path, words, tiny=True)).left("transfusion") == 0
+
+
+@pytest.mark.slow
+def test_the_pretrained_track_spends_its_budget_on_all_that_it_takes():
+    words = ["seeds=[0]", "budget.flops=2e10", "machine.tracker=none"]
+    path = EXPERIMENTS / "studies" / "pretrained_track.yaml"
+    planned = plan(StudyRequest(str(path), words, tiny=True))
+    assert planned.spread("flops") <= 0.01
+    before = {arm: cost.before for arm, cost in planned.costs.items()}
+    assert before["queries_dit"] > 0, "the tiny denoiser"
+    for arm, cost in planned.costs.items():
+        assert cost.steps * (cost.training + cost.encoding) + before[arm] == pytest.approx(
+            2e10, rel=0.01
+        )

@@ -1,6 +1,8 @@
 """The quickstart's floors, from a fresh folder: what the README promises is what a run gives.
 
-`make floors`; about an hour, so neither `make test` nor the continuous integration runs it.
+`make floors`: five whole pipelines that nobody has looked at, tokenizers included, and the worst of
+each arm counts. Five times the quickstart, so neither `make test` nor the continuous integration
+runs it.
 """
 
 import json
@@ -8,40 +10,38 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 from places import ROOT
 
 STUDY = ROOT / "experiments/studies/quickstart.yaml"
-DRAWS = "text_to_image/exact/two_objects"
+DRAWS = "text_to_image/nearest/two_objects"
 ANSWERS = "vqa/accuracy"
-FLOORS = {  # in the quickstart, and with twice the training
-    "ar_vq": (0.95, 0.95),
-    "transfusion": (0.90, 0.90),
-    "dual_tower": (0.80, 0.90),
-    "queries_dit": (0.60, 0.80),
-    "crossflow": (0.60, 0.80),
+FLOORS = {
+    "ar_vq": 0.95,
+    "transfusion": 0.90,
+    "dual_tower": 0.90,
+    "queries_dit": 0.60,
+    "crossflow": 0.60,
 }
 ANSWERS_FLOOR = 0.90  # of all that answer; crossflow does not
+SEEDS = [101, 102, 103, 104, 105]  # of the first try; another try takes seeds of its own
 
 
 @pytest.mark.floors
-@pytest.mark.parametrize("times", [1, 2])
-def test_quickstart_reaches_its_floors(tmp_path, times):
-    arms = yaml.safe_load(STUDY.read_text())["arms"]
-    steps = {yaml.safe_load((STUDY.parent / arm).read_text())["steps"] for arm in arms.values()}
-    assert len(steps) == 1, "equal rows for all arms"
-    settings = [f"machine.runs={tmp_path}", f"steps={times * steps.pop()}"]
+def test_the_worst_of_five_new_seeds_reaches_the_floors(tmp_path):
+    settings = [f"machine.runs={tmp_path}", "replicate=all", f"seeds={SEEDS}"]
     command = [sys.executable, "-m", "unify.cli", "study", str(STUDY), "--jobs", "2", *settings]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "report:" in done.stdout
     assert "MLflow:" in done.stdout
     rows = json.loads((tmp_path / "quickstart" / "results.json").read_text())
-    values = {(row["arm"], row["metric"]): row["value"] for row in rows}
-    wanted = {(arm, DRAWS): floors[times - 1] for arm, floors in FLOORS.items()}
+    values = {(row["arm"], row["metric"], row["seed"]): row["value"] for row in rows}
+    wanted = {(arm, DRAWS): floor for arm, floor in FLOORS.items()}
     wanted |= {(arm, ANSWERS): ANSWERS_FLOOR for arm in FLOORS if arm != "crossflow"}
-    reached = {key: values[key] for key in wanted}
-    assert all(reached[key] >= floor for key, floor in wanted.items()), reached
-    assert ("crossflow", ANSWERS) not in values, "it does not answer"
-    assert ("ar_vq", "text_to_image/exact/heldout") in values, "reported, whatever it is"
+    reached = {key: [values[*key, seed] for seed in SEEDS] for key in wanted}
+    print(json.dumps({" ".join(key): scores for key, scores in reached.items()}, indent=1))
+    below = {key: reached[key] for key, floor in wanted.items() if min(reached[key]) < floor}
+    assert not below, f"below their floors, of {SEEDS}: {below}"
+    assert ("crossflow", ANSWERS, SEEDS[0]) not in values, "it does not answer"
+    assert ("ar_vq", "text_to_image/exact/heldout", SEEDS[0]) in values, "reported, whatever it is"
     assert (tmp_path / "quickstart" / "report.html").stat().st_size > 100_000

@@ -50,12 +50,13 @@ def test_trials_are_as_long_as_the_budget_says_and_scored_on_validation(study):
     assert "FLOPs, tuning" in "\n".join(lines(plan(StudyRequest(path, tiny=True))))
 
 
-def test_held_out_pairs_are_kept_for_the_test(study):
-    images = {"class": "unify.metrics.shapes_images.TextToImage", "prompts": 4}
+def test_held_out_pairs_and_sealed_prompts_are_kept_for_the_test(study):
+    images = {"class": "unify.metrics.shapes_images.TextToImage", "prompts": 4, "sealed": "a.md"}
     path = study(tune={"metric": METRIC, "space": SPACE}, set={"evaluation": [images]})
     for jobs in plan_trials(StudyRequest(path, tiny=True)).jobs.values():
         for job in jobs:
-            assert [metric["heldout"] for metric in job.config["evaluation"]] == [0]
+            (metric,) = job.config["evaluation"]
+            assert (metric["heldout"], metric["sealed"]) == (0, None)
     speed = {"class": "unify.metrics.speed.Speed"}
     rate = {"metric": "generate/images_per_s", "space": SPACE}
     path = study(tune=rate, set={"evaluation": [speed]})
@@ -205,7 +206,7 @@ def test_scores_that_cannot_be_tuned_by_end_an_arm_after_its_first_trial(
 
 def test_a_key_that_no_arm_has_is_named(study):
     printed = {"metric": METRIC, "space": {**SPACE, "model.trunk.deph": [1]}}
-    with pytest.raises(ValueError, match=r"no arm has model\.trunk\.deph"):
+    with pytest.raises(ValueError, match=r"tune\.space\.model\.trunk\.deph: no arm has it"):
         plan_trials(StudyRequest(study(tune=printed), tiny=True))
 
 

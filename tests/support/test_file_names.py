@@ -16,6 +16,7 @@ BAD = [
     *("", " ", "..", ".", "/abs", "a/b", "../../x", "a\\b", "C:\\x", "a\nb", "a\tb", "a\0b"),
     *("\x1b[2Ja", "a\x9bb", "a\u202eb", "a\u200bb", "\ufeffa", "a\u2028b", "\ud800a", "\ue000"),
     *("-x", "--x", ".hidden", "a.", "a ", " a", "a\u3000", "CON", "nul", "com1", "LPT9.txt", "aux"),
+    *("CON .txt", "CONIN$", "x\u3164", "\u2800", "x\ufe0f", "mlflow.db", "MLartifacts"),
     *("a" * (MOST_BYTES + 1), "ä" * (MOST_BYTES // 2 + 1), "𝒳" * (MOST_BYTES // 4 + 1)),
 ]
 

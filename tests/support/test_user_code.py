@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unify.data.shapes import Shapes
+from unify.support import executed_files
 from unify.support.user_code import check_imports, class_code, code_hash, code_of
 from unify.support.user_files import FROM_FILE, module_of_file
 
@@ -134,26 +135,68 @@ def test_a_corrected_helper_is_read_anew(tmp_path):
     assert module_of_file(file, trusted=True).helper.X == 1
 
 
+LOADED = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("loaded", PLACE + "/thing.py")
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+"""
+
+
+@pytest.fixture
+def forgotten(tmp_path, monkeypatch):
+    """Other tests check, too: what one imports is forgotten."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    executed = executed_files.count()
+    yield
+    executed_files.forget_since(executed)
+    for name in [n for n in sys.modules if n == "thing" or n.startswith(FROM_FILE)]:
+        if str(tmp_path) in str(sys.modules[name].__dict__.get("__file__")):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("place", ["lib", "../sib", "."])
 @pytest.mark.parametrize(
     "text",
     [
         "import importlib\nimportlib.import_module('.helper', __package__)",
         "__import__('help' + 'er')",
-        "import sys\nsys.path.insert(0, FOLDER)\nimport thing",
+        "import sys\nsys.path.insert(0, PLACE)\nNAME = 'thing'\n__import__(NAME)",
+        "import sys\nsys.path.insert(0, PLACE)\nimport importlib\nimportlib.import_module('thing')",
+        LOADED,
+        "import runpy\nrunpy.run_path(PLACE + '/thing.py')",
+        "exec(open(PLACE + '/thing.py').read())",
+        "exec(compile(open(PLACE + '/thing.py').read(), 'thing', 'exec'))",
+        "F = PLACE + '/thing.py'\ndef f():\n    exec(compile(open(F).read(), F, 'exec'))\nf()",
     ],
 )
-def test_an_import_that_no_statement_shows_is_refused(tmp_path, text, monkeypatch):
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    text = text.replace("FOLDER", repr(str(tmp_path / "lib")))
-    file = write(tmp_path, main=text, helper="", lib__thing="")
+def test_code_that_no_import_statement_shows_is_refused(tmp_path, text, place, forgotten):
+    folder = tmp_path / "mine"
+    file = write(folder, main=text, helper="")
+    write((folder / place).resolve(), thing="")
+    write(folder, main=text.replace("PLACE", repr(str((folder / place).resolve()))))
     module_of_file(file, trusted=True)
     with pytest.raises(
         ValueError, match=r"(helper|thing)\.py was imported in a way that no import"
     ):
         check_imports()
-    for name in [n for n in sys.modules if n == "thing" or n.startswith(FROM_FILE)]:
-        if str(tmp_path) in str(sys.modules[name].__dict__.get("__file__")):
-            del sys.modules[name]  # other tests check too
+
+
+def test_an_import_from_a_sibling_folder_on_the_path_is_refused(tmp_path, forgotten):
+    text = "import os, sys\nsys.path.insert(0, os.path.dirname(__file__) + '/../sib')\nimport thing"
+    write(tmp_path / "sib", thing="")
+    module_of_file(write(tmp_path / "mine", main=text), trusted=True)
+    with pytest.raises(ValueError, match=r"sib/thing\.py was imported in a way that no import"):
+        check_imports()
+
+
+def test_what_is_installed_and_what_is_only_read_is_not_refused(tmp_path, forgotten):
+    text = "import colorsys, yaml, runpy, dataclasses\nfrom unify.paradigms import transfusion\n"
+    text += "OTHER = open(OF).read()\n@dataclasses.dataclass\nclass A:\n    x: int = 0\n"
+    write(tmp_path / "sib", thing="1 / 0")
+    text = text.replace("OF", repr(str(tmp_path / "sib" / "thing.py")))
+    module_of_file(write(tmp_path / "mine", main=text), trusted=True)
+    check_imports()
 
 
 def test_a_class_of_unify_has_no_code_of_a_user_and_another_is_named_with_its_file(tmp_path):

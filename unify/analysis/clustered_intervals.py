@@ -4,15 +4,17 @@ n trials, G distinct prompts, z = 1.96.
 
 Trials of one prompt are alike, so 256 trials of 40 prompts say less than 256 prompts. The prompts
 are what is sampled: the interval is that of a ratio of sums over G clusters (Cochran, Sampling
-Techniques, 1977, 6.3 and 11.12), with Student's t of G - 1 degrees of freedom,
+Techniques, 1977, 6.3 and 11.12), with the correction and the degrees of freedom df of clusters of
+unlike size (prompt_weights.py),
 
-    V = G / (G - 1) * sum over g of (sum over trials of g of (y - mean))^2 / n^2
+    V = sum over g of (sum over trials of g of (y - mean))^2 / (c_g n^2)
 
-which for a prompt to each trial is s^2 / n. A share takes Wilson's interval, which holds near 0 and
-1, at the number of trials that V is worth (Korn and Graubard, Survey Methodology 24, 1998, who do
-so with Clopper and Pearson's; Dean and Pagano, J. Survey Statistics and Methodology 3, 2015):
+which for a prompt to each trial is s^2 / n, with df = G - 1. A share takes Wilson's interval, which
+holds near 0 and 1, at the number of trials that V is worth (Korn and Graubard, Survey Methodology
+24, 1998, who do so with Clopper and Pearson's; Dean and Pagano, J. Survey Statistics and
+Methodology 3, 2015):
 
-    n' = n / deff * (t_{n-1} / t_{G-1})^2       deff = max(1, V n / (p (1 - p)))
+    n' = n / deff * (t_{n-1} / t_df)^2       deff = max(1, V n / (p (1 - p)))
 
 Few misses tell little about how alike the trials of a prompt are, and none nothing: V would then be
 that of independent trials, and cover 50% where a prompt decides. So deff is taken with two prompts
@@ -27,6 +29,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+
+from unify.analysis.prompt_weights import degrees_of_freedom, shares, square_factors
 
 Interval = tuple[float, float]
 Z = 1.959964
@@ -53,7 +57,8 @@ def share_interval(hits: Sequence[float], prompts: Sequence[int] = ()) -> Interv
     mean = of_padded.sum() / padded.sum()
     variance = _variance(padded, of_padded, mean)
     deff = max(1.0, variance * padded.sum() / (mean * (1 - mean)))
-    return _wilson(p, n / deff * (_student(n) / _student(len(sizes))) ** 2)
+    df = degrees_of_freedom(shares(sizes), len(sizes))
+    return _wilson(p, n / deff * (_student(n - 1) / _student(df)) ** 2)
 
 
 def mean_interval(
@@ -77,9 +82,10 @@ def ratio_interval(
     index = prompts if len(prompts) else range(len(totals))
     sizes, sums = _sums(counts, index), _sums(totals, index)
     mean = math.fsum(totals) / math.fsum(counts)
-    if len(sizes) == 1:
+    if np.count_nonzero(sizes) == 1:
         return None
-    half = _student(len(sizes)) * math.sqrt(_variance(sizes, sums, mean))
+    df = degrees_of_freedom(shares(sizes), len(sizes))
+    half = _student(df) * math.sqrt(_variance(sizes, sums, mean))
     return mean - half, mean + half
 
 
@@ -91,16 +97,18 @@ def _sums(values: Sequence[float], prompts: Sequence[int]) -> np.ndarray:
 
 def _variance(sizes: np.ndarray, sums: np.ndarray, mean: float) -> float:
     """V of the head of this file."""
-    count = len(sizes)
-    return float(count / (count - 1) * np.square(sums - mean * sizes).sum() / sizes.sum() ** 2)
+    factors = square_factors(shares(sizes), len(sizes))  # w^2 / c, of the squares of sum / size
+    residual = sums - mean * sizes
+    used = sizes > 0  # a row without tokens has no mean, and no weight
+    return float(np.sum(factors[used] * (residual[used] / sizes[used]) ** 2))
 
 
 @functools.cache
-def _student(count: int) -> float:
-    """97.5% quantile of Student's t of count - 1 degrees of freedom."""
+def _student(df: float) -> float:
+    """97.5% quantile of Student's t."""
     from scipy.stats import t
 
-    return float(t.ppf(0.975, count - 1))
+    return float(t.ppf(0.975, df))
 
 
 def _wilson(p: float, trials: float) -> Interval:

@@ -11,8 +11,9 @@ doi:10.1002/sim.3095):
     h^2 = t_{S-1}^2 max(M_s^A, M_e^A) / (S N) + t_{R-1}^2 max(M_s^B, M_e^B) / (R N)
         + t_{N-1}^2 max(var_p d_p - M_e^A / S - M_e^B / R, 0) / N
 
-Without outcomes per prompt, the first two parts from one score for each seed (a Welch interval by
-MOVER), whose question is about these very prompts.
+Prompts of unlike weight are taken as in prompt_weights.py. Without outcomes per prompt, the first
+two parts from one score for each seed (a Welch interval by MOVER), whose question is about these
+very prompts.
 
 S, R seeds, N prompts.
 """
@@ -23,7 +24,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from unify.analysis.finite import finite
-from unify.analysis.paired_differences import FEWEST_SEEDS, ROUNDING, Difference, mean_squares
+from unify.analysis.paired_differences import FEWEST_SEEDS, ROUNDING, Difference
+from unify.analysis.prompt_weights import (
+    Share,
+    degrees_of_freedom,
+    layout_variances,
+    shares,
+    square_factors,
+    weighted_mean,
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ class IndependentDifference(Difference):
 
     @property
     def method(self) -> str:
-        prompts = "" if self.prompts is None else f" x {self.prompts} prompts"
+        prompts = "" if self.prompts is None else f" x {self.prompts} prompts{self._worth}"
         return "independent replicates, {} and {} seeds".format(*self.replicates) + prompts
 
     @property
@@ -71,9 +80,9 @@ def independent(a: Sequence[float], b: Sequence[float]) -> IndependentDifference
     mean = float(arms[0].mean() - arms[1].mean())
     replicates = (len(arms[0]), len(arms[1]))
     if _is_constant(arms):
-        return IndependentDifference(mean, (), (), None, replicates)
+        return IndependentDifference(mean, (), (), None, None, replicates)
     parts = tuple((float(one.var(ddof=1)) / len(one), len(one) - 1) for one in arms)
-    return IndependentDifference(mean, parts, (), None, replicates)
+    return IndependentDifference(mean, parts, (), None, None, replicates)
 
 
 def independent_crossed(
@@ -92,33 +101,28 @@ def independent_crossed(
             f"outcomes of shapes {arms[0].shape} and {arms[1].shape} are not of the same prompts"
         )
     prompts, replicates = arms[0].shape[1], (len(arms[0]), len(arms[1]))
-    if trials is not None:  # linearised about each arm's mean, as a weighted mean over clusters
-        share = np.asarray(trials, float) / np.sum(trials)
-        means = [float((one @ share).mean()) for one in arms]
-        arms = [m + prompts * share * (one - m) for one, m in zip(arms, means, strict=True)]
-    mean = float(arms[0].mean() - arms[1].mean())
-    if prompts < 2 or _is_constant([one.mean(1) for one in arms]):
-        return IndependentDifference(mean, (), (), prompts, replicates)
-    of_a, of_b, of_prompts = map(float, independent_variances(arms[0], arms[1]))
-    parts = ((of_a, len(arms[0]) - 1), (of_b, len(arms[1]) - 1), (of_prompts, prompts - 1))
-    return IndependentDifference(mean, parts, (), prompts, replicates)
+    share = shares(trials)
+    by_seed = [weighted_mean(one, share) for one in arms]
+    mean = float(by_seed[0].mean() - by_seed[1].mean())
+    if prompts < 2 or _is_constant(by_seed):
+        return IndependentDifference(mean, (), (), prompts, share, replicates)
+    of_a, of_b, of_prompts = map(float, independent_variances(arms[0], arms[1], share))
+    df = degrees_of_freedom(share, prompts)
+    parts = ((of_a, len(arms[0]) - 1), (of_b, len(arms[1]) - 1), (of_prompts, df))
+    return IndependentDifference(mean, parts, (), prompts, share, replicates)
 
 
-def independent_variances(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+def independent_variances(
+    a: np.ndarray, b: np.ndarray, share: Share = None
+) -> tuple[np.ndarray, ...]:
     """The three parts of the variance of the mean difference [...], of the seeds of each arm and of
     prompts, from a [... S N] and b [... R N]."""
-    prompts = a.shape[-1]
-    of_seeds, residuals = zip(*map(_seeds_and_residual, (a, b)), strict=True)
+    seeds_a, _, rest_a = layout_variances(a, share)
+    seeds_b, _, rest_b = layout_variances(b, share)
     by_prompt = a.mean(-2) - b.mean(-2)
-    of_prompts = by_prompt.var(-1, ddof=1) - residuals[0] - residuals[1]
-    return (*(each / prompts for each in of_seeds), of_prompts.clip(0) / prompts)
-
-
-def _seeds_and_residual(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(max(M_s, M_e) / S, M_e / S) of one arm's layout [... S N]."""
-    ms_seeds, _, ms_residual = mean_squares(outcomes)
-    seeds = outcomes.shape[-2]
-    return np.maximum(ms_seeds, ms_residual) / seeds, ms_residual / seeds
+    residual = by_prompt - weighted_mean(by_prompt, share)[..., None]
+    of_prompts = residual**2 @ square_factors(share, a.shape[-1]) - rest_a - rest_b
+    return np.maximum(seeds_a, rest_a), np.maximum(seeds_b, rest_b), of_prompts.clip(0)
 
 
 def _is_constant(arms: Sequence[np.ndarray]) -> bool:

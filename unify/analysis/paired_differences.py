@@ -12,27 +12,37 @@ doi:10.1002/sim.3095):
     h^2 = (t_{S-1}^2 max(M_s, M_e) + t_{N-1}^2 max(M_p - M_e, 0)) / (S N)
 
 E[M_s] is never below E[M_e], so a smaller M_s is luck: seeds whose totals happen to be equal would
-otherwise give an interval of no width. What this covers, and where it does not, is in
-docs/statistics.md. Without outcomes per prompt, the paired t interval over seeds, whose question is
-about these very prompts.
+otherwise give an interval of no width. Prompts that are asked unlike often weigh unlike; the mean
+squares and N - 1 are then those of prompt_weights.py. What this covers, and where it does not, is
+in docs/statistics.md. Without outcomes per prompt, the paired t interval over seeds, whose question
+is about these very prompts.
 
 S seeds, N prompts.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from scipy import optimize, special, stats
 
 from unify.analysis.finite import finite
+from unify.analysis.prompt_weights import (
+    Share,
+    degrees_of_freedom,
+    layout_variances,
+    shares,
+    weighted_mean,
+    worth,
+)
 
 LEVEL = 0.95
 TAIL = (1 - LEVEL) / 2
 SMALLEST = 1e-12  # p that is told apart from 0
 FEWEST_SEEDS = 3  # that get a verdict: the intervals of two do not cover (docs/statistics.md)
+HALF = 0.5  # of the trials: a prompt that has it decides the mean, and no other prompt tells of it
 ROUNDING = 1e-9  # a deviation below this share of the outcomes themselves is rounding
 LARGE = 1e3  # t at which only its denominator is uncertain
 HIGHER, LOWER, SAME = "higher", "lower", "not distinguishable at this budget"
@@ -41,12 +51,14 @@ HIGHER, LOWER, SAME = "higher", "lower", "not distinguishable at this budget"
 @dataclass(frozen=True)
 class Difference:
     """Mean of A - B, and the differences of its seeds. `parts`: (variance of the mean, degrees of
-    freedom) of what is independently uncertain in it, empty where nothing is known of that."""
+    freedom) of what is independently uncertain in it, empty where nothing is known of that.
+    `share`: of the trials, by prompt; None where prompts weigh alike."""
 
     mean: float
-    parts: tuple[tuple[float, int], ...]
+    parts: tuple[tuple[float, float], ...]
     by_seed: tuple[float, ...]
     prompts: int | None = None
+    share: Share = field(default=None, compare=False, repr=False)
 
     @property
     def seeds(self) -> int:
@@ -71,7 +83,14 @@ class Difference:
     def method(self) -> str:
         if self.prompts is None:
             return f"paired t over {self.seeds} seed{'s' * (self.seeds > 1)}"
-        return f"crossed model, {self.seeds} seeds x {self.prompts} prompts"
+        return f"crossed model, {self.seeds} seeds x {self.prompts} prompts{self._worth}"
+
+    @property
+    def _worth(self) -> str:
+        """How many prompts of equal weight would tell as much, where that is less than half."""
+        prompts = self.prompts or 1
+        alike = worth(self.share, prompts)
+        return f" (weighing as {alike:.1f} asked equally often)" if 2 * alike < prompts else ""
 
     @property
     def refusal(self) -> str:
@@ -80,6 +99,8 @@ class Difference:
             return f"{('one seed', 'two seeds')[self.seeds - 1]} cannot tell"
         if self.prompts == 1:
             return "one prompt cannot tell"
+        if self.share is not None and len(self.share) > 2 and self.share.max() >= HALF:
+            return f"one prompt with {self.share.max():.0%} of the trials cannot tell"
         return "" if self.parts else "no verdict: every seed gave exactly the same difference"
 
     @cached_property
@@ -121,7 +142,7 @@ class Difference:
         return ratio, low, high
 
 
-def half_width(tail: float, *parts: tuple[np.ndarray, int]) -> np.ndarray:
+def half_width(tail: float, *parts: tuple[np.ndarray, float]) -> np.ndarray:
     """Half-width [...] of the interval that misses the mean with probability `tail` (MOVER).
 
     `parts`: (variance of the mean [...], degrees of freedom) of each independent part.
@@ -163,42 +184,26 @@ def crossed(a: np.ndarray, b: np.ndarray, trials: np.ndarray | None = None) -> D
 
     Both arms had the same seeds and the same prompts, in the same order. `trials` [N]: how many
     trials each outcome is the mean of, one by default. A prompt then weighs by its trials, and the
-    difference is the mean of the trials: the model is that of N w_p (d_sp - m) + m, the
-    linearisation of a weighted mean over clusters (w_p: a prompt's share of the trials).
+    difference is the mean of the trials.
 
     ValueError where the two are not paired, or an outcome is not finite.
     """
     difference, scale = _difference(a, b, 2)
     seeds, prompts = difference.shape
-    if trials is not None:
-        share = np.asarray(trials, float) / np.sum(trials)
-        mean = float((difference @ share).mean())
-        difference = mean + prompts * share * (difference - mean)
-    by_seed = tuple(map(float, difference.mean(1)))
-    mean = float(difference.mean())
-    if seeds < 2 or prompts < 2:
-        return Difference(mean, (), by_seed, prompts)
-    of_seeds, of_prompts = map(float, crossed_variances(difference))
-    if np.std(by_seed, ddof=1) <= ROUNDING * scale:
-        return Difference(mean, (), by_seed, prompts)
-    return Difference(mean, ((of_seeds, seeds - 1), (of_prompts, prompts - 1)), by_seed, prompts)
+    share = shares(trials)
+    each = weighted_mean(difference, share)
+    by_seed, mean = tuple(map(float, each)), float(each.mean())
+    if seeds < 2 or prompts < 2 or np.std(by_seed, ddof=1) <= ROUNDING * scale:
+        return Difference(mean, (), by_seed, prompts, share)
+    of_seeds, of_prompts = map(float, crossed_variances(difference, share))
+    parts = ((of_seeds, seeds - 1), (of_prompts, degrees_of_freedom(share, prompts)))
+    return Difference(mean, parts, by_seed, prompts, share)
 
 
-def crossed_variances(difference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def crossed_variances(difference: np.ndarray, share: Share = None) -> tuple[np.ndarray, np.ndarray]:
     """The two parts of the variance of the mean [...], of seeds and of prompts, from [... S N]."""
-    ms_seeds, ms_prompts, ms_residual = mean_squares(difference)
-    size = difference.shape[-2] * difference.shape[-1]
-    return np.maximum(ms_seeds, ms_residual) / size, (ms_prompts - ms_residual).clip(0) / size
-
-
-def mean_squares(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """M_s, M_p and M_e [...] of a two-way layout of seeds and prompts, from [... S N]."""
-    seeds, prompts = outcomes.shape[-2:]
-    by_seed, by_prompt = outcomes.mean(-1), outcomes.mean(-2)
-    ms_seeds = prompts * by_seed.var(-1, ddof=1)
-    ms_prompts = seeds * by_prompt.var(-1, ddof=1)
-    squares = ((outcomes - by_seed[..., None]) ** 2).sum((-2, -1)) - (prompts - 1) * ms_prompts
-    return ms_seeds, ms_prompts, squares.clip(0) / ((seeds - 1) * (prompts - 1))
+    of_seeds, of_prompts, of_rest = layout_variances(difference, share)
+    return np.maximum(of_seeds, of_rest), (of_prompts - of_rest).clip(0)
 
 
 def _difference(a: object, b: object, axes: int) -> tuple[np.ndarray, float]:

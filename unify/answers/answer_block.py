@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from unify.analysis.paired_differences import FEWEST_SEEDS
 from unify.answers.learned import learning_doubt
 from unify.answers.not_matched import unequal_ceilings
+from unify.answers.preset_words import preset_text
 from unify.answers.ranking import ranking
 from unify.answers.sampler_sweeps import swept_runs
 from unify.answers.score_lines import CONFIRMATORY_SEEDS, Line
@@ -61,7 +62,9 @@ def _doubts(answers: Answers) -> Iterator[str]:
     """What a reader must know first, the weightiest before the others."""
     study = answers.study
     fewest, _ = study.seeds_done
-    if 0 < fewest < CONFIRMATORY_SEEDS:
+    if study.preset:
+        yield preset_text(study)
+    elif 0 < fewest < CONFIRMATORY_SEEDS:
         few = plural(fewest, "seed")
         exploratory = "no difference can be told" if fewest < FEWEST_SEEDS else "exploratory"
         yield f"{few} an arm: {exploratory}."

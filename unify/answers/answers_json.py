@@ -10,9 +10,9 @@ from typing import Any
 from unify.analysis.paired_differences import LEVEL
 from unify.answers.arm_means import ArmMean
 from unify.answers.claims import TriedClaim
+from unify.answers.comparison import Comparison
 from unify.answers.controls import TriedControl
 from unify.answers.costs import Front
-from unify.answers.differences import Comparison
 from unify.answers.failures import Failures
 from unify.answers.interaction import Interaction
 from unify.answers.learned import Learning
@@ -29,6 +29,7 @@ from unify.support.atomic_files import write_atomically
 from unify.support.strict_json import strict_json
 
 FILE, SCHEMA = "answers.json", Path(__file__).with_name("answers.schema.json")
+SEAL = ("path", "commit")
 VERSION = 1  # raised when a field changes its meaning or goes; new fields may come without
 
 
@@ -50,6 +51,8 @@ def answers_content(answers: Answers) -> dict[str, Any]:
         "arms": study.arms,
         "seeds": study.seeds,
         "published": [_published(study, arm) for arm in study.published_arms],
+        "preset": study.preset or None,
+        "preregistration": _preregistration(study),
         "replicate": "all" if study.whole else "arm",
         "shared": shared_parts(study),
         "differences": [
@@ -71,6 +74,12 @@ def answers_content(answers: Answers) -> dict[str, Any]:
         "score_curves": [curve for run in study.own_runs if (curve := _curve(run))["points"]],
         "sampler_sweeps": [_sweep(one) for one in swept_runs(study)],
     }
+
+
+def _preregistration(study: StudyRecord) -> dict[str, Any] | None:
+    """The file that names a confirmatory study's comparisons, and its commit."""
+    seal = study.info.get("preregistration")
+    return seal and {key: None if seal.get(key) is None else str(seal[key]) for key in SEAL}
 
 
 def _published(study: StudyRecord, arm: str) -> dict[str, Any]:
@@ -96,6 +105,7 @@ def _difference(one: Comparison) -> dict[str, Any]:
         "tests": one.tests,
         "sign_flip_p": one.sign_flip_p,
         "least_sign_flip_p": one.least_sign_flip_p,
+        "family": one.family or None,
         "verdict": one.verdict or None,
         "reason": one.untestable or (one.words if one.words != one.verdict else ""),
         "notes": one.notes,

@@ -57,7 +57,7 @@ def arm_mean(study: StudyRecord, line: Line, arm: str) -> ArmMean | None:
     if len(by_seed) == 1:
         ends = cell.span if len(cell.rows) == 1 else None
         return ArmMean(line, arm, cell.value, ends, PROMPTS if ends else "", by_seed)
-    kept = stacked_outcomes(study, line.metric, {arm: list(by_seed)})
+    kept = stacked_outcomes(study, line, {arm: list(by_seed)})
     if isinstance(kept, str):
         values = list(by_seed.values())
         ends, over = paired(values, [0.0] * len(values)).interval, SEEDS

@@ -88,10 +88,11 @@ def budget(study: StudyRecord) -> list[Quantity]:
 
 def _needed_seconds(study: StudyRecord, run: RunRecord) -> float | None:
     """Training time of the runs that this one started from; None unless all have it."""
-    needed = [study.before[part["hash"]] for part in run.needed if part["hash"] in study.before]
+    started = run.started_from
+    needed = [study.before[part["hash"]] for part in started if part["hash"] in study.before]
     spent = [part.info.get("train_seconds") for part in needed]
     known = [seconds for seconds in spent if seconds is not None]
-    return sum(known) if known and len(known) == len(run.needed) else None
+    return sum(known) if known and len(known) == len(started) else None
 
 
 def _of_task(task: str, key: str, run: RunRecord) -> float | None:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from unify.analysis.paired_differences import HIGHER, LOWER
-from unify.answers.differences import Comparison, comparisons_of, correct
+from unify.answers.comparison import Comparison
+from unify.answers.differences import comparisons_of
+from unify.answers.judged import judge_claims
 from unify.answers.learned import mark_unlearned
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
@@ -46,10 +48,14 @@ def _in_terms_of_better(claim: dict[str, Any], line: Line | None) -> dict[str, A
     return {**rest, "better": arms[0], "worse": arms[1]}
 
 
-def claims(study: StudyRecord, lines: Sequence[Line]) -> list[TriedClaim]:
+def claims(
+    study: StudyRecord, lines: Sequence[Line], primary: Sequence[Comparison]
+) -> list[TriedClaim]:
     """Every claim of the study, each tried; their p are corrected together (Holm).
 
     Where a metric was measured in several ways that both arms share, the first of them is taken.
+    `primary`: the comparisons of the primary outcomes, by which claims are judged in a study with a
+    preset.
     """
     tried = []
     for stated in study.info.get("claims") or []:
@@ -58,6 +64,6 @@ def claims(study: StudyRecord, lines: Sequence[Line]) -> list[TriedClaim]:
         claim.one = comparisons_of(study, lines, claim.metric, claim.better, claim.worse)[0]
         tried.append(claim)
     compared = [claim.one for claim in tried if claim.one is not None]
-    correct(compared)
+    judge_claims(study, primary, compared)
     mark_unlearned(study, compared)
     return tried

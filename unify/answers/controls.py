@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from unify.analysis.paired_differences import HIGHER, LOWER, SAME
-from unify.answers.differences import Comparison, comparisons_of, interval_text
+from unify.answers.comparison import Comparison, interval_text
+from unify.answers.differences import comparisons_of
+from unify.answers.judged import judge_alone
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import number, p_value, sentence
@@ -38,14 +40,15 @@ class TriedControl:
     def came_out(self) -> bool | None:
         """At 5%, by itself; None where that cannot be told.
 
-        One of equal arms without a margin came out if no difference was found.
+        One of equal arms without a margin came out if no difference was found; with one, it did not
+        only where the 90% interval lies wholly outside of the margin.
         """
         if self.one is None or not self.one.verdict:
             return None
         if self.margin is None:
             unknown = self.control["expect"] == "worse" and self._direction in (HIGHER, LOWER)
             return None if unknown else self._direction == self.control["expect"]
-        return self.within_margin or (None if self._direction == "same" else False)
+        return True if self.within_margin else False if self.beyond_margin else None
 
     @property
     def margin(self) -> float | None:
@@ -70,6 +73,16 @@ class TriedControl:
         return ends is not None and self.margin is not None and max(map(abs, ends)) < self.margin
 
     @property
+    def beyond_margin(self) -> bool:
+        """True if the 90% interval lies wholly outside of the margin, on one side of it."""
+        ends = self.equivalence_interval
+        return (
+            ends is not None
+            and self.margin is not None
+            and (ends[0] > self.margin or ends[1] < -self.margin)
+        )
+
+    @property
     def _direction(self) -> str:
         """same, worse or better, as the arm was found to be; higher or lower where it is not known
         which is better."""
@@ -92,7 +105,8 @@ class TriedControl:
         p = f"p {p_value(self.one.p)}"
         if self.margin is not None:
             ends = interval_text(self.equivalence_interval or self.one.interval)
-            held = "within" if self.within_margin else "not shown to be within"
+            apart = "beyond" if self.beyond_margin else "not shown to be within"
+            held = "within" if self.within_margin else apart
             return f"{held} the margin of {number(self.margin)}: 90% interval {ends}, {p}"
         if self._direction != "same":
             return f"{self._direction}, {p}"
@@ -127,7 +141,7 @@ def controls(study: StudyRecord, lines: Sequence[Line]) -> list[TriedControl]:
     for control in study.info.get("controls") or []:
         for metric in [control["metric"]] if control.get("metric") else study.primary:
             one = comparisons_of(study, lines, metric, control["arm"], control["than"])[0]
-            one.adjusted = one.p  # each control is tried by itself
+            judge_alone(study, one)
             tried.append(TriedControl(control, metric, one))
     return tried
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from unify.analysis.best_of_trials import SIGNS
 from unify.analysis.paired_differences import HIGHER, LOWER
 from unify.answers.arm_means import ArmMean, arm_means
-from unify.answers.differences import Comparison
+from unify.answers.comparison import Comparison
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.total_cost import total_cost

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from unify.analysis.sign_flips import MOST_SEEDS
-from unify.answers.differences import Comparison, interval_text
+from unify.answers.comparison import Comparison, interval_text
+from unify.answers.judged import EXPLORATORY
 from unify.answers.replicates import shared_text, whole_text
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import number, p_value, plural
@@ -20,14 +21,26 @@ READING = (
     "so many rows; Seeds needed, to find so a true difference as large as the largest and the "
     "smallest that the interval of d_z holds (“no end” where it holds 0)."
 )
+WITHOUT_VERDICTS = (
+    "Difference of two arms trained under the same seeds, unless a row says otherwise, and scored "
+    "on the same prompts, with its own 95% interval. All rows together: intervals that all hold in "
+    "95% of such tables. The study is exploratory: it was not meant to decide anything, and no row "
+    "does."
+)
+NAMED = (
+    "The study named beforehand which rows get a verdict; p, and what holds together, is of those "
+    "of a row's family. All others are shown with intervals that hold together for all of them, "
+    "and without a verdict."
+)
 CONDITIONAL = (
     "Intervals are over seeds and prompts alone. Whatever all seeds of an arm share (its settings, "
     "chosen by hand or by one tuning, and the tokenizers and language models trained before it) is "
     "one draw: with other settings all seeds would shift together, and no interval here knows by "
     "how much."
 )
+TOGETHER = "All rows together"
 COLUMNS = (
-    "All rows together",
+    TOGETHER,
     "In words",
     "p",
     "Sign flips",
@@ -36,6 +49,18 @@ COLUMNS = (
     "Seeds needed",
 )
 NONE = "–"
+
+
+def columns(study: StudyRecord) -> tuple[str, ...]:
+    """The columns of primary outcomes beside the difference; an exploratory study has one."""
+    return (TOGETHER,) if study.preset == EXPLORATORY else COLUMNS
+
+
+def reading(study: StudyRecord) -> str:
+    """How to read the table of the primary outcomes."""
+    if study.preset == EXPLORATORY:
+        return WITHOUT_VERDICTS
+    return f"{READING} {NAMED}" if study.preset else READING
 
 
 def unseen_text(seeds: int) -> str:
@@ -68,10 +93,11 @@ def judged_texts(one: Comparison) -> tuple[str, ...]:
     """The cells under `COLUMNS` of a primary outcome."""
     if one.difference is None:
         return (NONE, "no verdict", *([NONE] * 5))
+    if one.unjudged:
+        return (together_text(one), one.words, *([NONE] * 5))
     size = one.difference.standardised if one.p is not None else None
-    together = one.simultaneous
     return (
-        NONE if together is None else interval_text(together),
+        together_text(one),
         one.words,
         NONE if one.adjusted is None else p_value(one.adjusted),
         sign_flip_text(one),
@@ -79,6 +105,12 @@ def judged_texts(one: Comparison) -> tuple[str, ...]:
         NONE if one.detectable is None else number(one.detectable),
         seeds_needed_text(one),
     )
+
+
+def together_text(one: Comparison) -> str:
+    """The interval that holds together with those of the other rows."""
+    ends = one.simultaneous
+    return NONE if ends is None else interval_text(ends)
 
 
 def sign_flip_text(one: Comparison) -> str:

@@ -3,197 +3,39 @@
 The statistics are those of analysis/paired_differences.py and analysis/multiple_tests.py; what is
 compared is chosen by answers/pairing.py.
 
-Primary outcomes are those that the study named before it ran; their p are corrected together
-(Holm), and only they get a verdict. All other differences are shown with their intervals.
+Primary outcomes are those that the study named before it ran, and only they may get a verdict
+(answers/judged.py). All other differences are shown with their intervals.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from unify.analysis.multiple_tests import holm, simultaneous_interval
-from unify.analysis.outlying_seed import outlying_seed
-from unify.analysis.paired_differences import HIGHER, LEVEL, LOWER, SAME, Difference, verdict
-from unify.analysis.power import detectable, seeds_range
-from unify.analysis.sign_flips import least_sign_flip_p, sign_flip_p
-from unify.answers.improvements import Improvement
-from unify.answers.learned import mark_unlearned, too_early
+from unify.analysis.paired_differences import HIGHER, LOWER, SAME
+from unify.answers.comparison import Comparison
+from unify.answers.judged import EXPLORATORY, judge, pairs_of
+from unify.answers.learned import mark_unlearned
 from unify.answers.pairing import lines_of_pair, pair
 from unify.answers.published_pairs import is_mixed, pair_with_published
 from unify.answers.score_lines import MANY, Line
 from unify.answers.study_records import StudyRecord
-from unify.answers.words import number, plural, signed
+from unify.answers.words import number, plural
 
 NOT_COMPARED = ("tokenizer", "generate")  # ceilings and speed
-EDGE = 0.02  # a share this near to 0 or 1 leaves no room to be better or worse
-
-
-@dataclass
-class Comparison:
-    """A - B on a metric. Without a difference, `reason` says why there is none; `notes` say what
-    was left out of it, and why its method is another one than the crossed model."""
-
-    line: Line | None
-    first: str
-    second: str
-    difference: Difference | None
-    adjusted: float | None = None  # p; None where there is none
-    single: str = ""  # arm whose scores are those of one model under all seeds: no verdict
-    tests: int = 1  # how many p are corrected together
-    asked: str = ""  # the metric, where no line has it
-    reason: str = ""
-    notes: list[str] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=list)  # that were compared
-    improvement: Improvement | None = None  # how often A does better
-    unlearned: dict[str, str] = field(default_factory=dict)  # arm that has not learned yet -> why
-
-    @property
-    def metric(self) -> str:
-        return self.line.metric if self.line is not None else self.asked
-
-    @property
-    def name(self) -> str:
-        """The metric, with the way of measuring where there are several."""
-        return self.line.full_name if self.line is not None else self.asked
-
-    @property
-    def p(self) -> float | None:
-        """Uncorrected p; None where the seeds allow none."""
-        return None if self.single or self.difference is None else self.difference.p
-
-    @property
-    def verdict(self) -> str:
-        """higher, lower or `SAME`; empty where there can be none."""
-        if self.difference is None or self.adjusted is None or self.untestable:
-            return ""
-        return verdict(self.difference, self.adjusted)
-
-    @property
-    def untestable(self) -> str:
-        """Why there can be no verdict, whatever p is; empty where there can be one."""
-        if self.difference is None:
-            return self.reason
-        if self.single:
-            return f"one model of {self.single} under all seeds"
-        if edge := self._edge:
-            return f"not testable here: both at the {edge}"
-        found = None if self.adjusted is None else verdict(self.difference, self.adjusted)
-        return self.difference.refusal or too_early(self, found)
-
-    @property
-    def words(self) -> str:
-        """The verdict, with a seed that lies apart from all others; or why there is none."""
-        said = self.verdict or self.untestable or "no verdict: it was not tested"
-        return f"{said}: {self.outlier} lies apart from all others" if self._outlier_tells else said
-
-    @property
-    def outlier(self) -> str:
-        """The seed whose difference lies apart (Grubbs' test at 1%): `seed 3`; empty if none."""
-        by_seed = () if self.difference is None else self.difference.by_seed
-        place = outlying_seed(by_seed) if by_seed else None
-        if place is None:
-            return ""
-        return f"seed {self.seeds[place] if self.seeds else place}"
-
-    @property
-    def _outlier_tells(self) -> bool:
-        return self.verdict == SAME and bool(self.outlier)
-
-    @property
-    def _edge(self) -> str:
-        """`floor` or `ceiling`, where both arms' shares are there."""
-        if self.line is None or not self.line.is_share(self.first, self.second):
-            return ""
-        shares = [self.line.cells[arm].value for arm in (self.first, self.second)]
-        both = [share for share in shares if share is not None]
-        if len(both) < 2:
-            return ""
-        return "floor" if max(both) <= EDGE else "ceiling" if min(both) >= 1 - EDGE else ""
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """95% interval of this difference by itself."""
-        return None if self.single or self.difference is None else self.difference.interval
-
-    @property
-    def simultaneous(self) -> tuple[float, float] | None:
-        """Interval that holds together with those of all tests it is corrected with."""
-        if self.single or self.difference is None:
-            return None
-        return simultaneous_interval(self.difference, self.adjusted, self.tests)
-
-    @property
-    def sign_flip_p(self) -> float | None:
-        """Exact p over seeds, without a model; beside the verdict, never its ground."""
-        if self.p is None or self.difference is None or not self.difference.by_seed:
-            return None
-        return sign_flip_p(self.difference.by_seed)
-
-    @property
-    def sign_flips_disagree(self) -> bool:
-        """True if the two p of this difference alone lie on two sides of 5%."""
-        flipped = self.sign_flip_p
-        return (
-            self.p is not None
-            and flipped is not None
-            and (self.p <= 1 - LEVEL) != (flipped <= 1 - LEVEL)
-        )
-
-    @property
-    def least_sign_flip_p(self) -> float | None:
-        """The smallest that so many seeds can give."""
-        if self.difference is None or self.p is None or not self.difference.by_seed:
-            return None
-        return least_sign_flip_p(self.difference.seeds)
-
-    @property
-    def detectable(self) -> float | None:
-        """Smallest true difference that would have been found; None unless undecided."""
-        d = self.difference
-        if d is None or self.verdict != SAME or d.seed_deviation is None:
-            return None
-        smallest = detectable(d.seed_deviation, d.seeds, d.prompt_variance, self.tests)
-        share = self.line is not None and self.line.is_share(self.first, self.second)
-        return None if smallest is not None and share and smallest > 1 else smallest
-
-    @property
-    def seeds_needed(self) -> tuple[int | None, int | None] | None:
-        """Fewest and most seeds that would find it (see `seeds_range`); None unless undecided."""
-        if self.difference is None or self.verdict != SAME:
-            return None
-        return seeds_range(self.difference, self.tests)
-
-    @property
-    def mean_text(self) -> str:
-        """`+0.144`; the reason where there is no difference."""
-        return self.reason if self.difference is None else signed(self.difference.mean)
-
-    @property
-    def interval_text(self) -> str:
-        """` [+0.132, +0.157]`; empty where there is no interval."""
-        return "" if self.interval is None else f" {interval_text(self.interval)}"
-
-
-def interval_text(ends: tuple[float, float]) -> str:
-    """`[+0.132, +0.157]`; `(0, +0.157]` where an end of exactly 0 is left out."""
-    low, high = ends
-    left = "(0" if low == 0 else f"[{signed(low)}"
-    return f"{left}, " + ("0)" if high == 0 else f"{signed(high)}]")
 
 
 def comparisons(
     study: StudyRecord, lines: Sequence[Line]
 ) -> tuple[list[Comparison], list[Comparison]]:
-    """Comparisons of the primary outcomes, corrected together, and those of all other lines."""
+    """Comparisons of the primary outcomes, judged together, and those of all other lines."""
     in_order = dict.fromkeys([*(line.metric for line in lines), *study.primary])
     primary = [
         one
         for metric in in_order
         if metric in study.primary
-        for arms in study.pairs
+        for arms in pairs_of(study, metric)
         for one in comparisons_of(study, lines, metric, *arms)
     ]
-    correct(primary)
+    judge(study, primary)
     mark_unlearned(study, primary)
     others = [
         comparison(study, line, *arms)
@@ -203,14 +45,6 @@ def comparisons(
         if all(arm in line.cells for arm in arms)
     ]
     return primary, others
-
-
-def correct(family: Sequence[Comparison]) -> None:
-    """Adjust the p of a family of comparisons (Holm); those without p count for nothing."""
-    adjusted = holm([one.p for one in family])
-    tests = max(1, sum(p is not None for p in adjusted))
-    for one, p in zip(family, adjusted, strict=True):
-        one.adjusted, one.tests = p, tests
 
 
 def comparisons_of(
@@ -251,7 +85,9 @@ def is_single(study: StudyRecord, line: Line, arm: str) -> bool:
 
 def difference_sentences(study: StudyRecord, primary: Sequence[Comparison]) -> list[str]:
     """The answer to each primary outcome, for the page's first paragraph."""
-    sentences = []
+    sentences: list[str] = []
+    if study.preset == EXPLORATORY:
+        return sentences
     for metric in dict.fromkeys(one.metric for one in primary):
         of_metric = [one for one in primary if one.metric == metric]
         if len(study.seeds) == 1 or all(one.difference is None for one in of_metric):
@@ -259,14 +95,16 @@ def difference_sentences(study: StudyRecord, primary: Sequence[Comparison]) -> l
         tried = [one for one in of_metric if one.verdict]
         clear = [one for one in tried if one.verdict in (HIGHER, LOWER)]
         if len(study.arms) > MANY:
-            compared = sum(one.difference is not None and not one.single for one in of_metric)
+            judged = [one for one in of_metric if not (one.unjudged or one.single)]
+            compared = sum(one.difference is not None for one in judged)
             all_of_them = f"{compared} pairs of arms that are compared can be told apart"
             sentences.append(f"{metric}: {len(clear)} of {all_of_them} at this budget.")
             continue
         parts = [f"{one.first} is {one.verdict} than {one.second} by {_size(one)}" for one in clear]
         rest = len(tried) - len(clear)
         if rest:
-            who = plural(rest, "other pair") if clear else "no pair of arms"
+            pair_of = "named pair" if study.named else "pair"
+            who = plural(rest, f"other {pair_of}") if clear else f"no {pair_of} of arms"
             verb = "is" if not clear else "is not" if rest == 1 else "are not"
             parts.append(f"{who} {verb} distinguishable at this budget{uncorrected_note(tried)}")
         lower = any(one.line is not None and one.line.better == "lower" for one in of_metric)

@@ -12,11 +12,12 @@ import numpy as np
 
 from unify.analysis.paired_differences import Difference, crossed, paired
 from unify.answers.improvements import Improvement
+from unify.answers.run_records import RunRecord
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import seeds_text, sentence
-from unify.runs.stored_scores import PROMPTS
-from unify.runs.study_files import has_value
+from unify.runs.stored_scores import PROMPTS, array_of, reason_of
+from unify.runs.study_files import PROMPT_SETS, has_value
 
 
 @dataclass
@@ -51,7 +52,26 @@ def lines_of_pair(
     untrained = [arm for arm in absent if not any(run.finished for run in study.runs_of(arm))]
     if untrained:
         return [], f"not trained yet: {sentence(untrained)}"
-    return [], f"not measured: {sentence(absent)} {'has' if len(absent) == 1 else 'have'} no score"
+    refused = [_refused(run) for arm in absent for run in study.runs_of(arm) if _refused(run)]
+    why = f"; scores that are there are not used, as {refused[0]}" if refused else ""
+    has = "has" if len(absent) == 1 else "have"
+    return [], f"not measured: {sentence(absent)} {has} no score{why}"
+
+
+def source_of(run: RunRecord) -> str:
+    """The fingerprint of what a run read; empty where it states none."""
+    return str(run.info.get("source") or run.info.get("data") or "")
+
+
+def keeps_prompts(line: Line, arm: str) -> bool:
+    """True if the passports of a line, which are alike, have a digest of what was asked."""
+    row = next(iter(line.cells[arm].rows.values()))
+    return any((row.get("passport") or {}).get(key) for key in PROMPT_SETS)
+
+
+def _refused(run: RunRecord) -> str:
+    """Why the scores of a run are not used; empty where they are, or there are none."""
+    return reason_of(run.scores) if isinstance(run.scores, str) else ""
 
 
 def pair(study: StudyRecord, line: Line, first: str, second: str) -> Pairing:
@@ -61,7 +81,9 @@ def pair(study: StudyRecord, line: Line, first: str, second: str) -> Pairing:
     used, left = seeds_used(study, line, (first, second), seeds)
     if not used:
         return Pairing(reason=f"no common seed ({'; '.join(left)})")
-    outcomes = stacked_outcomes(study, line.metric, {first: used, second: used})
+    outcomes = _other_data(study, line, first, second, used) or stacked_outcomes(
+        study, line, {first: used, second: used}
+    )
     a, b = (values_of(line, arm, used) for arm in (first, second))
     if isinstance(outcomes, str):
         often = Improvement.of(line.better, (a, b))
@@ -69,6 +91,26 @@ def pair(study: StudyRecord, line: Line, first: str, second: str) -> Pairing:
     (one, other), trials = outcomes
     often = Improvement.of(line.better, (a, b), (one, other, trials))
     return Pairing(crossed(one, other, trials), "", left, used, often)
+
+
+def _other_data(
+    study: StudyRecord, line: Line, first: str, second: str, seeds: Sequence[int]
+) -> str:
+    """Why trials cannot be paired: no digest says that they are the same, and the data are not."""
+    if keeps_prompts(line, first):
+        return ""
+    read = {
+        arm: {run.seed: source_of(run) for run in study.runs_of(arm)} for arm in (first, second)
+    }
+    for seed in seeds:
+        each = {arm: by_seed.get(seed, "") for arm, by_seed in read.items()}
+        if all(each.values()) and each[first] != each[second]:
+            data = sentence([f"{arm} {digest}" for arm, digest in each.items()])
+            return (
+                f"by seeds alone: not known to be the same prompts, as {line.metric} keeps no "
+                f"digest of them (`prompt_set` of its passport), and the data differ ({data})"
+            )
+    return ""
 
 
 def values_of(line: Line, arm: str, seeds: Sequence[int]) -> list[float]:
@@ -92,11 +134,14 @@ def seeds_used(
 def _why_not(study: StudyRecord, line: Line, arms: Sequence[str], seed: int) -> str:
     """Why a seed cannot be compared; empty where it can."""
     reasons: dict[str, list[str]] = {}
-    finished = {(run.arm, run.seed) for run in study.runs if run.finished}
+    finished = {(run.arm, run.seed): _refused(run) for run in study.runs if run.finished}
     for arm in arms:
         row = line.cells[arm].rows.get(seed)
         if row is None:
-            said = "has no score measured alike" if (arm, seed) in finished else "is not trained"
+            refused = finished.get((arm, seed))
+            said = "is not trained" if refused is None else "has no score measured alike"
+            if refused:
+                said = f"has scores that are not used, as {refused}"
             reasons.setdefault(said, []).append(arm)
         elif not has_value(row):
             reasons.setdefault("has a score that is no number", []).append(arm)
@@ -104,12 +149,13 @@ def _why_not(study: StudyRecord, line: Line, arms: Sequence[str], seed: int) -> 
 
 
 def stacked_outcomes(
-    study: StudyRecord, metric: str, seeds: Mapping[str, Sequence[int]]
+    study: StudyRecord, line: Line, seeds: Mapping[str, Sequence[int]]
 ) -> tuple[list[np.ndarray], np.ndarray | None] | str:
     """Outcomes [S N] of each arm, under its `seeds`, and the trials of each prompt [N]; or why
     there are none."""
     runs = {(run.arm, run.seed): run.outcomes for run in study.runs}
-    kept = {(a, s): runs.get((a, s), {}).get(metric) for a, some in seeds.items() for s in some}
+    names = {(a, s): array_of(line.cells[a].rows[s]) for a, some in seeds.items() for s in some}
+    kept = {key: runs.get(key, {}).get(name) for key, name in names.items()}
     for (arm, seed), row in kept.items():
         if row is None or row.ndim != 1 or row.size < 2 or row.dtype.kind not in "biuf":
             return f"by seeds alone: {arm}, seed {seed}, has no outcomes by prompt"
@@ -121,7 +167,7 @@ def stacked_outcomes(
         each = [f"{count} trials ({who})" for count, who in sorted(counts.items())]
         return f"by seeds alone: {sentence(each)} are not the same prompts"
     stacked = [np.stack([rows[a, s].astype(float) for s in some]) for a, some in seeds.items()]
-    indices = [i for key in kept if (i := runs[key].get(PROMPTS + metric)) is not None]
+    indices = [i for key in kept if (i := runs[key].get(PROMPTS + names[key])) is not None]
     if not indices:
         return stacked, None
     if any(not np.array_equal(indices[0], other) for other in indices):

@@ -10,12 +10,19 @@ their own, and are compared as two independent samples.
 from unify.analysis.independent_differences import independent, independent_crossed
 from unify.analysis.paired_differences import FEWEST_SEEDS
 from unify.answers.improvements import Improvement
-from unify.answers.pairing import Pairing, pair, seeds_used, stacked_outcomes, values_of
+from unify.answers.pairing import (
+    Pairing,
+    keeps_prompts,
+    pair,
+    seeds_used,
+    source_of,
+    stacked_outcomes,
+    values_of,
+)
 from unify.answers.run_records import RunRecord
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import seeds_text, sentence
-from unify.runs.study_files import PROMPT_SETS
 
 
 def is_mixed(study: StudyRecord, first: str, second: str) -> bool:
@@ -49,11 +56,6 @@ def _same_draws(one: RunRecord, other: RunRecord) -> bool:
     return bool(seeds[0] and sources[0]) and seeds[0] == seeds[1] and sources[0] == sources[1]
 
 
-def source_of(run: RunRecord) -> str:
-    """The fingerprint of what a run read; empty where it states none."""
-    return str(run.info.get("source") or run.info.get("data") or "")
-
-
 def _are_enough(study: StudyRecord, shared: list[int], first: str, second: str) -> bool:
     """True if as many seeds are shared as a verdict takes, or all that an arm has."""
     if not shared or len({*shared}) < len(_common(study, first, second)):
@@ -68,8 +70,7 @@ def _common(study: StudyRecord, first: str, second: str) -> set[int]:
 
 def _other_prompts(study: StudyRecord, line: Line, first: str, second: str) -> str:
     """Why the prompts are not known to be the same; empty where they are."""
-    row = next(iter(line.cells[first].rows.values()))  # passports of a line are alike
-    if any((row.get("passport") or {}).get(key) for key in PROMPT_SETS):
+    if keeps_prompts(line, first):
         return ""
     sources = {arm: sorted({source_of(r) for r in study.runs_of(arm)}) for arm in (first, second)}
     if sources[first] == sources[second] and "" not in sources[first]:
@@ -93,7 +94,7 @@ def _independent(study: StudyRecord, line: Line, first: str, second: str) -> Pai
         return Pairing(reason=f"no seed of {sentence(absent)} ({'; '.join(notes)})")
     each = [f"{seeds_text(seeds)} of {arm}" for arm, seeds in used.items()]
     notes.insert(0, f"independent replicates, not paired: {sentence(each)}")
-    outcomes = stacked_outcomes(study, line.metric, used)
+    outcomes = stacked_outcomes(study, line, used)
     a, b = (values_of(line, arm, seeds) for arm, seeds in used.items())
     often = Improvement.of(line.better, (a, b))  # its interval at a prompt takes paired seeds
     if isinstance(outcomes, str):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 from unify.analysis.paired_differences import HIGHER, LOWER
-from unify.answers.differences import Comparison
+from unify.answers.comparison import Comparison
 from unify.answers.score_lines import Line
 from unify.answers.words import plural
 
@@ -20,8 +20,8 @@ class Ranking:
         arms: those that stand on the outcome's line.
         apart: (better, worse) of every pair with a verdict, where the scores state a direction.
         tried: how many pairs have one verdict or the other.
-        whole: whether every two of the arms are compared; not with a baseline, nor of published
-            arms.
+        whole: whether every two of the arms are compared for a verdict; not with a baseline, of
+            published arms, or in a confirmatory study that names some of the pairs.
     """
 
     metric: str
@@ -35,8 +35,11 @@ class Ranking:
         """Groups within which no pair, and between which every pair is told apart, in order.
 
         None where the verdicts do not fall into groups: to be not told apart is no equality, so A
-        and B may not be, B and C may not be, and A and C may.
+        and B may not be, B and C may not be, and A and C may. None, too, where a pair was not
+        compared: a group would say that it was, and not told apart.
         """
+        if not self.whole:
+            return None
         groups: list[list[str]] = [[arm] for arm in self.arms[:1]]
         for before, arm in pairwise(self.arms):
             if (before, arm) in self.apart:
@@ -93,6 +96,6 @@ def ranking(line: Line, compared: Sequence[Comparison]) -> Ranking | None:
             first_wins = one.verdict == line.better
             apart.add((one.first, one.second) if first_wins else (one.second, one.first))
     tried = sum(bool(one.verdict) for one in compared)
-    pairs = {frozenset((one.first, one.second)) for one in compared}
+    pairs = {frozenset((one.first, one.second)) for one in compared if not one.unjudged}
     whole = len(pairs) >= len(arms) * (len(arms) - 1) // 2
     return Ranking(line.metric, tuple(best_first), frozenset(apart), tried, whole)

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from unify.config import needed_runs
 from unify.runs.folder import run_facts
 from unify.runs.journal import Journal
 from unify.runs.sampler_settings import TriedSettings, read_settings
@@ -64,9 +65,25 @@ class RunRecord:
 
     @property
     def needed(self) -> list[dict[str, Any]]:
-        """Runs trained before this one: {name, hash ...} each."""
+        """Runs that this one was trained from: {name, hash ...} each.
+
+        Without those that only score it: a network that reads its pictures is no part of an arm.
+        """
         stated = self.info.get("needed") or []
-        return list(stated.values() if isinstance(stated, dict) else stated)
+        parts = stated.values() if isinstance(stated, dict) else stated
+        return [part for part in parts if not part.get("scores")]
+
+    @property
+    def started_from(self) -> list[dict[str, Any]]:
+        """`needed` without what only the evaluation reads, as far as the configuration says so."""
+        stated = self.info.get("needed")
+        if not isinstance(stated, dict):
+            return self.needed
+        try:
+            reads = needed_runs(self.config)
+        except (KeyError, TypeError):  # of a damaged config.yaml
+            return self.needed
+        return [part for key, part in stated.items() if key not in reads or reads[key].trains]
 
     @property
     def flops(self) -> float | None:

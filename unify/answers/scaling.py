@@ -6,7 +6,7 @@ The fits are those of analysis/best_size.py and analysis/scaling_laws.py. Every 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from unify.analysis.best_size import Optimum, optimum
@@ -182,6 +182,8 @@ def crossings(
             if first is not None and second is not None:
                 budgets = sorted({c for arm in (a, b) for c in by_arm[arm].optima})
                 at = crossing(first, second, budgets)
+                if study.preset:  # that they do not cross would be a verdict
+                    at = replace(at, apart=False)
                 made.append(ArmCrossing(line.metric, a, b, at, budgets))
     return made
 

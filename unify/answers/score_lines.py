@@ -20,6 +20,7 @@ from unify.runs.study_files import Row, better, has_value
 CONFIRMATORY_SEEDS = 8  # fewer seeds per arm: "exploratory"
 REFERENCES = ("chance", "majority", "blind")  # rows that belong beside vqa/accuracy
 CEILING = "ceiling"  # <metric>/ceiling belongs beside <metric>: see metrics/ceiling.py
+FLOOR = "floor"  # <metric>/floor, too: a distance of data from data, as of metrics/frechet_distance
 WEIGHTS = {"weights", "run", "checkpoint", "step", "seed"}  # differ between runs of one arm too
 VERSION = "version"  # of unify: it may differ where the version of the metric is stated
 OWN = {"sampler", "sampling", "guidance", "tokenizer"}  # an arm's own, the same in all its runs
@@ -87,9 +88,9 @@ class Line:
 
     @property
     def category(self) -> str:
-        """The category; of a ceiling, that of the score which it is beside."""
+        """The category; of a ceiling or a floor, that of the score which it is beside."""
         parts = self.metric.split("/")
-        return "/".join(parts[2:-1] if parts[-1] == CEILING else parts[2:])
+        return "/".join(parts[2:-1] if parts[-1] in (CEILING, FLOOR) else parts[2:])
 
     @property
     def better(self) -> str | None:
@@ -106,14 +107,14 @@ class Line:
 
     @property
     def reference(self) -> bool:
-        """True for a yardstick (chance, majority, blind, ceiling), which is no score of the arm."""
+        """True for a yardstick (chance, majority, blind, ceiling, floor), no score of the arm."""
         return bool(self.yardstick)
 
     @property
     def yardstick(self) -> str:
-        """`chance`, `majority`, `blind` or `ceiling`; empty for a score of the arm."""
-        if self.metric.endswith(f"/{CEILING}"):
-            return CEILING
+        """`chance`, `majority`, `blind`, `ceiling` or `floor`; empty for a score of the arm."""
+        if (last := self.metric.rpartition("/")[2]) in (CEILING, FLOOR):
+            return last
         return self.measure if self.measure in REFERENCES else ""
 
     @property
@@ -168,7 +169,7 @@ def score_lines(rows: Sequence[Row], whole: bool = False) -> list[Line]:
 
     def order(line: Line) -> tuple[int, int, int, int]:
         own = "accuracy" if line.measure in REFERENCES else line.measure
-        rank = [*REFERENCES, CEILING].index(line.yardstick) + 1 if line.reference else 0
+        rank = [*REFERENCES, CEILING, FLOOR].index(line.yardstick) + 1 if line.reference else 0
         measure = measures.index(own) if own in measures else len(measures)
         return tasks.index(line.task), measure, categories.index(line.category), rank
 

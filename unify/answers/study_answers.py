@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from unify.answers.arm_means import ArmMean, arm_means, generation_and_understanding
 from unify.answers.claims import TriedClaim, claims
+from unify.answers.comparison import Comparison
 from unify.answers.controls import TriedControl, controls
 from unify.answers.costs import Front, fronts
-from unify.answers.differences import Comparison, comparisons
+from unify.answers.differences import comparisons
 from unify.answers.failures import Failures, failures
 from unify.answers.interaction import Interaction, interactions
 from unify.answers.learned import Learning, learning
@@ -49,7 +50,7 @@ def study_answers(study: StudyRecord, lines: Sequence[Line] | None = None) -> An
         lines,
         primary,
         others,
-        claims(study, lines),
+        claims(study, lines, primary),
         controls(study, lines),
         interactions(study, lines),
         by_arm,

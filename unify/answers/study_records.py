@@ -82,6 +82,16 @@ class StudyRecord:
         return self.info.get("replicate") == "all"
 
     @property
+    def preset(self) -> str:
+        """`confirmatory`, `exploratory`, or empty."""
+        return str(self.info.get("preset") or "")
+
+    @property
+    def named(self) -> list[dict[str, str]]:
+        """The comparisons that a confirmatory study named before it ran: family, metric, arms."""
+        return list(self.info.get("families") or [])
+
+    @property
     def seeds_have_parts(self) -> bool:
         """True if a seed of an own or of a published arm may have tokenizers, or a sampler, of its
         own."""
@@ -247,17 +257,27 @@ def _study_info(path: Path) -> dict[str, Any]:
     arms = (info.get("arms") or {}).values()
     wrong = [wrong_type(arm, {"paradigm": str, "doc": str}) for arm in arms]
     wrong += [wrong_type(each, {}) for key in MAPPINGS for each in info.get(key) or []]
+    wrong += [_lacks(one) for one in info.get("families") or []]
     if info.get("arms") is None or any(wrong):
         reason = next(filter(None, wrong), "it names no arms")
         raise ValueError(damaged(path, reason, remedy))
     return info
 
 
-MAPPINGS = ("claims", "controls", "figures")  # keys of study.json that list mappings
+def _lacks(contrast: dict[str, Any]) -> str:
+    """What is wrong with a named comparison; an empty text if nothing is."""
+    keys = ("family", "metric", "first", "second")
+    absent = next((key for key in keys if not isinstance(contrast.get(key), str)), "")
+    return f"one of families has no {absent}" if absent else ""
+
+
+MAPPINGS = ("claims", "controls", "figures", "families")  # keys of study.json that list mappings
 STUDY: Types = {
-    **dict.fromkeys(("arms", "budgets", "tune", "sweep", "learned", "cooldowns", "against"), dict),
+    **dict.fromkeys(("arms", "budgets", "tune", "sweep", "learned", "cooldowns"), dict),
+    **dict.fromkeys(("against", "preregistration"), dict),
     **dict.fromkeys(("seeds", "primary", "runs", "tuned", "metrics", "overrides"), list),
-    **dict.fromkeys(("name", "title", "question", "results", "created", "file", "replicate"), str),
+    **dict.fromkeys(("name", "title", "question", "results", "created", "file"), str),
+    **dict.fromkeys(("replicate", "preset"), str),
     **dict.fromkeys(MAPPINGS, list),
 }
 

@@ -6,6 +6,7 @@ from unify.answers.controls import control_sentences
 from unify.answers.cut_texts import cut_sentences
 from unify.answers.differences import difference_sentences
 from unify.answers.learned import learning_sentences
+from unify.answers.preset_words import preset_sentences
 from unify.answers.published_words import published_sentences
 from unify.answers.same_data import same_data
 from unify.answers.sampler_sweeps import sweep_sentence
@@ -23,6 +24,7 @@ def summary(answers: Answers) -> str:
         f"{plural(len(own), 'arm')} ({sentence(own) if brief else _grid(study)}), "
         f"{study.seeds_in_words} each{_whole(study)}."
     ]
+    parts += preset_sentences(study)
     parts += published_sentences(study)
     parts += [f"{reason}." for reason in study.refused]
     parts += cut_sentences(study) if brief else []
@@ -39,7 +41,7 @@ def summary(answers: Answers) -> str:
     parts += difference_sentences(study, answers.primary)
     parts += control_sentences(answers.controls, bool(lines))
     fewest, _ = study.seeds_done
-    if 0 < fewest < CONFIRMATORY_SEEDS:
+    if 0 < fewest < CONFIRMATORY_SEEDS and not study.preset:
         few = plural(fewest, "seed")
         parts.append(
             f"Exploratory: {few} per arm cannot tell a difference of arms from chance in training."

@@ -3,8 +3,8 @@
     total = steps * (own + encoding of a step) + sum over needed runs of their own such total
 
 A run that several parts of an arm need counts once, and so do runs that those need in turn; an arm
-pays in full for what other arms start from too. Text tokenizers are fitted, without FLOPs that are
-counted.
+pays in full for what other arms start from too, and nothing for a run that only scores it. Text
+tokenizers are fitted, without FLOPs that are counted.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def total_cost(study: StudyRecord, run: RunRecord) -> TotalCost:
 def _all_needed(study: StudyRecord, run: RunRecord) -> dict[str, RunRecord | None]:
     """The runs that this one started from, theirs included, by hash; None for one not found."""
     seen: dict[str, RunRecord | None] = {}
-    left = list(run.needed)
+    left = run.started_from
     while left:
         key = str(left.pop().get("hash"))
         if key not in seen:
             seen[key] = part = study.before.get(key)
-            left += [] if part is None else part.needed
+            left += [] if part is None else part.started_from
     return seen
 
 

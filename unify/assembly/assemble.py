@@ -9,7 +9,7 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from unify.assembly.exported_weights import load_export
 from unify.assembly.sharding import construct, shard
-from unify.config import build_recipe, needed_key, on_machine
+from unify.config import build_recipe, needed_key, on_machine, scoring_weights
 from unify.config.annotations import locate_class
 from unify.distributed.ranks import broadcast_first, device_of, join, world
 from unify.nn.init import kept_parameters
@@ -52,6 +52,9 @@ def assemble(config: Config, needed: dict[str, Run], meta: bool = False) -> Reci
 
     tokenizer = issubclass(locate_class(config["model"]["class"], trusted=True), Tokenizer)
     recipe = build_recipe(config, load_weights, construct=seeded_construct)
+    hashes = {key: run.weights for key, run in needed.items()}
+    for metric, node in zip(recipe.evaluation, config["evaluation"], strict=True):
+        metric.own_weights = scoring_weights(node, hashes)
     if meta and any(p.is_meta for p in kept_parameters(recipe.model)):
         # a part computed tables from pretrained weights, so these need memory while it is built
         return assemble(config, needed)

@@ -13,8 +13,15 @@ from unify.distributed.ranks import broadcast_first, full_tensor, is_first
 from unify.nn.frozen import kept_state, load_kept, sources
 from unify.nn.provenance import mark_loaded
 from unify.paradigm import Fitted
-from unify.runs.export_folder import DESCRIPTION, add_file, hash_files, weight_files
-from unify.runs.folder import write_json
+from unify.runs.export_folder import (
+    DESCRIPTION,
+    add_file,
+    hash_files,
+    hash_of_unchanged,
+    stamps,
+    weight_files,
+)
+from unify.runs.folder import Run, write_json
 from unify.support.atomic_files import replaced
 from unify.support.strict_json import read_mapping
 
@@ -93,6 +100,16 @@ def load_export(
         source = hashlib.sha256(f"{source} {name}".encode()).hexdigest()[:12]
     load_kept(part, state, gone, mapped)
     mark_loaded(part, source)
+
+
+def check_written(run: Run) -> None:
+    """ValueError if the weights of a finished run are not those that it recorded.
+
+    They are read only if the size or the time of a file is not as recorded when it was written.
+    """
+    recorded, folder = run.info.get("written"), run.folder / "export"
+    if recorded is not None and stamps(folder) != recorded:
+        _compare(folder, hash_of_unchanged(folder), run.weights, recorded=True)
 
 
 def _described_hash(folder: Path) -> str:

@@ -93,7 +93,22 @@ def construct(cls: type, arguments: dict[str, Any]) -> Any:
     """A part; its parameters have no memory yet. Tokenizers, and what brings weights, are whole."""
     drawn = issubclass(cls, nn.Module) and not issubclass(cls, Tokenizer)
     with _on_meta() if drawn and not provenance(cls).pretrained else nullcontext():
-        return cls(**arguments)
+        part = cls(**arguments)
+    if issubclass(cls, Tokenizer) and isinstance(part, nn.Module):
+        _make_whole(part)
+    return part
+
+
+def _make_whole(tokenizer: nn.Module) -> None:
+    """Memory and first values for the parts of a tokenizer, which were made before it."""
+    bare: list[Any] = [
+        part
+        for part in tokenizer.modules()
+        if any(p.is_meta for p in part.parameters(recurse=False))
+    ]
+    fill(tokenizer)
+    for part in bare:
+        part.reset_parameters()
 
 
 @contextmanager

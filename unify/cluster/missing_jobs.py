@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from unify.evaluation.score_run import stored_scores
-from unify.runs.lookup import find_finished
+from unify.runs.lookup import find_finished, find_scored
 from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.arms import resolve_jobs
@@ -91,7 +91,7 @@ def _job(request: StudyRequest, job: Job, level: int) -> ClusterJob:
 
 def _is_scored(job: Job) -> bool:
     """True if a run is finished and has its scores, except perhaps of its speed."""
-    run = find_finished(job.config)
+    run = find_scored(job.config)
     config = best_config(run, job) if run is not None else None
     return bool(run and config and stored_scores(run, config, untimed=True) is not None)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from unify.commands import cluster, experiments, machine, plan, runs, study, training
+from unify.commands import cluster, demo, experiments, machine, plan, runs, study, training
 from unify.commands.arguments import EachOptionOnce
 from unify.commands.data import data_app
 
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 COMMANDS: dict[str, Callable[..., int | None]] = {  # in the order of `unify --help`
+    "demo": demo.demo,
     "train": training.train,
     "study": study.study,
     "check": training.check,

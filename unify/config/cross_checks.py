@@ -48,6 +48,8 @@ def _loss_weights(root: Node, model: type, problems: list[Problem]) -> None:
         if name not in terms:
             message = f"unknown term{suggest(name, terms)}; {model.__name__} returns {listed}"
             problems.append(child.problem(f"loss_weights.{name}", message))
+    if node.value and all(child.value in (0, 0.0) for child in node.value.values()):
+        problems.append(node.problem("loss_weights", "all are 0: nothing would be learned"))
     for name in sorted(terms - node.value.keys()):
         message = f"missing; {model.__name__} returns {listed}: add `{name}: 1.0`"
         problems.append(node.problem(f"loss_weights.{name}", message))

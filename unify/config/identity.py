@@ -93,6 +93,29 @@ def weight_folders(value: Any) -> dict[str, str]:
     return folders
 
 
+def scoring_weights(value: Any, needed_hashes: Mapping[str, str], key: str = "") -> dict[str, str]:
+    """The weights of the nodes below `value`, a metric or how a run is scored, by dotted key.
+
+    Each by a hash, as for `config_hash`; empty where it has none or cannot be read, which whoever
+    loads it says.
+    """
+    found: dict[str, str] = {}
+    children = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, child in children:
+        if isinstance(child, (dict, list)):
+            found |= scoring_weights(child, needed_hashes, f"{key}.{name}" if key else str(name))
+    weights = value.get("weights") if isinstance(value, dict) and "class" in value else None
+    if isinstance(weights, dict):
+        named = [weights["part"]] if "part" in weights else []
+        found[key] = " ".join([needed_hashes.get(needed_key(weights), ""), *named])
+    elif weights is not None:
+        try:
+            found[key] = weight_folders({"class": None, "weights": weights})[weights]
+        except (OSError, ValueError, LookupError, TypeError):
+            found[key] = ""
+    return found
+
+
 def trained_code(completed: Mapping[str, Any]) -> dict[str, str]:
     """`user_files` of what decides the training."""
     return user_files({k: v for k, v in completed.items() if k not in OUTSIDE_HASH})

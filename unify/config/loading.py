@@ -132,6 +132,9 @@ def read_yaml(file: str, problems: list[Problem]) -> Node:
 def _parsed(file: str) -> tuple[Node, list[Problem]]:
     problems: list[Problem] = []
     watch(stamp, file)
+    if os.path.exists(file) and not os.path.isfile(file):
+        message = "is no plain file: a folder, pipe or device cannot be read again"
+        raise ConfigError([Problem(file, 0, "", message)])
     return parse(Path(file).read_text(encoding="utf-8"), file, problems), problems
 
 
@@ -178,6 +181,12 @@ def override(root: Node, overrides: Sequence[str], problems: list[Problem]) -> N
 
     for word in sorted(overrides, key=clears, reverse=True):
         key, equals, text = word.removeprefix("--").partition("=")
+        if key.partition(".")[0] == "tiny":  # it is merged by now
+            message = (
+                f"say `{key.removeprefix('tiny.')}=...`, with --tiny: it is merged above `tiny`"
+            )
+            problems.append(Problem(COMMAND_LINE, 0, key, message))
+            continue
         if not equals or not key:
             problems.append(Problem(COMMAND_LINE, 0, word, "expected key=value"))
             continue

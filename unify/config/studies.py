@@ -1,14 +1,16 @@
 """A study file to its arms, each a completed config of its own."""
 
 import copy
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unify.config.grid import arm_name, as_overrides, of_budget, of_experiment, points
 from unify.config.loaders import build_top, complete
 from unify.config.loading import Tree, arm, finish, load
+from unify.config.presets import contradictions, seal_evaluation, with_preset
 from unify.config.read_once import once
 from unify.config.study_checks import (
     large_seeds,
@@ -18,6 +20,7 @@ from unify.config.study_checks import (
     unmeasured,
     wrong_arms,
 )
+from unify.config.study_conflicts import conflicts, wrong_trials
 from unify.config.tuning_space import tried_beyond
 from unify.config.validation_checks import watch_learning, wrong_sweep
 from unify.config.yaml_tree import ConfigError, Node, Problem, suggest
@@ -61,13 +64,13 @@ def _study(
     one_arm: tuple[tuple[str, tuple[str, ...]], ...],
 ) -> tuple[Study, dict[str, Config]]:
     of_study, of_arms = _split(overrides)
-    tree = load(path, of_study)
+    tree = with_preset(load(path, of_study))
     study = complete(tree, Study)
-    problems = wrong_arms(tree.root.value["arms"].value)
-    if problems:
+    if problems := wrong_arms(tree.root.value["arms"].value):
         raise ConfigError(problems)
     configs: dict[str, Config] = {}
     files: dict[str, Any] = {}  # of the arms, as the study names them
+    with_more: dict[str, Callable[..., Config]] = {}  # an arm with further overrides
     names: list[str] = []
     grid = points(tree.root.get("grid"), problems)
     for base, node in tree.root.value["arms"].value.items():
@@ -79,15 +82,18 @@ def _study(
                 study["budgets"][name] = {**(study["budget"] or {}), **of_budget(point)}
             own = dict(one_arm).get(name, ())
             words = [*as_overrides(of_experiment(point)), *of_arms, *own]
+            with_more[name] = partial(_arm, name, node, tree, study["name"], tiny, words)
             try:
-                configs[name] = _arm(name, node, tree, study["name"], words, tiny)
+                configs[name] = with_more[name]()
             except ConfigError as error:
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
-    problems += _names_of_arms(tree, study, names)
+    problems += _names_of_arms(tree, study, names) + conflicts(tree.root, study, of_arms)
+    seal_evaluation(study, configs)
     watch_learning(study, configs)
     # values that were drawn for each arm under a seed may differ where the files do not
     drawn = bool(one_arm) and study["replicate"] == "all"
     problems = problems or _meanings(tree, study, configs, drawn)
+    problems = problems or ([] if one_arm else wrong_trials(tree.root, study, configs, with_more))
     if problems:
         raise ConfigError(problems)
     return build_top(study | {"arms": files}, Study, path), configs
@@ -106,7 +112,9 @@ def _meanings(
 ) -> list[Problem]:
     """Problems of what is asked of arms that are complete; `drawn`: each at values of its own."""
     problems = [] if drawn else _controls_of_unlike_arms(tree.root.value, study, configs)
-    for check in (unmeasured, small_budgets, large_seeds, tried_beyond, wrong_sweep):
+    problems += [] if drawn else _controls_of_shared_runs(tree.root.value, study, configs)
+    checks = (unmeasured, small_budgets, large_seeds, tried_beyond, wrong_sweep, contradictions)
+    for check in checks:
         problems += check(tree.root, study, configs)
     return problems
 
@@ -123,11 +131,17 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _arm(
-    name: str, node: Node, tree: Tree, study: str, overrides: Sequence[str], tiny: bool
+    name: str,
+    node: Node,
+    tree: Tree,
+    study: str,
+    tiny: bool,
+    overrides: Sequence[str],
+    more: Sequence[str] = (),
 ) -> Config:
     problems: list[Problem] = []
     root = arm(node, tree.root.get("set"), problems)
-    merged = finish(root, problems, overrides, tiny, tree.trusted)
+    merged = finish(root, problems, [*overrides, *more], tiny, tree.trusted)
     named = {**merged.root.value, "study": node.like(study), "name": node.like(name)}
     return complete(replace(merged, root=replace(merged.root, value=named)), Recipe)
 
@@ -192,6 +206,38 @@ def _controls_of_unlike_arms(
                 "`margin` within which they count as the same, or the same experiment under other "
                 "`seeds`"
             )
+            problems.append(nodes["controls"].value[index].problem(f"controls.{index}", why))
+    return problems
+
+
+def _controls_of_shared_runs(
+    nodes: Mapping[str, Node], study: Config, configs: Mapping[str, Config]
+) -> list[Problem]:
+    """A problem for each `expect: same` of one experiment, a run of whose arm is one of `than`.
+
+    The study's seed is added to an arm's own, so 1 under 0 is 0 under 1: one training on both sides
+    makes any difference small.
+    """
+    problems = []
+    for index, control in enumerate(study["controls"]):
+        pair = control["arm"], control["than"]
+        if control["expect"] != "same" or not configs.keys() >= {*pair}:
+            continue
+        one, other = (
+            {**configs[arm], "budget": study["budgets"].get(arm, study["budget"])} for arm in pair
+        )
+        same_needed = one.get("needed_seeds") == other.get("needed_seeds")
+        shifts = {own - other["seeds"][name] for name, own in one["seeds"].items()}
+        if _first_difference(one, other, OUTSIDE_OF_ARM) or not same_needed or len(shifts) > 1:
+            continue
+        (shift,) = shifts
+        seeds = sorted(study["seeds"])
+        if shared := [seed for seed in seeds if seed + shift in seeds]:
+            far = dict.fromkeys(other["seeds"], max(other["seeds"].values()) + 1000 + seeds[-1])
+            why = (
+                f"{pair[0]} under seed {shared[0]} is {pair[1]} under seed {shared[0] + shift}: "
+                f"one training on both sides; give {pair[0]} other `seeds`, such as {far}"
+            ).replace("'", "")
             problems.append(nodes["controls"].value[index].problem(f"controls.{index}", why))
     return problems
 

@@ -76,15 +76,24 @@ def gives(pattern: str, name: str) -> bool:
 
 def _measured(config: Config) -> Iterator[str]:
     """Shell patterns of the names of the scores that an arm gets."""
-    tasks = tasks_of(config)
     for metric in config["evaluation"]:
-        yield from names_of_scores(locate_class(metric["class"], trusted=True), tasks)
+        yield from scores_of(metric, config)
 
 
-def tasks_of(config: Config) -> set[str]:
-    """The tasks that an arm learns, and those that its model answers untrained."""
+def measuring(config: Config, name: str) -> list[Config]:
+    """The metrics of an arm's evaluation that give a score of this name."""
+    return [
+        metric
+        for metric in config["evaluation"]
+        if any(gives(pattern, name) for pattern in scores_of(metric, config))
+    ]
+
+
+def scores_of(metric: Config, config: Config) -> Iterator[str]:
+    """Shell patterns of the names of the scores that one metric of an arm gives."""
     model = locate_class(config["model"]["class"], trusted=True)
-    return {*config["data"]["tasks"], *_set_of(getattr(model, "answers", ()))}
+    tasks = {*config["data"]["tasks"], *_set_of(getattr(model, "answers", ()))}
+    return names_of_scores(locate_class(metric["class"], trusted=True), tasks)
 
 
 def names_of_scores(metric: Any, tasks: set[str]) -> Iterator[str]:

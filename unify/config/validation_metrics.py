@@ -3,8 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from unify.config.annotations import locate_class
-from unify.config.study_checks import gives, names_of_scores, tasks_of
+from unify.config.study_checks import gives, scores_of
 from unify.schema.completed import Config
 
 Node = dict[str, Any]  # a completed node of `evaluation`
@@ -24,10 +23,9 @@ def validation_metrics(
         names: only metrics that give one of these scores are taken; none named: all.
         arguments: put in place of a metric's own, where it has them.
     """
-    tasks = tasks_of(config)
     nodes = []
     for node in config["evaluation"]:
-        patterns = [*names_of_scores(locate_class(node["class"], trusted=True), tasks)]
+        patterns = [*scores_of(node, config)]
         asked = not names or any(gives(p, name) for p in patterns for name in names)
         if "split" in node and asked:
             own = {**(arguments or {}), **FINAL}

@@ -189,6 +189,9 @@ def parse(text: str, file: str, problems: list[Problem]) -> Node:
     """
     try:
         document = _Loader(text).get_single_node()
+    except RecursionError:
+        problem = Problem(file, 0, "", "not readable as YAML: it is nested too deeply")
+        raise ConfigError([*problems, problem]) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or str(error)

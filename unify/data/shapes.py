@@ -151,10 +151,13 @@ class Shapes(World, Source):
             return {"text": self.edited(split, index).instruction}, {}
         return {"text": self._prompt_and_scene(split, index)[0]}, {}
 
-    def _image(self, split: Split, index: int):
+    def pictured(self, split: Split, index: int) -> Scene:
+        """The scene of a record of the task `image`, without its picture."""
         if split == "train" and self.tokenizer_images == "all":
             draw = self._draw("all scenes", index)
-            scene = self._dressed(self.board.draw(draw.rng, pairs=self.board.all_pairs), draw)
-        else:
-            scene = self.scene(split, index)
+            return self._dressed(self.board.draw(draw.rng, pairs=self.board.all_pairs), draw)
+        return self.scene(split, index)
+
+    def _image(self, split: Split, index: int):
+        scene = self.pictured(split, index)
         return {"image": self.render(scene)}, {"scene": scene}

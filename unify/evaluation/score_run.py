@@ -5,9 +5,7 @@ card to `card.json`, grids beside them. The exported (averaged) weights of the l
 never the best on what is evaluated.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,13 +13,11 @@ import numpy as np
 import torch
 
 from unify import __version__
-from unify.config import locate_class, user_files
 from unify.data.source import Record, Source, images
-from unify.data.world.streams import VERSION as WORLD_VERSION
-from unify.data.world.templates import VERSION as CHECKER_VERSION
 from unify.distributed.ranks import broadcast_first, in_step, is_first
 from unify.evaluation.image_grids import save_grid
 from unify.evaluation.paradigm_card import card
+from unify.evaluation.scores_identity import scores_identity
 from unify.metrics.metric import Grid, Metric, Score, Subject, available_records, first_records
 from unify.metrics.reconstruction import reconstruct
 from unify.paradigm import ImageRequest, Paradigm, TextRequest, Trainable
@@ -32,7 +28,9 @@ from unify.runs.stored_scores import (
     OUTCOMES,
     PROMPTS,
     StoredScores,
+    array_names,
     read_scores,
+    with_arrays,
     write_scores,
 )
 from unify.runs.study_files import Row
@@ -43,7 +41,6 @@ from unify.support.stop_protocol import kept_if_interrupted
 from unify.support.user_code import class_code, warn_of_imports
 from unify.tokenizer import ImageTokenizer
 
-SCORING = ("evaluation", "image_sampling", "text_sampling")  # how a run is scored, in its config
 CARD = "card.json"  # in <run>/eval
 
 
@@ -79,7 +76,8 @@ def evaluate(
         if new and cut != facts.get("texts_cut_in_scoring", 0):
             run.update(texts_cut_in_scoring=cut)
         arm = {key: facts[key] for key in ("arm", "paradigm", "seed")}
-        rows = [*(stored.rows if stored else []), *({**arm, **score.row()} for score in scores)]
+        measured = [{**arm, **score.row()} for score in scores]
+        rows = with_arrays([*(stored.rows if stored else []), *measured])
         warn_of_imports()
         if is_first():
             folder = run.folder / "eval"
@@ -88,7 +86,7 @@ def evaluate(
             for grid in grids:
                 save_grid(grid, folder / f"{grid.name.replace('/', '-')}.png")
             outcomes = outcomes_of(scores) if new else None
-            write_scores(run.folder, scores_asked(run, config), chosen == left, rows, outcomes)
+            write_scores(run.folder, scores_identity(run, config), chosen == left, rows, outcomes)
         return rows
 
 
@@ -133,7 +131,7 @@ def _stored(run: Run, config: Config) -> StoredScores | None:
     as_asked = precisions <= {None, config["machine"]["precision"]}
     if not as_asked and config["machine"]["precision"] != "auto":
         return None
-    return stored if stored.asked == scores_asked(run, config) else None
+    return stored if stored.asked == scores_identity(run, config) else None
 
 
 def _is_enough(stored: StoredScores, untimed: bool) -> bool:
@@ -141,49 +139,31 @@ def _is_enough(stored: StoredScores, untimed: bool) -> bool:
     return untimed or stored.complete
 
 
-def scores_asked(run: Run, config: Config) -> str:
-    """Hash of what the scores depend on: settings, weights, versions, and the code of users."""
-    nodes = [_without_place(node) for node in config["evaluation"]]
-    versions = [_metric_version(node) for node in config["evaluation"]]
-    code = user_files([config[key] for key in (*SCORING, "data", "model") if key in config])
-    content = [nodes, *(config[key] for key in SCORING[1:]), versions, sorted(code.values())]
-    content += [run.weights, __version__, WORLD_VERSION, CHECKER_VERSION, METRIC_VERSION]
-    content += [more for node in config["evaluation"] if (more := _depends_on(node)) is not None]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[
-        :12
-    ]
-
-
 def outcomes_of(scores: Sequence[Score]) -> dict[str, np.ndarray]:
-    """Outcomes of every trial by metric, as outcomes.npz has them.
+    """Outcomes of every trial by the name of their array, as outcomes.npz has them.
 
-    `prompts/<metric>`: index of the distinct prompt of each trial, int64 [n]; absent where each
+    `prompts/<name>`: index of the distinct prompt of each trial, int64 [n]; absent where each
     trial has its own.
     """
-    outcomes = {s.metric: np.asarray(s.outcomes, float) for s in scores}
-    prompts = {PROMPTS + s.metric: np.asarray(s.prompts, int) for s in scores if s.prompts}
+    named = dict(zip(array_names([s.metric for s in scores]), scores, strict=True))
+    outcomes = {name: np.asarray(s.outcomes, float) for name, s in named.items()}
+    prompts = {PROMPTS + name: np.asarray(s.prompts, int) for name, s in named.items() if s.prompts}
     return outcomes | prompts
 
 
-def _without_place(node: Any) -> Any:
-    """A metric's node by the name of its class: a Python file may have moved."""
-    return {**node, "class": os.path.basename(node["class"])} if isinstance(node, dict) else node
-
-
-def _metric_version(node: Any) -> int | None:
-    """`Metric.version` of the class that a node names."""
-    if not isinstance(node, dict):
-        return None
-    cls = locate_class(node["class"], trusted=True)
-    return getattr(cls, "version", None)
-
-
-def _depends_on(node: Any) -> object | None:
-    """`Metric.depends_on` of a node; None for nothing."""
-    if not isinstance(node, dict):
-        return None
-    ask = getattr(locate_class(node["class"], trusted=True), "depends_on", None)
-    return None if ask is None else ask(node)
+def check_told_apart(scores: Sequence[Score]) -> None:
+    """ValueError for two unlike scores of one name and passport: no report tells them apart."""
+    first: dict[str, Score] = {}
+    for score in scores:
+        key = json.dumps([score.metric, score.passport], sort_keys=True, default=str)
+        before = first.setdefault(key, score)
+        alike = [(each.value, list(each.outcomes)) for each in (before, score)]
+        if before is not score and repr(alike[0]) != repr(alike[1]):  # as repr: NaN is as NaN
+            raise ValueError(
+                f"evaluation: {score.metric} is measured twice, as {before.value} and as "
+                f"{score.value}, and the passports are the same: say in the passport what differs "
+                "(`split`, the digest of the prompts), or measure it once"
+            )
 
 
 def measure(
@@ -202,7 +182,7 @@ def measure(
             if metric.tasks & subject.tasks:
                 measured, pictures = metric.measure(subject)
                 for score in measured:
-                    score.passport = {METRIC_VERSION: _stated_version(metric), **score.passport}
+                    score.passport = {**_of_metric(metric), **score.passport}
                 scores += measured
                 grids += pictures
     common = {
@@ -212,7 +192,14 @@ def measure(
     }
     for score in scores:
         score.passport = {**common, **score.passport}
+    check_told_apart(scores)
     return scores, grids
+
+
+def _of_metric(metric: Metric) -> dict[str, Any]:
+    """What a passport says of the metric itself: version, code and its own weights, if it has."""
+    own = {"metric_weights": dict(metric.own_weights)} if metric.own_weights else {}
+    return {METRIC_VERSION: _stated_version(metric), **own}
 
 
 def _stated_version(metric: Metric) -> int | str:

@@ -5,6 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -84,6 +85,9 @@ class Subject:
     text_sampling: dict[str, Any]
     seed: int
     batch: int = 64
+    # pictures [3 H W] that one metric drew, which another that asks for them takes: by the name of
+    # their stream of seeds, row and prompt
+    drawn: dict[tuple[str, int, str | None], Tensor] = field(default_factory=dict, init=False)
 
     def chunks(self, rows: int) -> list[range]:
         """Rows that are worked on at once; the same on any number of ranks."""
@@ -100,6 +104,8 @@ class Metric(ABC):
     timed: ClassVar[bool] = False  # whether it measures time, which takes a quiet machine
     # to be raised when it, or what it measures by, comes to another score: stored ones are then old
     version: ClassVar[int] = 1
+    # of parts that have weights of their own, a judge: the hash by key; known once it is built
+    own_weights: Mapping[str, str] = MappingProxyType({})
 
     def check(self, subject: Subject) -> None:
         """ValueError if it cannot score the subject; asked before what is scored later is trained.
@@ -191,9 +197,16 @@ def proportion(
     """A share with its 95% interval: Wilson's, over distinct prompts where some are repeated.
 
     `prompts` says what each trial asked, equal for repeats (analysis/clustered_intervals.py); left
-    out, each trial counts as a prompt of its own. ValueError without a trial.
+    out, each trial counts as a prompt of its own. ValueError without a trial, or for one that is
+    neither a hit nor none.
     """
-    outcomes, asked = [float(bool(hit)) for hit in hits], distinct(prompts)
+    outcomes, asked = [float(hit) for hit in hits], distinct(prompts)
+    if others := [hit for hit in outcomes if hit not in (0.0, 1.0)]:
+        raise ValueError(
+            f"{metric}: a trial of a share is a hit or none, True or False, and {len(others)} of "
+            f"{len(outcomes)} are neither (such as {others[0]:g}); give `average` what is measured "
+            "in numbers, and leave out what was not measured"
+        )
     value = _mean(metric, outcomes)
     low, high = share_interval(outcomes, asked) or (None, None)
     of = passport or {}
@@ -212,10 +225,12 @@ def average(
 ) -> Score:
     """A mean with its 95% interval by Student's t, cut off at the `bounds` of a single value.
 
-    `prompts` as in `proportion`. ValueError without a value.
+    `prompts` as in `proportion`. A value that is not finite leaves a mean that is not, and has no
+    interval: it is stored as none, and said to be no number. ValueError without a value.
     """
     value, asked = _mean(metric, values), distinct(prompts)
-    low, high = mean_interval(values, asked, bounds) or (None, None)
+    ends = mean_interval(values, asked, bounds) if math.isfinite(value) else None
+    low, high = ends or (None, None)
     of = passport or {}
     return Score(metric, value, len(values), low, high, of, values, better, unit, asked)
 
@@ -223,6 +238,8 @@ def average(
 def _mean(metric: str, values: Sequence[float]) -> float:
     if not values:
         raise ValueError(f"{metric}: there is no trial to score; leave the score out")
+    if not all(map(math.isfinite, values)):
+        return float(sum(values))  # inf, -inf or NaN
     return math.fsum(values) / len(values)
 
 

@@ -7,10 +7,14 @@ B images, K codes.
     usage       share of the K codes that the images use
     perplexity  exp of the entropy of how often each code is used, at most K
     exact       share of images that the embedded world's checker reads as it reads the original
+    nearest     the same of its nearest reading, which has no margin: the scene of the original
+
+With `also`, each is measured on further splits too: `tokenizer/exact/heldout` on held-out pairs.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +24,7 @@ from unify.data.shapes import Shapes
 from unify.data.source import TASKS, Source, Split, images
 from unify.data.world import fitting
 from unify.data.world.checker import Checker
+from unify.data.world.reading import Nearest
 from unify.data.world.scene import Scene
 from unify.metrics.metric import (
     Grid,
@@ -43,22 +48,32 @@ COPY = 20 * math.log10(255) + 10 * math.log10(12)  # dB of rounding to 8 bits: a
 class Reconstruction(Metric):
     """Measures a tokenizer in training, or each image tokenizer of a paradigm.
 
-    Scores are named `tokenizer/psnr`, and `tokenizer/<attribute>/psnr` where there are several.
+    Scores are named `tokenizer/psnr`, and `tokenizer/<attribute>/psnr` where there are several;
+    those of the splits `also` end with the name of the split.
     """
 
     tasks = frozenset(TASKS) - {"text"}
     version = fitting.VERSION  # by which scenes with looks are read
     measures = tuple(
-        f"tokenizer/{part}{name}"
+        f"tokenizer/{part}{name}{split}"
         for part in ("", "*/")
-        for name in ("psnr", "ssim", "exact", "usage", "perplexity")
+        for name in ("psnr", "ssim", "exact", "nearest", "usage", "perplexity")
+        for split in ("", "/train", "/validation", "/test", "/heldout")
     )
 
-    def __init__(self, images: Count = 512, split: Split = "test"):
-        self.images, self.split = images, split
+    def __init__(self, images: Count = 512, split: Split = "test", also: Sequence[Split] = ()):
+        self.images, self.split, self.also = images, split, tuple(also)
 
     def measure(self, subject: Subject) -> tuple[list[Score], list[Grid]]:
-        originals, task = self._originals(subject)
+        scores, grids = self._measure(subject, self.split)
+        for split in self.also:
+            more, _ = self._measure(subject, split)
+            scores += [replace(score, metric=f"{score.metric}/{split}") for score in more]
+        return scores, grids
+
+    def _measure(self, subject: Subject, split: Split) -> tuple[list[Score], list[Grid]]:
+        """Scores and grids of one split."""
+        originals, task = self._originals(subject, split)
         parts = image_tokenizers(subject.model)
         scores: list[Score] = []
         grids: list[Grid] = []
@@ -67,33 +82,36 @@ class Reconstruction(Metric):
             copies, codes = reconstruct(tokenizer, originals, subject.batch)
             passport = {
                 "tokenizer": tokenizer.content_hash(),
-                "images": f"{task}/{self.split}/0-{len(originals) - 1}",
+                "images": f"{task}/{split}/0-{len(originals) - 1}",
                 "data": digest(originals.numpy().tobytes()),
             }
-            verdicts = exact(subject.source, originals, copies)
+            read = read_alike(subject.source, originals, copies)
             scores += fidelity(prefix, originals, copies, passport)
             if isinstance(tokenizer, DiscreteTokenizer):
                 assert codes is not None
                 scores += variety(prefix, codes, tokenizer.vocab_size, passport)
-            if verdicts:
-                scores.append(proportion(f"{prefix}/exact", verdicts, passport, **_of(originals)))
-            grids.append(pairs(prefix, originals, copies, verdicts))
+            scores += [
+                proportion(f"{prefix}/{name}", verdicts, passport, **_of(originals))
+                for name, verdicts in read.items()
+            ]
+            grids.append(pairs(prefix, originals, copies, read.get("exact", [])))
         return scores, grids
 
     def check(self, subject: Subject) -> None:
         """ValueError if the split has no image of the task that they are taken from."""
         if image_tokenizers(subject.model):
-            available_records(subject.source, self._task(subject), self.split)
+            for split in (self.split, *self.also):
+                available_records(subject.source, self._task(subject), split)
 
     def _task(self, subject: Subject) -> str:
         """`image` where the source has it, else the first of the model's own."""
         has_images = "image" in subject.source.tasks & self.tasks
         return "image" if has_images else sorted(subject.tasks & self.tasks)[0]
 
-    def _originals(self, subject: Subject) -> tuple[Tensor, str]:
+    def _originals(self, subject: Subject, split: Split) -> tuple[Tensor, str]:
         """Images [N 3 H W] of the task `image` where the source has it: the same for every run."""
         task = self._task(subject)
-        records = first_records(subject.source, task, self.split, self.images)
+        records = first_records(subject.source, task, split, self.images)
         return images(records, "image"), task
 
 
@@ -171,13 +189,25 @@ def variety(prefix: str, codes: Tensor, vocab_size: int, passport: dict) -> list
     ]
 
 
+def read_alike(source: Source, originals: Tensor, copies: Tensor) -> dict[str, list[bool]]:
+    """Per image: is it read as the scene of its original, with the margin (`exact`) and without
+    (`nearest`)? Empty outside the embedded world."""
+    if not isinstance(source, Shapes):
+        return {}
+    checker = Checker(source)
+    truths = checker.read(originals)
+    fits = checker.fits(copies)
+    read = [checker.scene(checker.readings(fit)) for fit in fits]
+    nearest = [Nearest.of(fit).at_margin(0) for fit in fits]
+    return {
+        name: [isinstance(a, Scene) and a == b for a, b in zip(truths, found, strict=True)]
+        for name, found in (("exact", read), ("nearest", nearest))
+    }
+
+
 def exact(source: Source, originals: Tensor, copies: Tensor) -> list[bool]:
     """Per image: is it read as the scene of its original? Empty outside the embedded world."""
-    if not isinstance(source, Shapes):
-        return []
-    checker = Checker(source)
-    read = zip(checker.read(originals), checker.read(copies), strict=True)
-    return [isinstance(original, Scene) and original == copy for original, copy in read]
+    return read_alike(source, originals, copies).get("exact", [])
 
 
 def pairs(prefix: str, originals: Tensor, copies: Tensor, verdicts: Sequence[bool]) -> Grid:

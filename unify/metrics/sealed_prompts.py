@@ -14,7 +14,7 @@ from pathlib import Path
 class Seal:
     """The commit that last changed a file, and the stream of prompts that it names."""
 
-    path: str
+    path: str  # within the repository
     commit: str
 
     @property
@@ -35,7 +35,8 @@ def seal_of(path: str) -> Seal:
     inside = _git(file, "rev-parse", "--is-shallow-repository")
     if inside is None:
         raise _refusal(path, "it is in no git repository that can be read", "commit it to one")
-    if _git(file, "ls-files", "--error-unmatch", "--", file.name) is None:
+    name = _git(file, "ls-files", "-z", "--full-name", "--error-unmatch", "--", file.name)
+    if name is None:
         raise _refusal(path, "git does not know it", "commit it: git add, git commit")
     if _git(file, "status", "--porcelain", "--", file.name):
         raise _refusal(path, "it differs from what is committed", "commit or restore it")
@@ -45,7 +46,7 @@ def seal_of(path: str) -> Seal:
     if inside == "true":
         remedy = "fetch its history: git fetch --unshallow"
         raise _refusal(path, "this clone lacks history, and the commit is a guess", remedy)
-    return Seal(path, commit)
+    return Seal(name.rstrip("\0"), commit)
 
 
 def _refusal(path: str, problem: str, remedy: str) -> ValueError:

@@ -79,33 +79,48 @@ def passport(subject: Subject, prompts_or_keys: Sequence[object], sampling: dict
 
 
 def generate(
-    subject: Subject, what: str, prompts: Sequence[Text], columns: Sequence[Segment] = ()
+    subject: Subject,
+    what: str,
+    prompts: Sequence[Text],
+    columns: Sequence[Segment] = (),
+    size: tuple[int, int] | None = None,
 ) -> Tensor:
     """Draw an image for each prompt, in chunks that ranks share.
+
+    What another metric of this evaluation drew from prompts alone is not drawn again.
 
     Args:
         what: names the stream of seeds: the same words draw the same noise in every run.
         prompts: one for each row, None for a task without a text.
         columns: source images [B 3 H W]; a row may lack some.
+        size: (H, W); None: that of the subject's embedded world.
 
     Returns [B 3 H W] in [-1, 1], on the CPU.
     """
-    side, model = shapes_of(subject).board.pixels, subject.model
+    side, model = shapes_of(subject).board.pixels if size is None else 0, subject.model
     assert isinstance(model, Paradigm)
+    keys = [(what, row, prompt) for row, prompt in enumerate(prompts)]
+    missing = [row for row, key in enumerate(keys) if columns or key not in subject.drawn]
 
-    def draw(rows: range) -> Tensor:
-        some = slice(rows.start, rows.stop)
-        given = [column.rows(some).to(model.device) for column in columns]
+    def draw(chunk: range) -> Tensor:
+        rows = [missing[place] for place in chunk]
+        some = slice(chunk.start, chunk.stop)
+        given = [column.rows(some).to(model.device) for column in columns]  # then none is skipped
         request = ImageRequest(
-            list(prompts[some]),
+            [prompts[row] for row in rows],
             sources=[column.images for column in given],
             present=[column.present for column in given],
-            size=(side, side),
+            size=size or (side, side),
             seed=[stable_seed(subject.seed, what, row) for row in rows],
         )
         return model.generate_image(request, **subject.image_sampling).float().cpu()
 
-    return torch.cat(split_over_ranks(subject.chunks(len(prompts)), draw))
+    chunks = split_over_ranks(subject.chunks(len(missing)), draw)
+    images = dict(zip(missing, (image for chunk in chunks for image in chunk), strict=True))
+    if not columns:
+        subject.drawn.update({keys[row]: image for row, image in images.items()})
+        return torch.stack([subject.drawn[key] for key in keys])
+    return torch.stack([images[row] for row in range(len(prompts))])
 
 
 def picture(

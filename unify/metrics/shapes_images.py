@@ -35,8 +35,7 @@ import torch
 from torch import Tensor
 
 from unify.batch import Segment
-from unify.data.shapes import Shapes
-from unify.data.source import Record, Split, images, to_tensor
+from unify.data.source import Record, Split, images
 from unify.data.world.checker import Checker
 from unify.data.world.reading import Fit, Reading, Unreadable
 from unify.data.world.scene import Cell
@@ -47,7 +46,6 @@ from unify.metrics.metric import (
     Grid,
     Score,
     Subject,
-    available_records,
     average,
     conditions,
     first_records,
@@ -56,10 +54,9 @@ from unify.metrics.metric import (
 )
 from unify.metrics.shapes_drawing import ShapesMetric, generate, picture, shapes_of
 from unify.metrics.shapes_outcomes import Drawn, drift, nearest_to
+from unify.metrics.shapes_prompts import full_prompts, open_prompts, pictures_of
 from unify.metrics.shapes_variety import variety
 from unify.support.ranges import Count, CountOrZero
-
-PROMPT_SEED = 0  # of the prompt streams; outside any run's seeds
 
 
 class TextToImage(ShapesMetric):
@@ -98,35 +95,17 @@ class TextToImage(ShapesMetric):
         checker = Checker(world)
         drawn: dict[str, Drawn] = {}
         best: dict[str, Drawn] = {}  # the true images of the same prompts, given back
-        for name, (category, n, split) in self._asked(world).items():
-            available_records(world, "text_to_image", split)
-            prompts = world.prompts(category, n, PROMPT_SEED, split)
-            texts = [prompt.text for prompt in prompts]
-            pictures = generate(subject, f"text_to_image/{split}/{category}", texts)
+        asked = full_prompts(world, self.prompts, self.heldout, self.split)
+        if self.geneval:
+            asked |= open_prompts(world, self.geneval, self.split)
+        for name, some in asked.items():
+            prompts, pictures, truth = pictures_of(subject, world, some)
             drawn[name] = Drawn.of(checker, prompts, pictures)
-            truth = torch.stack([to_tensor(world.render(prompt.scene)) for prompt in prompts])
             best[name] = Drawn.of(checker, prompts, given_back(subject, truth))
         ceilings = [ceiling(subject, score) for score in self._scores(subject, best)]
         scores = [*self._scores(subject, drawn), *ceilings]
         shown = {name: d for name, d in drawn.items() if not name.startswith("geneval/")}
         return scores, [d.grid(f"text_to_image/{name}") for name, d in shown.items()]
-
-    def _asked(self, world: Shapes) -> dict[str, tuple[str, int, Split]]:
-        """(category, number, split) of each kind of prompt, by the end of its scores' names."""
-        each = math.ceil(self.prompts / len(world.complete))
-        asked: dict[str, tuple[str, int, Split]] = {
-            c: (c, each, self.split) for c in world.complete
-        }
-        if self.geneval:
-            loose = [c for c in world.categories if c not in world.complete]
-            asked |= {f"geneval/{c}": (c, self.geneval, self.split) for c in loose}
-        if self.heldout and world.board.heldout:
-            asked["heldout"] = ("full", self.heldout, "heldout")
-        most = {name: world.distinct_prompts(c, split) for name, (c, _, split) in asked.items()}
-        return {
-            name: (c, n if (limit := most[name]) is None else min(n, limit), split)
-            for name, (c, n, split) in asked.items()
-        }
 
     def _scores(self, subject: Subject, drawn: dict[str, Drawn]) -> list[Score]:
         world = shapes_of(subject)

@@ -1,4 +1,4 @@
-"""Convolutional parts of image tokenizers: residual encoder, decoder and a patch discriminator.
+"""Convolutional parts of image tokenizers: residual encoder and decoder, and a patch discriminator.
 
 B rows, C channels, H x W pixels, h x w grid.
 
@@ -14,8 +14,9 @@ from typing import Annotated
 from annotated_types import MinLen
 from torch import Tensor, nn
 
+from unify.batch import Batch
 from unify.nn.flops import counted
-from unify.support.ranges import Count
+from unify.support.ranges import Count, CountOrZero
 
 GROUPS = 8
 
@@ -85,6 +86,31 @@ class Decoder(nn.Module):
         return self.layers(latents)
 
 
+class Autoencoder(nn.Module):
+    """An encoder and a decoder without a bottleneck: they meet in `features` numbers a cell.
+
+    Whatever stands between them, their parameters have the same names, shapes and first values.
+    The grid's stride is patch * 2 ** (len(widths) - 1).
+    """
+
+    def __init__(
+        self,
+        features: Count = 64,
+        widths: Annotated[Sequence[Count], MinLen(1)] = (64, 128),
+        blocks: CountOrZero = 1,
+        patch: Count = 2,
+    ):
+        super().__init__()
+        self.features = features
+        self.encoder = Encoder(features, widths, blocks, patch)
+        self.decoder = Decoder(features, widths, blocks, patch)
+        self.stride = self.encoder.stride
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B 3 H W] -> [B 3 H W], with nothing between encoder and decoder."""
+        return self.decoder(self.encoder(images))
+
+
 class Discriminator(nn.Module):
     """One logit per overlapping patch, PatchGAN (arXiv:1611.07004), with GroupNorm.
 
@@ -116,3 +142,17 @@ def training_flops(forward: Callable[[Tensor], object], images: Tensor) -> float
     """FLOPs of forward and backward over images [B 3 H W]: 3 times one row's forward, times B."""
     # backward is two products for each of forward: by the input and by the weight
     return 3.0 * counted(lambda: forward(images[:1])) * len(images)
+
+
+def autoencoder_flops(
+    encoder: Encoder, decoder: Decoder, whole: Callable[[Tensor], object], batch: Batch
+) -> float:
+    """FLOPs of forward and backward of `whole`, which holds both, over a batch of images.
+
+    Backward is twice the forward pass of encoder and decoder, without the gradient of the pixels;
+    what stands between them is counted once, as no gradient comes back through a choice of codes.
+    """
+    images = batch.segments[0].images
+    row = images[:1]
+    once, learned = counted(lambda: whole(row)), counted(lambda: decoder(encoder(row)))
+    return len(images) * (once + 2 * learned - counted(lambda: encoder.layers[:2](row)))

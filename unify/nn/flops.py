@@ -42,6 +42,22 @@ def causal(queries: int, context: int = 0) -> int:
     return scored(queries * context + queries * (queries + 1) // 2, queries, context + queries)
 
 
+def matrices(part: nn.Module, blocks: nn.Module) -> int:
+    """Weights of the matrices in `blocks`. ValueError if `part` has others, or of more dimensions.
+
+    A formula that reads the blocks alone would leave those out, and budgets are solved from it.
+    """
+    inside = {id(p): p.numel() for p in blocks.parameters() if p.ndim == 2}
+    tables = {id(m.weight) for m in part.modules() if isinstance(m, nn.Embedding)}  # are looked up
+    for name, weight in part.named_parameters():
+        if weight.ndim > 1 and id(weight) not in inside.keys() | tables:
+            raise ValueError(
+                f"{type(part).__name__}: the FLOPs of {name} {[*weight.shape]} are in no formula, "
+                "and budgets are solved from them; define `flops` in that class"
+            )
+    return sum(inside.values())
+
+
 def after_keys(block: nn.Module, tokens: int, pairs: int, width: int) -> float:
     """FLOPs of a block's forward pass without its projections to keys and values.
 

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from unify.batch import Text
 from unify.nn.attention import Cache
+from unify.nn.trunk import Backbone
 from unify.paradigm import TextRequest
 from unify.sampling import TextSampler
+from unify.tokenizer import TextTokenizer
 
 
 @dataclass
@@ -34,6 +36,19 @@ class Context:
     hidden: Tensor  # [B S D]
     valid: Tensor  # [B S] bool
     state: Any  # the model's own: where the next token stands
+
+
+@dataclass(frozen=True)
+class Words:
+    """The trunk of a language model, and what it reads and writes words with.
+
+    `embed` has the V ids of `text`, then boi and eoi; `head` the V ids.
+    """
+
+    trunk: Backbone
+    text: TextTokenizer
+    embed: nn.Embedding  # [V+2 D]
+    head: nn.Linear  # [V D]
 
 
 class LanguageModel(nn.Module, ABC):
@@ -66,6 +81,13 @@ class LanguageModel(nn.Module, ABC):
     @abstractmethod
     def sample_text(self, request: TextRequest, sampler: TextSampler) -> list[str]:
         """B texts, without gradient."""
+
+    def words(self) -> Words | None:
+        """Its own modules, for a paradigm that goes on from them (nn/words.py).
+
+        None where they are not to be had one by one.
+        """
+        return None
 
     @abstractmethod
     def context_tokens(self, length: int, sizes: Sequence[tuple[int, int]] = ()) -> int:

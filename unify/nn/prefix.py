@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unify.batch import Batch, Segment, Text
 from unify.nn.losses import likelihood, token_nll
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
+from unify.nn.words import Table
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Paradigm, Term, TextRequest
 from unify.sampling import TextSampler, decode_text
@@ -35,7 +36,7 @@ class PrefixParadigm(Paradigm):
     text_sampler = TextSampler
     trunk: Backbone
     text: TextTokenizer
-    embed: nn.Embedding
+    embed: Table
     dropout: float
     token_constant: float | None
 
@@ -70,7 +71,7 @@ class PrefixParadigm(Paradigm):
         self,
         sequence: TokenSequence,
         tokens: Tensor,
-        ends: nn.Embedding,
+        ends: Table,
         present: Tensor | None = None,
         isolated: bool = False,
         **column: Any,

@@ -27,6 +27,7 @@ from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
 from unify.nn.vision import VisionEncoder
 from unify.support.ranges import Count, NotNegative
+from unify.tokenizer import TextTokenizer
 
 
 class Posterior(ABC):
@@ -93,6 +94,8 @@ class Variational(Posterior):
 class TextEncoder(nn.Module):
     """Tokens -> moments of a latent."""
 
+    own_text: TextTokenizer | None = None  # the only one whose ids it reads
+
     def __init__(
         self,
         trunk: Backbone,
@@ -104,7 +107,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.trunk, self.posterior = trunk, posterior
         self.vocab_size, self.channels, self.patch = vocab_size, channels, patch
-        self.embed = Embedding(vocab_size, trunk.dim)
+        self.embed: nn.Module = Embedding(vocab_size, trunk.dim)
         self.head = Linear(trunk.dim, posterior.moments * channels * patch**2)
 
     def forward(self, ids: Tensor, valid: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -112,20 +115,26 @@ class TextEncoder(nn.Module):
         cells = places(grid, self.patch)
         cell_tokens = sincos_2d(*cells, self.trunk.dim).to(ids.device)  # [P D]
         sequence = TokenSequence(self.trunk.axes)
-        sequence.add(self.embed(ids), valid, block=True)
+        sequence.add(self.inward(ids, valid), valid, block=True)
         where = sequence.add(cell_tokens.expand(len(ids), -1, -1), grid=cells, block=True)
         hidden = sequence.run(self.trunk)[:, where]
         latent = unpatchify(self.head(hidden), grid, self.patch)
         return latent.to(torch.promote_types(latent.dtype, torch.float32))
 
+    def inward(self, ids: Tensor, valid: Tensor) -> Tensor:
+        """ids and valid [B L] -> tokens [B L D] of the trunk."""
+        return self.embed(ids)
+
+    def training_flops(self, length: int, grid: tuple[int, int]) -> float:
+        """FLOPs of forward and backward over one row."""
+        return 3.0 * self.flops(length, grid)
+
     def flops(self, length: int, grid: tuple[int, int]) -> float:
         """FLOPs of a forward pass over one row."""
-        rows, columns = places(grid, self.patch)
-        cells = rows * columns
+        cells = math.prod(places(grid, self.patch))
         total = length + cells
-        head = 2.0 * self.head.weight.numel() * cells
         pairs = scored(length**2 + cells * total, total, total)
-        return self.trunk.flops(total, pairs) + head
+        return self.trunk.flops(total, pairs) + 2.0 * self.head.weight.numel() * cells
 
 
 class TextDecoder(nn.Module):
@@ -160,8 +169,7 @@ class TextDecoder(nn.Module):
 
     def flops(self, length: int, grid: tuple[int, int]) -> float:
         """FLOPs of a forward pass over one row."""
-        rows, columns = places(grid, self.patch)
-        cells = rows * columns
+        cells = math.prod(places(grid, self.patch))
         total = cells + length
         pairs = scored(cells**2 + length * cells + length * (length + 1) // 2, total, total)
         ends = self.inward.weight.numel() * cells + self.outward.weight.numel() * length
@@ -180,10 +188,8 @@ class Regulariser(nn.Module, ABC):
 
     @abstractmethod
     def flops(self, length: int, grid: tuple[int, int], images: Tensor) -> float:
-        """FLOPs of forward and backward over images [B 3 H W] and texts of `length` tokens.
-
-        Comparing the rows of a group is negligible.
-        """
+        """FLOPs of forward and backward over images [B 3 H W] and texts of `length` tokens, without
+        those of comparing rows, which are few."""
 
 
 class Contrast(nn.Module):
@@ -252,13 +258,12 @@ class TextText(Regulariser):
     def forward(
         self, z0: Tensor, ids: Tensor, valid: Tensor, images: Tensor, same: Tensor
     ) -> Tensor:
-        h, w = z0.shape[-2:]
-        moments = self.encoder(ids, valid, (h, w))
+        moments = self.encoder(ids, valid, (z0.shape[-2], z0.shape[-1]))
         other = self.encoder.posterior.sample(moments, torch.zeros_like(z0))
         return self.contrast(z0.flatten(1), other.flatten(1), same)
 
     def flops(self, length: int, grid: tuple[int, int], images: Tensor) -> float:
-        return 3.0 * len(images) * self.encoder.flops(length, grid)
+        return len(images) * self.encoder.training_flops(length, grid)
 
 
 class Reconstruction(Regulariser):

@@ -79,7 +79,7 @@ class DualTrunk(Backbone):
 
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]
-        """The blocks of one tower: a token goes through one, so FLOPs are those of a trunk."""
+        """The blocks of one tower: as many as a token goes through."""
         return self.text.blocks
 
     @property
@@ -92,6 +92,10 @@ class DualTrunk(Backbone):
         blocks: list[Any] = [block for tower in towers for block in tower.blocks]
         readers = [b.attention for b in blocks if hasattr(b, "attention")]
         return [*(part for r in readers for part in (r.qkv, r.out)), *(b.mlp for b in blocks)]
+
+    def flops(self, tokens: int, pairs: int) -> float:
+        """Of one tower: a token goes through one."""
+        return self.text.flops(tokens, pairs)
 
     def spared(self, text: int, image: int) -> float:
         """FLOPs that the backward pass saves over so many tokens of each tower, by frozen weights.

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from unify.nn.attention import Cache, attend, rope_tables, rotate
+from unify.nn.flops import matrices
 from unify.nn.layers import Linear, RMSNorm, SwiGLU, ZeroLinear, modulate
 from unify.nn.masks import Mask
 from unify.support.ranges import Count, CountOrZero, Positive
@@ -75,10 +76,11 @@ class Backbone(nn.Module, ABC):
         """
 
     def flops(self, tokens: int, pairs: int) -> float:
-        """FLOPs of a forward pass: 2 for each weight and token, 4 d for each pair and head."""
-        weights = sum(p.numel() for p in self.blocks.parameters() if p.ndim == 2)
+        """FLOPs of a forward pass: 2 for each weight and token, 4 d for each pair and head.
+        ValueError for a subclass that multiplies with more, of which it has to say the FLOPs."""
         # a pair (query, key) that the mask allows: one product for its score, one for its sum
-        return 2.0 * weights * tokens + 4.0 * pairs * self.head_dim * self.heads * self.depth
+        scores = 4.0 * pairs * self.head_dim * self.heads * self.depth
+        return 2.0 * matrices(self, self.blocks) * tokens + scores
 
     def cache(self, capacity: int = 0) -> Cache:
         """An empty cache, with room for `capacity` tokens at first."""
@@ -259,9 +261,7 @@ class Trunk(Backbone):
         if self.head_dim == self.dim // self.heads and self.dim % self.heads:
             raise ValueError(f"trunk: dim {self.dim} does not divide into {self.heads} heads")
         if self.heads % self.kv_heads:
-            raise ValueError(
-                f"trunk: {self.heads} heads do not share {self.kv_heads} kv_heads evenly"
-            )
+            raise ValueError(f"trunk: kv_heads {self.kv_heads} does not divide {self.heads} heads")
         if self.head_dim % 2 or (self.head_dim // 2) % sum(self.sections):
             raise ValueError(
                 f"trunk: the {self.head_dim / 2:g} rotary pairs of a head do not divide into "

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from unify.answers.controls import control_sentences
+from unify.answers.judged import CONFIRMATORY, EXPLORATORY
 from unify.answers.study_answers import Answers
 from unify.report.difference_table import difference_cell
 from unify.report.html import Html, join, tag
@@ -12,6 +13,12 @@ CLAIMS_READING = (
     "disagrees only where the difference can be told at 5% (Holm, over these rows); intervals are "
     "of each row by itself."
 )
+OF_FAMILIES = (
+    "Written down before the runs: who said it, and which arm should score better. A claim on one "
+    "of the named comparisons has its verdict, and no other has one; intervals are of each row by "
+    "itself."
+)
+OF_A_LOOK = "Written down before the runs; an exploratory study gives no verdict on it."
 CONTROLS_READING = (
     "What had to come out for this study to be able to tell arms apart, each tried by itself at "
     "5%. That no difference was found does not say that there is none. An arm that is another "
@@ -32,7 +39,8 @@ def claims_section(answers: Answers) -> Html | None:
     if not rows:
         return None
     table = _table(("Claim", "Arms", "Difference", "Here"), rows)
-    return join([tag("p", CLAIMS_READING, class_="quiet"), table])
+    how = {EXPLORATORY: OF_A_LOOK, CONFIRMATORY: OF_FAMILIES}
+    return join([tag("p", how.get(answers.study.preset, CLAIMS_READING), class_="quiet"), table])
 
 
 def controls_section(answers: Answers) -> Html | None:
@@ -49,7 +57,8 @@ def controls_section(answers: Answers) -> Html | None:
     table = _table(("Control", "Metric", "Difference", ""), rows)
     said = control_sentences(answers.controls, bool(answers.lines))
     failed = [tag("p", text, class_="note") for text in said]
-    return join([*failed, tag("p", CONTROLS_READING, class_="quiet"), table])
+    how = OF_A_LOOK if answers.study.preset == EXPLORATORY else CONTROLS_READING
+    return join([*failed, tag("p", how, class_="quiet"), table])
 
 
 def _table(header: Sequence[str], rows: Sequence[Html]) -> Html:

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
+from unify.answers.comparison import Comparison
 from unify.answers.difference_cells import (
-    COLUMNS,
-    READING,
+    columns,
     judged_texts,
     limits_text,
     notes_text,
+    reading,
 )
-from unify.answers.differences import Comparison
 from unify.answers.study_answers import Answers
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import plural, sentence
@@ -29,8 +29,8 @@ def section(answers: Answers) -> Html:
     if primary:
         parts.append(_table(study, primary, judged=True))
         limits = limits_text(study, primary)
-        reading = join(tag("p", text, class_="quiet") for text in (READING, limits))
-        parts.append(fold("How to read this table, and its limits", reading))
+        how = join(tag("p", text, class_="quiet") for text in (reading(study), limits))
+        parts.append(fold("How to read this table, and its limits", how))
     measured = {line.metric for line in answers.lines}
     missing = [metric for metric in study.primary if metric not in measured]
     if missing:
@@ -45,7 +45,7 @@ def section(answers: Answers) -> Html:
 
 
 def _table(study: StudyRecord, some: Sequence[Comparison], judged: bool) -> Html:
-    names = ["Metric", "Arms", "Difference", *(COLUMNS if judged else ())]
+    names = ["Metric", "Arms", "Difference", *(columns(study) if judged else ())]
     head = tag("tr", *(tag("th", name, scope="col") for name in names))
     body = [tag("tr", *_cells(study, c, judged)) for c in some]
     table = tag("table", tag("thead", head), tag("tbody", *body), class_="numbers differences")
@@ -58,7 +58,8 @@ def _cells(study: StudyRecord, one: Comparison, judged: bool) -> list[Html]:
         tag("span", swatch(study.arms.index(one.second)), one.second),
     ]
     cells = [tag("th", one.name, scope="row"), tag("td", *arms), difference_cell(one)]
-    return cells + [tag("td", text) for text in judged_texts(one)] if judged else cells
+    said = judged_texts(one)[: len(columns(study))] if judged else ()
+    return cells + [tag("td", text) for text in said]
 
 
 def difference_cell(one: Comparison | None) -> Html:

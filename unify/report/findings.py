@@ -4,6 +4,7 @@ from pathlib import Path
 
 from unify.answers.claims import TriedClaim, claims
 from unify.answers.difference_cells import notes_text
+from unify.answers.differences import comparisons
 from unify.answers.score_lines import score_lines
 from unify.answers.study_records import StudyRecord, load_study
 from unify.answers.words import number
@@ -30,7 +31,8 @@ def findings(folder: Path) -> str:
 def _study(study: StudyRecord) -> str:
     title = f"## {study.info.get('title') or study.folder.name}"
     source = f"`{study.info.get('file')}`, {study.seeds_in_words} per arm."
-    rows = [_row(claim) for claim in claims(study, score_lines(study.rows, study.seeds_have_parts))]
+    lines = score_lines(study.rows, study.seeds_have_parts)
+    rows = [_row(claim) for claim in claims(study, lines, comparisons(study, lines)[0])]
     refused = [f"{reason}." for reason in study.refused]
     return "\n\n".join([title, source, *refused, markdown_table(HEADS, rows)])
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from unify.analysis.paired_differences import SAME
 from unify.answers.answer_block import MOST_OUTCOMES
-from unify.answers.differences import Comparison, interval_text
+from unify.answers.comparison import Comparison, interval_text
+from unify.answers.judged import EXPLORATORY
 from unify.answers.study_answers import Answers
 from unify.report.html import Html, fold, join, swatch, tag
 from unify.report.svg_plots import difference_plot
@@ -64,7 +65,7 @@ def _row(answers: Answers, one: Comparison, most: float) -> Html:
     told = bool(one.verdict) and one.verdict != SAME
     assert one.difference is not None
     plot = difference_plot(one.difference.mean, _ends(one), _dots(one), most, told, one.mean_text)
-    words = "told apart" if told else one.words
+    words = "told apart" if told else "" if answers.study.preset == EXPLORATORY else one.words
     numbers = f"{one.mean_text} {interval_text(_ends(one))}"
     cells = [tag("th", *names, scope="row"), tag("td", plot, class_="plot-of")]
     cells.append(tag("td", numbers, tag("span", words, class_="said" if not told else "quiet")))

@@ -16,6 +16,7 @@ from unify.answers.summary import summary
 from unify.answers.words import number
 from unify.report import (
     arms_and_conditions,
+    arms_table,
     chosen_samplers,
     claims_and_controls,
     compared,
@@ -51,6 +52,7 @@ def _of_scores(
 # Every section is `section(answers) -> Html | None`; one that is None is left out.
 SECTIONS = (
     ("samples", "Samples", _of_scores(samples.section)),
+    ("arms", "Arms", arms_table.section),
     ("differences", "Differences", difference_table.section),
     ("pairs", "All pairs", pair_matrix.section),
     ("claims", "Claims", claims_and_controls.claims_section),
@@ -125,7 +127,9 @@ def _header(answers: Answers, title: str) -> Html:
     if study.info.get("question"):
         parts.append(tag("p", study.info["question"], class_="question"))
     created = str(study.info.get("created") or "").replace("T", " ")[:16]
-    parts.append(tag("p", *_arms(study), tag("span", created, class_="quiet"), class_="meta"))
+    preset = [tag("span", study.preset, class_="badge")] if study.preset else []
+    dated = tag("span", created, class_="quiet")
+    parts.append(tag("p", *_arms(study), *preset, dated, class_="meta"))
     answer = [tag("span", text, " ") for text in answer_block(answers)]
     parts.append(tag("p", *answer, class_="summary answer"))
     parts.append(forest(answers) or _headlines(answers))

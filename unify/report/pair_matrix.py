@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from unify.analysis.paired_differences import SAME
 from unify.answers.answer_block import MOST_OUTCOMES
-from unify.answers.differences import Comparison, interval_text
+from unify.answers.comparison import Comparison, interval_text
+from unify.answers.judged import EXPLORATORY
 from unify.answers.ranking import ranking
 from unify.answers.score_lines import MANY, Line
 from unify.answers.study_answers import Answers
@@ -14,7 +15,7 @@ from unify.report.svg_plots import probability_plot
 
 READING = (
     "An arm, by its mean the better one, against those to its right. First line: its mean minus "
-    "theirs, bold where the two are told apart. Then P, the probability of improvement (Agarwal "
+    "theirs{}. Then P, the probability of improvement (Agarwal "
     "et al. 2021): at a prompt and a seed of each drawn at random it does better, ties counted "
     "half; dot and bar are P and its interval, on an axis from 0 to 1 with a stroke at 0.5. Last: "
     "in how many pairs of seeds, one of each arm, it has the better score. Intervals are "
@@ -35,7 +36,9 @@ def section(answers: Answers) -> Html | None:
         return None
     rest = join(made[MOST_OUTCOMES:])
     more = fold(f"{plural(len(made) - MOST_OUTCOMES, 'other outcome')}", rest) if rest else None
-    return join([tag("p", READING, class_="quiet"), *made[:MOST_OUTCOMES], more])
+    judged = answers.study.preset != EXPLORATORY
+    how = READING.format(", bold where the two are told apart" if judged else "")
+    return join([tag("p", how, class_="quiet"), *made[:MOST_OUTCOMES], more])
 
 
 def _matrix(answers: Answers, line: Line) -> Html | None:
@@ -122,5 +125,7 @@ def _made_of(compared: Sequence[Comparison]) -> str:
     prompts = dict.fromkeys(one.difference.prompts for one in made if one.difference is not None)
     counts = [f"{n:,} distinct prompts" for n in prompts if n is not None]
     by_seed = ["scores by seed alone"] if None in prompts else []
-    tests = f"{plural(max(one.tests for one in made), 'test')} in the family"
+    named = dict.fromkeys((one.family, one.tests) for one in made if one.family)
+    sizes = [f"{plural(tests, 'test')} in the family {name}" for name, tests in named]
+    tests = sentence(sizes) or f"{plural(max(one.tests for one in made), 'test')} in the family"
     return "; ".join([sentence(list(seeds), "or"), sentence([*counts, *by_seed], "or"), tests])

@@ -13,7 +13,8 @@ ROOMY = 4  # arms: with more, the numbers of a cell take two lines
 READING = (
     "n/a: the arm neither learned that task nor has a part that did, or has no score yet. Chance, "
     "majority, blind (shown the picture of another question) and ceiling (the true images of the "
-    "same prompts, given back by the tokenizer that the arm draws with) are references, not arms. "
+    "same prompts, given back by the tokenizer that the arm draws with) are references, not arms, "
+    "and so is the floor of a distance: that of as much real data from real data. "
     "What each row means is at the end of the page. Dots and bars repeat the numbers on an axis "
     "from 0 to 1."
 )

@@ -10,7 +10,7 @@ import io
 import json
 import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from unify.answers.run_records import RunRecord
 from unify.answers.score_lines import TASKS, Line
 from unify.answers.study_records import StudyRecord
-from unify.report.html import Html, Node, fold, join, swatch, tag
+from unify.report.html import Html, fold, join, swatch, tag
 from unify.report.titles import SHOWN_LETTERS, limited, titled
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
     grids, moments = sample_grids(study), training_samples(study)
     if not grids and not moments:
         return tag("p", "No sample grids were written.")
-    parts: list[Node] = [tag("p", READING, class_="quiet"), grids]
-    return join([*parts, fold("During training", moments) if moments else None])
+    folded = fold("During training", moments) if moments else None
+    return join([tag("p", READING, class_="quiet"), grids, folded])
 
 
 def sample_grids(study: StudyRecord) -> Html:
@@ -80,12 +80,18 @@ def sample_grids(study: StudyRecord) -> Html:
         for path in runs[0].pictures("eval") if runs else []:
             shown = read_grid(runs[0], path)
             by_name.setdefault(shown.name, []).append(shown)
-    order = [name for task in TASKS for name in by_name if name.split("/")[0].startswith(task)]
-    names = list(dict.fromkeys([*order, *by_name]))
+    names = _in_order(by_name, study.primary)
     if not names:
         return Html("")
     blocks = [_block(study, name, by_name[name], f"g-{i}") for i, name in enumerate(names)]
     return join([filters(names), tag("div", *blocks, class_="filtered")])
+
+
+def _in_order(names: Iterable[str], primary: Sequence[str]) -> list[str]:
+    """Those of primary outcomes first (`vqa` is of `vqa/accuracy`), then one task after another."""
+    shown = [n for outcome in primary for n in names if {*n.split("/")} <= {*outcome.split("/")}]
+    by_task = [n for task in TASKS for n in names if n.split("/")[0].startswith(task)]
+    return list(dict.fromkeys([*shown, *by_task, *names]))
 
 
 def read_grid(run: RunRecord, path: Path, most: int = MOST_PICTURES) -> Shown:

@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from unify.answers.arms_overview import READING as arms_reading
+from unify.answers.arms_overview import arms_overview, overview_heads
 from unify.answers.budget import budget
 from unify.answers.claims import TriedClaim
+from unify.answers.comparison import Comparison
 from unify.answers.controls import TriedControl
 from unify.answers.difference_cells import (
-    COLUMNS,
-    READING,
+    columns,
     judged_texts,
     limits_text,
     notes_text,
+    reading,
 )
-from unify.answers.differences import Comparison
 from unify.answers.score_lines import Line, cell_text
 from unify.answers.study_answers import Answers
 from unify.answers.study_records import StudyRecord
@@ -72,6 +74,7 @@ def markdown(answers: Answers, summary: str) -> str:
     study, lines = answers.study, answers.lines
     title = study.info.get("title") or study.info.get("name") or study.folder.name
     parts = [f"# {_plain(title)}", _plain(study.info.get("question") or ""), _plain(summary)]
+    parts += ["## Arms", arms_reading, _arms(answers)]
     parts += ["## Results", f"{_reading(study)} n: of each run."]
     parts.append(markdown_table(["metric", "n", *study.arms], [_line(study, x) for x in lines]))
     parts += _answered(answers)
@@ -80,14 +83,24 @@ def markdown(answers: Answers, summary: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _arms(answers: Answers) -> str:
+    """A row for each arm: its scores, and what it took in all."""
+    rows = [
+        [f"{one.arm} (control)" if one.control else one.arm, *one.means, *one.costs]
+        for one in arms_overview(answers)
+    ]
+    return markdown_table(["arm", *overview_heads(answers)], rows)
+
+
 def _answered(answers: Answers) -> list[str]:
     """The tables of differences, controls and claims."""
     parts = []
     primary = answers.primary
     if primary and len(answers.study.seeds) > 1:
-        heads = ["metric", "arms", "difference", *COLUMNS]
-        table = markdown_table(heads, [[*_difference(c), *judged_texts(c)] for c in primary])
-        parts += ["## Differences", READING, limits_text(answers.study, primary), table]
+        study, more = answers.study, columns(answers.study)
+        rows = [[*_difference(c), *judged_texts(c)[: len(more)]] for c in primary]
+        table = markdown_table(["metric", "arms", "difference", *more], rows)
+        parts += ["## Differences", reading(study), limits_text(study, primary), table]
     if answers.controls:
         heads = ["control", "metric", "difference", "here"]
         rows = [_control(each) for each in answers.controls]

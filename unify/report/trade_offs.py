@@ -13,6 +13,7 @@ from matplotlib.transforms import ScaledTranslation, Transform
 
 from unify.answers.arm_means import ArmMean
 from unify.answers.costs import LABELS, OWN_FLOPS, Front, Place
+from unify.answers.judged import EXPLORATORY
 from unify.answers.score_lines import Line
 from unify.answers.study_answers import Answers
 from unify.answers.words import short
@@ -29,8 +30,8 @@ from unify.report.figure_style import arm_look, legend_below, log_axis
 
 SEVERAL = 2  # arms that make a figure
 FRONT = (
-    "Filled: on the front, as no arm that costs no more has a better mean; told: the study's tests "
-    "say so too. Band: between the fronts of the intervals' lower and upper ends."
+    "Filled: on the front, as no arm that costs no more has a better mean{}. Band: between the "
+    "fronts of the intervals' lower and upper ends."
 )
 ACROSS = 26  # letters beside an axis
 BESIDE = 4.5  # points that the dots of seeds stand right of their whisker
@@ -53,9 +54,11 @@ def _of_front(answers: Answers, front: Front) -> Drawing:
     own = front.cost == OWN_FLOPS
     missing = " Needed runs, or their FLOPs, were not found, and are left out." if own else ""
     direction = "" if front.line.better == "higher" else " Lower is better."
+    judged = answers.study.preset != EXPLORATORY
+    on_front = FRONT.format("; told: the study's tests say so too" if judged else "")
     caption = (
         f"Mean of {front.line.metric} against {front.label}.{missing}{direction} "
-        f"{_dots(means)}{whiskers(means)} {FRONT} {counted(answers.study, front.line)}."
+        f"{_dots(means)}{whiskers(means)} {on_front} {counted(answers.study, front.line)}."
     )
     each = [
         f"{p.mean.arm} {mean_text(p.mean)} at {short(p.cost)}, {_standing(p)}" for p in front.places

@@ -11,12 +11,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from unify.config import OUTSIDE_HASH, save, trained_code, weight_folders
-from unify.runs.export_folder import DESCRIPTION, hash_of_unchanged
+from unify.config import OUTSIDE_HASH, needed_runs, trained_code, weight_folders
+from unify.runs.export_folder import DESCRIPTION, hash_of_unchanged, stamps
 from unify.runs.folder import Run
 from unify.runs.journal import FILE as JOURNAL
 from unify.runs.journal import Journal
 from unify.runs.kept_code import keep_code
+from unify.runs.saved_config import write_config
 from unify.schema.completed import Config
 from unify.support.atomic_files import write_atomically
 from unify.support.environment import git_diff, git_state
@@ -61,7 +62,7 @@ def adopt(run: Run, other: Run, config: Config, needed: dict[str, Run]) -> str:
 
     `same_as` in run.json names the source. Pictures drawn while training are not taken over.
     """
-    save(config, run.folder / "config.yaml")
+    digest = write_config(run, config)
     keep_code(run, config)
     if (other.folder / "git.diff").is_file():
         write_atomically(run.folder / "git.diff", (other.folder / "git.diff").read_bytes())
@@ -69,6 +70,7 @@ def adopt(run: Run, other: Run, config: Config, needed: dict[str, Run]) -> str:
     shutil.copytree(*export, copy_function=link_or_copy, dirs_exist_ok=True)
     write_atomically(run.folder / JOURNAL, _training_journal(other))
     own = study_facts(run, config, needed)
+    own |= {"config": digest, "written": stamps(run.folder / "export")}
     run.update(**{**other.info, **own, "same_as": str(other.folder)})
     return f"{run.folder}: trained already, as {other.folder}{other_code(run)}"
 
@@ -114,15 +116,32 @@ def study_facts(run: Run, config: Config, needed: dict[str, Run]) -> dict[str, A
         "seed": config["seeds"]["init"] if replicate is None else replicate,
         "code": trained_code(config),
         "exports": weight_folders(training_settings(config)),
-        "needed": {
-            key: {
-                "name": part.info["arm"],
-                "folder": str(part.folder),
-                "hash": part.weights,
-            }
-            for key, part in needed.items()
-        },
+        "needed": needed_facts(config, needed),
     }
+
+
+def needed_facts(config: Config, needed: dict[str, Run]) -> dict[str, dict[str, Any]]:
+    """The entry `needed` of run.json; `scores` marks what the evaluation alone starts from."""
+    runs = needed_runs(config)
+    facts: dict[str, dict[str, Any]] = {}
+    for key, part in needed.items():
+        facts[key] = {"name": part.info["arm"], "folder": str(part.folder), "hash": part.weights}
+        if key in runs and not runs[key].trains:
+            facts[key]["scores"] = True
+    return facts
+
+
+def record_scoring_parts(run: Run, config: Config, needed: dict[str, Run]) -> None:
+    """Write into run.json the needed runs of a finished run that are others now: those by which it
+    is scored, as its hash covers those that it was trained with."""
+    before = run.info.get("needed")
+    now = study_facts(run, config, needed)["needed"]
+    if isinstance(before, dict) and _hashes(before) != _hashes({**before, **now}):
+        run.update(needed={**before, **now})
+
+
+def _hashes(needed: dict[str, Any]) -> dict[str, Any]:
+    return {key: part.get("hash") for key, part in needed.items()}
 
 
 def _training_journal(run: Run) -> str:

@@ -64,6 +64,11 @@ def add_file(digest: Any, path: Path) -> None:
             digest.update(block)
 
 
+def stamps(folder: Path) -> dict[str, list[int]]:
+    """Size and time of writing (ns) of the files that the hash covers, by name."""
+    return {p.name: [(at := p.stat()).st_size, at.st_mtime_ns] for p in weight_files(folder)}
+
+
 @functools.lru_cache(maxsize=1024)
 def _known(folder: Path, _: tuple[Any, ...]) -> str:
     return hash_files(folder)

@@ -111,11 +111,12 @@ NEEDED: Types = {"name": str, "folder": str, "hash": str}
 ENVIRONMENT: Types = {"git": dict, "accelerators": list, "packages": dict, "variables": dict}
 FACTS: Types = {
     **dict.fromkeys(("name", "study", "arm", "paradigm", "hash", "state", "weights"), str),
-    **dict.fromkeys(("data", "precision", "started", "ended", "same_as"), str),
+    **dict.fromkeys(("config", "data", "precision", "started", "ended", "same_as"), str),
     **dict.fromkeys(("seed", "steps", "rows_per_step", "texts_cut", "texts_read"), int),
     **dict.fromkeys(("texts_since", "texts_cut_in_scoring"), int),
     **dict.fromkeys(("train_seconds", "flops_per_step", "tokens_per_step"), NUMBER),
-    **dict.fromkeys(("parameters", "environment", "exports", "code", "stopped", "trunk"), dict),
+    **dict.fromkeys(("parameters", "environment", "exports", "code", "stopped"), dict),
+    **dict.fromkeys(("written", "trunk"), dict),
     "needed": (dict, list),
 }
 

@@ -3,6 +3,7 @@
     run_of(config, weights)     the folder, named by the hash of all that is trained
     find_run(config)            that run, if it exists; with `reuse`, else one that trained alike
     find_finished(config)       that run, if it is finished
+    find_scored(config)         that run, if its scores can be those of what it is scored by now
     needed_configs(config)      the configurations of the runs whose weights it starts from
     find_needed(config)         those runs, if all of them are finished
     recorded_needed(run)        the runs that an existing run did start from
@@ -19,7 +20,7 @@ from pathlib import Path
 from unify.config import build, config_hash, load_recipe, needed_runs, weight_folders
 from unify.data.module import Data
 from unify.distributed.ranks import device_of
-from unify.runs.equal_training import damage, reusable, unhashed_settings
+from unify.runs.equal_training import damage, needed_facts, reusable, unhashed_settings
 from unify.runs.folder import Run
 from unify.runs.saved_config import NAME, plain_config
 from unify.schema.completed import Config
@@ -121,6 +122,20 @@ def find_finished(config: Config, reuse: bool = False) -> Run | None:
     return run if run and run.finished else None
 
 
+def find_scored(config: Config) -> Run | None:
+    """`find_finished`, and None, too, where the runs that it is scored by are others now than when
+    it was last trained or asked for: its scores are old."""
+    run = find_finished(config)
+    needed = find_needed(config) if run is not None else None
+    if run is None or needed is None:
+        return None
+    before = run.info.get("needed")
+    if not isinstance(before, dict):  # of an older version
+        return run
+    alike = all(before.get(k, {}).get("hash") == part.weights for k, part in needed.items())
+    return run if alike else None
+
+
 def find_equal_training(run: Run, config: Config) -> Run | None:
     """A finished run of another study or arm that was trained as `config`, the one of `run`, asks.
 
@@ -195,6 +210,23 @@ def recorded_needed(run: Run) -> dict[str, Run]:
             )
     needed = run.info["needed"].items()
     return {key: Run(_place(run, part["folder"]), part.get("hash", "")) for key, part in needed}
+
+
+def set_scoring_runs(run: Run, config: Config) -> None:
+    """Record the runs, with their hashes, from which the evaluation alone starts that is asked now.
+
+    Those that `run` was trained from stay as they were recorded then. Nothing is recorded where
+    one of the others is not finished.
+    """
+    stated = run.info.get("needed")
+    asked = {key for key, needed in needed_runs(config).items() if not needed.trains}
+    found = find_needed(config) if asked else {}
+    if not isinstance(stated, dict) or found is None:
+        return
+    now = {key: part for key, part in needed_facts(config, found).items() if key in asked}
+    kept = {key: part for key, part in stated.items() if not part.get("scores")}
+    if (wanted := {**now, **kept}) != stated:
+        run.update(needed=wanted)
 
 
 def _place(run: Run, folder: str) -> Path:

@@ -2,6 +2,9 @@
 
 scores.json holds the hash of outcomes.npz and one over all else that it says itself. Whoever reads
 scores does it here: what was edited or damaged, or does not agree with the outcomes, is refused.
+
+One metric can be measured in several ways, on two splits, say: each row has an array of outcomes of
+its own, which it names if that is not called as its metric (`array_of`).
 """
 
 import hashlib
@@ -9,7 +12,6 @@ import io
 import json
 import math
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +22,15 @@ import numpy as np
 
 from unify.runs.study_files import Row
 from unify.support.atomic_files import sha256, write_together
-from unify.support.strict_json import NUMBER, strict_json, wrong_type
+from unify.support.strict_json import NUMBER, Types, strict_json, wrong_type
 
 SCORES, OUTCOMES = "scores.json", "outcomes.npz"  # in <run>/eval
 HASH = "hash"
+NOT_USED = " is not used: "  # in the message of `read_scores`, before the reason
 PROMPTS = "prompts/"  # in outcomes.npz, before a metric: the index of each trial's prompt
+ARRAY = "outcomes"  # in a row: the name of its array in outcomes.npz, if that is not its metric
 METRIC_VERSION = "metric_version"  # in a passport: `Metric.version`, with the code of a user's
-Outcomes = dict[str, np.ndarray]  # of every trial [n], by metric; `prompts/<metric>`: which prompt
+Outcomes = dict[str, np.ndarray]  # of every trial [n], by `array_of`; `prompts/<it>`: which prompt
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,15 @@ def read_scores(run: Path) -> StoredScores | None:
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"{path} is not used: {error}; measure the scores again: unify eval {run} --again"
+            f"{path}{NOT_USED}{error}; measure the scores again: unify eval {run} --again"
         ) from error
+
+
+def reason_of(message: str) -> str:
+    """Why scores are not used, of what `read_scores` says of it: no path, no hashes, no remedy, so
+    that it is the same for all runs of which it is true."""
+    reason = message.partition(NOT_USED)[2].rpartition("; measure")[0] or message
+    return reason.partition(" (")[0]
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -76,9 +87,39 @@ def _parsed(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("rows"), list):
         raise ValueError("it has no rows")
     for row in content["rows"]:
-        if wrong := wrong_type(row, {"metric": str, "value": NUMBER, "passport": dict}):
+        if wrong := wrong_type(row, ROW):
             raise ValueError(wrong)
     return content
+
+
+ROW: Types = {"metric": str, "value": NUMBER, "passport": dict, ARRAY: str}
+
+
+def array_of(row: Row) -> str:
+    """The name of a row's outcomes."""
+    return str(row.get(ARRAY) or row["metric"])
+
+
+def array_names(metrics: Sequence[str]) -> list[str]:
+    """A name for the outcomes of each row: its metric, and from the second row of a name on, a
+    number, too."""
+    names: list[str] = []
+    for metric in metrics:
+        name, number = metric, 1
+        while name in names or (number > 1 and name in metrics):
+            number += 1
+            name = f"{metric} {number}"
+        names.append(name)
+    return names
+
+
+def with_arrays(rows: Sequence[Row]) -> list[Row]:
+    """The rows of a run, each with the name of its outcomes where that is not its metric."""
+    names = array_names([row["metric"] for row in rows])
+    return [
+        row if name == row["metric"] else {**row, ARRAY: name}
+        for row, name in zip(rows, names, strict=True)
+    ]
 
 
 def _compare(name: str, found: str, recorded: str) -> None:
@@ -142,15 +183,18 @@ def content_hash(content: Any) -> str:
 def check_agreement(rows: Sequence[Row], outcomes: Outcomes) -> None:
     """Raise ValueError for a row whose value is not the mean of its outcomes, where there are any.
 
-    Outcomes are kept by name: of several rows of one name, none is compared.
+    Older versions kept one array of several rows of one name, the last one's: it is refused.
     """
-    times = Counter(row["metric"] for row in rows)
+    taken: set[str] = set()
     for row in rows:
-        kept = outcomes.get(row["metric"], np.empty(0))
-        if times[row["metric"]] > 1 or not len(kept):
+        kept = outcomes.get(name := array_of(row), np.empty(0))
+        if not len(kept):
             continue
+        if name in taken:
+            raise ValueError(f"several rows of {row['metric']} have one array of outcomes, {name}")
+        taken.add(name)
         mean, value = float(kept.mean()), row["value"]
-        both_nan = math.isnan(mean) and (value is None or math.isnan(value))
+        none = not math.isfinite(mean) and (value is None or not math.isfinite(value))
         close = value is not None and math.isclose(value, mean, rel_tol=1e-6, abs_tol=1e-9)
-        if not (both_nan or close):
+        if not (none or close):  # JSON has null for NaN and for infinity
             raise ValueError(f"{row['metric']} is {value}, and its outcomes average to {mean}")

@@ -104,8 +104,7 @@ class Tune:
 
 @dataclass
 class Sweep:
-    """Settings of samplers, tried on the weights of every trained run (study/sampler_sweep.py).
-    Nothing is trained by it."""
+    """Settings of samplers, tried on the weights of every trained run (study/sampler_sweep.py)."""
 
     # the outcome to be best in; of a list, the mean of those that an arm is scored by
     metric: str | Annotated[list[str], MinLen(1), Distinct()]
@@ -190,6 +189,15 @@ class Claim:
 
 
 @dataclass
+class Contrast:
+    """A comparison that a confirmatory study names before it runs: `first` - `second`."""
+
+    metric: str
+    first: str  # arm
+    second: str  # arm
+
+
+@dataclass
 class Control:
     """A comparison whose outcome is known, by which a study shows that it can tell arms apart."""
 
@@ -222,6 +230,13 @@ class Study:
     # what is trained under each seed. arm: the arm, from tokenizers and other needed runs that all
     # its seeds share; all: these too, and what they need, and its tuning
     replicate: Literal["arm", "all"] = "arm"
+    # what a study is for, with all that belongs to it (config/presets.py). confirmatory: named
+    # comparisons, on prompts that a pre-registration seals; exploratory: a look, without verdicts
+    preset: Literal["", "confirmatory", "exploratory"] = ""
+    preregistration: str = ""  # of a confirmatory study: a file that is committed
+    # of a confirmatory study: name -> the comparisons that get a verdict, each family corrected by
+    # itself
+    families: dict[str, Annotated[list[Contrast], MinLen(1)]] = field(default_factory=dict)
     title: str = ""
     question: str = ""  # the question that the study answers
     set: dict[str, Any] = field(default_factory=dict)  # merged into every arm

@@ -1,24 +1,28 @@
 """The cost of each arm of a study, and the steps that its budget buys; nothing is trained."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from unify.assembly.exported_weights import load_export
-from unify.config import LoadWeights, needed_key, needed_runs, trained_code
+from unify.config import LoadWeights, needed_key, trained_code
 from unify.costs.step_cost import Cost, cost_of, steps_for
 from unify.paradigm import Fitted
 from unify.runs.folder import Run
-from unify.runs.lookup import find_run, needed_configs
+from unify.runs.lookup import find_run
 from unify.schema.completed import Config
 from unify.schema.study import Study
-from unify.study.jobs import replicate_of
+from unify.study.jobs import Job, replicate_of
+from unify.study.needed_runs import NeededRun, needed_of
 
 
 def arm_costs(study: Study, arms: dict[str, Config]) -> dict[str, Cost]:
     """The cost of every arm, its `steps` solved from the study's budget where there is one.
+
+    What an arm starts from, and what that starts from, counts once each; what only scores it does
+    not.
 
     ValueError names an arm whose budget does not reach.
     """
@@ -26,11 +30,11 @@ def arm_costs(study: Study, arms: dict[str, Config]) -> dict[str, Cost]:
     for arm, config in arms.items():
         found: dict[str, Run | None] = {}
         needed: dict[str, Cost] = {}
-        own_seeds = {key: needed.seed for key, needed in needed_runs(config).items()}
         # of the first seed, where each has its own: another vocabulary changes no step
-        for key, part in needed_configs(replicate_of(study, config, study.seeds[0])).items():
-            needed[_label(part, own_seeds[key])] = _cost(part, {}, found)
-            found[key] = find_run(part, reuse=True)
+        job = Job(arm, study.seeds[0], replicate_of(study, config, study.seeds[0]))
+        for run in needed_of([job], of_scoring=False):
+            needed[_label(run, needed)] = _cost(run.config, {}, found)
+            found[run.key] = find_run(run.config, reuse=True)
         cost = _cost(config, needed, found)
         budget = study.budget_of(arm)
         if budget is not None:
@@ -61,9 +65,13 @@ def with_steps(arms: dict[str, Config], costs: dict[str, Cost]) -> dict[str, Con
     return {arm: {**config, "steps": costs[arm].steps} for arm, config in arms.items()}
 
 
-def _label(part: Config, seed: int) -> str:
-    """The name of a needed run in tables: its experiment, and its seed unless that is 0."""
-    return part["name"] + (f", seed {seed}" if seed else "")
+def _label(run: NeededRun, taken: Collection[str]) -> str:
+    """The name of a needed run in tables: its experiment, and the `seed` of its weights if any.
+
+    With its path where another experiment has that name: each is charged.
+    """
+    label = run.config["name"] + run.key.removeprefix(run.path).replace(" seed", ", seed")
+    return label if label not in taken else f"{label} ({run.path})"
 
 
 def _load_fitted(found: Mapping[str, Run | None]) -> LoadWeights:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from unify.answers.pairing import source_of
 from unify.answers.published_arms import PublishedArms, load_published
-from unify.answers.published_pairs import source_of
 from unify.config import build
 from unify.data.module import Data
 from unify.data.source import source_fingerprint

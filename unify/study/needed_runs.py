@@ -26,6 +26,7 @@ class NeededRun:
     config: Config
     level: int  # it starts from runs of lower levels alone
     users: dict[User, None] = field(default_factory=dict)  # in the order of jobs
+    key: str = ""  # by which what needs it names it (config.needed_key)
 
 
 def needed_of(jobs: Iterable[Job], of_scoring: bool = True) -> list[NeededRun]:
@@ -50,7 +51,7 @@ def _visit(parent: Config, user: User, found: dict[str, NeededRun], of_scoring: 
         added = part["needed_seeds"] if own else None
         place = part["machine"]["runs"]
         same = json.dumps([needed.path, needed.tiny, part["seeds"], added, place])
-        run = found.setdefault(same, NeededRun(needed.path, needed.tiny, part, own))
+        run = found.setdefault(same, NeededRun(needed.path, needed.tiny, part, own, key=key))
         run.users[user] = None
         level = max(level, own + 1)
     return level

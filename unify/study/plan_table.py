@@ -92,6 +92,7 @@ def _totals(cost: Cost) -> dict[str, Any]:
             "useful": None if cost.useful is None else n * cost.useful,
             "encoding": n * cost.encoding,
             "trained before": cost.before,
+            "in all": n * (cost.training + cost.encoding) + cost.before,
         },
         "tasks": {
             task: {
@@ -115,6 +116,7 @@ LEDGER = {
     "useful": "  on what is no padding",
     "encoding": "FLOPs, encoding",
     "trained before": "FLOPs, trained before",
+    "in all": "FLOPs, in all",
 }
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from unify.assembly.assemble import open_run
-from unify.config import dump
 from unify.distributed.local_launch import spawn, spawns
 from unify.distributed.ranks import is_first
-from unify.evaluation.score_run import SCORING, Row, evaluate, stored_scores
+from unify.evaluation.score_run import Row, evaluate, stored_scores
+from unify.evaluation.scores_identity import SCORING
 from unify.runs.folder import Run, finished_or_stopped
-from unify.runs.saved_config import put_back_config, saved_config
+from unify.runs.lookup import set_scoring_runs
+from unify.runs.saved_config import put_back_config, replace_config, saved_config
 from unify.schema.completed import Config
 from unify.study.arms import resolve_arms, resolve_jobs
 from unify.study.jobs import Job, StudyRequest, error_file
@@ -113,12 +114,12 @@ def score(run: Run, job: Job, say: Say, untimed: bool = False) -> list[Row]:
 
 def _set_scoring(run: Run, config: Config) -> None:
     """Write the settings of samplers and metrics into the run's configuration."""
-    path = run.folder / "config.yaml"
     put_back_config(run, config)
     trained = saved_config(run, trusted_files=True)
     wanted = {**trained, **{key: config[key] for key in SCORING}}
     if wanted != trained:
-        write_atomically(path, dump(wanted))
+        replace_config(run, wanted)
+    set_scoring_runs(run, config)
 
 
 @contextmanager

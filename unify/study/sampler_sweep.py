@@ -31,7 +31,8 @@ from unify.config.tuning_space import SAMPLING
 from unify.config.validation_metrics import validation_metrics
 from unify.data.module import Data
 from unify.distributed.ranks import broadcast_first, in_step, is_first
-from unify.evaluation.score_run import measure, scores_asked
+from unify.evaluation.score_run import measure
+from unify.evaluation.scores_identity import scores_identity
 from unify.metrics.metric import available_records
 from unify.runs.folder import Run
 from unify.runs.sampler_settings import (
@@ -148,7 +149,7 @@ def best_config(run: Run, job: Job) -> Config | None:
     if tried is None or tried.best is None or tried.metric != metric_name(job.sweep.metrics):
         return None
     as_asked = [setting.asked for setting in tried.settings] == [
-        scores_asked(run, config) for config in _configs(job)
+        scores_identity(run, config) for config in _configs(job)
     ]
     if not as_asked or not all(_precise(job, setting) for setting in tried.settings):
         return None
@@ -197,7 +198,7 @@ def _try_all(run: Run, job: Job) -> None:
     tried = TriedSettings(name, before.better)
     opened: Recipe | None = None
     for values, config in zip(sweep.values, _configs(job), strict=True):
-        setting = known.pop(asked := broadcast_first(scores_asked(run, config)), None)
+        setting = known.pop(asked := broadcast_first(scores_identity(run, config)), None)
         if setting is None:
             scoring = {"evaluation": list(sweep.evaluation)}
             opened = opened or open_run(run.folder, True, config["machine"], scoring)[2]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unify.config.annotations import class_name, locate_class
+from unify.metrics.sealed_prompts import seal_of
 from unify.runs.equal_training import PLACE_KEYS
 from unify.runs.folder import write_json
 from unify.runs.lookup import needed_configs
@@ -13,6 +14,8 @@ from unify.runs.study_files import NOT_YET
 from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.jobs import StudyRequest
+
+OPTIONAL = ("tune", "sweep", "learned", "cooldowns")  # keys that are null where there is none
 
 
 def write_study_json(
@@ -44,16 +47,14 @@ def write_study_json(
             "baseline": study.baseline,
             "grid": bool(study.grid) or bool(study.tune and study.tune.defaults),
             "budgets": {arm: vars(budget) for arm, budget in study.budgets.items()},
-            "tune": study.tune and vars(study.tune),
             "tuned": sorted(tuned),
-            "sweep": study.sweep and vars(study.sweep),
-            "learned": study.learned and vars(study.learned),
-            "cooldowns": study.cooldowns and vars(study.cooldowns),
+            **{key: (part := getattr(study, key)) and vars(part) for key in OPTIONAL},
             "claims": [vars(claim) for claim in study.claims],
             "controls": [vars(control) for control in study.controls],
             "figures": [{"class": class_name(type(f)), **f.settings()} for f in study.figures],
             "seeds": study.seeds,
             "replicate": study.replicate,
+            **_preset(study),
             "arms": {
                 arm: _described(config, study.arms[arm], request.path)
                 for arm, config in arms.items()
@@ -65,6 +66,17 @@ def write_study_json(
             **({"against": dict(against)} if against else {}),
         },
     )
+
+
+def _preset(study: Study) -> dict[str, Any]:
+    """The preset, with what a confirmatory study named before it ran."""
+    if not study.preregistration:
+        return {"preset": study.preset}
+    families = [
+        {"family": name, **vars(one)} for name, family in study.families.items() for one in family
+    ]
+    seal = vars(seal_of(study.preregistration))
+    return {"preset": study.preset, "preregistration": seal, "families": families}
 
 
 def _described(config: Config, node: Any, path: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ import numpy as np
 
 from unify.config import OUTSIDE_HASH, trained_keys, user_files
 from unify.config.grid import as_overrides
-from unify.evaluation.score_run import SCORING
+from unify.evaluation.scores_identity import SCORING
 from unify.noise import stable_seed
 from unify.runs.folder import write_json
 from unify.runs.lookup import needed_configs

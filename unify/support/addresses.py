@@ -18,12 +18,13 @@ from unify.support.environment import has_token_shape
 DATABASES = ("postgresql", "mysql", "sqlite", "mssql")  # what MLflow opens through SQLAlchemy
 
 _SECRET_NAME = re.compile(
-    r"token|secret|passw|pwd|passphrase|credential|signature"
-    r"|(api|access|account|private|shared)[_.-]?key|^(key|sig|auth|sas|user|user_?name|uid)$",
+    r"token|secret|pass(?!file)|pwd|credential|signature|jwt|bearer|^login$"
+    r"|(api|access|account|private|shared|hex)[_.-]?key|^(key|sig|auth|sas|user|user_?name|uid)$",
     re.IGNORECASE,
 )
 _ASSIGNMENT = re.compile(r"(?:^|[?&;,/{\s])([\w.-]+)\s*=\s*[^&;,\s]")
-_IN_TEXT = re.compile(r"\b[A-Za-z][\w+.-]*:/+[^\s'\"]*")
+# A password may hold a space or a quote: what is no port goes on to the @.
+_IN_TEXT = re.compile(r"\b[A-Za-z][\w+.-]*:/+(?:[^\s/@'\"]*:(?!\d+[\s/])[^\n@]{0,80}@)?[^\s'\"]*")
 _LEADS = {  # where else a library takes a user and a password from
     "postgresql": "set PGUSER and PGPASSWORD, or write a ~/.pgpass",
     "mysql": "name a file with them by ?read_default_file=",
@@ -59,7 +60,8 @@ def secret_in(address: str) -> str:
     if not held:
         held = _HOLDS.get(kind, _in_database)(text)
     rest = text.partition("://")[2]
-    part = {"server": rest.partition("/")[2], "other": rest}.get(kind, "")  # no host is a token
+    # the host of a server is no token
+    part = rest.partition("/")[2] if kind == "server" else rest or text
     if not held and has_token_shape(part):
         held = "it holds what looks like a token"
     if not held or held == _UNREADABLE:
@@ -108,7 +110,9 @@ def _in_server(text: str) -> str:
     from urllib3.exceptions import LocationParseError
     from urllib3.util import parse_url
 
-    if "@" in text:  # a password with a `/` looks like a host and a path; no path needs an @
+    # A password with a `/` looks like a host and a path; no path needs an @.
+    host = text.partition("://")[2].partition("/")[0]
+    if "@" in text or "@" in unquote(unquote(host)):
         return "it holds a user, a password or a token before an @ (%40 is the @ of a path)"
     try:
         url = parse_url(text)
@@ -128,7 +132,7 @@ def _in_database(text: str) -> str:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        return "" if "://" not in text else _UNREADABLE
+        return _UNREADABLE
     if url.password is not None or (url.username and url.drivername.partition("+")[0] != "sqlite"):
         return "it holds a user or a password"
     if kind_of(text) != "sqlite" and re.search("[@#]", text):
@@ -140,7 +144,10 @@ def _in_folder(text: str) -> str:
     first, at, _ = text.partition("@")
     authority = re.match(r"\w*:?//[^/]*$", first)  # file://user@host/path
     no_scheme = re.match(r"[^/\\:]{2,}:(?!/)", first)  # user_1:password@host
-    return "it holds a user or a password" if at and (authority or no_scheme) else ""
+    share = re.match(r"\\\\[^\\/]*$", first)  # \\user:password@host\share
+    port = re.search(r"@[^/\\@]*:\d+(/|$)", text)  # token@host:5000
+    held = at and (authority or no_scheme or share or port)
+    return "it holds a user or a password" if held else ""
 
 
 def _in_other(text: str) -> str:

@@ -18,14 +18,15 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Interval, Le, Len, Lt, MaxLen, MinLen, MultipleOf
 
 MOST_WHOLE = 2**63 - 1  # in torch, numpy and file formats
+MOST = 3.4e38  # in fp32, which all is computed in; what lies beyond is an infinity there
 
 Count = Annotated[int, Ge(1)]
 CountOrZero = Annotated[int, Ge(0)]
 AnyWhole = Annotated[int, Interval(ge=-MOST_WHOLE, le=MOST_WHOLE)]
 Seed = Annotated[int, Interval(ge=0, le=MOST_WHOLE)]
-Finite = Annotated[float, Interval(gt=-math.inf, lt=math.inf)]
-Positive = Annotated[float, Gt(0)]
-NotNegative = Annotated[float, Ge(0)]
+Finite = Annotated[float, Interval(ge=-MOST, le=MOST)]
+Positive = Annotated[float, Interval(gt=0, le=MOST)]
+NotNegative = Annotated[float, Interval(ge=0, le=MOST)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 ShareBelow1 = Annotated[float, Interval(ge=0, lt=1)]
 ShareAbove0 = Annotated[float, Interval(gt=0, le=1)]
@@ -75,9 +76,9 @@ def outside(value: float, of: Iterable[Limit]) -> bool:
 
 
 def in_words(of: Iterable[Limit]) -> str:
-    """`0 or more and below 1`; nothing where no end is finite."""
+    """`0 or more and below 1`; nothing where no end is finite, or near to what is."""
     ends = [(limit, end_of(limit)) for limit in of]
-    return " and ".join(LIMITS[type(x)][1].format(end) for x, end in ends if not math.isinf(end))
+    return " and ".join(LIMITS[type(x)][1].format(end) for x, end in ends if abs(end) < MOST)
 
 
 def wrong_list(values: list[Any], metadata: Iterable[Any]) -> str:

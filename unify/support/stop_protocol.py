@@ -34,7 +34,11 @@ from typing import Any, NoReturn
 EX_TEMPFAIL = 75
 EX_UNAVAILABLE = 69
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1)
+# SIGXCPU: the limit on processor time is near
+STOP_SIGNALS = (
+    *(signal.SIGINT, signal.SIGHUP, signal.SIGTERM),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
+)
 NOTICES = (signal.SIGUSR1, signal.SIGUSR2)  # the scheduler will take the node: requeue the job
 SCHEDULER_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # what a scheduler sends
 # what comes to every process of a group at once: from a scheduler, and from a terminal

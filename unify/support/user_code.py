@@ -1,8 +1,8 @@
 """The code of a user's file: its bytes, and those of all that it imports from beside it.
 
 Found by its import statements, wherever they stand, without running anything: so a run has the same
-hash before and after the file is loaded. What is imported in another way, by a name that is
-computed or from a folder that was put on sys.path, is refused (`check_imports`).
+hash before and after the file is loaded. What runs in another way, by a name that is computed, by
+its path, or from a folder on sys.path, is refused unless it is installed (`check_imports`).
 """
 
 import ast
@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from unify.support.executed_files import executed_files
 from unify.support.user_files import (
     content_of,
     find_beside,
@@ -25,6 +26,11 @@ from unify.support.user_files import (
 )
 
 _AT_START = [os.path.realpath(path) for path in sys.path]  # before a user's file could change it
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
+_UNIFY = tuple(  # its files, two folders of which are reached by links
+    os.path.realpath(os.path.join(_PACKAGE, name)) + os.sep
+    for name in ("", "paradigms", "tokenizers")
+)
 _of_what_runs: dict[tuple[str, str], dict[str, bytes]] = {}  # by file and folder
 
 
@@ -122,6 +128,13 @@ def check_imports() -> None:
         covered |= {os.path.realpath(os.path.join(folder, name)) for name in code_of(path)}
     new = [m for name, m in modules_since().items() if name.partition(".")[0] != "unify"]
     files = {os.path.realpath(str(f)) for m in new if (f := getattr(m, "__file__", None))}
+    for file in executed_files():
+        if file not in covered and not file.startswith(_UNIFY):
+            raise ValueError(
+                f"{file} was imported in a way that no import statement of a file beside it shows, "
+                "so the run's hash would not cover it; put it beside the file that takes it and "
+                "import it by `import` or `from ... import`, or install it as a package"
+            )
     for file in sorted(files - covered):
         around = [folder for folder in folders if file.startswith(folder + os.sep)]
         if around and not _is_installed(file, around):

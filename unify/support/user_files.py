@@ -27,6 +27,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from unify.support import executed_files
+
 FROM_FILE = "unify_file_"  # begins the name of a folder's package; a hash of its path follows
 
 _named: list[str] = []  # the files that YAML named, in the order they were loaded
@@ -62,9 +64,10 @@ def module_of_file(path: str, trusted: bool) -> ModuleType:
 
 def _run(name: str, path: str) -> None:
     """Import a file under a name; after an error, nothing of it is left, so it may be corrected."""
-    before, ran = set(sys.modules), set(_ran)
+    before, ran, executed = set(sys.modules), set(_ran), executed_files.count()
     if not _ran:
         _modules_before.update(before)
+    executed_files.watch(FROM_FILE, __file__)
     spec = importlib.util.spec_from_file_location(name, path, loader=_Loader(name, path))
     assert spec is not None
     assert spec.loader is not None
@@ -74,6 +77,7 @@ def _run(name: str, path: str) -> None:
     except Exception as error:
         for new in [n for n in sys.modules if n.startswith(FROM_FILE) and n not in before]:
             del sys.modules[new]
+        executed_files.forget_since(executed)
         _ran.intersection_update(ran)
         for left in _contents.keys() - _ran:
             del _contents[left]

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from unify.runs.journal import Journal
-from unify.runs.stored_scores import read_scores
+from unify.runs.stored_scores import array_of, read_scores
 from unify.runs.study_files import has_value
 from unify.support.atomic_files import write_atomically
 from unify.tracking.mlflow_store import connect, find_experiment, has_database, revive
@@ -182,10 +182,11 @@ def journal_scores(folder: Path) -> None:
     record: dict[str, Any] = {"step": read_facts(folder).get("steps"), "kind": "eval"}
     for row in stored.rows if stored else []:
         if has_value(row):
-            record[row["metric"]] = row["value"]
+            name = array_of(row)  # of a metric in several ways, one for each
+            record[name] = row["value"]
             beside = {key: row.get(key) for key in ("low", "high", "n")}
             numbers = {k: v for k, v in beside.items() if v is not None and math.isfinite(v)}
-            record |= {f"{row['metric']}.{key}": value for key, value in numbers.items()}
+            record |= {f"{name}.{key}": value for key, value in numbers.items()}
     journal = Journal(folder)
     if len(record) > 2 and record not in journal.records("eval")[-1:]:
         journal.write(record["step"], "eval", record)

@@ -15,8 +15,7 @@ from typing import Any
 
 import lightning as L
 
-from unify.assembly.exported_weights import save_export
-from unify.config import save
+from unify.assembly.exported_weights import check_written, save_export
 from unify.data.source import source_fingerprint
 from unify.distributed.lost_ranks import lost_ranks_as_error
 from unify.distributed.ranks import (
@@ -29,7 +28,8 @@ from unify.distributed.ranks import (
     world,
 )
 from unify.paradigm import Fitted
-from unify.runs.equal_training import adopt, other_code, study_facts
+from unify.runs.equal_training import adopt, other_code, record_scoring_parts, study_facts
+from unify.runs.export_folder import stamps
 from unify.runs.folder import (
     Run,
     finished_or_stopped,
@@ -39,7 +39,7 @@ from unify.runs.folder import (
 )
 from unify.runs.kept_code import keep_code
 from unify.runs.lookup import find_equal_training, needed_configs, run_of
-from unify.runs.saved_config import put_back_config
+from unify.runs.saved_config import put_back_config, write_config
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
 from unify.support.atomic_files import DiskFull, is_full, write_atomically
@@ -104,11 +104,14 @@ def _train(
     _agree(dict(flatten(config)), "was started with")
     run, needed = locate(config, say)
     _agree({"data": run.folder.name}, "reads other data:")
+    if is_finished(run):
+        _check_weights(run)
     with nullcontext() if is_finished(run) else run.writing(wait), _errors_in_words(run):
         if is_finished(run):  # perhaps by the process that was waited for
             say(f"{run.folder}: trained already{other_code(run)}{_other_precision(run, config)}")
             if is_first():
                 put_back_config(run, config)
+                record_scoring_parts(run, config, needed)
             return run
         other = broadcast_first(find_equal_training(run, config) if is_first() else None)
         if other:
@@ -129,6 +132,18 @@ def _train(
         ):
             _finish(run, recipe, config, say, [*watchers, *score_curve(run, recipe, curve)])
     return run
+
+
+def _check_weights(run: Run) -> None:
+    """`check_written` on the first rank; its ValueError on all."""
+    problem = ""
+    if is_first():
+        try:
+            check_written(run)
+        except ValueError as error:
+            problem = str(error)
+    if problem := broadcast_first(problem):
+        raise ValueError(problem)
 
 
 def _other_precision(run: Run, config: Config) -> str:
@@ -230,7 +245,8 @@ def _finish(
         if done == recipe.steps:
             warn_of_imports()
             weights = save_export(recipe.model, config["model"], run.folder / "export")
-            run.update(state="finished", weights=weights, **spent())
+            written = stamps(run.folder / "export")
+            run.update(state="finished", weights=weights, written=written, **spent())
         else:
             run.update(state="stopped", stopped=stop_facts(signal, done), **spent())
     except BaseException as error:
@@ -247,8 +263,9 @@ FIT_TEXTS = 20_000  # texts that a vocabulary is fitted on
 
 def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> dict[str, Any]:
     """Write config.yaml, git.diff and the facts of run.json before the first step; the facts."""
+    digest = ""
     if is_first():
-        save(config, run.folder / "config.yaml")
+        digest = write_config(run, config)
         keep_code(run, config)
         write_atomically(run.folder / "git.diff", git_diff())
     precision = precision_on(device_of(recipe.machine.accelerator), recipe.machine.precision)
@@ -258,6 +275,7 @@ def _begin(run: Run, recipe: Recipe, config: Config, needed: dict[str, Run]) -> 
         **study_facts(run, config, needed),
         paradigm=type(recipe.model).__name__,
         hash=run.folder.name.rsplit("-", 1)[1],
+        config=digest,
         state="running",
         steps=recipe.steps,
         parameters=parameter_counts(recipe.model),

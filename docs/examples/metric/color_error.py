@@ -49,7 +49,7 @@ class ColorError(Metric):
         # the passport says how it was measured: scores with unlike ones never share a row
         passport = {
             "split": self.split,
-            "prompts": digest("\n".join(prompts).encode()),
+            "prompt_set": digest("\n".join(prompts).encode()),
             "sampling": subject.image_sampling,
         }
 

@@ -3,15 +3,18 @@
 import json
 import pickle
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tar_shards import captions, edits, pairs, picture, tar, verdicts
 
+from unify.data.adapters.damage import check
 from unify.data.adapters.grouping import Sample
 from unify.data.adapters.index import index_folder
 from unify.data.adapters.tar import samples, walk
 from unify.data.shards import Shards
+from unify.support.stop_protocol import PlainError
 
 
 def split(items):
@@ -189,3 +192,72 @@ def test_an_edit_that_lacks_a_part_has_one_verdict(tmp_path):
     records = [source.record("edit", "train", i) for i in range(source.size("edit", "train"))]
     assert [record.key for record in records] == ["x/0", "x/json", "x/two"]
     assert source.record("caption", "train", 0).key == "x/more"
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+def damaged_shards(folder):
+    """Two indexed shards; a picture of the first was changed since, and still decodes."""
+    folder.mkdir()
+    tar(folder / "a.tar", pairs(3))
+    tar(folder / "b.tar", pairs(3, start=3))
+    index_folder(folder)
+    data = bytearray((folder / "a.tar").read_bytes())
+    row = json.loads((folder / "records.jsonl").read_text().splitlines()[0])
+    at = row["offset"] + row["bytes"] - 30
+    data[at] ^= 1
+    (folder / "a.tar").write_bytes(data)
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_a_repair_that_is_killed_takes_no_damaged_record_back(tmp_path, monkeypatch, at):
+    folder = tmp_path / "shards"
+    damaged_shards(folder)
+    real, calls = Path.replace, []
+
+    def replace(path, target):
+        if len(calls) == at:
+            raise Killed
+        calls.append(path)
+        return real(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        if at < 4:
+            with pytest.raises(Killed):
+                check(folder, repair=True)
+        else:
+            check(folder, repair=True)
+    assert (folder / "index.json").is_file()
+    assert check(folder, repair=True).records == 5
+    assert verdicts(folder) == [("00000", "damaged_record")]
+    assert check(folder).ok
+    assert not list(folder.glob(".*"))
+
+
+def test_two_repairs_of_one_folder_are_one_too_many(tmp_path, monkeypatch):
+    from unify.data.adapters import damage
+
+    folder = tmp_path / "shards"
+    damaged_shards(folder)
+    real = damage.read_image
+
+    def read_image(*arguments):
+        with pytest.raises(PlainError, match="another process is repairing"):
+            check(folder, repair=True)
+        return real(*arguments)
+
+    monkeypatch.setattr(damage, "read_image", read_image)
+    assert check(folder, repair=True).records == 5
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"digest": 1}', b"[" * 9999])
+def test_what_is_left_of_an_index_that_is_not_whole_is_removed(tmp_path, content):
+    folder = tmp_path / "shards"
+    damaged_shards(folder)
+    (folder / ".index.json.partial").write_bytes(content)
+    assert check(folder, repair=True).records == 5
+    assert not list(folder.glob(".*"))

@@ -118,3 +118,23 @@ def test_every_member_is_part_of_one_record_or_has_a_verdict(tmp_path_factory, m
     report = index_folder(folder, pixels=False)
     left_out = len(verdicts(folder)) - len(named)
     assert report.records + left_out == sum(isinstance(item, Sample) for item in found)
+
+
+@pytest.mark.fault(16, times=12)
+def test_an_archive_that_ends_in_more_zeros_than_padding_has_a_verdict_and_loses_nothing(tmp_path):
+    """As of a download into a file that had its size before; or of `tar -b` with large records."""
+    whole = tar(tmp_path / "whole.tar", pairs(12)).read_bytes()
+    end = [member.end for member in walk(tmp_path / "whole.tar")]
+    for members in range(2, 25, 2):
+        (tmp_path / "x.tar").write_bytes(whole[: end[members - 1]] + bytes(11_264))
+        kept = [item for item in samples(tmp_path / "x.tar") if isinstance(item, Sample)]
+        (verdict,) = (item for item in samples(tmp_path / "x.tar") if not isinstance(item, Sample))
+        assert len(kept) == members // 2
+        assert verdict.reason == "zeros_at_end"
+        assert "was it fetched whole?" in verdict.detail
+
+
+@pytest.mark.parametrize("last", range(0, 10_240, 512))
+def test_what_tar_pads_is_no_fault(tmp_path, last):
+    path = tar(tmp_path / "x.tar", [("a.bin", bytes(last or 1))])
+    assert [item.name for item in walk(path)] == ["a.bin"]

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -250,3 +251,114 @@ def test_verdicts_name_the_key_that_two_values_have(base):
     import_images(base / "x.jsonl", base.parent / "out")
     assert verdicts(base.parent / "out") == [("", "bad_json")]
     assert "'text' is there twice" in (base.parent / "out/verdicts.jsonl").read_text()
+
+
+NO_VALUES = [
+    "NULL",
+    " NULL",
+    "Null",
+    "nan ",
+    "None",
+    "\\N",
+    "#N/A N/A",
+    "1.#QNAN",
+    "<NA>",
+    "(null)",
+]
+
+
+@pytest.mark.parametrize("none", NO_VALUES)
+def test_what_programs_write_for_no_value_is_never_a_text(base, none):
+    rows = f"""image,caption,question,answer,source_image,instruction
+a.png,a cat,{none},{none},{none},{none}
+b.png,{none},,,,
+c.png,,what?,nan,,
+{none},a hen,,,,
+d.png,x,,,a.png,{none}
+"""
+    texts, bad, _ = imported(base, "x.csv", rows)
+    assert texts == ["a cat"]
+    assert bad == [
+        ("3", "missing_caption"),
+        ("4", "bad_turns"),
+        ("5", "missing_image"),
+        ("6", "missing_instruction"),
+    ]
+    lines = [
+        dict(zip(("image", "caption", "question", "answer"), row, strict=True))
+        for row in (("a.png", "a cat", none, none), ("b.png", none, None, None))
+    ]
+    texts, bad, _ = imported(base, "x.jsonl", "\n".join(map(json.dumps, lines)))
+    assert (texts, bad) == (["a cat"], [("2", "missing_caption")])
+
+
+def test_words_that_only_look_like_no_value_are_texts(base):
+    rows = """image,caption,question,answer
+a.png,Nan,what is there?,None
+b.png,Na,how many?,none
+c.png,null and void,,
+"""
+    texts, bad, report = imported(base, "x.csv", rows)
+    assert texts == ["Nan", "Na", "null and void"]
+    assert bad == []
+    lines = [json.loads(x) for x in Path(report.folder, "records.jsonl").read_text().splitlines()]
+    assert [row["turns"][0]["answer"] for row in lines[:2]] == ["None", "none"]
+
+
+def test_the_first_column_that_has_a_value_is_read(base):
+    rows = [
+        {"image": "a.png", "caption": None, "text": "x"},
+        {"image": None, "file_name": "b.png", "text": "y"},
+        {"image": "nan", "path": "c.png", "caption": " ", "title": "z"},
+        {"image": "d.png", "source_image": "a.png", "caption": "not it", "instruction": None},
+    ]
+    texts, bad, _ = imported(base, "x.jsonl", "\n".join(map(json.dumps, rows)))
+    assert texts == ["x", "y", "z"]
+    assert bad == [("4", "missing_instruction")]
+    texts, bad, report = imported(base, "x.csv", "image,caption,title\na.png,,t\nb.png,c,t\n")
+    assert texts == ["t", "c"]
+    assert "columns image, caption or title" in report.notes[0]
+
+
+def test_an_open_quote_is_noticed_whatever_the_names_of_files(base):
+    for name in "abcd":
+        (base / name).write_bytes((base / f"{name}.png").read_bytes())
+    rows = 'image,caption\na,"an open quote\nb,two\nc,three"\nd,four\n'
+    texts, bad, _ = imported(base, "x.csv", rows)
+    assert (texts, bad) == (["two", "four"], [("2", "open_quote"), ("4", "open_quote")])
+    rows = 'image,caption\na.png,"an open quote\nb.png?x=1,two\nc.jpg.bak,three"\nd.png,four\n'
+    texts, bad, _ = imported(base, "y.csv", rows)
+    assert texts == ["four"]
+    assert [line for line, _ in bad] == ["2", "3", "4"]
+    rows = 'image,caption\na,"a list:\nbread, butter\nsee b.png, c"\nd,four\n'
+    texts, bad, _ = imported(base, "z.csv", rows)
+    assert (texts, bad) == (["a list:\nbread, butter\nsee b.png, c", "four"], [])
+
+
+def test_a_first_line_names_the_delimiter(base):
+    for line in ("sep=;", '"sep=;"'):
+        rows = f'{line}\nimage;caption\na.png;x, y\nb.png;"open\n'
+        texts, bad, report = imported(base, "x.csv", rows)
+        assert (texts, bad) == (["x, y"], [("4", "open_quote")])
+        assert "fields between ';'" in report.notes[0]
+
+
+@pytest.mark.parametrize("encoding", ["rot13", "hex", "zip", "idna", "punycode", "undefined"])
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
+def test_an_encoding_of_no_texts_is_refused_with_the_file(base, name, encoding):
+    said = refusal(base, name, "image,caption\n", encoding=encoding)
+    assert f"--encoding {encoding}" in said
+    assert name in said
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_an_order_of_bytes_that_nothing_says_is_asked_for(base, encoding):
+    said = refusal(base, "x.csv", "image,caption\n", encoding=encoding)
+    assert f"x.csv has no byte-order mark; name the order too, {encoding}-le" in said
+    rows = "image,caption\na.png,x\n".encode(encoding)
+    assert imported(base, "x.csv", rows, encoding=encoding)[:2] == (["x"], [])
+
+
+@pytest.mark.parametrize("delimiter", ['"', "\n", "\r", "\0"])
+def test_what_quotes_fields_or_ends_lines_is_no_delimiter(base, delimiter):
+    assert "quotes fields" in refusal(base, "x.csv", "image,caption\n", delimiter=delimiter)

@@ -73,3 +73,12 @@ def test_bad_metadata_is_left_out_under_its_reason(name):
     with pytest.raises(Bad) as caught:
         judge({"image": picture(), "json": data})
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("unseen", "\u00ad\u200b\u200e\u2060\u2800\u3000\u3164\uffa0\ufe0f\ufeff")
+def test_a_text_of_nothing_that_is_seen_is_empty(unseen):
+    for text in (unseen, f"{unseen} {unseen}"):
+        with pytest.raises(Bad) as caught:
+            clean_text(text)
+        assert caught.value.reason == "empty_caption"
+    assert clean_text(f"a{unseen}b") == f"a{unseen}b"

@@ -12,6 +12,7 @@ process holds them whole, and all share the pages that the system keeps of the f
 
 import json
 import os
+import shutil
 import struct
 import tempfile
 import zlib
@@ -117,12 +118,14 @@ def write_columns(path: Path, records: Path, note: Callable[[dict[str, Any]], No
             for name, values in chunk.items():
                 np.array(values, COLUMNS[name]).tofile(spools[name])
                 lengths[name] += len(values)
-        with path.open("wb") as file:
-            arrays: dict[str, Any] = {
-                name: np.memmap(spools[name], dtype, "r") if lengths[name] else np.empty(0, dtype)
-                for name, dtype in COLUMNS.items()
-            }
-            np.savez(file, **arrays)
+        # What np.savez writes; it would need arrays, mapped at best, whose pages count as memory.
+        with ZipFile(path, "w", ZIP_STORED) as archive:
+            for name, dtype in COLUMNS.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    header = npy.header_data_from_array_1_0(np.empty(0, dtype))
+                    npy.write_array_header_1_0(member, header | {"shape": (lengths[name],)})
+                    spools[name].seek(0)
+                    shutil.copyfileobj(spools[name], member)
 
 
 def _chunks(

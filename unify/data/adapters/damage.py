@@ -3,11 +3,19 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from unify.data.adapters.columns import agree
-from unify.data.adapters.index import IndexWriter, index_folder, rows_of, shard_files, writing
+from unify.data.adapters.index import (
+    IndexWriter,
+    index_folder,
+    put_in_place,
+    rows_of,
+    shard_files,
+    writing,
+)
 from unify.data.adapters.report import Report
 from unify.data.adapters.stored import (
     OLDER,
@@ -17,8 +25,10 @@ from unify.data.adapters.stored import (
     read_summary,
     size,
 )
+from unify.data.adapters.target import locked
 from unify.data.adapters.verdicts import Verdict
 from unify.support.atomic_files import sha256
+from unify.support.stop_protocol import PlainError
 
 Summary = dict[str, Any]
 
@@ -28,9 +38,33 @@ def check(folder: str | Path, repair: bool = False, workers: int = 0) -> Report:
 
     A record whose image changed is damaged for good, even if it still decodes: it is left out.
     `workers` read shards that no index lists. ValueError if there is no index, or a damaged one,
-    and `repair` is not asked for.
+    and `repair` is not asked for; PlainError if another process repairs the folder.
     """
     folder = Path(folder)
+    if not repair:
+        return _checked(folder, False, workers)
+    with _only_repair(folder):
+        put_in_place(folder)  # what a repair that was killed had written
+        return _checked(folder, True, workers)
+
+
+@contextmanager
+def _only_repair(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder's repairs; nothing is left of it."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; name one of shards")
+    path = folder / ".repair.lock"
+    lock = locked(path)
+    if lock is None:
+        raise PlainError(f"another process is repairing {folder}; wait for it, or end it")
+    with lock:
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _checked(folder: Path, repair: bool, workers: int) -> Report:
     try:
         summary = read_summary(folder)
         if not _same(folder / "records.jsonl", summary["sha256"]):

@@ -14,6 +14,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from unify.data.adapters.whole_images import lacking
+
 FORMATS = ("JPEG", "PNG", "WEBP")
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {  # its values -> what makes the picture upright; any other value says nothing
@@ -42,18 +44,24 @@ class BadImage(Exception):
 
 
 def decode(data: bytes, size: int | None = None) -> np.ndarray:
-    """Bytes of one image -> uint8 [H W 3], or its central square scaled to [S S 3]; or BadImage."""
+    """Bytes of one image -> uint8 [H W 3], or its central square scaled to [S S 3]; or BadImage.
+
+    Without `size`, as an image is judged by, its data are also looked through for what a decoder
+    passes over (see whole_images.py); a loader reads what was judged before.
+    """
     image = _open(data)
     try:
         if image.format == "PNG":  # load() does not compare the checksums of chunks, verify() does
             Image.open(io.BytesIO(data), formats=FORMATS).verify()
         image.load()
+        if size is None and (what := lacking(data, image)):
+            raise ValueError(f"it lacks {what}")
         turn = TURNS.get(_orientation(image))
         if turn is not None:
             image = image.transpose(turn)
+        rgb = _rgb(image)
     except Exception as error:  # a decoder fed with damaged bytes may raise anything
-        raise BadImage("corrupt_image", str(error)) from error
-    rgb = _rgb(image)
+        raise BadImage("corrupt_image", str(error) or type(error).__name__) from error
     return np.array(rgb if size is None else _square(rgb, size))  # [H W 3] or [S S 3], writable
 
 

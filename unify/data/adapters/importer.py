@@ -27,7 +27,8 @@ from unify.data.adapters.report import Report
 from unify.data.adapters.sources import opened
 from unify.data.adapters.stored import read_summary
 from unify.data.adapters.tables import TableOptions
-from unify.data.adapters.unfinished import Unfinished, completed, staging
+from unify.data.adapters.target import check_target, staging
+from unify.data.adapters.unfinished import Unfinished, completed
 from unify.data.adapters.verdicts import Bad, Verdict, judge
 from unify.support.stop_protocol import PlainError
 
@@ -71,6 +72,7 @@ def import_images(
     is left behind then. After any other end, the same call goes on where it was.
     """
     source, options = Path(source), TableOptions(image, text, **table)
+    _check_free(Path(out))  # before a source of a million files is listed
     items, state = opened(source, options, ignored=staging(Path(out)))
     settings = [str(source.absolute()), state, vars(options)]
     return write_shards(items, out, per_shard, shard_bytes, workers, settings)
@@ -98,12 +100,12 @@ def write_shards(
     out = Path(out)
     settings = [settings, per_shard, shard_bytes]
     try:
+        _check_free(out)
         if completed(out, settings):
             summary = read_summary(out)
             left_out = Counter(summary["left_out"])
             return Report(str(out), summary["records"], len(summary["shards"]), left_out)
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ValueError(f"{out} is not empty; choose another folder, or remove it")
+        _check_empty(out)
         with Unfinished(out, settings) as work:
             _write(examined(islice(items, work.done, None), workers), work, per_shard, shard_bytes)
             if not work.records:
@@ -114,6 +116,21 @@ def write_shards(
             f"{error}; the same command goes on from what was written so far, which is in "
             f"{staging(out)} (remove it to give up)"
         ) from error
+
+
+def _check_free(out: Path) -> None:
+    """ValueError if something is in the way of the folder `out`, or of its unfinished import."""
+    try:
+        check_target(out)
+        if not staging(out).exists():  # else it may be whole, and its import not yet at its end
+            _check_empty(out)
+    except OSError as error:  # no permission; a name that is too long
+        raise PlainError(f"{out} cannot become a folder of shards: {error}") from error
+
+
+def _check_empty(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is not empty; choose another folder, or remove it")
 
 
 def _write(

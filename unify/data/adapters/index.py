@@ -30,9 +30,10 @@ from unify.data.adapters.report import Report, Survey
 from unify.data.adapters.stored import FORMAT, digest
 from unify.data.adapters.tar import samples
 from unify.data.adapters.verdicts import Bad, Verdict, judge
-from unify.support.atomic_files import sha256
+from unify.support.atomic_files import flush_to_disk, sha256
 
 Row = dict[str, Any]
+STAGED = ".index.json.partial"  # the index.json of files that wait for their names
 
 
 def indexed(path: Path, pixels: bool = True) -> Iterator[Row | Verdict]:
@@ -108,7 +109,8 @@ def shard_files(folder: Path) -> list[Path]:
 class IndexWriter:
     """Writes the files of an index row by row; `finish` puts them in their places.
 
-    `index.json` is written last: without it there is no index.
+    An older index stays until all files of the new one are on the disk, its index.json under the
+    name STAGED. From then on the new one counts: what is left to rename, `put_in_place` renames.
     """
 
     def __init__(self, folder: Path, kept: tuple[int, int] = (0, 0)):
@@ -157,25 +159,59 @@ class IndexWriter:
             "shards": {k: {**v, "records": survey.records[k]} for k, v in shards.items()},
         }
         summary["digest"] = digest(summary)
-        (folder / "index.json").unlink(missing_ok=True)
-        for path in (records, verdicts, columns):
-            path.replace(folder / path.name[1:].removesuffix(".partial"))
-        staged = folder / ".index.json.partial"
+        flush_to_disk(columns)
+        staged = folder / STAGED
         staged.write_bytes(json.dumps(summary, indent=1).encode())
-        staged.replace(folder / "index.json")
+        flush_to_disk(staged)
+        _rename(folder)
         report = Report(str(folder), summary["records"], len(shards), left_out)
         report.notes = survey.lines()
         return report
 
 
+def put_in_place(folder: Path) -> bool:
+    """Give the files of a whole index their names; False if none waits for that.
+
+    A call that is killed is finished by the next one. What is left of an index that is not whole
+    is removed.
+    """
+    staged = folder / STAGED
+    if not staged.is_file():
+        return False
+    try:
+        summary = json.loads(staged.read_bytes())
+        wanted = {"records.jsonl": summary["sha256"], "columns.npz": summary["columns"]["sha256"]}
+        whole = summary["digest"] == digest(summary)
+        for name, expected in wanted.items():
+            waiting = folder / f".{name}.partial"
+            path = waiting if waiting.is_file() else folder / name
+            whole = whole and sha256(path) == expected
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        whole = False
+    if whole:
+        _rename(folder)
+    else:
+        staged.unlink()
+    return whole
+
+
+def _rename(folder: Path) -> None:
+    """Give the files of an index that wait for their names these; its index.json comes last."""
+    for name in ("records.jsonl", "verdicts.jsonl", "columns.npz"):
+        if (folder / f".{name}.partial").is_file():
+            (folder / f".{name}.partial").replace(folder / name)
+    (folder / STAGED).replace(folder / "index.json")
+    flush_to_disk(folder)
+
+
 @contextmanager
 def writing(folder: Path) -> Iterator[IndexWriter]:
-    """A writer of which nothing is left if it does not finish."""
+    """A writer of which nothing is left if it does not come so far that its index is whole."""
     writer = IndexWriter(folder)
     try:
         yield writer
     except BaseException:
-        for path in writer.paths:
+        for path in [] if (folder / STAGED).exists() else writer.paths:
             path.unlink(missing_ok=True)
         raise
 

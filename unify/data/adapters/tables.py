@@ -23,24 +23,11 @@ IMAGE_COLUMNS = ("image", "file", "file_name", "filename", "filepath", "path", "
 TEXT_COLUMNS = ("caption", "text", "title", "prompt")
 SOURCE_COLUMN, INSTRUCTION_COLUMN = "source_image", "instruction"
 QUESTIONS: tuple[str, ...] = ("question", "answer", "turns", "kind")
-# What programs write into a cell that has no value (pandas reads these back as none).
-NO_VALUE = frozenset(
-    {
-        "nan",
-        "NaN",
-        "-nan",
-        "-NaN",
-        "NULL",
-        "null",
-        "None",
-        "N/A",
-        "n/a",
-        "NA",
-        "#N/A",
-        "#NA",
-        "<NA>",
-    }
-)
+# What programs write into a cell that has no value: all that pandas reads back as none, and what
+# databases and their tools write. Not in any case: `Na` and `Nan` are words.
+NO_VALUE = {"nan", "NaN", "NAN", "-nan", "-NaN", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
+NO_VALUE |= {"NULL", "null", "Null", "(null)", "(NULL)", "<null>", "<NULL>", "[null]", "[NULL]"}
+NO_VALUE |= {"None", "none", "NONE", "N/A", "n/a", "NA", "#N/A", "#N/A N/A", "#NA", "<NA>", "\\N"}
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -66,6 +53,11 @@ class TableOptions:
         self.delimiter = {"tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter)
         if len(self.delimiter) > 1:
             raise ValueError(f"--delimiter {self.delimiter!r}: one character, or `tab`")
+        if self.delimiter in ("\n", "\r", "\0") or (self.delimiter == '"' and self.quotes):
+            raise ValueError(
+                f"--delimiter {self.delimiter!r}: that ends lines or quotes fields; name the "
+                "character between two fields"
+            )
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -81,8 +73,8 @@ class TableOptions:
 def from_csv(path: Path, options: TableOptions) -> Iterator[Input | Note]:
     """Samples of a CSV or TSV. ValueError if its header lacks a column, or has one twice."""
     encoding = options.encoding or encoding_of(path)
-    table = Csv(path, encoding, options.images, options.delimiter, options.quotes)
     rows = Rows(path, options)
+    table = Csv(path, encoding, options.images, options.delimiter, options.quotes, rows.is_file)
     rows.check(table.columns)
     between = {"\t": "tabs"}.get(table.delimiter, repr(table.delimiter))
     yield Note(f"{path.name}: {encoding}, fields between {between}, {rows.columns(table.columns)}")
@@ -141,8 +133,8 @@ class Rows:
 
     def columns(self, columns: list[str]) -> str:
         """Which columns are read, for the report."""
-        used = [next((n for n in self.options.images if n in columns), "")]
-        used += [next((n for n in self.options.texts if n in columns), "")]
+        kinds = (self.options.images, self.options.texts)
+        used = [" or ".join(n for n in kind if n in columns) for kind in kinds]
         used += [n for n in (SOURCE_COLUMN, INSTRUCTION_COLUMN, *QUESTIONS) if n in columns]
         return f"columns {', '.join(name for name in used if name)}"
 
@@ -165,12 +157,16 @@ class Rows:
                 "" if _has(row.values, self.options.images) else f"; it has {', '.join(row.values)}"
             )
             raise Bad("missing_image", f"no file is named{told}")
-        key, file = self._image(image, "image", str(row.values.get("key") or row.number))
+        named = row.values.get("key")
+        key, file = self._image(image, "image", str(row.number if _none(named) else named))
         parts: dict[str, Place | bytes] = {"image": file}
         source = row.values.get(SOURCE_COLUMN)
         if not _none(source):
             parts["source"] = self._image(source, "source", "")[1]
-        parts |= _words(row, self.texts("source" in parts), "source" in parts)
+        texts = self.texts("source" in parts)
+        if texts[0] in row.values and "source" in parts:
+            texts = texts[:1]  # a caption beside an empty instruction says nothing of the edit
+        parts |= _words(row, texts, "source" in parts)
         return Input(origin, key, parts)
 
     def _image(self, value: Any, part: str, number: str) -> tuple[str, Place | bytes]:
@@ -195,6 +191,10 @@ class Rows:
             raise Bad("outside_path", f"{file} is not below {self.roots[0]}; {why}")
         return Path(path)
 
+    def is_file(self, name: str) -> bool:
+        """Whether a file of this name is there."""
+        return os.path.isfile(os.path.join(self.roots[0], name))
+
 
 def _key(file: str) -> str:
     return str(Path(file).with_suffix("")).lstrip("./")
@@ -204,9 +204,11 @@ def _words(row: TableRow, texts: tuple[str, ...], edit: bool) -> dict[str, Place
     """The parts txt and json of a row, judged later as those of files."""
     meta = {name: row.values[name] for name in QUESTIONS if not _none(row.values.get(name))}
     if "question" in meta and "answer" in row.values:
-        meta["answer"] = row.values["answer"]  # an empty one is a fault of the question's
+        meta["answer"] = _answer(row.values["answer"])  # none is a fault of the question's
+    if isinstance(meta.get("turns"), list):
+        meta["turns"] = [_turn(turn) for turn in meta["turns"]]
     text = _first(row.values, texts)
-    if isinstance(text, str) and text in NO_VALUE:
+    if isinstance(text, str) and _none(text) and text.strip():
         text = None
     if row.short:
         lacks = not meta and text is None
@@ -224,9 +226,24 @@ def _words(row: TableRow, texts: tuple[str, ...], edit: bool) -> dict[str, Place
     return out
 
 
+def _answer(value: Any) -> Any:
+    """An answer, or None. To a question, `None` is an answer as good as `two`."""
+    said = isinstance(value, str) and value.strip().lower() in ("", "none")  # "" is a verdict's
+    return None if _none(value) and not said else value
+
+
+def _turn(turn: Any) -> Any:
+    """A question with its answer from a list of these."""
+    if not isinstance(turn, dict):
+        return turn
+    question, answer = turn.get("question"), _answer(turn.get("answer"))
+    return turn | {"question": None if _none(question) else question, "answer": answer}
+
+
 def _first(values: dict[str, Any], names: tuple[str, ...]) -> Any:
-    """The value of the first of the columns that the row has."""
-    return next((values[name] for name in names if name in values), None)
+    """The value of the first of the columns that has one; what the first that is there has."""
+    there = [values[name] for name in names if name in values]
+    return next((value for value in there if not _none(value)), there[0] if there else None)
 
 
 def _has(values: dict[str, Any], names: tuple[str, ...]) -> bool:
@@ -235,7 +252,10 @@ def _has(values: dict[str, Any], names: tuple[str, ...]) -> bool:
 
 def _none(value: Any) -> bool:
     """True for no value: null, an empty text, or what programs write for none."""
-    return value is None or _nan(value) or (isinstance(value, str) and not value.strip())
+    if isinstance(value, str):
+        value = value.strip()
+        return not value or value in NO_VALUE
+    return value is None or _nan(value)
 
 
 def _nan(value: Any) -> bool:

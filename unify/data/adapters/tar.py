@@ -19,6 +19,9 @@ from unify.data.adapters.names import hidden, split_name, unsafe
 from unify.data.adapters.verdicts import Verdict
 
 BLOCK = 512
+MAX_PADDING = (
+    2 * BLOCK + 10_240 - BLOCK
+)  # zeros that end an archive and fill its last record, at most
 MAX_NAME = 1 << 16  # bytes of a long name or of a pax header; more is a damaged size
 PIECE = 1 << 20  # bytes read at once where a header is searched; whole blocks
 
@@ -40,7 +43,7 @@ class Member:
 
 @dataclass
 class Fault:
-    """`truncated_tar` or `broken_header`, found at `offset`."""
+    """`truncated_tar`, `zeros_at_end` or `broken_header`, found at `offset`."""
 
     reason: str
     offset: int
@@ -77,6 +80,9 @@ def walk(path: Path) -> Iterator[Member | Fault]:
             said = Said()
         if offset + 2 * BLOCK > total or total % BLOCK:
             yield Fault("truncated_tar", total, "the end-of-archive mark is missing")
+        elif total - offset > MAX_PADDING:
+            why = f"{total - offset:,} bytes of zeros after the last member: was it fetched whole?"
+            yield Fault("zeros_at_end", offset, why)
 
 
 LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
@@ -187,8 +193,11 @@ def samples(path: Path, origin: str = "") -> Iterator[Sample | Verdict]:
         for item in walk(path):
             if isinstance(item, Fault):
                 yield Verdict(origin, f"@{item.offset}", item.reason, item.detail)
-                broken = item.reason
-                groups.doubt(last, broken)
+                if (
+                    item.reason != "zeros_at_end"
+                ):  # it may be padding: `tar -b` makes larger records
+                    broken = item.reason
+                    groups.doubt(last, broken)
                 continue
             key, part = split_name(item.name)
             if reason := _refuse(item, part):

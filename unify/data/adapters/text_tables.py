@@ -1,7 +1,8 @@
 """Rows of CSV, TSV and JSON lines, each with the number of its line, or a reason why it has none.
 
 Encoding: what a byte-order mark says, UTF-16 by its pattern of zeros, else UTF-8; or as named.
-Delimiter: the one of `, tab ; |` by which the header has the column of the image; or as named.
+Delimiter: the one of `, tab ; |` by which the header has the column of the image; or as named, by
+a first line `sep=;` too.
 
 A quoted field is one of RFC 4180. A quote that never closes, or that closes in what looks like
 another row, makes its own line a bad row and nothing more: reading goes on at the next line.
@@ -9,8 +10,9 @@ another row, makes its own line a bad row and nothing more: reading goes on at t
 
 import codecs
 import csv
+import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +24,7 @@ DELIMITERS = "\t,;|"  # a tab comes first: texts have commas, and hardly ever ta
 MAX_LINE = 2 * MAX_JSON  # characters of a line
 MAX_ROW = 4 * MAX_TEXT  # characters of a row of several lines
 HEAD = 1 << 16  # bytes of a file that its encoding is judged by
+SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?\s*')  # a line before the header, for Excel
 BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does
@@ -91,13 +94,25 @@ def encoding_of(path: Path) -> str:
 
 
 def open_table(path: Path, encoding: str, newline: str) -> IO[str]:
-    """The file as text. ValueError for an encoding that Python does not know."""
+    """The file as text. ValueError, which names it, for an encoding that it cannot be read in."""
     try:
         name = codecs.lookup(encoding).name
-    except LookupError as error:
-        raise ValueError(f"--encoding {encoding}: there is no such encoding") from error
-    utf8 = name in ("utf-8", "utf-8-sig")  # names of files may have any bytes
-    errors = "surrogateescape" if utf8 else "unify_lone_surrogate"
+        utf8 = name in ("utf-8", "utf-8-sig")  # names of files may have any bytes
+        errors = "surrogateescape" if utf8 else "unify_lone_surrogate"
+        "".encode(encoding)  # a LookupError for what is none of texts: rot13, hex, zip
+        codecs.getincrementaldecoder(encoding)(errors).decode(b"a")  # idna, which has no handlers
+    except (LookupError, ValueError) as error:
+        raise ValueError(
+            f"--encoding {encoding}: there is no such encoding of texts to read {path} in"
+        ) from error
+    if name in ("utf-16", "utf-32"):
+        with path.open("rb") as file:
+            head = file.read(4)
+        if not any(BOMS[mark] == name for mark in BOMS if head.startswith(mark)):
+            raise ValueError(
+                f"--encoding {encoding}: {path} has no byte-order mark; name the order too, "
+                f"{name}-le or {name}-be"
+            )
     return path.open(encoding=encoding, errors=errors, newline=newline)
 
 
@@ -123,6 +138,7 @@ class Csv:
         images: columns that may name the image.
         delimiter: "" to find it.
         quotes: whether `"` at the beginning of a field quotes it.
+        is_file: whether an image of this name is there; rows are told from texts by it.
 
     ValueError, with the remedy, where the delimiter cannot be found, or a column is there twice.
     """
@@ -134,10 +150,16 @@ class Csv:
         images: tuple[str, ...],
         delimiter: str = "",
         quotes: bool = True,
+        is_file: Callable[[str], bool] = lambda name: False,
     ):
         self.path, self.encoding, self.quotes = path, encoding, quotes
+        self._is_file = is_file
         with open_table(path, encoding, "") as file:
-            header = Lines(file).read()
+            lines = Lines(file)
+            header = lines.read()
+            if said := SEPARATOR.fullmatch(header or ""):
+                delimiter, header = delimiter or said[1], lines.read()
+        self._above = lines.number  # lines up to the header, this included
         if not header or not header.strip():
             raise ValueError(f"{path} does not begin with the names of its columns")
         self.delimiter = delimiter or self._found(header, images)
@@ -174,7 +196,8 @@ class Csv:
         """Rows after the header, in order; empty lines are none."""
         with open_table(self.path, self.encoding, "") as file:
             lines, closing = Lines(file), 0  # closing: line whose quote closes one that was refused
-            lines.read()
+            for _ in range(self._above):
+                lines.read()
             while (line := lines.read()) != "":
                 number = lines.number
                 if line is None:
@@ -239,11 +262,19 @@ class Csv:
         """True if a line inside of a row of several names an image, as a row of its own would."""
         if self._image is None or self._image >= len(fields):
             return False
-        names = []
+        own, times = fields[self._image].strip(), 0
         for line in lines:
             cells = line.rstrip("\r\n").split(self.delimiter)
             name = cells[self._image].strip('" ') if self._image < len(cells) else ""
-            if len(cells) >= len(self.columns) and name.rpartition(".")[2].lower() in IMAGES:
-                names.append(name)
-        own = fields[self._image].strip()
-        return names.count(own) > 1 or any(name != own for name in names)
+            if len(cells) < len(self.columns) or not self._names_image(name):
+                continue
+            times += name == own
+            if name != own or times > 1:
+                return True
+        return False
+
+    def _names_image(self, name: str) -> bool:
+        """True for `b.png`, `b.png?x=1` and `b.jpg.bak`, and for any file that is there."""
+        parts = re.split(r"[^A-Za-z0-9]+", name.lower().partition(".")[2])
+        looks = " " not in name and not IMAGES.isdisjoint(parts)
+        return bool(name) and (looks or self._is_file(name))

@@ -8,7 +8,6 @@ What was written after the last transaction is written again, so an import that 
 moment and called again ends with the bytes of one that was not.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,21 +16,27 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from unify.data.adapters.index import IndexWriter, placed
 from unify.data.adapters.names import SOURCE
 from unify.data.adapters.report import Report
+from unify.data.adapters.target import (
+    DATA,
+    JOURNAL,
+    KEYS,
+    LOCK,
+    STATE,
+    check_target,
+    locked,
+    remove_partial,
+    staging,
+)
 from unify.support.atomic_files import flush_to_disk
 from unify.support.stop_protocol import PlainError
 
 EXTENSIONS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))
 BLOCK = 512  # of a tar: a header is one, content is padded to whole ones
-
-
-def staging(out: Path) -> Path:
-    """The folder of an unfinished import: beside `out`, so that the rename is atomic."""
-    return out.with_name(f".{out.name}.partial")
 
 
 class Unfinished:
@@ -46,18 +51,19 @@ class Unfinished:
     """
 
     def __init__(self, out: Path, settings: Any):
-        """PlainError if another process imports into `out`."""
+        """ValueError for what `check_target` refuses; PlainError if another imports into `out`."""
+        check_target(out)
         self.out, self.folder = out, staging(out)
-        self.data = self.folder / "data"
+        self.data = self.folder / DATA
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self.folder / "lock", out)
+        lock = locked(self.folder / LOCK)
+        if lock is None:
+            raise PlainError(f"another process is importing into {out}; wait for it, or end it")
+        self._lock = lock
         settings = json.dumps(settings)
         state = _state(self.folder)
         if state is None or state["settings"] != settings:
-            for path in self.folder.iterdir():
-                if path.name != "lock":
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-            self.data.mkdir()
+            self._begin_anew()
             state = {"settings": settings, "done": 0, "records": 0, "shards": 0, "notes": []}
             state |= {"kept": [0, 0], "origins": 0}
         self._state, self._db = state, _database(self.folder)
@@ -76,8 +82,17 @@ class Unfinished:
         self._db.close()
         self._origins.close()
         if kind is not None and issubclass(kind, ValueError):
-            shutil.rmtree(self.folder)
+            remove_partial(self.folder)
         self._lock.close()
+
+    def _begin_anew(self) -> None:
+        """Empty the folder. At every moment it is one of ours, and its state is void first."""
+        (self.folder / JOURNAL).unlink(missing_ok=True)
+        (self.folder / STATE).write_bytes(b"")
+        if self.data.exists():
+            shutil.rmtree(self.data)
+        _database(self.folder).close()
+        self.data.mkdir()
 
     def _take_back(self, kept: list[int]) -> None:
         """Undo what was done after the last transaction; OSError if less is there than it says."""
@@ -159,21 +174,25 @@ class Unfinished:
             self.out.rmdir()
         self.data.rename(self.out)
         flush_to_disk(self.out.parent)
-        shutil.rmtree(self.folder)
+        remove_partial(self.folder)
         return report
 
 
 def completed(out: Path, settings: Any) -> bool:
     """True for an import that was whole when it was killed: what was left to do is done."""
     folder = staging(out)
-    state = _state(folder)
-    if not state or not state.get("finished") or state["settings"] != json.dumps(settings):
+    lock = locked(folder / LOCK) if (folder / STATE).exists() else None
+    if lock is None:  # none is there, or another process writes it
         return False
-    if (folder / "data").exists():
-        if out.exists():
-            out.rmdir()
-        (folder / "data").rename(out)
-    shutil.rmtree(folder)
+    with lock:
+        state = _state(folder)
+        if not state or not state.get("finished") or state["settings"] != json.dumps(settings):
+            return False
+        if (folder / DATA).exists():
+            if out.exists():
+                out.rmdir()
+            (folder / DATA).rename(out)
+        remove_partial(folder)
     return True
 
 
@@ -228,28 +247,13 @@ def _extension(image: bytes) -> str:
     return next(name for magic, name in EXTENSIONS if image.startswith(magic))
 
 
-def _locked(path: Path, out: Path) -> IO[bytes]:
-    """An open file that only one process at a time has a lock on."""
-    file = path.open("wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise PlainError(
-            f"another process is importing into {out}; wait for it, or end it"
-        ) from error
-    except OSError:  # a file system without locks
-        pass
-    return file
-
-
 def _database(folder: Path) -> sqlite3.Connection:
-    # Without SQLite's own locks, which some network file systems do not have: `lock` is ours.
-    uri = f"{(folder / 'state.sqlite').absolute().as_uri()}?nolock=1"
+    # Without SQLite's own locks, which some network file systems do not have: LOCK is ours.
+    uri = f"{(folder / STATE).absolute().as_uri()}?nolock=1"
     database = sqlite3.connect(uri, uri=True)
     database.execute("PRAGMA cache_size = -65536")  # KiB
     for table in (
-        "keys (key TEXT PRIMARY KEY, n INTEGER) WITHOUT ROWID",
+        KEYS,
         "shards (name TEXT PRIMARY KEY, bytes INTEGER, sha256 TEXT)",
         "state (n INTEGER PRIMARY KEY, json TEXT)",
     ):
@@ -260,7 +264,7 @@ def _database(folder: Path) -> sqlite3.Connection:
 
 def _state(folder: Path) -> dict[str, Any] | None:
     """What an earlier call noted; None if there is none that can be read."""
-    if not (folder / "state.sqlite").exists():
+    if not (folder / STATE).exists():
         return None
     try:
         with closing(_database(folder)) as database:

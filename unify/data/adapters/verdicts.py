@@ -21,6 +21,11 @@ MAX_JSON = 1_000_000  # bytes of the metadata
 # Characters that show a text as another than it is, or are left of another encoding: C0 and C1
 # without those that are white space, DEL, and overrides of the direction of writing.
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u202d\u202e]")
+# Characters of scripts that show nothing, beside those that Unicode calls spaces and formats.
+BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+UNSEEN = ("Cf", "Zs", "Zl", "Zp")
 
 
 class Bad(Exception):
@@ -89,7 +94,7 @@ def clean_text(data: bytes | str, kind: str = "caption") -> str:
     if found := CONTROL.search(text):
         raise Bad(f"control_{kind}", f"contains U+{ord(found[0]):04X}")
     text = unicodedata.normalize("NFC", text).strip()
-    if not text.strip("\u200b\u200c\u200d\u2060\ufeff"):  # nothing but zero-width characters
+    if all(unicodedata.category(c) in UNSEEN for c in BLANK.sub("", text)):
         raise Bad(f"empty_{kind}")
     return text
 

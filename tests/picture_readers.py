@@ -1,0 +1,39 @@
+"""A tiny reader of the embedded world, and what it is given."""
+
+import torch
+
+from unify.metrics.picture_encoder import PictureEncoder
+from unify.metrics.scene_reader import SceneReader
+from unify.nn.init import initialise
+
+
+def tiny_reader(world, **settings):
+    """Untrained, the same on every call."""
+    reader = SceneReader(world, width=4, features=4, **settings)
+    initialise(reader, 0)
+    return reader.eval()
+
+
+class Knowing(SceneReader):
+    """Reads as the checker's nearest reading does, without its refusals."""
+
+    def __init__(self, world, checker):
+        super().__init__(world, width=4, features=4)
+        self.checker = checker
+
+    def scenes(self, images):
+        return [near.scene for near in self.checker.nearest(images)]
+
+
+class Pixels(PictureEncoder):
+    """Means of the red, green and blue of quarters: features [B 12]."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def embed(self, images):
+        return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+
+    def settings(self):
+        return {}

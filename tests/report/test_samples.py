@@ -1,0 +1,19 @@
+"""The order of sample grids on the page."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unify.report.samples import _in_order
+
+TASKS = ["caption/exact", "vqa", "text_to_image/heldout", "text_to_image/two_objects", "own/grid"]
+
+
+def test_grids_of_primary_outcomes_come_first():
+    names = _in_order(TASKS, ["text_to_image/exact/two_objects", "vqa/accuracy"])
+    assert names[:2] == ["text_to_image/two_objects", "vqa"]
+
+
+@settings(max_examples=50)
+@given(st.permutations(TASKS), st.lists(st.text("ab/", max_size=5)))
+def test_every_grid_is_shown_once(names, primary):
+    assert sorted(_in_order(names, primary)) == sorted(TASKS)
