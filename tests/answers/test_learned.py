@@ -17,7 +17,7 @@ METRIC = "text_to_image/exact"
 RULE = {"gain": 0.05, "ratio": 0.5}
 
 
-def learned(finals, ends=((0.5, 0.52),), better="higher", rule=RULE, steps=400):
+def learned(finals, ends=((0.5, 0.52),), better="higher", rule=RULE, steps=400, part=""):
     """What the rule says of one arm: final scores by seed, (half, end) of each seed or of all."""
     ends = list(ends) * (len(finals) if len(ends) == 1 else 1)
     rows = {
@@ -34,7 +34,7 @@ def learned(finals, ends=((0.5, 0.52),), better="higher", rule=RULE, steps=400):
         for seed, (half, end) in enumerate(ends)
     ]
     study = SimpleNamespace(info={"learned": rule}, runs_of=lambda arm: runs, seeds=[*rows])
-    return learning_of(study, Line(METRIC, {"a": Cell(rows)}), "a")
+    return learning_of(study, Line(METRIC + part, {"a": Cell(rows)}), "a")
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,16 @@ def learned(finals, ends=((0.5, 0.52),), better="higher", rule=RULE, steps=400):
         ({"finals": [0.3, 0.61]}, "replicates from 0.300 to 0.610"),
         ({"finals": [0.3, 0.6]}, ""),
         ({"finals": [0.0, 0.0]}, ""),
-        ({"finals": [9.0, 4.0], "better": "lower"}, ""),
+        ({"finals": [9.0, 5.0], "better": "lower"}, ""),
+        ({"finals": [9.0, 4.0], "better": "lower"}, "replicates from 4.000 to 9.000"),
         (
-            {"finals": [9.0, 4.0], "better": "lower", "ends": [(9.0, 8.0)]},
+            {"finals": [9.0, 5.0], "better": "lower", "ends": [(9.0, 8.0)]},
             "+1.000 better from half to all of its steps",
         ),
         ({"finals": [0.5, 0.6], "ends": [(0.5, 0.5), (None, None)]}, "no score at half"),
         ({"finals": [0.5], "ends": [(0.3, 0.36)], "rule": {"gain": 0.1, "ratio": 0.5}}, ""),
         ({"finals": [0.5], "ends": [(0.3, 0.31)], "steps": 600}, "no score at half"),
+        ({"finals": [0.5], "part": "/heldout"}, ""),
     ],
 )
 def test_what_the_rule_says(given, why):

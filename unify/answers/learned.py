@@ -6,9 +6,10 @@ An arm has not learned yet by an outcome if its score rose by more than `gain` f
 its steps, in the mean over its replicates, on validation data (`curve` records of the journal), or
 if its lowest replicate is under `ratio` of its highest. Another budget might turn such a result
 round, so that no verdict is given against the arm; one in its favour is. Where lower scores are
-better, rising is falling, and the highest is over the lowest divided by `ratio`. What was not
-recorded cannot speak for the arm either. Controls are tried without the rule: an arm that is there
-to lose need not learn.
+better, rising is falling, and the highest is over the lowest divided by `ratio`. What is held out
+is not scored on the way: its whole measure stands for it there. What was not recorded cannot speak
+for the arm either. Controls are tried without the rule: an arm that is there to lose need not
+learn.
 """
 
 import math
@@ -21,8 +22,10 @@ from unify.answers.run_records import RunRecord
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import number, seeds_text, sentence, signed
+from unify.config.validation_metrics import watched
 
 HALF = 0.5
+ROUNDING = 1e-9  # of differences of shares: 0.55 - 0.5 is no more than 0.05
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def learning_of(study: StudyRecord, line: Line, arm: str) -> Learning | None:
         return None
     sign = 1 if line.better == "higher" else -1
     runs = [run for run in study.runs_of(arm) if run.seed in cell.rows]
-    each = {run.seed: _halfway_and_end(study, run, line.metric) for run in runs}
+    each = {run.seed: _halfway_and_end(study, run, watched(line.metric)) for run in runs}
     gains = {seed: sign * (ends[1] - ends[0]) for seed, ends in each.items() if ends is not None}
     unknown = [seed for seed in cell.rows if seed not in gains]
     lowest, highest = min(cell.values), max(cell.values)
@@ -73,11 +76,11 @@ def learning_of(study: StudyRecord, line: Line, arm: str) -> Learning | None:
     reasons = []
     if unknown:
         reasons.append(f"no score at half of its steps, {seeds_text(sorted(unknown))}")
-    elif known.gain is not None and known.gain > rule["gain"]:
+    elif known.gain is not None and known.gain > rule["gain"] + ROUNDING:
         better = "better" if sign < 0 else ""
         gained = f"{signed(known.gain)} {better}".strip()
         reasons.append(f"{gained} from half to all of its steps")
-    if len(cell.values) > 1 and lowest < rule["ratio"] * highest:
+    if len(cell.values) > 1 and lowest < rule["ratio"] * highest - ROUNDING:
         reasons.append(f"replicates from {number(lowest)} to {number(highest)}")
     return Learning(arm, line.metric, gains, lowest, highest, "; ".join(reasons))
 
@@ -110,7 +113,7 @@ def _score_at(run: RunRecord, step: int, metric: str) -> float | None:
 
 
 class Compared(Protocol):
-    """A comparison, first - second (answers/differences.py), as the rule sees it."""
+    """A comparison, first - second (answers/comparison.py), as the rule sees it."""
 
     line: Line | None
     first: str

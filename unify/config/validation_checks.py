@@ -3,13 +3,14 @@
 A sweep sets samplers alone, and each arm must have something of what it sets.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from unify.config.annotations import locate_class, parameters
 from unify.config.completion import Completion
+from unify.config.study_checks import measuring
 from unify.config.tuning_space import SAMPLING
-from unify.config.validation_metrics import FINAL, validation_metrics
+from unify.config.validation_metrics import FINAL, validation_metrics, watched
 from unify.config.yaml_tree import Node, Problem, suggest
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
@@ -24,7 +25,8 @@ def watch_learning(study: Config, arms: Mapping[str, Config]) -> None:
     for config in arms.values() if rule else ():
         if config["logging"]["scores"] is None:
             of_rule = {key: rule[key] for key in ("at", "evaluation")}
-            config["logging"]["scores"] = {"metrics": list(study["primary"]), **of_rule}
+            names = dict.fromkeys(map(watched, study["primary"]))
+            config["logging"]["scores"] = {"metrics": [*names], **of_rule}
 
 
 def wrong_sweep(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:
@@ -37,12 +39,25 @@ def wrong_sweep(root: Node, study: Config, arms: Mapping[str, Config]) -> list[P
     elif study["learned"]:
         given = study["learned"]["evaluation"]
         problems += _evaluation(root, "learned", study["primary"], given, arms)
+        problems += _unwatched(root, study, arms)
     if study["sweep"]:
         asked = study["sweep"]["metric"]
         names = asked if isinstance(asked, list) else [asked]
         problems += _space(root.value["sweep"], study["sweep"], arms)
         problems += _evaluation(root, "sweep", names, study["sweep"]["evaluation"], arms)
     return problems
+
+
+def _unwatched(root: Node, study: Config, arms: Mapping[str, Config]) -> Iterator[Problem]:
+    """A problem for each primary outcome by which no arm can be scored while it trains."""
+    for place, name in enumerate(study["primary"]):
+        measured = [config for config in arms.values() if measuring(config, name)]
+        if measured and not any(validation_metrics(config, [watched(name)]) for config in measured):
+            message = (
+                f"no metric of {name} takes `split`, so that nothing says whether an arm has "
+                "learned by it; leave it out, or say `learned: null`"
+            )
+            yield root.value["primary"].value[place].problem(f"primary.{place}", message)
 
 
 def _space(node: Node, sweep: Config, arms: Mapping[str, Config]) -> list[Problem]:

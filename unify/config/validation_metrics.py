@@ -9,6 +9,13 @@ from unify.schema.completed import Config
 Node = dict[str, Any]  # a completed node of `evaluation`
 # arguments of metrics that ask for what only final scores may see
 FINAL = {"heldout": 0, "sealed": None}
+HELDOUT = "/heldout"  # ends the name of a score of what is held out
+
+
+def watched(name: str) -> str:
+    """The score that stands for an outcome while arms train: that of its whole measure for what is
+    held out, which nothing asks before the end."""
+    return name.removesuffix(HELDOUT)
 
 
 def validation_metrics(
