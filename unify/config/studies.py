@@ -20,7 +20,7 @@ from unify.config.study_checks import (
     unmeasured,
     wrong_arms,
 )
-from unify.config.study_conflicts import conflicts, wrong_trials
+from unify.config.study_conflicts import conflicts, cooled_otherwise, wrong_trials
 from unify.config.tuning_space import tried_beyond
 from unify.config.validation_checks import watch_learning, wrong_sweep
 from unify.config.yaml_tree import ConfigError, Node, Problem, suggest
@@ -113,8 +113,8 @@ def _meanings(
     """Problems of what is asked of arms that are complete; `drawn`: each at values of its own."""
     problems = [] if drawn else _controls_of_unlike_arms(tree.root.value, study, configs)
     problems += [] if drawn else _controls_of_shared_runs(tree.root.value, study, configs)
-    checks = (unmeasured, small_budgets, large_seeds, tried_beyond, wrong_sweep, contradictions)
-    for check in checks:
+    checks = (unmeasured, small_budgets, large_seeds, tried_beyond, wrong_sweep)
+    for check in (*checks, contradictions, cooled_otherwise):
         problems += check(tree.root, study, configs)
     return problems
 

@@ -22,10 +22,9 @@ from unify.schema.completed import Config
 from unify.support.atomic_files import write_atomically
 from unify.support.environment import git_diff, git_state
 
-# Outside the hash, so that a run can be resumed under others; but numbers and records depend on
-# these, so a training under others is not taken for an equal one.
-UNHASHED_SECTIONS = ("machine", "logging")
-# Keys of `machine` that change neither numbers nor records.
+# Keys of `machine` that change neither numbers nor records. All others, and `logging`, are outside
+# the hash, too, so that a run can be resumed under others; but numbers and records depend on these,
+# so a training under others is not taken for an equal one.
 PLACE_KEYS = ("runs", "tracker", "reuse", "timeout", "save_beside")
 
 
