@@ -15,7 +15,7 @@ from unify.training.callbacks import EachStep
 from unify.training.checkpointing import Checkpoints
 from unify.training.optimizer import rate_factor
 from unify.training.train_run import train
-from unify.training.trunk import trunk_of
+from unify.training.trunk import is_own, trunk_of
 
 TRUNK = {"name": "t,trunk", "steps": 6, "keep": [3, 6]}
 
@@ -125,6 +125,18 @@ def test_a_trunk_is_the_run_without_the_cool_down(tmp_path):
     assert unlike == {"name", "steps", "cooldown", "logging"}
     assert trunk_of(recipe(tmp_path, 5, 3)) is None
     assert trunk_of(recipe(tmp_path, 5, 0, TRUNK)) is None
+
+
+def test_a_branch_takes_over_the_records_that_it_would_have_written(tmp_path):
+    config = recipe(tmp_path, 5, 3, TRUNK)
+    scores = {"metrics": ["a"], "at": [0.5], "evaluation": {}}
+    config["logging"] |= {"metrics_every": 2, "checkpoint_every": 3, "scores": scores}
+    own = {"train": [2, 4], "health": [2, 4], "validation": [3], "curve": [2], "gradients": [1, 2]}
+    for kind, wanted in own.items():
+        every = range(1, 6) if kind != "gradients" else range(1, 3)
+        assert [n for n in every if is_own({"step": n, "kind": kind}, config)] == wanted, kind
+    config["logging"] |= {"metrics_every": 0, "scores": None}
+    assert not any(is_own({"step": 4, "kind": kind}, config) for kind in ("train", "curve"))
 
 
 def test_rates_are_constant_up_to_the_cool_down_and_end_where_they_say():

@@ -1,6 +1,6 @@
 """An arm's metrics on validation data: by them settings are chosen, and training is watched."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from unify.config.study_checks import gives, scores_of
@@ -16,6 +16,11 @@ def watched(name: str) -> str:
     """The score that stands for an outcome while arms train: that of its whole measure for what is
     held out, which nothing asks before the end."""
     return name.removesuffix(HELDOUT)
+
+
+def scored_steps(shares: Iterable[float], steps: int) -> set[int]:
+    """The steps at which a run of so many is scored while it trains, at these shares of them."""
+    return {max(1, round(share * steps)) for share in shares}
 
 
 def validation_metrics(

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 
 from unify.config import OUTSIDE_HASH
+from unify.config.validation_metrics import scored_steps
 from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.jobs import Job
@@ -62,10 +63,10 @@ def _alike(config: Config) -> str:
 
 def _scored_at(configs: Iterable[Config], last: int) -> list[int]:
     """The steps of a trunk at which one of its branches is to be scored."""
-    at = set()
+    at: set[int] = set()
     for config in configs:
-        shares = (config["logging"]["scores"] or {}).get("at", ())
-        at |= {max(1, round(share * config["steps"])) for share in shares}
+        scores = config["logging"]["scores"]
+        at |= scored_steps(scores["at"], config["steps"]) if scores else set()
     return sorted(step for step in at if step <= last)
 
 

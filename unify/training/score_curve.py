@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from lightning.pytorch import Trainer
 
 from unify.assembly.assemble import assemble, in_shards
-from unify.config.validation_metrics import validation_metrics
+from unify.config.validation_metrics import scored_steps, validation_metrics
 from unify.distributed.ranks import in_step
 from unify.evaluation.score_run import check_scores, measure
 from unify.metrics.metric import Metric
@@ -66,7 +66,7 @@ def score_curve(run: Run, recipe: Recipe, metrics: Sequence[Metric]) -> list["Sc
         told = {row["metric"]: row["value"] if has_value(row) else None for row in rows}
         return {name: told[name] for name in scores.metrics if name in told}
 
-    at = {max(1, round(share * recipe.steps)) for share in scores.at}
+    at = scored_steps(scores.at, recipe.steps)
     return [ScoreCurve(Journal(run.folder), at, values)]
 
 

@@ -15,7 +15,9 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from unify.config.validation_metrics import scored_steps
 from unify.distributed.ranks import barrier, broadcast_first, is_first
 from unify.runs.checkpoint_folder import damage, step_of, steps
 from unify.runs.equal_training import link_or_copy
@@ -25,7 +27,9 @@ from unify.runs.journal import Journal
 from unify.schema.completed import Config
 from unify.support.atomic_files import write_atomically
 
-AT_INTERVALS = ("train", "health")  # kinds of records that the last step of a trunk has beside them
+# kinds of records that are written at an interval of `logging`, and at the last step, which a trunk
+# has where its branches have none
+INTERVALS = {"train": "metrics_every", "health": "metrics_every", "validation": "checkpoint_every"}
 
 
 def trunk_of(config: Config) -> Config | None:
@@ -89,13 +93,8 @@ def _checkpoint(trunk: Run, start: int) -> Path | None:
 
 def _take_over(run: Run, config: Config, trunk: Run, checkpoint: Path) -> None:
     step, folder = step_of(checkpoint), run.folder / "checkpoints"
-    every = config["logging"]["metrics_every"]
-    kept = [
-        record
-        for record in Journal(trunk.folder).records()
-        if record["step"] <= step
-        and (record["kind"] not in AT_INTERVALS or (every and record["step"] % every == 0))
-    ]
+    records = Journal(trunk.folder).records()
+    kept = [one for one in records if one["step"] <= step and is_own(one, config)]
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
     write_atomically(run.folder / JOURNAL, text)
     facts, own = trunk.info, str(run.info.get("precision"))
@@ -110,3 +109,18 @@ def _take_over(run: Run, config: Config, trunk: Run, checkpoint: Path) -> None:
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(checkpoint, staging, copy_function=link_or_copy)
     os.rename(staging, folder / checkpoint.name)  # last: a run that has one has begun
+
+
+def is_own(record: dict[str, Any], config: Config) -> bool:
+    """True for a record of a trunk that the run of `config` would have written itself.
+
+    Others are at the last step of the trunk, or scores that a branch of other steps asks for.
+    """
+    logging, step = config["logging"], record["step"]
+    if record["kind"] == "curve":
+        scores = logging.get("scores")
+        return bool(scores) and step in scored_steps(scores["at"], config["steps"])
+    if record["kind"] not in INTERVALS:
+        return True
+    every = logging[INTERVALS[record["kind"]]]
+    return bool(every) and step % every == 0
