@@ -123,4 +123,4 @@ def is_own(record: dict[str, Any], config: Config) -> bool:
     if record["kind"] not in INTERVALS:
         return True
     every = logging[INTERVALS[record["kind"]]]
-    return bool(every) and step % every == 0
+    return bool(every and step % every == 0)
