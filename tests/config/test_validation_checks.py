@@ -31,7 +31,7 @@ def test_what_is_held_out_is_watched_by_its_whole_measure(tmp_path):
     [
         ({"primary": [SPEED]}, rf"primary\.0: no metric of {SPEED} takes `split`.*learned: null"),
         ({"primary": []}, "learned: it is about primary outcomes; name some in `primary`"),
-        ({"learned": {"evaluation": {"promts": 9}}}, r"learned\.evaluation\.promts: no metric of"),
+        ({"learned": {"evaluation": {"promt": 9}}}, r"learned\.evaluation\.promt: no metric of"),
         ({"learned": {"at": [0.5]}}, "half and all of the steps must be in it"),
     ],
 )

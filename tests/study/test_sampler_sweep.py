@@ -80,7 +80,7 @@ def test_a_setting_changes_its_sampler_alone_and_is_checked(study):
         ({"space": {"image_sampling.guidance": 2}}, "give a list to choose from"),
         ({"settings": 1}, "sweep"),
         ({"metric": "text_to_image/exakt"}, r"sweep\.metric: no arm measures"),
-        ({"evaluation": {"promts": 3}}, r"promts: no metric of text_to_image/exact takes it"),
+        ({"evaluation": {"promt": 3}}, r"promt: no metric of text_to_image/exact takes it"),
         ({"evaluation": {"prompts": 0}}, r"sweep\.evaluation\.prompts"),
         ({"evaluation": {"sealed": "x"}}, r"sealed: no metric of text_to_image/exact takes it"),
     ],
