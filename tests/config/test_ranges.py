@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Annotated
 
 import pytest
-from annotated_types import Ge, Gt, Interval, Le, Lt
+from annotated_types import Ge, Gt, Interval, Le, Lt, MultipleOf
 from config_parts import message, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,12 +42,18 @@ def ends(member):
     return low, high
 
 
+def step_of(member):
+    """The number that values have to be a multiple of; 1: they are any."""
+    return next((m.multiple_of for m in metadata(member) if isinstance(m, MultipleOf)), 1)
+
+
 @st.composite
 def within(draw, member):
     (low, high), whole = ends(member), shape(member)[0] is int
     if whole:
         least = -MOST_WHOLE if low is None else low[0] + (not low[1])
-        return draw(st.integers(least, MOST_WHOLE if high is None else high[0] - (not high[1])))
+        most, step = MOST_WHOLE if high is None else high[0] - (not high[1]), step_of(member)
+        return step * draw(st.integers(-(-least // step), most // step))
     edges = {"exclude_min": low is not None and not low[1]}
     edges["exclude_max"] = high is not None and not high[1]
     floats = st.floats(low and low[0], high and high[0], allow_nan=False, **edges)
@@ -60,6 +66,8 @@ def beyond(draw, member):
     kinds = [st.sampled_from([math.nan, math.inf, -math.inf])]
     if whole:
         kinds += [st.integers(min_value=MOST_WHOLE + 1, max_value=10**60)]
+    if (step := step_of(member)) > 1:
+        kinds += [st.integers(0, 2**40).filter(lambda n: n % step)]
     for end, sign in ((low, -1), (high, 1)):
         if end is None or math.isinf(end[0]):
             continue
