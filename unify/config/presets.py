@@ -82,14 +82,18 @@ def _at(root: Node, key: str) -> Node:
     return root.get(key) or root.get("preset") or root
 
 
+def _other_replicate(root: Node, study: Config, why: str) -> Iterator[Problem]:
+    """A problem where seeds share something else than the preset says."""
+    said, preset = study["replicate"], study["preset"]
+    if said != FILLED[preset]["replicate"]:
+        message = f"{said} contradicts `preset: {preset}`, {why}"
+        yield _at(root, "replicate").problem("replicate", message)
+
+
 def _replicates(root: Node, study: Config, arms: Mapping[str, Config]) -> Iterator[Problem]:
     """Of a confirmatory study: whole pipelines, and enough of them."""
-    if study["replicate"] != "all":
-        yield _at(root, "replicate").problem(
-            "replicate",
-            f"{study['replicate']} contradicts `preset: confirmatory`, whose seeds share nothing; "
-            "leave `replicate` out, or the preset",
-        )
+    why = "whose seeds share nothing; leave `replicate` out, or the preset"
+    yield from _other_replicate(root, study, why)
     if len(study["seeds"]) < FEWEST_REPLICATES:
         yield _at(root, "seeds").problem(
             "seeds",
@@ -180,12 +184,8 @@ def _sealed_outcomes(root: Node, study: Config, arms: Mapping[str, Config]) -> I
 
 def _look(root: Node, study: Config, arms: Mapping[str, Config]) -> Iterator[Problem]:
     """Of an exploratory study: three seeds that share what they start from."""
-    if study["replicate"] != "arm":
-        yield _at(root, "replicate").problem(
-            "replicate",
-            f"{study['replicate']} contradicts `preset: exploratory`, whose seeds share "
-            "tokenizers; leave `replicate` out, or take `preset: confirmatory`",
-        )
+    why = "whose seeds share tokenizers; leave `replicate` out, or take `preset: confirmatory`"
+    yield from _other_replicate(root, study, why)
     if len(study["seeds"]) != SEEDS_OF_A_LOOK:
         yield _at(root, "seeds").problem(
             "seeds",

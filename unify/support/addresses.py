@@ -22,7 +22,7 @@ _SECRET_NAME = re.compile(
     r"|(api|access|account|private|shared|hex)[_.-]?key|^(key|sig|auth|sas|user|user_?name|uid)$",
     re.IGNORECASE,
 )
-_ASSIGNMENT = re.compile(r"(?:^|[?&;,/{\s])([\w.-]+)\s*=\s*[^&;,\s]")
+_ASSIGNMENT = re.compile(r"(?:^|[?&;,/{\s])([\w.%-]+)\s*=\s*[^&;,\s]")
 # A password may hold a space or a quote: what is no port goes on to the @.
 _IN_TEXT = re.compile(r"\b[A-Za-z][\w+.-]*:/+(?:[^\s/@'\"]*:(?!\d+[\s/])[^\n@]{0,80}@)?[^\s'\"]*")
 _LEADS = {  # where else a library takes a user and a password from
@@ -100,7 +100,7 @@ def _assigned(text: str, after_question_mark: bool) -> str:
     for _ in range(3):
         part = text.partition("?")[2] if after_question_mark else text.partition("://")[2]
         names = _ASSIGNMENT.findall(part)
-        if any(_SECRET_NAME.search(name) for name in names):
+        if any(_SECRET_NAME.search(unquote(unquote(name))) for name in names):
             return "it holds a secret by its name"
         text = unquote(text)
     return ""

@@ -50,13 +50,15 @@ def watch(prefix: str, machinery: str) -> None:
 
 def executed_files() -> list[str]:
     """Real paths of the files that user's modules ran and that are no installed package's."""
-    return [path for path in _executed if not is_installed(path)]
+    places = _installed_places()
+    return [path for path in _executed if not _is_installed(path, places)]
 
 
 def forget_since(count: int) -> None:
-    """Forget all but the first `count` files: what ran them failed."""
+    """Forget all but the first `count` files, and what was only read: what ran them failed."""
     for path in list(_executed)[count:]:
         del _executed[path]
+    _read.clear()
 
 
 def count() -> int:
@@ -64,11 +66,14 @@ def count() -> int:
     return len(_executed)
 
 
-def is_installed(path: str) -> bool:
+def _installed_places() -> list[str]:
+    return [*_library, *map(os.path.realpath, site.getsitepackages()), *_editable()]
+
+
+def _is_installed(path: str, places: list[str]) -> bool:
     """True for a file of Python's library or of an installed package."""
     if any(part in INSTALLED for part in path.split(os.sep)):
         return True
-    places = [*_library, *map(os.path.realpath, site.getsitepackages()), *_editable()]
     if any(path == place or path.startswith(place + os.sep) for place in places):
         return True
     return any(_is_of_checkout(path, place) for place in _known)
