@@ -93,6 +93,9 @@ def hash_before_code_counted(completed, needed_hashes, data_fingerprint):
 
     kept = {key: value for key, value in completed.items() if key not in OUTSIDE_HASH}
     kept["data"] = {k: v for k, v in kept["data"].items() if k != "source"}
+    assert kept.pop("cooldown") is None  # keys that there were not, at their defaults
+    kept["optimizer"] = dict(kept["optimizer"])
+    assert kept["optimizer"].pop("schedule") == "cosine"
     text = json.dumps([identity(kept), data_fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

@@ -6,6 +6,7 @@ import pytest
 from config_parts import fill, refused, write
 
 from unify.config import ConfigError, load_study
+from unify.schema.study import Learned
 
 DRAWN = "{class: unify.metrics.shapes_images.TextToImage}"
 ARMS = f"""\
@@ -44,6 +45,8 @@ def folder(tmp_path_factory):
 def test_a_confirmatory_study_is_whole_sealed_and_judges_what_it_names(folder):
     study, arms = load_study(write(folder, "c.yaml", CONFIRMATORY))
     assert (study.replicate, study.seeds, study.primary) == ("all", list(range(8)), [NEAREST])
+    assert study.learned == Learned(), "no verdict against an arm that has not learned yet"
+    assert arms["one"]["logging"]["scores"]["metrics"] == [NEAREST]
     (contrast,) = study.families["drawing"]
     assert (contrast.metric, contrast.first, contrast.second) == (NEAREST, "one", "two")
     design = str(folder / "plans" / "design.md")

@@ -9,10 +9,15 @@ from unify.config.study_conflicts import overlap
 HEAD = "name: s\narms: {{a: {file}, b: {file}}}\n"
 GRID = "grid: {optimizer.lr: [1.0e-3, 1.0e-2]}\n"
 CLAIM = "claims: [{paper: p, says: s, metric: vqa/accuracy, better: a, worse: a}]\n"
+COOLDOWNS = "cooldowns: {}\n"
 
 
 def tune(space, more=""):
     return f"tune: {{metric: vqa/accuracy, trials: 3, space: {{{space}}}{more}}}\n"
+
+
+def sweep(space):
+    return f"sweep: {{metric: vqa/accuracy, space: {{{space}}}}}\n"
 
 
 def problems(text, *words):
@@ -52,6 +57,19 @@ def test_an_override_does_not_beat_the_grid(study, word):
         ("grid: {name: [x, y]}\n", "grid", "no setting of an experiment"),
         (CLAIM, "claims.0", "are both 'a'"),
         ("controls: [{arm: a, than: a, expect: same}]\n", "controls.0", "are both 'a'"),
+        (
+            "grid: {image_sampling.guidance: [1, 2]}\n" + sweep("image_sampling.guidance: [3]"),
+            "sweep.space.image_sampling.guidance",
+            "the grid sets",
+        ),
+        (sweep("image_sampling.steps: [3, 3]"), "sweep.space.image_sampling.steps", "twice"),
+        (f"{COOLDOWNS}grid: {{optimizer.schedule: [linear]}}\n", "grid", "set by `cooldowns`"),
+        (
+            COOLDOWNS + tune("cooldown.shape: [linear, cosine]"),
+            "tune.space.cooldown.shape",
+            "set by `cooldowns`",
+        ),
+        (f"{COOLDOWNS}set: {{optimizer: {{schedule: linear}}}}\n", "cooldowns", "has its own"),
     ],
 )
 def test_what_would_win_without_a_word_is_refused(study, text, key, message):

@@ -24,6 +24,7 @@ from unify.runs.stored_scores import (
     with_arrays,
     write_scores,
 )
+from unify.study.jobs import Job
 from unify.study.run_job import score
 from unify.tracking.mlflow_process import ship_scores
 from unify.tracking.sync import sync
@@ -177,7 +178,7 @@ def test_scores_that_were_edited_are_refused_wherever_they_are_read_until_measur
     for read in (
         lambda: stored_scores(run, config),
         lambda: evaluate(run, recipe, config),
-        lambda: score(run, config, print),
+        lambda: score(run, Job(config["name"], 0, config), print),
         lambda: ship_scores(run.folder, "none", run.folder.parents[1]),
         lambda: sync(run.folder, f"sqlite:///{run.folder}/mlflow.db"),
     ):

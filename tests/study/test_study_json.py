@@ -25,3 +25,4 @@ def test_what_was_named_beforehand_is_written_down_with_its_commit(study, tmp_pa
     record = load_study(tmp_path)
     assert (record.preset, record.whole) == ("confirmatory", True)
     assert record.named == [{"family": "drawing", **contrast}]
+    assert record.info["learned"]["gain"] == 0.05, "no verdict against an arm that has not learned"

@@ -11,7 +11,7 @@ from torch import nn
 from unify.nn.losses import weighted
 from unify.paradigm import Term
 from unify.schema.experiment import Optimizer
-from unify.training.optimizer import parameter_groups, swap_ema, update_ema, warmup_cosine
+from unify.training.optimizer import parameter_groups, rate_factor, swap_ema, update_ema
 
 
 class Net(nn.Module):
@@ -58,7 +58,7 @@ def test_a_ratio_for_nothing_is_named():
 
 def test_schedule_warms_up_linearly_and_ends_where_it_says():
     settings = Optimizer(warmup=10, final_lr=0.1)
-    shares = [warmup_cosine(step, 110, settings) for step in range(111)]
+    shares = [rate_factor(step, 110, settings) for step in range(111)]
     assert shares[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert max(shares) == shares[10] == 1
     assert shares[60] == pytest.approx(0.55)

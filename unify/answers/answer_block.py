@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 
 from unify.analysis.paired_differences import FEWEST_SEEDS
+from unify.answers.learned import learning_doubt
 from unify.answers.not_matched import unequal_ceilings
 from unify.answers.preset_words import preset_text
 from unify.answers.ranking import ranking
+from unify.answers.sampler_sweeps import swept_runs
 from unify.answers.score_lines import CONFIRMATORY_SEEDS, Line
 from unify.answers.study_answers import Answers
 from unify.answers.words import number, plural
@@ -69,11 +71,14 @@ def _doubts(answers: Answers) -> Iterator[str]:
     failed = sum(control.came_out is False for control in answers.controls)
     if failed:
         yield f"{failed} of {plural(len(answers.controls), 'control')} did not come out."
+    if late := learning_doubt(study, answers.lines):
+        yield late
     if study.refused:
         yield f"{plural(len(study.refused), 'file')} of scores not used."
     if unequal_ceilings(study):
         yield "Tokenizers' ceilings differ."
     if not study.info.get("tune"):
-        yield "No own arm was tuned." if study.published else "No arm was tuned."
+        whose = "own arm" if study.published else "arm"
+        yield f"No {whose} was tuned{', only its sampler' if swept_runs(study) else ''}."
     if any("{" in text for text in _outcomes(answers)):
         yield "Braces: not told apart at this budget."

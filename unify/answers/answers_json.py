@@ -15,9 +15,11 @@ from unify.answers.controls import TriedControl
 from unify.answers.costs import Front
 from unify.answers.failures import Failures
 from unify.answers.interaction import Interaction
+from unify.answers.learned import Learning
 from unify.answers.published_words import commits_of
 from unify.answers.replicates import shared_parts
 from unify.answers.run_records import RunRecord
+from unify.answers.sampler_sweeps import SweptRun, swept_runs
 from unify.answers.scaling import ArmCrossing, Growth, Series
 from unify.answers.study_answers import Answers
 from unify.answers.study_records import StudyRecord
@@ -68,6 +70,9 @@ def answers_content(answers: Answers) -> dict[str, Any]:
         "training_flops": [_flops(study, run) for run in study.runs],
         "fronts": [_front(one) for one in answers.fronts],
         "failures": [_failures(one) for one in answers.failures],
+        "learning": [_learning(one) for one in answers.learning],
+        "score_curves": [curve for run in study.own_runs if (curve := _curve(run))["points"]],
+        "sampler_sweeps": [_sweep(one) for one in swept_runs(study)],
     }
 
 
@@ -226,6 +231,34 @@ def _front(one: Front) -> dict[str, Any]:
 def _failures(one: Failures) -> dict[str, Any]:
     about = {"task": one.task, "arm": one.arm, "n": one.n, "seeds": one.seeds}
     return {**about, "shares": one.shares, "total": one.total}
+
+
+def _learning(one: Learning) -> dict[str, Any]:
+    about = {"metric": one.metric, "arm": one.arm, "learned": not one.why, "why": one.why or None}
+    spread = {"lowest": one.lowest, "highest": one.highest}
+    gains = {"seeds": list(one.gains), "by_seed": list(one.gains.values())}
+    return {**about, "gain": one.gain, **gains, **spread}
+
+
+def _curve(run: RunRecord) -> dict[str, Any]:
+    points = [
+        {"step": record["step"], "scores": {k: v for k, v in record.items() if k not in OF_RECORD}}
+        for record in run.curve
+    ]
+    return {"arm": run.arm, "seed": run.seed, "steps": run.planned, "points": points}
+
+
+OF_RECORD = ("step", "kind")  # keys of a journal record that are no score
+
+
+def _sweep(one: SweptRun) -> dict[str, Any]:
+    settings = [
+        {"values": each.values, "score": each.score, "scores": each.scores, "n": each.n,
+         "seconds": each.seconds, "error": each.error or None}
+        for each in one.tried.settings
+    ]  # fmt: skip
+    about = {"arm": one.run.arm, "seed": one.run.seed, "metric": one.tried.metric}
+    return {**about, "better": one.tried.better, "best": one.tried.best, "settings": settings}
 
 
 def _bounds(ends: tuple[float, float] | None) -> list[float | None] | None:

@@ -8,6 +8,7 @@ from unify.analysis.paired_differences import HIGHER, LOWER
 from unify.answers.comparison import Comparison
 from unify.answers.differences import comparisons_of
 from unify.answers.judged import judge_claims
+from unify.answers.learned import mark_unlearned
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 
@@ -62,5 +63,7 @@ def claims(
         claim = TriedClaim(**_in_terms_of_better(stated, line))
         claim.one = comparisons_of(study, lines, claim.metric, claim.better, claim.worse)[0]
         tried.append(claim)
-    judge_claims(study, primary, [claim.one for claim in tried if claim.one is not None])
+    compared = [claim.one for claim in tried if claim.one is not None]
+    judge_claims(study, primary, compared)
+    mark_unlearned(study, compared)
     return tried

@@ -8,6 +8,7 @@ from unify.analysis.paired_differences import LEVEL, SAME, Difference, verdict
 from unify.analysis.power import detectable, seeds_range
 from unify.analysis.sign_flips import least_sign_flip_p, sign_flip_p
 from unify.answers.improvements import Improvement
+from unify.answers.learned import too_early
 from unify.answers.score_lines import Line
 from unify.answers.words import signed
 
@@ -33,6 +34,7 @@ class Comparison:
     improvement: Improvement | None = None  # how often A does better
     family: str = ""  # of a confirmatory study: which of its families names it
     unjudged: str = ""  # why the study's preset gives it no verdict (judged.py)
+    unlearned: dict[str, str] = field(default_factory=dict)  # arm that has not learned yet -> why
 
     @property
     def metric(self) -> str:
@@ -64,8 +66,10 @@ class Comparison:
             return self.unjudged
         if self.single:
             return f"one model of {self.single} under all seeds"
-        edge = self._edge
-        return f"not testable here: both at the {edge}" if edge else self.difference.refusal
+        if edge := self._edge:
+            return f"not testable here: both at the {edge}"
+        found = None if self.adjusted is None else verdict(self.difference, self.adjusted)
+        return self.difference.refusal or too_early(self, found)
 
     @property
     def words(self) -> str:

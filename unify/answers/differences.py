@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from unify.analysis.paired_differences import HIGHER, LOWER, SAME
 from unify.answers.comparison import Comparison
 from unify.answers.judged import EXPLORATORY, judge, pairs_of
+from unify.answers.learned import mark_unlearned
 from unify.answers.pairing import lines_of_pair, pair
 from unify.answers.published_pairs import is_mixed, pair_with_published
 from unify.answers.score_lines import MANY, Line
@@ -35,6 +36,7 @@ def comparisons(
         for one in comparisons_of(study, lines, metric, *arms)
     ]
     judge(study, primary)
+    mark_unlearned(study, primary)
     others = [
         comparison(study, line, *arms)
         for line in lines

@@ -1,8 +1,8 @@
 """What of a study is published: its arms' settings, budgets, scores and outcomes, by replicate.
 
 published.json
-    study, title, question, file, primary, replicate, created, unify
-    arms        by name: paradigm, doc, file, control, trials, config, tasks, and
+    study, title, question, file, primary, replicate, sweep, created, unify
+    arms        by name: paradigm, doc, file, control, trials, settings, config, tasks, and
         runs      a mapping for each replicate: seed, seeds, weights, data, FLOPs, environment ...
         scores    for each metric and way of measuring: seeds, and a list over them of value, n,
                   low, high (one value where all are equal); `passport`, a place in `passports`
@@ -23,6 +23,7 @@ import numpy as np
 
 from unify import __version__
 from unify.answers.run_records import RunRecord
+from unify.answers.sampler_sweeps import settings_tried
 from unify.answers.score_lines import WEIGHTS
 from unify.answers.study_records import StudyRecord
 from unify.answers.tuned_arms import tuned_arms
@@ -89,6 +90,7 @@ def published_content(study: StudyRecord) -> tuple[dict[str, Any], dict[str, np.
         **{key: portable(info.get(key)) for key in ("title", "question", "file", "created")},
         "primary": study.primary,
         "replicate": info.get("replicate"),
+        "sweep": info.get("sweep") is not None,
         "unify": __version__,
         "arms": arms,
         "passports": [json.loads(passport) for passport in passports],
@@ -113,6 +115,7 @@ def _arm(
         **{key: portable(info.get(key)) for key in ("paradigm", "doc", "file", "needs")},
         "control": arm in study.control_arms,
         "trials": len(tuning["trials"]) if tuning else 0,
+        "settings": settings_tried(study, arm),
         "config": portable(config),
         "tasks": {
             task: {key: each.get(key) for key in ("rows", "flops", "encoding")}
@@ -139,6 +142,7 @@ def _run(run: RunRecord) -> dict[str, Any]:
             "packages": {key: packages[key] for key in ("torch",) if key in packages},
             "git": {key: git[key] for key in OF_GIT if key in git},
         },
+        "curve": run.curve,
         "consumed": {task: _moments(read) for task, read in run.consumed.items()},
     }
 

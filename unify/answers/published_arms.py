@@ -52,16 +52,19 @@ def load_published(folder: Path) -> PublishedArms:
         raise ValueError(damaged(folder / PUBLISHED, reason, AGAIN)) from error
 
 
+OF_ARM = ("paradigm", "doc", "file", "needs", "trials", "settings")
+
+
 def _arms(read: PublishedFolder, folder: Path) -> PublishedArms:
     content = read.content
-    keys = ("study", "title", "unify", "created", "primary", "replicate", "hash")
+    keys = ("study", "title", "unify", "created", "primary", "replicate", "sweep", "hash")
     made = PublishedArms({key: content.get(key) for key in keys}, {})
     for place, (name, entry) in enumerate(content["arms"].items()):
         if entry.get("control"):
             continue
         arm = f"{PUBLISHED_ARM}{name}"
         made.arms[arm] = {
-            **{key: entry.get(key) for key in ("paradigm", "doc", "file", "needs", "trials")},
+            **{key: entry.get(key) for key in OF_ARM},
             "published": made.about,
             "seeds": [int(facts["seed"]) for facts in entry["runs"]],
         }
@@ -114,6 +117,10 @@ def _runs(
         run.outcomes |= {PROMPTS + m: arrays[PROMPTS + digest] for m, digest in digests.items()}
         check_agreement([row for row in rows if row["seed"] == seed], run.outcomes)
         run.scores, run.card = None, {"tasks": entry.get("tasks") or {}}
+        run.curve = [
+            _checked(record, dict.fromkeys(record.keys() - {"kind"}, NUMBER))
+            for record in facts.get("curve") or []
+        ]
         run.consumed = {
             task: {int(count): str(digest) for count, digest in read}
             for task, read in (facts.get("consumed") or {}).items()

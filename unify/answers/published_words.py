@@ -1,5 +1,6 @@
 """Published arms in words: where they are from, and what in them is not the study's own."""
 
+from unify.answers.sampler_sweeps import settings_tried
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import plural, seeds_text, sentence
 
@@ -77,7 +78,7 @@ def _stated(study: StudyRecord, arm: str, key: str) -> str:
 
 
 def _tuning(study: StudyRecord) -> list[str]:
-    """A sentence where arms were tuned by unlike numbers of trials."""
+    """A sentence where arms were tuned by unlike numbers of trials, or samplers of settings."""
     trials = {arm: study.info["arms"][arm].get("trials") or 0 for arm in study.published_arms}
     asked = (study.info.get("tune") or {}).get("trials", 0)
     tuned = study.info.get("tuned") or []
@@ -86,4 +87,9 @@ def _tuning(study: StudyRecord) -> list[str]:
     for arm, count in trials.items():
         by_trials.setdefault(count, []).append(arm)
     each = [f"{plural(count, 'trial')} ({sentence(arms)})" for count, arms in by_trials.items()]
-    return [f"Tuning: {'; '.join(each)}."] if len(each) > 1 else []
+    tuning = [f"Tuning: {'; '.join(each)}."] if len(each) > 1 else []
+    by_settings: dict[int, list[str]] = {}
+    for arm in study.arms:
+        by_settings.setdefault(settings_tried(study, arm), []).append(arm)
+    each = [f"{plural(n, 'setting')} ({sentence(arms)})" for n, arms in by_settings.items()]
+    return tuning + ([f"Samplers chosen from: {'; '.join(each)}."] if len(each) > 1 else [])

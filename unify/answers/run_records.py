@@ -11,6 +11,7 @@ from typing import Any
 from unify.config import needed_runs
 from unify.runs.folder import run_facts
 from unify.runs.journal import Journal
+from unify.runs.sampler_settings import TriedSettings, read_settings
 from unify.runs.saved_config import plain_config
 from unify.runs.stored_scores import Outcomes, StoredScores, read_outcomes, read_scores
 from unify.support.strict_json import NUMBER, Types, read_mapping, wrong_type
@@ -31,6 +32,7 @@ class RunRecord:
     train: list[dict[str, Any]] = field(default_factory=list)  # journal records, by their kind
     health: list[dict[str, Any]] = field(default_factory=list)
     gradients: list[dict[str, Any]] = field(default_factory=list)
+    curve: list[dict[str, Any]] = field(default_factory=list)  # scores on validation data
 
     @property
     def state(self) -> str:
@@ -129,6 +131,15 @@ class RunRecord:
             return {}
 
     @cached_property
+    def tried_settings(self) -> TriedSettings | None:
+        """What was tried of its samplers; None where nothing was, or it is damaged."""
+        try:
+            return read_settings(self.folder)
+        except ValueError as error:
+            warnings.warn(f"{error}; it is left out", stacklevel=2)
+            return None
+
+    @cached_property
     def card(self) -> dict[str, Any]:
         """The paradigm's card (evaluation/paradigm_card.py); empty where it was not kept."""
         path = self.folder / "eval" / "card.json"
@@ -167,7 +178,7 @@ def load_run(folder: Path, refused: list[str]) -> RunRecord:
         refused.append(f"{error}; the report has what is before it")
         records = journal.records(lenient=True)
     for record in records:
-        if record["kind"] in ("train", "health", "gradients"):
+        if record["kind"] in ("train", "health", "gradients", "curve"):
             if wrong := wrong_type(record, dict.fromkeys(record.keys() - NO_NUMBERS, NUMBER)):
                 refused.append(f"{journal.path} is damaged ({wrong}); what follows is left out")
                 break

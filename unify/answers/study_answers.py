@@ -11,6 +11,7 @@ from unify.answers.costs import Front, fronts
 from unify.answers.differences import comparisons
 from unify.answers.failures import Failures, failures
 from unify.answers.interaction import Interaction, interactions
+from unify.answers.learned import Learning, learning
 from unify.answers.scaling import ArmCrossing, Growth, Series, crossings, growths, series
 from unify.answers.score_lines import Line, score_lines
 from unify.answers.study_records import StudyRecord
@@ -34,6 +35,7 @@ class Answers:
     means: list[ArmMean]  # of the primary outcomes and of the two sides
     fronts: list[Front]
     failures: list[Failures]
+    learning: list[Learning]  # by primary outcome and arm; empty without the rule
 
 
 def study_answers(study: StudyRecord, lines: Sequence[Line] | None = None) -> Answers:
@@ -58,4 +60,5 @@ def study_answers(study: StudyRecord, lines: Sequence[Line] | None = None) -> An
         [mean for line in shown for mean in arm_means(study, line, study.arms)],
         fronts(study, lines, primary),
         failures(study, lines),
+        learning(study, lines),
     )

@@ -93,9 +93,11 @@ class StudyRecord:
 
     @property
     def seeds_have_parts(self) -> bool:
-        """True if a seed of an own or of a published arm may have tokenizers of its own."""
+        """True if a seed of an own or of a published arm may have tokenizers, or a sampler, of its
+        own."""
         about = self.published.about if self.published is not None else {}
-        return self.whole or about.get("replicate") == "all"
+        of_published = about.get("replicate") == "all" or bool(about.get("sweep"))
+        return self.whole or bool(self.info.get("sweep")) or of_published
 
     @property
     def seeds(self) -> list[int]:
@@ -271,7 +273,8 @@ def _lacks(contrast: dict[str, Any]) -> str:
 
 MAPPINGS = ("claims", "controls", "figures", "families")  # keys of study.json that list mappings
 STUDY: Types = {
-    **dict.fromkeys(("arms", "budgets", "tune", "against", "preregistration"), dict),
+    **dict.fromkeys(("arms", "budgets", "tune", "sweep", "learned", "cooldowns"), dict),
+    **dict.fromkeys(("against", "preregistration"), dict),
     **dict.fromkeys(("seeds", "primary", "runs", "tuned", "metrics", "overrides"), list),
     **dict.fromkeys(("name", "title", "question", "results", "created", "file"), str),
     **dict.fromkeys(("replicate", "preset"), str),

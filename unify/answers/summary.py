@@ -5,9 +5,11 @@ from unify.answers.budget import OF_TASK, SAMPLES, budget
 from unify.answers.controls import control_sentences
 from unify.answers.cut_texts import cut_sentences
 from unify.answers.differences import difference_sentences
+from unify.answers.learned import learning_sentences
 from unify.answers.preset_words import preset_sentences
 from unify.answers.published_words import published_sentences
 from unify.answers.same_data import same_data
+from unify.answers.sampler_sweeps import sweep_sentence
 from unify.answers.score_lines import CONFIRMATORY_SEEDS, MANY
 from unify.answers.study_answers import Answers
 from unify.answers.study_records import StudyRecord
@@ -28,15 +30,14 @@ def summary(answers: Answers) -> str:
     parts += cut_sentences(study) if brief else []
     parts += _samples(study, brief)
     parts += _data(study)
-    if not study.info.get("tune"):
-        whose = "own arm" if study.published else "arm"
-        parts.append(f"No {whose} was tuned: settings and samplers are as the study says.")
+    parts += _settings(study)
     for line in lines:
         if line.metric in study.primary and not line.note and brief:
             values = [f"{a} {number(c.value)}" for a, c in line.cells.items()]
             parts.append(f"{line.metric}: {', '.join(values)}.")
     parts += [one.sentence for one in answers.growths]
     parts += [one.sentence for one in answers.crossings]
+    parts += learning_sentences(study, lines)
     parts += difference_sentences(study, answers.primary)
     parts += control_sentences(answers.controls, bool(lines))
     fewest, _ = study.seeds_done
@@ -48,6 +49,17 @@ def summary(answers: Answers) -> str:
             else f"Exploratory: {few} per arm find large differences only."
         )
     return " ".join(parts)
+
+
+def _settings(study: StudyRecord) -> list[str]:
+    """Whether what arms were trained and sampled with was chosen by a score."""
+    swept = sweep_sentence(study)
+    if study.info.get("tune"):
+        return [swept] if swept else []
+    whose = "own arm" if study.published else "arm"
+    if swept:
+        return [f"The training of no {whose} was tuned: its settings are as the study says.", swept]
+    return [f"No {whose} was tuned: settings and samplers are as the study says."]
 
 
 def _whole(study: StudyRecord) -> str:

@@ -69,7 +69,10 @@ def in_shards(config: Config) -> bool:
 
 
 def open_run(
-    folder: Path, trusted_files: bool = False, machine: Config | None = None
+    folder: Path,
+    trusted_files: bool = False,
+    machine: Config | None = None,
+    scoring: Config | None = None,
 ) -> tuple[Run, Config, Recipe]:
     """A finished run, its configuration, and its parts with the exported weights, in eval mode.
 
@@ -80,10 +83,12 @@ def open_run(
         folder: the run folder.
         trusted_files: run the Python files that the configuration names.
         machine: settings that replace the run's own, as far as PLACEMENT names them.
+        scoring: keys that replace the run's own, of those outside of what was trained.
     """
     run = Run(folder)
     config = saved_config(run, trusted_files) if run.info else {}
     config["machine"] |= {key: machine[key] for key in PLACEMENT} if machine else {}
+    config |= scoring or {}
     accelerator = config["machine"]["accelerator"]
     join(config["machine"]["timeout"], accelerator)
     state = broadcast_first(

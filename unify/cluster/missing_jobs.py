@@ -3,7 +3,8 @@
 needed runs (tokenizers, language models)   a level for each: what the next starts from
 trials of the arms that are to be tuned     one level, if there are any
 the choice of the best trials               one job, when the trials have ended, well or not
-arms and seeds                              one level
+arms and seeds                              one level; with cool-downs, those that train a trunk
+                                            first, and then those that go on from it
 the report                                  one job, when the arms have ended, well or not
 """
 
@@ -16,8 +17,10 @@ from unify.runs.lookup import find_finished, find_scored
 from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.arms import resolve_jobs
+from unify.study.cooldowns import one_of_each_trunk
 from unify.study.jobs import Job, StudyRequest
 from unify.study.needed_runs import NeededRun, needed_of
+from unify.study.sampler_sweep import best_config
 from unify.study.tuning_trials import plan_trials, tuned_arms
 
 
@@ -43,11 +46,11 @@ def missing_jobs(request: StudyRequest, study: Study, arms: dict[str, Config]) -
     plans = plan_trials(request) if study.tune else None
     untuned = plans.missing({*plans.arms}) if plans else {}
     tuned = tuned_arms(request) if study.tune else {*arms}
-    trials = [job for jobs in untuned.values() for job in jobs if not _is_scored(job.config)]
+    trials = [job for jobs in untuned.values() for job in jobs if not _is_scored(job)]
     runs = [
         job
         for job in resolve_jobs(request, study, arms)
-        if study.tuning_of(job.arm, job.seed) not in tuned or not _is_scored(job.config)
+        if study.tuning_of(job.arm, job.seed) not in tuned or not _is_scored(job)
     ]
     if not runs:
         return []
@@ -63,7 +66,11 @@ def missing_jobs(request: StudyRequest, study: Study, arms: dict[str, Config]) -
         jobs.append(ClusterJob("choice", words, level, whatever=bool(trials)))
         level += 1
     # of an arm that could not be tuned, the run itself says so; the others need not wait for it
-    jobs += [replace(_job(request, job, level), whatever=bool(untuned)) for job in runs]
+    first = one_of_each_trunk(runs)
+    jobs += [replace(_job(request, job, level), whatever=bool(untuned)) for job in first]
+    if later := [job for job in runs if job not in first]:
+        level += 1
+        jobs += [replace(_job(request, job, level), whatever=True) for job in later]
     gather = ("study", *request.words, "--gather")
     return [*jobs, ClusterJob("report", gather, level + 1, whatever=True)]
 
@@ -82,10 +89,11 @@ def _job(request: StudyRequest, job: Job, level: int) -> ClusterJob:
     return ClusterJob(f"{job.arm}-s{job.seed}", words, level, job.config)
 
 
-def _is_scored(config: Config) -> bool:
+def _is_scored(job: Job) -> bool:
     """True if a run is finished and has its scores, except perhaps of its speed."""
-    run = find_scored(config)
-    return run is not None and stored_scores(run, config, untimed=True) is not None
+    run = find_scored(job.config)
+    config = best_config(run, job) if run is not None else None
+    return bool(run and config and stored_scores(run, config, untimed=True) is not None)
 
 
 def _distinct_names(jobs: Sequence[ClusterJob]) -> list[ClusterJob]:

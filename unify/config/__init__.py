@@ -23,6 +23,7 @@ from unify.config.identity import (
     needed_runs,
     scoring_weights,
     trained_code,
+    trained_keys,
     user_files,
     weight_folders,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "save",
     "scoring_weights",
     "trained_code",
+    "trained_keys",
     "user_files",
     "weight_folders",
 ]

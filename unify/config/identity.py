@@ -133,6 +133,21 @@ def _inherits_fingerprint(name: str) -> bool:
     return ".py:" in name and own.__module__.partition(".")[0] == "unify"
 
 
+def trained_keys(completed: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a config that decide what is trained.
+
+    Those that came later are there only where they are not at their default, so that hashes stay.
+    The trunk of a cool-down is left out: without it the same is trained.
+    """
+    kept = {key: value for key, value in completed.items() if key not in OUTSIDE_HASH}
+    optimizer, cooldown = kept.get("optimizer"), kept.pop("cooldown", None)
+    if isinstance(optimizer, dict) and optimizer.get("schedule") == "cosine":
+        kept["optimizer"] = {key: value for key, value in optimizer.items() if key != "schedule"}
+    if cooldown is not None:
+        kept["cooldown"] = {key: value for key, value in cooldown.items() if key != "trunk"}
+    return kept
+
+
 def config_hash(
     completed: dict[str, Any], needed_hashes: Mapping[str, str], data_fingerprint: str
 ) -> str:
@@ -168,7 +183,7 @@ def config_hash(
                 out["weights"] = weight_folders({"class": None, "weights": weights})[weights]
         return out
 
-    kept = {key: value for key, value in completed.items() if key not in OUTSIDE_HASH}
+    kept = trained_keys(completed)
     if isinstance(kept.get("data"), dict):
         kept["data"] = dict(kept["data"])
         source = kept["data"].pop("source", None)

@@ -1,7 +1,8 @@
 """The presets of a study: what belongs to one is filled in, and what contradicts it is refused.
 
 confirmatory   each seed a pipeline of its own; test prompts that a committed file seals;
-               verdicts on the comparisons that `families` names, and on no other
+               verdicts on the comparisons that `families` names, and on no other, nor against an
+               arm that has not learned yet
 exploratory    three seeds, which share tokenizers and all else that arms start from; no verdict
 """
 
@@ -43,7 +44,7 @@ def with_preset(tree: Tree) -> Tree:
     if said is not None and isinstance(preset, str) and preset in FILLED:
         filled: dict[str, Any] = dict(FILLED[preset])
         if preset == CONFIRMATORY and (named := _named_metrics(root.get("families"))):
-            filled["primary"] = named
+            filled |= {"primary": named, "learned": {}}  # a rule about primary outcomes
         given |= {key: said.like(value) for key, value in filled.items() if key not in given}
     return replace(tree, root=replace(root, value=given))
 

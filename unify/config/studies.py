@@ -20,8 +20,9 @@ from unify.config.study_checks import (
     unmeasured,
     wrong_arms,
 )
-from unify.config.study_conflicts import conflicts, wrong_trials
+from unify.config.study_conflicts import conflicts, cooled_otherwise, wrong_trials
 from unify.config.tuning_space import tried_beyond
+from unify.config.validation_checks import watch_learning, wrong_sweep
 from unify.config.yaml_tree import ConfigError, Node, Problem, suggest
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
@@ -65,8 +66,7 @@ def _study(
     of_study, of_arms = _split(overrides)
     tree = with_preset(load(path, of_study))
     study = complete(tree, Study)
-    problems = wrong_arms(tree.root.value["arms"].value)
-    if problems:
+    if problems := wrong_arms(tree.root.value["arms"].value):
         raise ConfigError(problems)
     configs: dict[str, Config] = {}
     files: dict[str, Any] = {}  # of the arms, as the study names them
@@ -89,6 +89,7 @@ def _study(
                 problems += [node.problem(f"arms.{name}", str(p)) for p in error.problems]
     problems += _names_of_arms(tree, study, names) + conflicts(tree.root, study, of_arms)
     seal_evaluation(study, configs)
+    watch_learning(study, configs)
     # values that were drawn for each arm under a seed may differ where the files do not
     drawn = bool(one_arm) and study["replicate"] == "all"
     problems = problems or _meanings(tree, study, configs, drawn)
@@ -112,7 +113,8 @@ def _meanings(
     """Problems of what is asked of arms that are complete; `drawn`: each at values of its own."""
     problems = [] if drawn else _controls_of_unlike_arms(tree.root.value, study, configs)
     problems += [] if drawn else _controls_of_shared_runs(tree.root.value, study, configs)
-    for check in (unmeasured, small_budgets, large_seeds, tried_beyond, contradictions):
+    checks = (unmeasured, small_budgets, large_seeds, tried_beyond, wrong_sweep)
+    for check in (*checks, contradictions, cooled_otherwise):
         problems += check(tree.root, study, configs)
     return problems
 

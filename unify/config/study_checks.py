@@ -77,7 +77,7 @@ def gives(pattern: str, name: str) -> bool:
 def _measured(config: Config) -> Iterator[str]:
     """Shell patterns of the names of the scores that an arm gets."""
     for metric in config["evaluation"]:
-        yield from _names(metric, config)
+        yield from scores_of(metric, config)
 
 
 def measuring(config: Config, name: str) -> list[Config]:
@@ -85,11 +85,11 @@ def measuring(config: Config, name: str) -> list[Config]:
     return [
         metric
         for metric in config["evaluation"]
-        if any(gives(pattern, name) for pattern in _names(metric, config))
+        if any(gives(pattern, name) for pattern in scores_of(metric, config))
     ]
 
 
-def _names(metric: Config, config: Config) -> Iterator[str]:
+def scores_of(metric: Config, config: Config) -> Iterator[str]:
     """Shell patterns of the names of the scores that one metric of an arm gives."""
     model = locate_class(config["model"]["class"], trusted=True)
     tasks = {*config["data"]["tasks"], *_set_of(getattr(model, "answers", ()))}
@@ -120,13 +120,15 @@ def _outcomes(nodes: Mapping[str, Node], study: Config) -> Iterator[tuple[str, N
             if item["metric"]:
                 node = nodes[key].value[index].value["metric"]
                 yield f"{key}.{index}.metric", node, item["metric"]
-    if study["tune"]:
-        node, names = nodes["tune"].value["metric"], study["tune"]["metric"]
+    for key in ("tune", "sweep"):
+        if not study[key]:
+            continue
+        node, names = nodes[key].value["metric"], study[key]["metric"]
         if isinstance(names, str):
-            yield "tune.metric", node, names
+            yield f"{key}.metric", node, names
         else:
             for index, name in enumerate(names):
-                yield f"tune.metric.{index}", node.value[index], name
+                yield f"{key}.metric.{index}", node.value[index], name
 
 
 def small_budgets(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:

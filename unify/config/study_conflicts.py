@@ -13,6 +13,7 @@ NOT_TUNED = (
     "evaluation",
 )  # fmt: skip
 NOT_IN_A_GRID = ("name", "study", "tiny")  # they say nothing of the experiment
+OF_COOLDOWNS = ("optimizer.schedule", "cooldown")  # keys of an arm that they set
 
 
 def conflicts(root: Node, study: Config, words: Sequence[str]) -> list[Problem]:
@@ -29,7 +30,8 @@ def conflicts(root: Node, study: Config, words: Sequence[str]) -> list[Problem]:
     if outside := [key for key in tried if key.partition(".")[0] in NOT_IN_A_GRID]:
         message = f"{outside[0]} is no setting of an experiment; leave it out"
         found.append((root.get("grid") or root).problem("grid", message))
-    return [*found, *_of_tuning(root, study, tried), *_with_itself(root, study)]
+    found += [*_of_spaces(root, study, tried), *_of_cooldowns(root, study, tried)]
+    return [*found, *_with_itself(root, study)]
 
 
 def _keys_of_grid(grid: Any) -> list[str]:
@@ -41,13 +43,37 @@ def overlap(one: str, other: str) -> bool:
     return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
-def _of_tuning(root: Node, study: Config, tried: Sequence[str]) -> Iterator[Problem]:
-    """Problems of the keys of `tune.space`."""
-    tune = study["tune"] or {"space": {}}
-    for key, choices in tune["space"].items():
-        node = root.value["tune"].value["space"].value[key]
-        for message in _wrong_space(key, choices, tried, tune["set"]):
-            yield node.problem(f"tune.space.{key}", message)
+def _of_spaces(root: Node, study: Config, tried: Sequence[str]) -> Iterator[Problem]:
+    """Problems of the keys of `tune.space` and `sweep.space`."""
+    for of in ("tune", "sweep"):
+        asked = study[of] or {"space": {}}
+        for key, choices in asked["space"].items():
+            node = root.value[of].value["space"].value[key]
+            for message in _wrong_space(key, choices, tried, asked.get("set", ())):
+                yield node.problem(f"{of}.space.{key}", message)
+
+
+def _of_cooldowns(root: Node, study: Config, tried: Sequence[str]) -> Iterator[Problem]:
+    """A problem for each key that sets what `cooldowns` sets in every arm."""
+    tune = study["tune"] or {"space": {}, "set": {}}
+    keys = [("grid", key) for key in tried]
+    keys += [(f"tune.{of}.{key}", key) for of in ("space", "set") for key in tune[of]]
+    for place, key in keys if study["cooldowns"] else ():
+        if any(overlap(key, own) for own in OF_COOLDOWNS):
+            node = root.value[place.partition(".")[0]]
+            message = f"{key} is set by `cooldowns`; leave it out of one of the two"
+            yield node.problem(place, message)
+
+
+def cooled_otherwise(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:
+    """A problem for each arm with another schedule than that of the study's `cooldowns`."""
+    problems = []
+    for name, config in arms.items() if study["cooldowns"] else ():
+        own = "cooldown" if config["cooldown"] else "optimizer.schedule"
+        if config["cooldown"] or config["optimizer"]["schedule"] == "linear":
+            message = f"`cooldowns` sets {own} of {name}, which has its own; leave one of them out"
+            problems.append(root.value["cooldowns"].problem("cooldowns", message))
+    return problems
 
 
 def _wrong_space(

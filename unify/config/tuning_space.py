@@ -1,4 +1,4 @@
-"""The ends of a study's `tune.space` against the ranges of the settings that are tuned."""
+"""The ends of a study's `tune.space` and `sweep.space` against the ranges of what they set."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,18 +13,25 @@ SAMPLING = {"image_sampling": "image_sampler", "text_sampling": "text_sampler"}
 
 
 def tried_beyond(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:
-    """A problem for each number that a trial may try, and that its setting does not take."""
-    space = (study["tune"] or {}).get("space", {})
+    """A problem for each number that may be tried, and that its setting does not take."""
+    each = [_beyond(root, of, study[of]["space"], arms) for of in ("tune", "sweep") if study[of]]
+    return [problem for some in each for problem in some]
+
+
+def _beyond(
+    root: Node, of: str, space: Mapping[str, Any], arms: Mapping[str, Config]
+) -> list[Problem]:
+    """`tried_beyond` of one space, that of the study's key `of`."""
     problems = []
     for key, choices in space.items():
-        node = root.value["tune"].value["space"].value[key]
+        node = root.value[of].value["space"].value[key]
         for config in arms.values():
             own, hint = setting_at(config, key)
             numeric = [o for o in options(hint) if shape(o)[0] in (int, float)]
             for value in _ends(choices, own) if numeric else ():
                 read = float(value) if shape(numeric[0])[0] is float else value
                 if message := wrong_number(read, numeric[0]):
-                    problems.append(node.problem(f"tune.space.{key}", message))
+                    problems.append(node.problem(f"{of}.space.{key}", message))
     return list(dict.fromkeys(problems))
 
 
@@ -35,7 +42,8 @@ def _ends(choices: Any, own: Any) -> Iterator[float]:
         choices = [own / factor, own * factor] if type(own) in (int, float) and factor else []
     if isinstance(choices, dict):
         choices = [choices.get("low"), choices.get("high")]
-    yield from (value for value in choices if type(value) in (int, float))
+    listed = choices if isinstance(choices, list) else []  # what is none is refused elsewhere
+    yield from (value for value in listed if type(value) in (int, float))
 
 
 def setting_at(config: Config, key: str) -> tuple[Any, Any]:

@@ -75,6 +75,11 @@ def _states(study: StudyRecord, arm: str) -> list[tuple[str, Node]]:
     shared = dict.fromkeys(_place(run.info["same_as"]) for run in runs if run.info.get("same_as"))
     if shared:
         rows.append(("Weights", join(["those of ", tag("code", ", ".join(shared))])))
+    trunks = [run.info["trunk"] for run in runs if run.info.get("trunk")]
+    for step in dict.fromkeys(trunk["step"] for trunk in trunks):
+        places = dict.fromkeys(_place(trunk["folder"]) for trunk in trunks if trunk["step"] == step)
+        at = f", from its step {step:,}; those before are counted"
+        rows.append(("Goes on from", join([tag("code", ", ".join(places)), at])))
     done = {run.seed for run in runs if run.finished}
     errors = {seed: study.error(arm, seed) for seed in study.seeds if seed not in done}
     rows += [("Error", text) for text in dict.fromkeys(errors.values()) if text]

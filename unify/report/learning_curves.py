@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from unify.answers import curves
+from unify.answers.learned import Learning, learning
 from unify.answers.run_records import RunRecord
 from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
-from unify.answers.words import number
-from unify.report.html import Html, Node, fold, join, swatch, tag
+from unify.answers.words import number, signed
+from unify.report.html import Html, Node, facts, fold, join, swatch, tag
 from unify.report.svg_plots import Curve, panel
 
 READING = (
@@ -17,6 +18,11 @@ READING = (
     "axis. Bold: running mean over a twentieth of the run, averaged over seeds; faint: as logged. "
     "A term that two arms share by name is the same quantity only if it is defined alike (text: "
     "cross-entropy in nats)."
+)
+SCORES = (
+    "On validation prompts, with the averaged weights and the arm's own sampler, at a few steps; "
+    "bold: mean over seeds. Whether an arm has learned yet is a rule of the study, applied before "
+    "any test: where not, no verdict is given against it."
 )
 BINS = "t = 0 is the source (noise), t = 1 the data; one vertical axis."
 
@@ -34,12 +40,33 @@ def section(study: StudyRecord, lines: Sequence[Line]) -> Html:
         tag("ul", *legend, class_="key"),
         tag("div", *(_figure(study, term, term[5:]) for term in terms), class_="panels"),
     ]
+    parts += _scores(study, lines)
     parts += [_time_bins(study, term[5:], names) for term, names in curves.time_bins(keys).items()]
     rest = {"loss": "weighted sum", "lr": "learning rate", "grad_norm": "gradient norm"}
     panels = [_figure(study, name, title) for name, title in rest.items() if name in keys]
     speed = _figure(study, "samples_per_s", "training speed, samples/s", lambda run: run.health)
     parts.append(fold("Optimization and speed", tag("div", *panels, speed, class_="panels")))
     return join(parts)
+
+
+def _scores(study: StudyRecord, lines: Sequence[Line]) -> list[Node]:
+    """Panels of scores over training, and whether arms had learned when it ended."""
+    keys = dict.fromkeys(key for run in study.runs for r in run.curve for key in r if "/" in key)
+    rows = [_learned(study, one) for one in learning(study, lines)]
+    names = ["", "metric", "half to all of its steps", "replicates", "learned"]
+    panels = [_figure(study, key, key, lambda run: run.curve) for key in keys]
+    parts: list[Node] = [tag("div", *panels, class_="panels")] if keys else []
+    parts += [facts(names, rows)] if rows else []
+    head: list[Node] = [tag("h3", "Scores over training"), tag("p", SCORES, class_="quiet")]
+    return [*head, *parts] if parts else []
+
+
+def _learned(study: StudyRecord, one: Learning) -> list[Html | str]:
+    gain = "not recorded" if one.gain is None else signed(one.gain)
+    spread = f"{number(one.lowest)} – {number(one.highest)}"
+    learned = f"not yet: {one.why}" if one.why else "yes"
+    arm = join([swatch(study.arms.index(one.arm)), one.arm])
+    return [arm, one.metric, gain, spread, learned]
 
 
 def _time_bins(study: StudyRecord, term: str, names: Sequence[str]) -> Html:

@@ -17,6 +17,7 @@ from unify.answers.words import number
 from unify.report import (
     arms_and_conditions,
     arms_table,
+    chosen_samplers,
     claims_and_controls,
     compared,
     difference_table,
@@ -62,6 +63,7 @@ SECTIONS = (
     ("compared", "What was compared", _of_scores(compared.section)),
     ("matched", "Budget and data", _of_scores(matched.section)),
     ("tuning", "Tuning", _of_scores(equal_tuning.section)),
+    ("samplers", "Sampler settings", _of_scores(chosen_samplers.section)),
     ("figures", "Figures", figures.section),
     ("curves", "Learning curves", _of_scores(learning_curves.section)),
     ("gradients", "Gradients", _of_scores(gradient_panels.section)),

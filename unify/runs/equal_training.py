@@ -22,10 +22,9 @@ from unify.schema.completed import Config
 from unify.support.atomic_files import write_atomically
 from unify.support.environment import git_diff, git_state
 
-# Outside the hash, so that a run can be resumed under others; but numbers and records depend on
-# these, so a training under others is not taken for an equal one.
-UNHASHED_SECTIONS = ("machine", "logging")
-# Keys of `machine` that change neither numbers nor records.
+# Keys of `machine` that change neither numbers nor records. All others, and `logging`, are outside
+# the hash, too, so that a run can be resumed under others; but numbers and records depend on these,
+# so a training under others is not taken for an equal one.
 PLACE_KEYS = ("runs", "tracker", "reuse", "timeout", "save_beside")
 
 
@@ -50,7 +49,11 @@ def training_settings(config: Config) -> Config:
 def unhashed_settings(config: Config) -> Config:
     """The part of `training_settings` that a run's hash does not cover."""
     machine = {k: v for k, v in config.get("machine", {}).items() if k not in PLACE_KEYS}
-    return {key: config.get(key) for key in UNHASHED_SECTIONS} | {"machine": machine}
+    logging = dict(config.get("logging") or {})
+    for key in ("scores", "keep_steps"):  # runs from before there were these keys have none
+        if not logging.get(key):
+            logging.pop(key, None)
+    return {"machine": machine, "logging": logging}
 
 
 def adopt(run: Run, other: Run, config: Config, needed: dict[str, Run]) -> str:
@@ -62,9 +65,8 @@ def adopt(run: Run, other: Run, config: Config, needed: dict[str, Run]) -> str:
     keep_code(run, config)
     if (other.folder / "git.diff").is_file():
         write_atomically(run.folder / "git.diff", (other.folder / "git.diff").read_bytes())
-    shutil.copytree(
-        other.folder / "export", run.folder / "export", copy_function=_link, dirs_exist_ok=True
-    )
+    export = other.folder / "export", run.folder / "export"
+    shutil.copytree(*export, copy_function=link_or_copy, dirs_exist_ok=True)
     write_atomically(run.folder / JOURNAL, _training_journal(other))
     own = study_facts(run, config, needed)
     own |= {"config": digest, "written": stamps(run.folder / "export")}
@@ -147,7 +149,7 @@ def _training_journal(run: Run) -> str:
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
-def _link(source: str, target: str) -> None:
+def link_or_copy(source: str, target: str) -> None:
     """Hard-link where the file system can, else copy: weights are large and never rewritten."""
     Path(target).unlink(missing_ok=True)
     try:

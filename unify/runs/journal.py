@@ -4,7 +4,8 @@
      "data": {"vqa": {"samples": 1792, "hash": "9f0c..."}}}
 
 `step` counts optimizer steps. Kinds: `train` holds what the seeds determine, so the train records
-of a resumed run equal those of an uninterrupted one, bit by bit, and so do `gradients` records;
+of a resumed run equal those of an uninterrupted one, bit by bit, and so do `gradients` records
+and `curve` records, which hold scores on validation data at a few steps;
 `health` holds what the machine determines (time, rates); `eval` holds scores; `note` holds words.
 Everything else (MLflow, the report) is made from this file.
 """
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 from unify.support.atomic_files import flush_to_disk, write_atomically
 
-Kind = Literal["train", "health", "gradients", "validation", "eval", "note"]
+Kind = Literal["train", "health", "gradients", "validation", "curve", "eval", "note"]
 FILE = "journal.jsonl"
 
 

@@ -12,7 +12,16 @@ from unify.data.module import Data
 from unify.metrics.metric import Metric
 from unify.paradigm import Fitted, Trainable
 from unify.support.file_names import FileName
-from unify.support.ranges import Count, CountOrZero, NotNegative, Positive, Seed, Share, ShareBelow1
+from unify.support.ranges import (
+    Count,
+    CountOrZero,
+    NotNegative,
+    Positive,
+    Seed,
+    Share,
+    ShareAbove0,
+    ShareBelow1,
+)
 
 
 @dataclass
@@ -26,18 +35,56 @@ class Seeds:
 
 @dataclass
 class Optimizer:
-    """AdamW (arXiv:1711.05101) with linear warm-up and cosine decay of the learning rate."""
+    """AdamW (arXiv:1711.05101) with linear warm-up and decay of the learning rate."""
 
     lr: NotNegative = 1e-3  # at the end of the warm-up, the highest
     betas: tuple[ShareBelow1, ShareBelow1] = (0.9, 0.95)
     eps: Positive = 1e-8
     weight_decay: NotNegative = 0.01  # on matrices only; never on norms, biases and embeddings
     warmup: CountOrZero = 50  # steps
-    final_lr: Share = 0.0  # share of lr at which the cosine ends
+    # how the rate falls after the warm-up; constant: not at all, or in a cool-down (`cooldown`)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    final_lr: Share = 0.0  # share of lr at which it ends
     clip: NotNegative = 1.0  # largest norm of the whole gradient; 0: any
     lr_ratio: dict[str, NotNegative] = field(
         default_factory=dict
     )  # parameter prefix -> share of lr
+
+
+@dataclass
+class Trunk:
+    """A run at a constant rate, of which runs with a cool-down take the steps before theirs."""
+
+    name: Annotated[str, FileName()]
+    steps: Count
+    keep: list[Count] = field(default_factory=list)  # steps whose checkpoints it keeps
+    scores_at: list[Count] = field(default_factory=list)  # steps at which it is scored
+
+
+@dataclass
+class CoolDown:
+    """A fall of the learning rate from `start` to the last step, after a constant one
+    (arXiv:2405.18392).
+
+    Up to `start` a run is what a run of any length at the constant rate is: with a `trunk` it goes
+    on from a checkpoint of that, which is trained if it is not there (training/trunk.py).
+    """
+
+    start: CountOrZero  # the step after which the rate falls
+    shape: Literal["linear", "cosine"] = "linear"
+    trunk: Trunk | None = None  # None: it is trained from its first step on
+
+
+@dataclass
+class ScoresOverTraining:
+    """Scores on validation data at a few steps of a training (training/score_curve.py)."""
+
+    metrics: list[str]  # of these the ones that the run's `evaluation` gives
+    at: list[ShareAbove0] = field(  # shares of the steps
+        default_factory=lambda: [0.25, 0.5, 0.75, 1.0]
+    )
+    # arguments of the metrics, where they have them: {prompts: 64}
+    evaluation: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -51,6 +98,8 @@ class Logging:
     keep_checkpoints: Count = 2  # this many of the newest
     # of each task, at every checkpoint; the best checkpoint is kept too
     validation_rows: CountOrZero = 0
+    scores: ScoresOverTraining | None = None  # written to the journal; None: no scores
+    keep_steps: list[Count] = field(default_factory=list)  # checkpoints that are saved and stay
 
 
 @dataclass
@@ -91,6 +140,7 @@ class Recipe:
     steps: Count = 1000  # optimizer steps
     loss_weights: dict[str, NotNegative] = field(default_factory=dict)
     optimizer: Optimizer = field(default_factory=Optimizer)
+    cooldown: CoolDown | None = None  # with `optimizer.schedule: constant`
     ema: ShareBelow1 = 0.999  # decay of the weights' average that is sampled and exported; 0: none
     seeds: Seeds = field(default_factory=Seeds)
     # added to the seeds of every run that this one starts from, and of all that those start from
@@ -105,6 +155,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a task that the model's class learns, but not with its parts."""
+        if self.cooldown and self.optimizer.schedule != "constant":
+            raise ValueError(
+                "cooldown: the rate is constant before it; write optimizer.schedule: constant, "
+                f"not {self.optimizer.schedule}"
+            )
+        if self.cooldown and not self.cooldown.start < self.steps:
+            raise ValueError(
+                f"cooldown.start is {self.cooldown.start}: no step of {self.steps} is left after it"
+            )
         model = self.model
         if not isinstance(model, Trainable):
             return

@@ -99,25 +99,81 @@ class Tune:
             raise ValueError("tune: needs two trials at least, the first being the arm as it is")
         if not 0 < self.share <= 1:
             raise ValueError(f"tune.share is {self.share}: it must be above 0, and at most 1")
-        for key, choices in self.space.items():
-            if not self._is_space(choices):
-                raise ValueError(
-                    f"tune.space.{key} is {choices}: give a list to choose from, {{low, high}} "
-                    "with low < high (and 0 < low with `log: true`), or {factor} above 1"
-                )
+        _check_space("tune", self.space)
 
-    @staticmethod
-    def _is_space(choices: Any) -> bool:
-        if not isinstance(choices, dict):
-            return isinstance(choices, list) and bool(choices)
-        if not all(isinstance(value, (int, float)) for value in choices.values()):
-            return False
-        if set(choices) == {"factor"}:
-            return choices["factor"] > 1
-        if not {"low", "high"} <= set(choices) <= {"low", "high", "log"}:
-            return False
-        low, high = choices["low"], choices["high"]
-        return low < high and (low > 0 or not choices.get("log"))
+
+@dataclass
+class Sweep:
+    """Settings of samplers, tried on the weights of every trained run (study/sampler_sweep.py)."""
+
+    # the outcome to be best in; of a list, the mean of those that an arm is scored by
+    metric: str | Annotated[list[str], MinLen(1), Distinct()]
+    # keys of image_sampling and text_sampling -> choices, as in Tune.space
+    space: dict[str, Any]
+    settings: Annotated[int, Ge(2)] = 8  # of every run; the first is the arm's own
+    seed: Seed = 1000  # of the draws
+    # arguments of the metrics that score a setting, where they have them: {prompts: 64}
+    evaluation: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> list[str]:
+        """The outcomes whose mean is a setting's score."""
+        return [self.metric] if isinstance(self.metric, str) else list(self.metric)
+
+    def __post_init__(self) -> None:
+        if self.settings < 2 or not self.space:
+            raise ValueError("sweep: needs two settings at least, the first being the arm's own")
+        _check_space("sweep", self.space)
+
+
+@dataclass
+class CoolDowns:
+    """One run, several budgets: each arm is trained at a constant rate once, under each seed, and
+    every budget is a cool-down that goes on from a checkpoint of it (study/cooldowns.py)."""
+
+    share: ShareAbove0 = 0.2  # of the steps of each budget, its last
+    shape: Literal["linear", "cosine"] = "linear"
+
+
+@dataclass
+class Learned:
+    """When an arm has not learned yet (answers/learned.py): it gets no verdict against it.
+
+    For it primary outcomes are scored on validation data while arms train.
+    """
+
+    gain: NotNegative = 0.05  # more than this from half to all of its steps, in units of the metric
+    ratio: ShareAbove0 = 0.5  # or its lowest replicate is under this share of its highest
+    # arguments of the metrics that score it while it trains, where they have them: {prompts: 64}
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    at: list[ShareAbove0] = field(default_factory=lambda: [0.25, 0.5, 0.75, 1.0])  # of the steps
+
+    def __post_init__(self) -> None:
+        if not {0.5, 1.0} <= {*self.at}:
+            raise ValueError(f"learned.at is {self.at}: half and all of the steps must be in it")
+
+
+def _check_space(key: str, space: dict[str, Any]) -> None:
+    """ValueError for a setting of a space without choices."""
+    for name, choices in space.items():
+        if not _is_space(choices):
+            raise ValueError(
+                f"{key}.space.{name} is {choices}: give a list to choose from, {{low, high}} "
+                "with low < high (and 0 < low with `log: true`), or {factor} above 1"
+            )
+
+
+def _is_space(choices: Any) -> bool:
+    if not isinstance(choices, dict):
+        return isinstance(choices, list) and bool(choices)
+    if not all(isinstance(value, (int, float)) for value in choices.values()):
+        return False
+    if set(choices) == {"factor"}:
+        return choices["factor"] > 1
+    if not {"low", "high"} <= set(choices) <= {"low", "high", "log"}:
+        return False
+    low, high = choices["low"], choices["high"]
+    return low < high and (low > 0 or not choices.get("log"))
 
 
 @dataclass
@@ -188,11 +244,15 @@ class Study:
     grid: dict[str, list[Any]] | list[dict[str, Any]] = field(default_factory=dict)
     primary: list[str] = field(default_factory=list)  # metric names fixed before the run
     widths: dict[str, Width] = field(default_factory=dict)  # by arm
+    cooldowns: CoolDowns | None = None  # of every arm; None: the schedule that it has
     budget: Budget | None = None  # of every arm; None: each trains its own `steps`
     # arm -> a budget of its own; a grid over `budget.flops` makes them
     budgets: dict[str, Budget] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)  # each gets a verdict in the report
     tune: Tune | None = None  # of every arm before it is trained; None: no tuning
+    sweep: Sweep | None = None  # of every run's sampler, once it is trained; None: as it is
+    # a rule that is applied before any test; None: none is
+    learned: Learned | None = None
     controls: list[Control] = field(default_factory=list)  # their arms are in no other comparison
     # the arm that all others are compared with, `published/<arm>` of what is compared with by
     # `unify study --against`; empty: all pairs are compared

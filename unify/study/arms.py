@@ -6,8 +6,10 @@ from dataclasses import replace
 from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.arm_costs import arm_costs, with_steps
+from unify.study.cooldowns import with_cooldowns
 from unify.study.jobs import Job, StudyRequest, replicate_of, study_jobs
 from unify.study.needed_runs import check_nothing_is_shared
+from unify.study.sampler_sweep import with_sweeps
 from unify.study.tuning import DEFAULT, chosen_overrides
 from unify.study.width_matching import study_and_arms
 
@@ -24,15 +26,16 @@ def resolve_arms(
     tuning counts, where each has its own; None: the first.
     """
     study, arms = arms_at_tuned_values(request, one_arm, seed)
-    if study.budget is None and not study.budgets:
-        return study, arms
-    return study, with_steps(arms, arm_costs(study, arms))
+    if study.budget is not None or study.budgets:
+        arms = with_steps(arms, arm_costs(study, arms))
+    return study, with_cooldowns(study, arms)
 
 
 def resolve_jobs(
     request: StudyRequest, study: Study, arms: dict[str, Config], seed: int | None = None
 ) -> list[Job]:
-    """A job for every seed and arm, each at the values that were chosen for its seed.
+    """A job for every seed and arm, each at the values that were chosen for its seed, with the
+    settings of samplers that are to be tried once it is trained.
 
     ValueError if replicates that are to share nothing would share a training.
 
@@ -45,11 +48,12 @@ def resolve_jobs(
         check_nothing_is_shared(jobs)
     jobs = [job for job in jobs if seed in (None, job.seed)]
     if not (study.whole and study.tune):
-        return jobs
+        return with_sweeps(study, jobs)
     tuned = {number: resolve_arms(request, seed=number)[1] for number in {j.seed for j in jobs}}
-    return [
+    jobs = [
         replace(job, config=replicate_of(study, tuned[job.seed][job.arm], job.seed)) for job in jobs
     ]
+    return with_sweeps(study, jobs)
 
 
 def arms_at_tuned_values(

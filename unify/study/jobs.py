@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unify.runs.equal_training import trains_like
 from unify.runs.lookup import replicate
@@ -29,12 +30,29 @@ class StudyRequest:
 
 
 @dataclass(frozen=True)
+class SamplerSweep:
+    """What is tried on the weights of a trained run, to choose the settings of its samplers.
+
+    `values`: of each setting, by dotted key; none of the first, which is the arm's own.
+    `evaluation`: the metrics that score a setting, as completed nodes.
+    """
+
+    metrics: tuple[str, ...]
+    values: tuple[dict[str, Any], ...]
+    evaluation: tuple[Config, ...]
+
+
+@dataclass(frozen=True)
 class Job:
-    """One run of a study: an arm under one of the study's seeds, which `config` holds already."""
+    """One run of a study: an arm under one of the study's seeds, which `config` holds already.
+
+    With a `sweep`, its samplers are set, once it is trained, to the best of what the sweep tries.
+    """
 
     arm: str
     seed: int
     config: Config
+    sweep: SamplerSweep | None = None
 
     @property
     def name(self) -> str:

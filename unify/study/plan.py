@@ -15,8 +15,10 @@ from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.arm_costs import arm_costs, with_steps
 from unify.study.arms import arms_at_tuned_values, resolve_jobs
+from unify.study.cooldowns import trunk_key, with_cooldowns
 from unify.study.jobs import StudyRequest, study_jobs
 from unify.study.needed_runs import NeededRun, needed_of
+from unify.training.trunk import trunk_of
 
 
 @dataclass
@@ -31,6 +33,10 @@ class Plan:
     is_study: bool = True  # False: an experiment, shown as a study of one arm
     # what the runs start from, in the order to train it, with the run of each
     needed: list[tuple[NeededRun, Run | None]] = field(default_factory=list)
+    # how many settings of its samplers are scored on the weights of each run, by arm
+    swept: dict[str, int] = field(default_factory=dict)
+    # the runs at a constant rate that others go on from: configuration, and the run if it exists
+    trunks: list[tuple[Config, Run | None]] = field(default_factory=list)
 
     def spread(self, quantity: str) -> float:
         """Relative spread over arms, (max - min) / max, counted as each arm's budget says."""
@@ -74,7 +80,7 @@ def plan(request: StudyRequest, measure: bool = False) -> Plan:
         study = Study(config["study"], {config["name"]: request.path})
         arms = {config["name"]: config}
     costs = arm_costs(study, arms)
-    arms = with_steps(arms, costs)
+    arms = with_cooldowns(study, with_steps(arms, costs))
     runs: dict[str, dict[int, Run | None]] = {arm: {} for arm in arms}
     jobs = resolve_jobs(request, study, arms) if is_study else study_jobs(study, arms)
     for job in jobs:
@@ -85,4 +91,7 @@ def plan(request: StudyRequest, measure: bool = False) -> Plan:
         if needed is not None:
             seconds[job.arm] = measured_seconds(job.config, needed)
     before = [(run, find_run(run.config, reuse=True)) for run in needed_of(jobs)]
-    return Plan(study, arms, costs, runs, seconds, is_study, before)
+    swept = {job.arm: len(job.sweep.values) for job in jobs if job.sweep}
+    each = {trunk_key(job): trunk for job in jobs if (trunk := trunk_of(job.config))}
+    trunks = [(config, find_run(config, reuse=True)) for config in each.values()]
+    return Plan(study, arms, costs, runs, seconds, is_study, before, swept, trunks)

@@ -29,12 +29,27 @@ def as_data(planned: Plan) -> dict[str, Any]:
         "budget": planned.study.budget and vars(planned.study.budget),
         "budgets": {arm: vars(budget) for arm, budget in planned.study.budgets.items()},
         "arms": {
-            arm: {**_totals(c), "runs": planned.states(arm), "seconds_left": planned.left(arm)}
+            arm: {
+                **_totals(c),
+                "runs": planned.states(arm),
+                "seconds_left": planned.left(arm),
+                "settings_tried": planned.swept.get(arm, 0),
+            }
             for arm, c in planned.costs.items()
         },
         "spread": {name: planned.spread(name) for name in QUANTITIES},
         "replicate": planned.study.replicate,
         "needed_runs": needed_data(planned),
+        "trunks": [
+            {
+                "name": config["name"],
+                "seeds": config["seeds"],
+                "steps": config["steps"],
+                "checkpoints": config["logging"]["keep_steps"],
+                "state": run.info["state"] if run else "missing",
+            }
+            for config, run in planned.trunks
+        ],
     }
 
 
@@ -129,6 +144,8 @@ def lines(planned: Plan) -> list[str]:
             si(tuning_flops(study, c)) if a in tuned else "n/a" for a, c in planned.costs.items()
         ]
         rows.append(["FLOPs, tuning", *each])
+    if planned.swept:
+        rows.append(["sampler settings tried", *(f"{planned.swept.get(a, 0)}" for a in entries)])
     rows.append(["runs", *(_summed(e["runs"]) for e in entries.values())])
     left = "time left, after tuning" if planned.study.tune else "time left"
     rows.append([left, *(_clock(e["seconds_left"]) for e in entries.values())])
@@ -138,7 +155,24 @@ def lines(planned: Plan) -> list[str]:
     ]
     alone = len(planned.arms) == 1 or planned.study.budgets
     matching = [] if alone else _matching(planned)
-    return [*columns, *matching, _all_left(entries.values()), *needed_lines(planned)]
+    left_over = [_all_left(entries.values()), *trunk_lines(planned), *needed_lines(planned)]
+    return [*columns, *matching, *left_over]
+
+
+def trunk_lines(planned: Plan) -> list[str]:
+    """The runs at a constant rate from which cool-downs go on, each trained once."""
+    if not planned.trunks:
+        return []
+    steps = sum(config["steps"] for config, run in planned.trunks if not (run and run.finished))
+    starts = {
+        arm: (config["cooldown"] or {}).get("start", 0) for arm, config in planned.arms.items()
+    }
+    alone = sum(len(planned.runs[arm]) * start for arm, start in starts.items())
+    missing = sum(run is None for _, run in planned.trunks)
+    return [
+        f"trunks missing: {missing} of {len(planned.trunks)}, {steps:,} steps, from which the runs "
+        f"take over {alone:,} (they count them as their own)"
+    ]
 
 
 def needed_lines(planned: Plan) -> list[str]:

@@ -19,6 +19,7 @@ from unify.runs.saved_config import put_back_config, replace_config, saved_confi
 from unify.schema.completed import Config
 from unify.study.arms import resolve_arms, resolve_jobs
 from unify.study.jobs import Job, StudyRequest, error_file
+from unify.study.sampler_sweep import settled_config
 from unify.study.tuning_trials import plan_trials, tuned_arms
 from unify.support.atomic_files import write_atomically
 from unify.support.stop_protocol import Stopped
@@ -37,7 +38,7 @@ def finish_job(job: Job, say: Say = echo) -> list[Row]:
     """
     with error_in_study_folder(job):
         run = finished_or_stopped(train(job.config, say, scored=True))
-        rows = score(run, job.config, say)
+        rows = score(run, job, say)
         ship_scores(run.folder, job.config["machine"]["tracker"], job.config["machine"]["runs"])
         return rows
 
@@ -64,7 +65,7 @@ def run_arm(request: StudyRequest, arm: str, seed: int | None, say: Say, untimed
                 runs.append(finished_or_stopped(train(job.config, say, scored=True)))
         for job, run in zip(jobs, runs, strict=True):
             with error_in_study_folder(job):
-                score(run, job.config, say, untimed)
+                score(run, job, say, untimed)
                 if is_first():
                     ship_scores(run.folder, machine["tracker"], machine["runs"])
             say(f"run: {run.folder}")
@@ -94,11 +95,13 @@ def _jobs_of_arm(request: StudyRequest, arm: str, seed: int | None) -> list[Job]
     return jobs
 
 
-def score(run: Run, config: Config, say: Say, untimed: bool = False) -> list[Row]:
-    """The scores that `config` asks of a finished run; measured if they are not stored. All ranks.
+def score(run: Run, job: Job, say: Say, untimed: bool = False) -> list[Row]:
+    """The scores that a job asks of its finished run; measured if they are not stored. All ranks.
 
-    A run that existed keeps what it was trained with, and is scored as is asked now.
+    A run that existed keeps what it was trained with, and is scored as is asked now: with the best
+    of the settings of its samplers, where the job has some to try.
     """
+    config = settled_config(run, job, say)
     if is_first():
         _set_scoring(run, config)
     stored = stored_scores(run, config, untimed)

@@ -24,6 +24,7 @@ from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.arms import resolve_arms, resolve_jobs
 from unify.study.compared_with import keep_published, published_for, say_unlike
+from unify.study.cooldowns import one_of_each_trunk
 from unify.study.jobs import Job, StudyRequest, distinct
 from unify.study.run_job import finish_job
 from unify.study.study_json import write_study_json
@@ -211,11 +212,11 @@ def _run_at_once(
     """Run `unify study --arm` for each job; the last words of those that failed, by name.
 
     Of jobs that train alike, all but the first wait and are only scored: two processes would both
-    train. Stopped if a signal ended one.
+    train; and so wait those that go on from one trunk. Stopped if a signal ended one.
     """
     untimed = ["--untimed"] if at_once > 1 else []
     command = [sys.executable, "-m", "unify.cli", "study", *request.words, *untimed]
-    first = distinct(jobs)
+    first = one_of_each_trunk(distinct(jobs))
     failed: dict[str, tuple[int, str]] = {}
     for turn in (first, [job for job in jobs if job not in first]):
         commands = {job.name: [*command, "--arm", job.arm, "--seed", str(job.seed)] for job in turn}

@@ -15,6 +15,8 @@ from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.jobs import StudyRequest
 
+OPTIONAL = ("tune", "sweep", "learned", "cooldowns")  # keys that are null where there is none
+
 
 def write_study_json(
     study: Study,
@@ -45,8 +47,8 @@ def write_study_json(
             "baseline": study.baseline,
             "grid": bool(study.grid) or bool(study.tune and study.tune.defaults),
             "budgets": {arm: vars(budget) for arm, budget in study.budgets.items()},
-            "tune": study.tune and vars(study.tune),
             "tuned": sorted(tuned),
+            **{key: (part := getattr(study, key)) and vars(part) for key in OPTIONAL},
             "claims": [vars(claim) for claim in study.claims],
             "controls": [vars(control) for control in study.controls],
             "figures": [{"class": class_name(type(f)), **f.settings()} for f in study.figures],

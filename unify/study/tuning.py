@@ -23,7 +23,6 @@ alone. Every arm then has trials, as a second draw of an arm is one of its tunin
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,8 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from unify.analysis.best_of_trials import SIGNS
-from unify.config import OUTSIDE_HASH, user_files
+from unify.config import OUTSIDE_HASH, trained_keys, user_files
 from unify.config.grid import as_overrides
 from unify.evaluation.scores_identity import SCORING
 from unify.noise import stable_seed
@@ -41,6 +39,7 @@ from unify.runs.lookup import needed_configs
 from unify.runs.study_files import read_tuning
 from unify.schema.completed import Config
 from unify.schema.study import Study, Tune
+from unify.study.chosen_by import best_of, metric_name
 from unify.study.jobs import replicate_of
 
 Values = dict[str, Any]  # dotted key of a configuration -> value
@@ -70,7 +69,8 @@ def draw_values(tune: Tune, config: Config, trial: int, added: int = 0) -> Value
             "that it has"
         )
     seed = tune.seed + added
-    return {} if trial == 0 else {k: _draw(tune, seed, k, v, trial) for k, v in own.items()}
+    tried = own.items() if trial else ()
+    return {key: draw_value("tune", tune.space, seed, key, value, trial) for key, value in tried}
 
 
 def _at(config: Config, key: str) -> Any:
@@ -81,14 +81,17 @@ def _at(config: Config, key: str) -> Any:
     return value
 
 
-def _draw(tune: Tune, seed: int, key: str, own: Any, trial: int) -> Any:
-    """The value of one key, around the arm's `own`; equal for arms that have the same `own`."""
-    u = np.random.default_rng(stable_seed("tune", seed, trial, key)).random()
-    choice = tune.space[key]
+def draw_value(of: str, space: Values, seed: int, key: str, own: Any, trial: int) -> Any:
+    """The value of one key, around the arm's `own`; equal for arms that have the same `own`.
+
+    `of`: the study's key that has the space, `tune` or `sweep`.
+    """
+    u = np.random.default_rng(stable_seed(of, seed, trial, key)).random()
+    choice = space[key]
     if isinstance(choice, list):
         return choice[int(u * len(choice))]
     if "factor" in choice and (not isinstance(own, (int, float)) or own == 0):
-        raise ValueError(f"tune.space.{key}: there is no factor around {own!r}; give low and high")
+        raise ValueError(f"{of}.space.{key}: there is no factor around {own!r}; give low and high")
     value = _in_range(choice, own, u)
     whole = isinstance(own, int) and all(isinstance(end, int) for end in choice.values())
     # three significant digits: as a person would write it
@@ -105,10 +108,10 @@ def _in_range(limits: dict[str, Any], own: Any, u: float) -> float:
 
 def best_trial(trials: list[Trial], better: str) -> int:
     """The index of the best trial, the first of equals: an arm changes only for what is better."""
-    scores = [-math.inf if t.score is None else t.score * SIGNS[better] for t in trials]
-    if max(scores) == -math.inf:
+    best = best_of([trial.score for trial in trials], better)
+    if best is None:
         raise ValueError("every trial failed, that of the arm as it is too")
-    return scores.index(max(scores))
+    return best
 
 
 def save_trials(
@@ -122,12 +125,11 @@ def save_trials(
         better: `higher` or `lower`, as the scores of the metric state it.
     """
     assert study.tune is not None
-    names = study.tune.metrics
     entry = {
         "arm": config["name"],
         "seed": config.get("replicate"),
         "asked": _tuning_hash(study, config),
-        "metric": ("mean of " if len(names) > 1 else "") + " and ".join(names),
+        "metric": metric_name(study.tune.metrics),
         "better": better,
         "best": best_trial(trials, better),
         "trials": [asdict(trial) for trial in trials],
@@ -175,8 +177,13 @@ def _tuning_hash(study: Study, config: Config) -> str:
     That is the space, the budget, the arm as it is, and the runs that it starts from.
     """
     budget = study.budget_of(config["name"])
-    outside = {*OUTSIDE_HASH, *(["steps"] if budget else [])}  # steps follow from a budget
-    kept = {key: value for key, value in config.items() if key not in outside}
+    kept = trained_keys(config)
+    if budget:
+        del kept["steps"]  # which follow from it
+    if study.cooldowns:  # which set both
+        kept.pop("cooldown", None)
+        schedule = {"optimizer": {k: v for k, v in kept["optimizer"].items() if k != "schedule"}}
+        kept |= schedule | {"cooldowns": vars(study.cooldowns)}
     scoring = [config[key] for key in SCORING]
     before = [
         {key: value for key, value in part.items() if key not in OUTSIDE_HASH}

@@ -8,16 +8,17 @@ starts from.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 from unify.config.grid import as_overrides
 from unify.config.study_checks import TRIALS
+from unify.config.validation_metrics import validation_metrics
 from unify.evaluation.score_run import Row, stored_scores
 from unify.runs.lookup import find_run, replicate
-from unify.runs.study_files import better, has_value
 from unify.schema.completed import Config
 from unify.schema.study import Study, Tune
 from unify.study.arms import resolve_arms
+from unify.study.chosen_by import direction, mean_score
+from unify.study.cooldowns import cooled_down
 from unify.study.jobs import Job, StudyRequest, error_file
 from unify.study.tuning import (
     DEFAULT,
@@ -55,8 +56,8 @@ class TrialPlan:
     def check(self, rows: list[Row]) -> None:
         """ValueError if the scores of a trial are none to tune by: more trials would be in vain."""
         assert self.study.tune is not None
-        _score(self.study.tune, rows)
-        _direction(self.study.tune, [rows])
+        mean_score("tune", self.study.tune.metrics, rows)
+        direction("tune", self.study.tune.metrics, [rows])
 
     def save(self, key: str, rows: list[list[Row]]) -> None:
         """Write down an arm's trials and which was best, from the scores of each (none: it failed).
@@ -71,7 +72,7 @@ class TrialPlan:
         arm, seed = self.tuned[key]
         config = before_trials(self.study, self.arms[arm], seed)
         folder = Path(config["machine"]["runs"]) / self.study.name
-        said = _direction(self.study.tune, rows)
+        said = direction("tune", self.study.tune.metrics, rows)
         save_trials(folder, self.study, key, config, trials, said)
 
 
@@ -149,15 +150,10 @@ def _add_trials(made: TrialPlan, request: StudyRequest, seed: int) -> None:
 def _trial_job(study: Study, name: str, config: Config, seed: int) -> Job:
     """A trial of an arm: shorter, in a folder of its own, scored on the validation split.
 
-    Held-out pairs are left to the test split, and sealed prompts too: tuning must not see them.
+    Held-out pairs and sealed prompts are left to the test: tuning must not see them.
     """
     assert study.tune is not None
-    unseen = {"heldout": 0, "sealed": None}
-    scored = [
-        {**metric, "split": "validation", **{k: v for k, v in unseen.items() if k in metric}}
-        for metric in config["evaluation"]
-        if "split" in metric
-    ]
+    scored = validation_metrics(config)
     if not scored:
         raise ValueError(f"tune: {name} has no metric that is measured on a split; see evaluation")
     own = {
@@ -165,10 +161,12 @@ def _trial_job(study: Study, name: str, config: Config, seed: int) -> Job:
         "study": f"{study.name}{TRIALS}",
         "steps": max(1, round(config["steps"] * study.tune.share)),
         "evaluation": scored,
+        "logging": {**config["logging"], "scores": None},  # a trial is watched by nobody
     }
+    shorter = cooled_down(study, {**config, **own})  # a whole schedule of its own, without a trunk
     number = study.trial_seeds[seed]
     of_needed = seed if study.whole else None  # trials start from what their seed's run starts from
-    return Job(name, number, replicate({**config, **own}, number, of_needed))
+    return Job(name, number, replicate(shorter, number, of_needed))
 
 
 def tuned_arms(request: StudyRequest) -> set[str]:
@@ -190,40 +188,5 @@ def _trial(tune: Tune, config: Config, values: Values, rows: list[Row]) -> Trial
     run = find_run(config)
     facts = run.info if run else {}
     flops = facts.get("flops_per_step", 0.0) * config["steps"]
-    score, seconds = _score(tune, rows), facts.get("train_seconds", 0)
+    score, seconds = mean_score("tune", tune.metrics, rows), facts.get("train_seconds", 0)
     return Trial(values, score, config["steps"], flops, seconds)
-
-
-def _direction(tune: Tune, rows: list[list[Row]]) -> str:
-    """Which scores of the metrics are better; ValueError where they say neither, or not the same.
-
-    `rows`: the scores of each trial.
-    """
-    stated = {row["metric"]: better(row) for scored in rows for row in scored}
-    said = {name: stated[name] for name in tune.metrics if name in stated}
-    for name, direction in said.items():
-        if direction is None:
-            raise ValueError(
-                f"tune.metric: {name} states no direction, so no trial is the best by it; name a "
-                "metric whose scores do (`better`, docs/extending.md)"
-            )
-    if len({*said.values()}) > 1:
-        each = ", ".join(f"of {name} {direction}" for name, direction in said.items())
-        raise ValueError(f"tune.metric: no mean says what is best ({each} is better); name one")
-    return next(iter(said.values()), None) or "higher"  # all failed, as is said elsewhere
-
-
-def _score(tune: Tune, rows: list[Row]) -> float | None:
-    """The mean of those of the metrics that are scored; None for a run that failed, or with a value
-    that is not finite."""
-    if not rows:
-        return None
-    scores = {row["metric"]: row["value"] if has_value(row) else None for row in rows}
-    values = [scores[name] for name in tune.metrics if name in scores]
-    if not values:
-        raise ValueError(
-            f"tune.metric: {' and '.join(tune.metrics)} is not scored on validation; there are "
-            f"{', '.join(sorted(scores))}"
-        )
-    finite = [value for value in values if value is not None]
-    return fmean(finite) if len(finite) == len(values) else None

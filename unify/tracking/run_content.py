@@ -35,7 +35,7 @@ def unsent(
 
 def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a record by MLflow name, with the kind in front where kinds share names."""
-    prefix = f"{record['kind']}/" if record["kind"] in ("health", "validation") else ""
+    prefix = f"{record['kind']}/" if record["kind"] in ("health", "validation", "curve") else ""
     return {
         mlflow_name(prefix + name): float(value)
         for name, value in record.items()

@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
@@ -52,6 +52,7 @@ class Checkpoints(EachStep):
         beside: write and hash in a thread while training goes on. One save at most is under way;
             an error of it stops all ranks after the step at which it is noticed.
         best: `best(step)`, the step up to this one whose checkpoint is kept besides the newest.
+        stay: steps whose checkpoints are saved and never removed.
     """
 
     def __init__(
@@ -61,12 +62,13 @@ class Checkpoints(EachStep):
         keep: int = 2,
         beside: bool = False,
         best: Callable[[int], int | None] = lambda _: None,
+        stay: Collection[int] = (),
     ):
         super().__init__()
         if keep < 1:
             raise ValueError(f"keep_checkpoints must be at least 1, not {keep}")
         self.folder, self.every, self.keep, self.beside = Path(folder), every, keep, beside
-        self.best = best
+        self.best, self.stay = best, frozenset(stay)
         self.requested: signal.Signals | None = None
         self.stopped_by: signal.Signals | None = None  # as all ranks agreed
         self._saved_at = time.monotonic()
@@ -109,7 +111,7 @@ class Checkpoints(EachStep):
 
     def each_step(self, trainer: Trainer, module: LightningModule, step: int) -> None:
         agreed = self._agreed(trainer)
-        due = self.every > 0 and step % self.every == 0
+        due = (self.every > 0 and step % self.every == 0) or step in self.stay
         last = step == trainer.max_steps
         if agreed > STEP or due or last:
             self.save(trainer, step)
@@ -180,7 +182,7 @@ class Checkpoints(EachStep):
         flush_to_disk(self.folder)
         best = self.best(step)
         for path in [p for p in steps(self.folder) if step_of(p) <= step][: -self.keep]:
-            if step_of(path) != best:
+            if step_of(path) != best and step_of(path) not in self.stay:
                 shutil.rmtree(path)
 
     def _clear(self) -> None:

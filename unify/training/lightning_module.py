@@ -22,9 +22,9 @@ from unify.nn.frozen import kept_state, load_kept, sources
 from unify.nn.losses import Mean, weighted
 from unify.noise import Noise, seed_torch, stable_seed
 from unify.paradigm import Paradigm, Term, Trainable
-from unify.schema.experiment import Optimizer, Seeds
+from unify.schema.experiment import CoolDown, Optimizer, Seeds
 from unify.tokenizer import ImageTokenizer
-from unify.training.optimizer import parameter_groups, swap_ema, update_ema, warmup_cosine
+from unify.training.optimizer import parameter_groups, rate_factor, swap_ema, update_ema
 from unify.training.step_record import NonFiniteError, StepRecord, check_gradient, check_terms
 
 
@@ -39,6 +39,7 @@ class TrainingModule(L.LightningModule):
         ema: decay of the average of the weights; 0 keeps none.
         seeds: key the noise.
         place: `place(model, mesh)` cuts the model into shards; None leaves it whole.
+        cooldown: of the learning rate, after a constant one.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class TrainingModule(L.LightningModule):
         ema: float = 0.999,
         seeds: Seeds | None = None,
         place: Callable[..., None] | None = None,
+        cooldown: CoolDown | None = None,
     ):
         super().__init__()
+        self.cooldown = cooldown
         self.model, self.loss_weights, self.settings = model, loss_weights, optimizer
         self.steps, self.ema, self.seeds = steps, ema, seeds or Seeds()
         self.record = StepRecord()
@@ -196,7 +199,7 @@ class TrainingModule(L.LightningModule):
         if self.ema:
             optimizer.register_step_post_hook(lambda *_: update_ema(optimizer, self.ema))
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine(step, self.steps, settings)
+            optimizer, lambda step: rate_factor(step, self.steps, settings, self.cooldown)
         )
         return {
             "optimizer": optimizer,

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from unify.distributed.ranks import local_shard
-from unify.schema.experiment import Optimizer
+from unify.schema.experiment import CoolDown, Optimizer
 
 MATRICES = (  # kinds of layers, and their parameter that weight decay acts on
     ((nn.Linear, nn.modules.conv._ConvNd), "weight"),
@@ -48,15 +48,23 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
     ]
 
 
-def warmup_cosine(step: int, steps: int, settings: Optimizer) -> float:
+def rate_factor(
+    step: int, steps: int, settings: Optimizer, cooldown: CoolDown | None = None
+) -> float:
     """Factor of the learning rate at optimizer step `step` (0-based) of `steps`.
 
-    Linear over `warmup` steps, then half a cosine from 1 to `final_lr` (arXiv:1608.03983).
+    Linear over `warmup` steps, then half a cosine from 1 to `final_lr` (arXiv:1608.03983), a line,
+    or 1; with a `cooldown`, 1 up to its start, and what it says from there to the end.
     """
     if step < settings.warmup:
         return (step + 1) / settings.warmup
-    done = min(1.0, (step - settings.warmup) / max(1, steps - settings.warmup))
-    return settings.final_lr + (1 - settings.final_lr) * (1 + math.cos(math.pi * done)) / 2
+    shape = cooldown.shape if cooldown else settings.schedule
+    begin = max(settings.warmup, cooldown.start) if cooldown else settings.warmup
+    if shape == "constant" or step < begin:
+        return 1.0
+    done = min(1.0, (step - begin) / max(1, steps - begin))
+    left = (1 + math.cos(math.pi * done)) / 2 if shape == "cosine" else 1 - done
+    return settings.final_lr + (1 - settings.final_lr) * left
 
 
 @torch.no_grad()

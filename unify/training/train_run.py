@@ -10,11 +10,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import lightning as L
 
-from unify.assembly.assemble import assemble, in_shards
 from unify.assembly.exported_weights import check_written, save_export
 from unify.data.source import source_fingerprint
 from unify.distributed.lost_ranks import lost_ranks_as_error
@@ -27,7 +27,6 @@ from unify.distributed.ranks import (
     join,
     world,
 )
-from unify.evaluation.score_run import check_scores
 from unify.paradigm import Fitted
 from unify.runs.equal_training import adopt, other_code, record_scoring_parts, study_facts
 from unify.runs.export_folder import stamps
@@ -48,10 +47,12 @@ from unify.support.environment import environment, git_diff
 from unify.support.precision import precision_on
 from unify.support.stop_protocol import Interrupted, LostOutput, kept_if_interrupted
 from unify.support.terminal import echo
-from unify.support.user_code import check_imports, warn_of_imports
+from unify.support.user_code import warn_of_imports
 from unify.tracking.mlflow_process import delivery, ship, tracker
 from unify.tracking.run_content import flatten
+from unify.training.score_curve import assembled, score_curve
 from unify.training.trainer import fit
+from unify.training.trunk import begin_from_trunk, trunk_to_begin_from
 
 Say = Callable[[str], None]
 
@@ -117,11 +118,10 @@ def _train(
             _adopt(run, other, config, needed, say)
             return run
         _set_ranks(config["machine"])
-        recipe = assemble(config, needed, meta=in_shards(config))
-        check_imports()
-        if scored:
-            check_scores(recipe)
+        trunk = trunk_to_begin_from(run, config, partial(train, say=say, wait=True))
+        recipe, curve = assembled(config, needed, scored)
         facts = _begin(run, recipe, config, needed)
+        begin_from_trunk(run, config, trunk, say)
         say(f"{run.folder}: {facts['paradigm']}, {facts['parameters']['trainable']:,} parameters")
         machine = recipe.machine
         kept = f"{run.folder} has all that was saved of it, and the same command goes on"
@@ -130,7 +130,7 @@ def _train(
             kept_if_interrupted(kept),
             tracker(run.folder, machine.tracker, machine.runs) if track else nullcontext(),
         ):
-            _finish(run, recipe, config, say, watchers)
+            _finish(run, recipe, config, say, [*watchers, *score_curve(run, recipe, curve)])
     return run
 
 

@@ -68,6 +68,7 @@ def fit(
         recipe.ema,
         recipe.seeds,
         cut,
+        recipe.cooldown,
     )
     recipe.data.prepare(recipe.seeds.data, machine.workers, machine.timeout)
     callbacks = [*watchers, *_callbacks(run, recipe, module, say)]
@@ -155,6 +156,7 @@ def _callbacks(run: Run, recipe: Recipe, module: TrainingModule, say: Say) -> li
             every.keep_checkpoints,
             recipe.machine.save_beside,
             partial(best_step, run.folder),
+            every.keep_steps,
         ),
     ]
 
