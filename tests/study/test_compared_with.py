@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from dataclasses import replace
 
 import pytest
 from places import EXPERIMENTS
@@ -11,6 +12,8 @@ from scored_study import EXACT, write_scored_study
 
 from unify.answers.publish import publish
 from unify.answers.study_records import load_study
+from unify.cluster.missing_jobs import missing_jobs
+from unify.cluster.submit import submit
 from unify.commands.study import report
 from unify.commands.study import study as study_command
 from unify.config import ConfigError
@@ -18,6 +21,8 @@ from unify.config import load_study as load_file
 from unify.metrics.shapes_images import TextToImage
 from unify.report.page import write_report
 from unify.runs.published_folder import AGAINST, PUBLISHED
+from unify.schema.cluster import Cluster
+from unify.study.arms import resolve_arms
 from unify.study.compared_with import keep_published, published_for
 from unify.study.jobs import StudyRequest
 from unify.study.run_study import run_study
@@ -188,3 +193,18 @@ def test_trained_arms_are_compared_with_published_ones_from_yaml_to_the_report(t
     rows = json.loads((mine.folder / "results.json").read_text())
     assert {row["arm"] for row in rows} == {"deeper"}
     assert {row["passport"]["metric_version"] for row in rows} == {TextToImage.version}
+
+
+def test_the_report_of_a_cluster_compares_with_the_published_folder(published, tmp_path):
+    file = str(EXPERIMENTS / "studies" / "quickstart.yaml")
+    words = [f"machine.runs={tmp_path}/runs", f"primary=[{EXACT}]", "claims=[]"]
+    printed = []
+    request = StudyRequest(file, words, against=str(published))
+    submit(request, Cluster(), printed.append, print_only=True)
+    assert printed[0].startswith("compared with theirs")
+    jobs = missing_jobs(request, *resolve_arms(request))
+    assert jobs[-1].words[-3:] == ("--gather", "--against", str(published))
+    assert all("--against" not in job.words for job in jobs[:-1])
+    with pytest.raises(ValueError, match="nothing that .* calls primary can be compared"):
+        submit(replace(request, overrides=[*words[:1], "primary=[vqa/accuracy]", *words[2:]]),
+               Cluster(), printed.append, print_only=True)  # fmt: skip

@@ -71,7 +71,8 @@ def missing_jobs(request: StudyRequest, study: Study, arms: dict[str, Config]) -
     if later := [job for job in runs if job not in first]:
         level += 1
         jobs += [replace(_job(request, job, level), whatever=True) for job in later]
-    gather = ("study", *request.words, "--gather")
+    against = ("--against", request.against) if request.against else ()
+    gather = ("study", *request.words, "--gather", *against)
     return [*jobs, ClusterJob("report", gather, level + 1, whatever=True)]
 
 

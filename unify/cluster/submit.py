@@ -19,6 +19,7 @@ from unify.config.override_words import last_of_each
 from unify.config.shipped import FOLDER
 from unify.schema.cluster import Cluster
 from unify.study.arms import resolve_arms
+from unify.study.compared_with import published_for, say_unlike
 from unify.study.jobs import StudyRequest
 from unify.study.study_json import write_study_json
 from unify.study.tuning_trials import tuned_arms
@@ -53,10 +54,14 @@ def submit(request: StudyRequest, cluster: Cluster, say: Say, print_only: bool =
     for arm, config in arms.items():
         for task, wrong in uneven(config["data"]["tasks"], cluster.nodes * cluster.ranks).items():
             raise ValueError(f"{path}: {arm}: data.tasks.{task}: {wrong}")
+    published = published_for(request, study, say)
+    if published is not None:
+        say_unlike(published, arms, say)
     folder = Path(next(iter(arms.values()))["machine"]["runs"]) / study.name
     jobs = missing_jobs(request, study, arms)
     if not jobs:
-        say(f"{path}: every run is finished; `unify study {path}` reports")
+        against = f" --against {request.against}" if request.against else ""
+        say(f"{path}: every run is finished; `unify study {path}{against}` reports")
         return
     alive = alive_jobs(folder)
     if twice := [job.name for job in jobs if job.config and job.name in alive]:

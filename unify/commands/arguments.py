@@ -35,6 +35,12 @@ Overrides = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Tiny = Annotated[bool, typer.Option("--tiny", help="Merge the file's `tiny:` block.")]
+Against = Annotated[
+    str,
+    typer.Option(
+        metavar="FOLDER", help="Compare with a published study, whose arms are not trained."
+    ),
+]
 
 
 def say(text: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from unify.commands.arguments import Tiny, each_once
+from unify.commands.arguments import Against, Tiny, each_once
 from unify.support.fast_imports import fast_imports
 from unify.support.terminal import echo
 
@@ -24,6 +24,7 @@ def submit(
     print_sbatch: Annotated[
         bool, typer.Option("--print-sbatch", help="Show the batch scripts and send nothing.")
     ] = False,
+    against: Against = "",
 ) -> None:
     """Send the missing runs of a study to SLURM.
 
@@ -34,7 +35,7 @@ def submit(
         from unify.cluster.submit import submit as submit_study
         from unify.study.jobs import StudyRequest
 
-    request = StudyRequest(str(file), overrides or [], tiny)
+    request = StudyRequest(str(file), overrides or [], tiny, against=against)
     submit_study(request, load_cluster(cluster), echo, print_sbatch)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unify.commands.arguments import Json, Overrides, Tiny, each_once, emit, say
+from unify.commands.arguments import Against, Json, Overrides, Tiny, each_once, emit, say
 from unify.support.fast_imports import fast_imports
 from unify.support.terminal import echo
 
@@ -14,12 +14,6 @@ FOR_THE_REPORT = (
     "--against is for the report, which --arm, --choose and --dry-run do not write: leave it out "
     "here, and give it to the `unify study` that reports (with --gather, of runs that are there)"
 )
-Against = Annotated[
-    str,
-    typer.Option(
-        metavar="FOLDER", help="Compare with a published study, whose arms are not trained."
-    ),
-]
 FOR_ONE_ARM = "--seed and --untimed say how one --arm is run; name it, or use --seeds"
 
 
