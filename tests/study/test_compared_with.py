@@ -205,6 +205,6 @@ def test_the_report_of_a_cluster_compares_with_the_published_folder(published, t
     jobs = missing_jobs(request, *resolve_arms(request))
     assert jobs[-1].words[-3:] == ("--gather", "--against", str(published))
     assert all("--against" not in job.words for job in jobs[:-1])
-    with pytest.raises(ValueError, match="nothing that .* calls primary can be compared"):
+    with pytest.raises(ValueError, match="calls primary can be compared"):
         submit(replace(request, overrides=[*words[:1], "primary=[vqa/accuracy]", *words[2:]]),
                Cluster(), printed.append, print_only=True)  # fmt: skip
