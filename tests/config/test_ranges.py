@@ -208,6 +208,11 @@ BROKEN = {
     "too much": ("budget: {samples: 1.0e30}", "budget.samples: 1e+30 is out of range"),
     "too little": ("budget: {samples: 2}", "budget: 2 does not reach for one step of one"),
     "too few tokens": ("budget: {tokens: 1}", "budget: 1 does not reach for one step of one"),
+    "a task of no arm": (
+        "budget: {samples: 9, task: edit}",
+        "budget.task: one has no rows of 'edit'",
+    ),
+    "half a parameter": ("widths: {one: {parameters: 0.5}}", "no arm has less than one"),
     "no trial": (
         "tune: {metric: m, space: {optimizer.warmup: [1]}, trials: 1}",
         "tune.trials: 1 is out of",
@@ -263,6 +268,17 @@ def test_an_outcome_that_no_arm_measures_is_refused(folder, keys):
         load_study(path, [SCORED])
     assert OUTCOMES[keys] in str(caught.value)
     assert str(caught.value).startswith(f"{path}:3: ")
+
+
+@pytest.mark.fault(36)
+@pytest.mark.parametrize("key", ["tune", "sweep"])
+def test_an_outcome_that_chooses_is_given_by_one_metric(folder, key):
+    space = {"tune": "optimizer.warmup: [3]", "sweep": "text_sampling.temperature: [0.0]"}[key]
+    text = f"{STUDY}{key}: {{metric: caption/exact, space: {{{space}}}}}\n"
+    path = write(folder, "study.yaml", text)
+    twice = SCORED.replace("=[", "=[{class: unify.metrics.shapes_texts.Captions, images: 3}, ")
+    with pytest.raises(ConfigError, match=rf"{key}\.metric: caption/exact is given by two metrics"):
+        load_study(path, [twice])
 
 
 @pytest.mark.parametrize("end", ["", "/heldout", "/ceiling"])

@@ -52,7 +52,7 @@ def test_a_budget_of_one_task_counts_nothing_else(five):
 
 def test_a_budget_of_a_task_that_is_not_trained_is_refused(five):
     path = five(budget={"samples": 400, "task": "vqa"})
-    with pytest.raises(ValueError, match=r"queries_dit: budget\.task: vqa is not trained; it has"):
+    with pytest.raises(ValueError, match=r"budget\.task: queries_dit has no rows of 'vqa'; it has"):
         plan(StudyRequest(path, tiny=True))
     with pytest.raises(ValueError, match="steps and needed runs are of no task"):
         Budget(steps=3, task="vqa")

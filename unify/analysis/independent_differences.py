@@ -59,10 +59,6 @@ class IndependentDifference(Difference):
         return None
 
     @property
-    def prompt_variance(self) -> float:
-        return self.parts[2][0] if len(self.parts) > 2 else 0.0
-
-    @property
     def method(self) -> str:
         prompts = "" if self.prompts is None else f" x {self.prompts} prompts{self._worth}"
         return "independent replicates, {} and {} seeds".format(*self.replicates) + prompts

@@ -45,17 +45,19 @@ FEWEST_SEEDS = 3  # that get a verdict: the intervals of two do not cover (docs/
 HALF = 0.5  # of the trials: a prompt that has it decides the mean, and no other prompt tells of it
 ROUNDING = 1e-9  # a deviation below this share of the outcomes themselves is rounding
 LARGE = 1e3  # t at which only its denominator is uncertain
+Part = tuple[float, float]  # of what is uncertain: variance of the mean, degrees of freedom
+NO_PROMPTS: Part = (0.0, 1e9)
 HIGHER, LOWER, SAME = "higher", "lower", "not distinguishable at this budget"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of A - B, and the differences of its seeds. `parts`: (variance of the mean, degrees of
-    freedom) of what is independently uncertain in it, empty where nothing is known of that.
+    """Mean of A - B, and the differences of its seeds. `parts`: of what is independently uncertain
+    in it, first of the seeds; empty where nothing is known of that.
     `share`: of the trials, by prompt; None where prompts weigh alike."""
 
     mean: float
-    parts: tuple[tuple[float, float], ...]
+    parts: tuple[Part, ...]
     by_seed: tuple[float, ...]
     prompts: int | None = None
     share: Share = field(default=None, compare=False, repr=False)
@@ -75,9 +77,9 @@ class Difference:
         return math.sqrt(self.parts[0][0] * self.seeds) if self.parts else None
 
     @property
-    def prompt_variance(self) -> float:
-        """Variance of the mean from the choice of prompts; more seeds do not lessen it."""
-        return self.parts[1][0] if len(self.parts) > 1 else 0.0
+    def of_prompts(self) -> Part:
+        """The part from the choice of prompts; more seeds do not lessen it."""
+        return self.parts[1] if len(self.parts) > 1 else NO_PROMPTS
 
     @property
     def method(self) -> str:

@@ -6,44 +6,67 @@ doi:10.1198/000313001300339897).
 """
 
 import math
+from functools import lru_cache
 
-from scipy import optimize, stats
+import numpy as np
+from scipy import optimize, special
 
 from unify.analysis.finite import finite
-from unify.analysis.paired_differences import FEWEST_SEEDS, TAIL, Difference
+from unify.analysis.paired_differences import (
+    FEWEST_SEEDS,
+    NO_PROMPTS,
+    TAIL,
+    Difference,
+    Part,
+    half_width,
+)
 
 POWER = 0.8
+QUANTILES = 256, 16  # of the mean square of seeds, whose degrees of freedom are few; of prompts
 MOST_SEEDS = 1000  # that `seeds_needed` looks for
 
 
 def power(
-    effect: float, deviation: float, seeds: int, prompt_variance: float = 0.0, tests: int = 1
+    effect: float, deviation: float, seeds: int, of_prompts: Part = NO_PROMPTS, tests: int = 1
 ) -> float:
-    """Probability that a true difference is found at 5%.
+    """Probability that the interval of `paired_differences` leaves 0 out, at 5%.
+
+    By quadrature: the mean is normal, the mean squares that the interval takes are chi-squared.
 
     Args:
         effect: the true difference of means.
         deviation: standard deviation of a seed's difference.
         seeds: seeds of each arm.
-        prompt_variance: variance of the mean from the choice of prompts.
+        of_prompts: variance of the mean from the choice of prompts, and its degrees of freedom.
         tests: tests that share the 5% (Bonferroni: Holm finds it at least as often).
     """
-    finite("effect, deviation and prompt variance", [effect, deviation, prompt_variance])
+    finite("effect, deviation and prompt variance", [effect, deviation, *of_prompts])
     if seeds < FEWEST_SEEDS:
         return 0.0
-    tail = TAIL / tests
-    if not effect:
-        return 2 * tail
-    spread = math.sqrt(deviation**2 / seeds + prompt_variance)
+    parts = [(deviation**2 / seeds, seeds - 1.0), of_prompts]
+    spread = math.sqrt(sum(variance for variance, _ in parts))
     if spread == 0:
-        return 1.0
-    df = seeds - 1
-    beyond = float(stats.t.isf(tail, df))  # t^2 is a non-central F: its tail has no gaps
-    return float(stats.ncf.sf(beyond**2, 1, df, (effect / spread) ** 2))
+        return 1.0 if effect else 0.0
+    found = [  # [Q], [P]
+        variance * _chi_squared(df, count) / df
+        for (variance, df), count in zip(parts, QUANTILES, strict=True)
+    ]
+    each = [
+        (one, df) for one, (_, df) in zip(np.broadcast_arrays(*np.ix_(*found)), parts, strict=True)
+    ]
+    half = half_width(2 * TAIL / tests, *each)  # [Q P]
+    beyond = special.ndtr((effect - half) / spread) + special.ndtr((-effect - half) / spread)
+    return float(beyond.mean())
+
+
+@lru_cache(maxsize=64)
+def _chi_squared(df: float, count: int) -> np.ndarray:
+    """Quantiles [count] of chi-squared in the middle of equal shares of its probability."""
+    return special.chdtri(df, (np.arange(count) + 0.5) / count)
 
 
 def seeds_needed(
-    effect: float, deviation: float, prompt_variance: float = 0.0, tests: int = 1
+    effect: float, deviation: float, of_prompts: Part = NO_PROMPTS, tests: int = 1
 ) -> int | None:
     """Fewest seeds that find a difference of `effect` with probability 0.8 (see `power`).
 
@@ -51,7 +74,7 @@ def seeds_needed(
     """
 
     def reached(seeds: int) -> bool:
-        return power(effect, deviation, seeds, prompt_variance, tests) >= POWER
+        return power(effect, deviation, seeds, of_prompts, tests) >= POWER
 
     if not reached(MOST_SEEDS):
         return None
@@ -73,23 +96,21 @@ def seeds_range(difference: Difference, tests: int = 1) -> tuple[int | None, int
         return None
     _, low, high = size
     ends = [max(abs(low), abs(high)), 0.0 if low <= 0 <= high else min(abs(low), abs(high))]
-    most, least = (
-        seeds_needed(end * raw, deviation, difference.prompt_variance, tests) for end in ends
-    )
+    most, least = (seeds_needed(end * raw, deviation, difference.of_prompts, tests) for end in ends)
     return most, least
 
 
 def detectable(
-    deviation: float, seeds: int, prompt_variance: float = 0.0, tests: int = 1
+    deviation: float, seeds: int, of_prompts: Part = NO_PROMPTS, tests: int = 1
 ) -> float | None:
     """Smallest true difference found with probability 0.8 (see `power`); None where seeds are too
     few to find any."""
-    spread = math.sqrt(deviation**2 / seeds + prompt_variance)
+    spread = math.sqrt(deviation**2 / seeds + of_prompts[0])
     if seeds < FEWEST_SEEDS or spread == 0:
         return None
 
     def excess(effect: float) -> float:
-        return power(effect, deviation, seeds, prompt_variance, tests) - POWER
+        return power(effect, deviation, seeds, of_prompts, tests) - POWER
 
     high = spread
     while excess(high) < 0:

@@ -152,7 +152,7 @@ class Comparison:
         d = self.difference
         if d is None or self.verdict != SAME or d.seed_deviation is None:
             return None
-        smallest = detectable(d.seed_deviation, d.seeds, d.prompt_variance, self.tests)
+        smallest = detectable(d.seed_deviation, d.seeds, d.of_prompts, self.tests)
         share = self.line is not None and self.line.is_share(self.first, self.second)
         return None if smallest is not None and share and smallest > 1 else smallest
 

@@ -14,6 +14,7 @@ from unify.config.presets import contradictions, seal_evaluation, with_preset
 from unify.config.read_once import once
 from unify.config.study_checks import (
     large_seeds,
+    measured_twice,
     names_of_trials,
     same_arms,
     small_budgets,
@@ -113,7 +114,7 @@ def _meanings(
     """Problems of what is asked of arms that are complete; `drawn`: each at values of its own."""
     problems = [] if drawn else _controls_of_unlike_arms(tree.root.value, study, configs)
     problems += [] if drawn else _controls_of_shared_runs(tree.root.value, study, configs)
-    checks = (unmeasured, small_budgets, large_seeds, tried_beyond, wrong_sweep)
+    checks = (unmeasured, measured_twice, small_budgets, large_seeds, tried_beyond, wrong_sweep)
     for check in (*checks, contradictions, cooled_otherwise):
         problems += check(tree.root, study, configs)
     return problems

@@ -11,6 +11,7 @@ from unify.schema.completed import Config
 from unify.support.file_names import same_folder, wrong_name
 from unify.support.ranges import MOST_WHOLE
 
+CHOOSING = ("tune", "sweep")  # keys of a study under which settings are chosen by outcomes
 TRIALS = "-tuning"  # ends the name of the folder of a study's trials (study/tuning_trials.py)
 CEILING = "/ceiling"  # ends the name of what stands beside a score (metrics/ceiling.py)
 
@@ -69,6 +70,21 @@ def unmeasured(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Pr
     ]
 
 
+def measured_twice(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:
+    """A problem for each outcome that chooses settings and that two metrics of an arm give: which
+    of them chooses is not said."""
+    problems = []
+    for key, node, name in _outcomes(root.value, study):
+        if not key.startswith(CHOOSING):
+            continue
+        for arm, config in arms.items():
+            if len(measuring(config, name)) > 1:
+                message = f"{name} is given by two metrics of {arm}: keep one in its `evaluation`"
+                problems.append(node.problem(key, message))
+                break
+    return problems
+
+
 def gives(pattern: str, name: str) -> bool:
     """True if a metric with this pattern gives a score of this name, or the ceiling of one."""
     return fnmatchcase(name.removesuffix(CEILING), pattern)
@@ -120,7 +136,7 @@ def _outcomes(nodes: Mapping[str, Node], study: Config) -> Iterator[tuple[str, N
             if item["metric"]:
                 node = nodes[key].value[index].value["metric"]
                 yield f"{key}.{index}.metric", node, item["metric"]
-    for key in ("tune", "sweep"):
+    for key in CHOOSING:
         if not study[key]:
             continue
         node, names = nodes[key].value["metric"], study[key]["metric"]
@@ -132,7 +148,8 @@ def _outcomes(nodes: Mapping[str, Node], study: Config) -> Iterator[tuple[str, N
 
 
 def small_budgets(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:
-    """A problem for each budget that is less than one step of an arm, whatever its model costs.
+    """A problem for each budget that is less than one step of an arm, whatever its model costs, and
+    for each of a task that the arm has no rows of.
 
     A step has the rows of `data.tasks`, and a row one token and one FLOP at least. The exact count
     is costs/step_cost.py's, which builds the model.
@@ -147,7 +164,9 @@ def small_budgets(root: Node, study: Config, arms: Mapping[str, Config]) -> list
         node = root.get(key) or root.get("grid") or root
         rows, task = config["data"]["tasks"], budget["task"]
         if task and task not in rows:
-            continue  # as costs/step_cost.py says, which knows the tasks of needed runs
+            message = f"{name} has no rows of {task!a}{suggest(task, rows)}; it has"
+            problems.append(node.problem(f"{key}.task", f"{message} {', '.join(rows)}"))
+            continue
         least = rows[task] if task else sum(rows.values())
         amount = max(budget[quantity] for quantity in ("samples", "tokens", "flops"))
         if amount and round(amount / least) < 1:

@@ -72,6 +72,8 @@ class Width:
     def __post_init__(self) -> None:
         if bool(self.like) == bool(self.parameters):
             raise ValueError("widths: say one of `like`, an arm, and `parameters`, a number")
+        if 0 < self.parameters < 1:
+            raise ValueError(f"widths.parameters is {self.parameters}: no arm has less than one")
 
 
 @dataclass
