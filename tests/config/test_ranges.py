@@ -208,6 +208,12 @@ BROKEN = {
     "too much": ("budget: {samples: 1.0e30}", "budget.samples: 1e+30 is out of range"),
     "too little": ("budget: {samples: 2}", "budget: 2 does not reach for one step of one"),
     "too few tokens": ("budget: {tokens: 1}", "budget: 1 does not reach for one step of one"),
+    "a budget of a grid": ("grid: {budget.flops: [-1, 1]}", "grid.budget.flops: -1"),
+    "a word of a grid": ("grid: {budget.flops: [many]}", "grid.budget.flops: expected"),
+    "a budget of points": ("grid: [{budget.nosuch: 1}]", "grid.budget.nosuch: unknown key"),
+    "a charge of points": ("grid: [{budget.flops: 1e12, budget.charge: [x]}]", "budget.charge.0"),
+    "a task of points": ("grid: [{budget.samples: 99, budget.task: edit}]", "no rows of 'edit'"),
+    "two of points": ("budget: {flops: 1e9}\ngrid: [{budget.steps: 3}]", "say one of steps"),
     "a task of no arm": (
         "budget: {samples: 9, task: edit}",
         "budget.task: one has no rows of 'edit'",

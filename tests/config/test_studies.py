@@ -74,7 +74,12 @@ BROKEN_STUDIES = {
     "budget of no arm": (SET, "budgets: {tow: {steps: 3}}", "budgets.tow", "mean 'two'?"),
     "grid of one value": (SET, "grid: {steps: 3}", "grid", "a mapping of a list"),
     "grid of a typo": (SET, "grid: {stepz: [3]}", "stepz", "did you mean 'steps'?"),
-    "grid of no budget": (SET, "grid: {budget.flop: [1]}", "grid.budget.flop", "of steps, samples"),
+    "grid of no budget": (
+        SET,
+        "grid: {budget.flop: [1]}",
+        "grid.budget.flop",
+        "Budget takes steps",
+    ),
     "width like none": (SET, "widths: {one: {like: tow}}", "widths.one.like", "mean 'two'?"),
     "width of nothing": (SET, "widths: {one: {}}", "widths", "say one of `like`"),
     "claim of no arm": (SET, f"claims: [{{{CLAIM}, worse: tow}}]", "claims.0.worse", "mean 'two'?"),

@@ -54,6 +54,18 @@ def test_an_override_does_not_beat_the_grid(study, word):
         (tune("seeds.init: [1, 2]"), "tune.space.seeds.init", "may not differ"),
         (tune("optimizer.lr: [1, 1]"), "tune.space.optimizer.lr", "twice"),
         (tune("optimizer.lr: {low: true, high: 2}"), "tune.space.optimizer.lr", "truth value"),
+        ("grid: {optimizer.lr: [1, 2], optimizer: [{lr: 1}]}\n", "grid.optimizer.lr", "as well"),
+        ("grid: [{optimizer.lr: 1, optimizer: {lr: 1}}]\n", "grid.optimizer.lr", "as well"),
+        (
+            tune("optimizer.lr: [1, 2], optimizer: [{lr: 1}, {lr: 2}]"),
+            "tune.space.optimizer.lr",
+            "as well",
+        ),
+        (
+            tune("ema: [0.5]", ", set: {optimizer.lr: 1, optimizer: {lr: 2}}"),
+            "tune.set.optimizer.lr",
+            "as well",
+        ),
         ("grid: {name: [x, y]}\n", "grid", "no setting of an experiment"),
         (CLAIM, "claims.0", "are both 'a'"),
         ("controls: [{arm: a, than: a, expect: same}]\n", "controls.0", "are both 'a'"),

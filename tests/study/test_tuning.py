@@ -3,6 +3,8 @@
 import statistics
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from unify.schema.study import Study, Tune, Width
 from unify.study.tuning import Trial, best_trial, chosen_overrides, draw_values, save_trials
@@ -87,6 +89,23 @@ def test_whole_numbers_stay_whole():
     assert {one["x.depth"] for one in values} <= set(range(2, 9))
     with pytest.raises(ValueError, match=r"x\.depth: there is no factor around 0"):
         draw_values(tune, {"name": "a", "x": {"depth": 0}}, 1)
+
+
+@pytest.mark.parametrize("choice", [{"factor": 1.5}, {"low": 1, "high": 1e2}])
+def test_a_setting_of_whole_numbers_gets_no_others(choice):
+    tune = Tune(METRIC, {"optimizer.warmup": choice}, trials=50)
+    arm = {"name": "a", "optimizer": {"warmup": 20}}
+    assert {type(draw_values(tune, arm, n)["optimizer.warmup"]) for n in range(1, 50)} == {int}
+
+
+@given(st.floats(1e-6, 1.0), st.floats(1e-9, 1.0), st.booleans())
+@settings(max_examples=200)
+def test_values_of_a_narrow_range_are_inside_of_it_and_differ(low, width, log):
+    high = low * (1 + width)
+    space = {"optimizer.lr": {"low": low, "high": high, "log": log}}
+    tried = [draw_values(Tune(METRIC, space), config(), n)["optimizer.lr"] for n in range(1, 8)]
+    assert all(low <= value <= high for value in tried)
+    assert len({*tried}) > 3
 
 
 def test_a_tuning_seed_of_the_study_and_a_solved_width_are_refused():

@@ -15,7 +15,6 @@ from itertools import product
 from typing import Any
 
 from unify.config.yaml_tree import Node, Problem
-from unify.schema.study import QUANTITIES
 
 Point = dict[str, Any]  # dotted key -> value
 BUDGET = "budget."  # begins keys of the study's budget for an arm; others are the experiment's
@@ -39,12 +38,6 @@ def points(grid: Node | None, problems: list[Problem]) -> list[Point]:
     for key, child in grid.value.items():
         if not isinstance(child.value, list) or not child.value:
             problems.append(child.problem(f"grid.{key}", "expected a list of values to try"))
-    if problems:
-        return [{}]
-    for key in grid.value:
-        if key.startswith(BUDGET) and key.removeprefix(BUDGET) not in QUANTITIES:
-            message = f"a budget is of {', '.join(QUANTITIES)}"
-            problems.append(grid.value[key].problem(f"grid.{key}", message))
     if problems:
         return [{}]
     values = [[item.plain() for item in child.value] for child in grid.value.values()]

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unify.config.grid import arm_name, as_overrides, of_budget, of_experiment, points
+from unify.config.completion import Completion
+from unify.config.grid import Point, arm_name, as_overrides, of_budget, of_experiment, points
 from unify.config.loaders import build_top, complete
 from unify.config.loading import Tree, arm, finish, load
 from unify.config.presets import contradictions, seal_evaluation, with_preset
@@ -27,7 +28,7 @@ from unify.config.validation_checks import watch_learning, wrong_sweep
 from unify.config.yaml_tree import ConfigError, Node, Problem, suggest
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
-from unify.schema.study import PUBLISHED_ARM, Study
+from unify.schema.study import PUBLISHED_ARM, Budget, Study
 
 NAMING_ARMS = {"claims": ("better", "worse"), "controls": ("arm", "than")}  # key -> roles of arms
 # keys in which two draws of one arm may differ
@@ -80,7 +81,7 @@ def _study(
             names.append(name)
             files[name] = study["arms"][base]
             if of_budget(point):
-                study["budgets"][name] = {**(study["budget"] or {}), **of_budget(point)}
+                study["budgets"][name] = _budget_at(point, tree, problems)
             own = dict(one_arm).get(name, ())
             words = [*as_overrides(of_experiment(point)), *of_arms, *own]
             with_more[name] = partial(_arm, name, node, tree, study["name"], tiny, words)
@@ -98,6 +99,17 @@ def _study(
     if problems:
         raise ConfigError(problems)
     return build_top(study | {"arms": files}, Study, path), configs
+
+
+def _budget_at(point: Point, tree: Tree, problems: list[Problem]) -> Config:
+    """The study's budget as a point of the grid changes it, completed."""
+    grid, given = tree.root.value["grid"], tree.root.get("budget")
+    own = given.value if given is not None and isinstance(given.value, dict) else {}
+    node = grid.like(of_budget(point))
+    completion = Completion([], Study, tree.trusted, tree.tiny)
+    done = completion.value(replace(node, value={**own, **node.value}), Budget, "grid.budget")
+    problems += completion.problems
+    return done.plain()
 
 
 def _names_of_arms(tree: Tree, study: Config, names: Sequence[str]) -> list[Problem]:

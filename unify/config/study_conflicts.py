@@ -1,6 +1,7 @@
 """Keys of a study that contradict each other: one of them would win, and no word be said."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from unify.config.grid import as_overrides
@@ -31,7 +32,7 @@ def conflicts(root: Node, study: Config, words: Sequence[str]) -> list[Problem]:
         message = f"{outside[0]} is no setting of an experiment; leave it out"
         found.append((root.get("grid") or root).problem("grid", message))
     found += [*_of_spaces(root, study, tried), *_of_cooldowns(root, study, tried)]
-    return [*found, *_with_itself(root, study)]
+    return [*found, *_twice(root, study), *_with_itself(root, study)]
 
 
 def _keys_of_grid(grid: Any) -> list[str]:
@@ -51,6 +52,20 @@ def _of_spaces(root: Node, study: Config, tried: Sequence[str]) -> Iterator[Prob
             node = root.value[of].value["space"].value[key]
             for message in _wrong_space(key, choices, tried, asked.get("set", ())):
                 yield node.problem(f"{of}.space.{key}", message)
+
+
+def _twice(root: Node, study: Config) -> Iterator[Problem]:
+    """A problem for each two keys of a point, or of what is tried, one of which holds the other."""
+    grid = study["grid"]
+    sets = [("grid", point) for point in ([grid] if isinstance(grid, dict) else grid)]
+    sets += [(f"{of}.space", study[of]["space"]) for of in ("tune", "sweep") if study[of]]
+    sets += [("tune.set", study["tune"]["set"])] if study["tune"] else []
+    for place, keys in sets:
+        for one, other in combinations(sorted(keys), 2):
+            if overlap(one, other):
+                node = root.value[place.partition(".")[0]]
+                message = f"{other} is set by {one} as well; leave it out of one of the two"
+                yield node.problem(f"{place}.{other}", message)
 
 
 def _of_cooldowns(root: Node, study: Config, tried: Sequence[str]) -> Iterator[Problem]:

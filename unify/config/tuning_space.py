@@ -29,21 +29,33 @@ def _beyond(
             own, hint = setting_at(config, key)
             numeric = [o for o in options(hint) if shape(o)[0] in (int, float)]
             for value in _ends(choices, own) if numeric else ():
-                read = float(value) if shape(numeric[0])[0] is float else value
+                drawn = round(value) if isinstance(choices, dict) and is_whole(hint) else value
+                read = float(drawn) if shape(numeric[0])[0] is float else drawn
                 if message := wrong_number(read, numeric[0]):
                     problems.append(node.problem(f"{of}.space.{key}", message))
     return list(dict.fromkeys(problems))
 
 
+def is_whole(hint: Any) -> bool:
+    """True for the annotation of a setting that takes whole numbers and no others."""
+    kinds = {shape(option)[0] for option in options(hint)}
+    return int in kinds and float not in kinds
+
+
 def _ends(choices: Any, own: Any) -> Iterator[float]:
     """The numbers between which all trials lie, or the numbers among the choices."""
-    if isinstance(choices, dict) and "factor" in choices:
-        factor = choices["factor"]
-        choices = [own / factor, own * factor] if type(own) in (int, float) and factor else []
     if isinstance(choices, dict):
-        choices = [choices.get("low"), choices.get("high")]
+        known = "factor" not in choices or (type(own) in (int, float) and choices["factor"])
+        choices = [*ends_of(choices, own)] if known else []
     listed = choices if isinstance(choices, list) else []  # what is none is refused elsewhere
     yield from (value for value in listed if type(value) in (int, float))
+
+
+def ends_of(choices: Mapping[str, Any], own: Any) -> tuple[Any, Any]:
+    """The two ends of `{factor}` around an arm's `own` value, or of `{low, high}`."""
+    if "factor" in choices:
+        return own / choices["factor"], own * choices["factor"]
+    return choices.get("low"), choices.get("high")
 
 
 def setting_at(config: Config, key: str) -> tuple[Any, Any]:

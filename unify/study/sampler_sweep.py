@@ -27,7 +27,7 @@ from unify.assembly.assemble import open_run
 from unify.config import build, locate_class
 from unify.config.cross_checks import sampling_words
 from unify.config.grid import as_overrides
-from unify.config.tuning_space import SAMPLING
+from unify.config.tuning_space import SAMPLING, setting_at
 from unify.config.validation_metrics import validation_metrics
 from unify.data.module import Data
 from unify.distributed.ranks import broadcast_first, in_step, is_first
@@ -103,7 +103,7 @@ def draw_settings(sweep: Sweep, config: Config, added: int = 0) -> list[Values]:
     ValueError for a value that a sampler does not take.
     """
     own = {
-        key: config[kind][name]
+        key: setting_at(config, key)
         for key in sweep.space
         for kind, _, name in [key.partition(".")]
         if name in config.get(kind, {})
@@ -114,7 +114,7 @@ def draw_settings(sweep: Sweep, config: Config, added: int = 0) -> list[Values]:
         if len(settings) == sweep.settings:
             break
         seed = sweep.seed + added
-        values = {k: draw_value("sweep", sweep.space, seed, k, v, n) for k, v in own.items()}
+        values = {k: draw_value("sweep", sweep.space[k], seed, k, v, n) for k, v in own.items()}
         new = _sampling(at_setting(config, values))
         if new not in seen:
             seen.add(new)

@@ -11,10 +11,10 @@
 
 Trial 0 is the arm as it is. The others are drawn at random (Bergstra and Bengio, JMLR 2012), each
 key from a stream of its own, so that arms which share a key try the same values of it; a key that
-an arm lacks is not in its space. A range of whole numbers around a whole number gives whole
-numbers. All trials have one seed, which is none of the study's. The arm is then trained with the
-values of its best trial; an arm that a control expects to be the `same` as another has no trials,
-and takes over the values of that one.
+an arm lacks is not in its space. A setting of whole numbers gets whole numbers. All trials have
+one seed, which is none of the study's. The arm is then trained with the values of its best trial;
+an arm that a control expects to be the `same` as another has no trials, and takes over the values
+of that one.
 
 With `replicate: all`, all of this is done anew under each seed of the study: trials draw values of
 their own, start from the tokenizers and language models of that seed, and choose for that seed
@@ -23,6 +23,7 @@ alone. Every arm then has trials, as a second draw of an arm is one of its tunin
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ import numpy as np
 
 from unify.config import OUTSIDE_HASH, trained_keys, user_files
 from unify.config.grid import as_overrides
+from unify.config.tuning_space import ends_of, is_whole, setting_at
 from unify.evaluation.scores_identity import SCORING
 from unify.noise import stable_seed
 from unify.runs.folder import write_json
@@ -62,48 +64,47 @@ def draw_values(tune: Tune, config: Config, trial: int, added: int = 0) -> Value
 
     `added`: to the seed of the draws; arms for which it is the same try the same values.
     """
-    own = {key: value for key in tune.space if (value := _at(config, key)) is not None}
+    settings = {key: setting_at(config, key) for key in tune.space}
+    own = {key: setting for key, setting in settings.items() if setting[0] is not None}
     if not own:
         raise ValueError(
             f"tune.space: {config['name']} has none of {', '.join(tune.space)}; name a setting "
             "that it has"
         )
     seed = tune.seed + added
-    tried = own.items() if trial else ()
-    return {key: draw_value("tune", tune.space, seed, key, value, trial) for key, value in tried}
+    return {
+        key: draw_value("tune", tune.space[key], seed, key, setting, trial)
+        for key, setting in (own.items() if trial else ())
+    }
 
 
-def _at(config: Config, key: str) -> Any:
-    """The value under a dotted key; None if there is none."""
-    value: Any = config
-    for name in key.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
+def draw_value(
+    of: str, choice: Any, seed: int, key: str, setting: tuple[Any, Any], trial: int
+) -> Any:
+    """The value of one key by its choices in a space; equal for arms with an equal setting.
 
-
-def draw_value(of: str, space: Values, seed: int, key: str, own: Any, trial: int) -> Any:
-    """The value of one key, around the arm's `own`; equal for arms that have the same `own`.
-
-    `of`: the study's key that has the space, `tune` or `sweep`.
+    `of`: the study's key that has the space, `tune` or `sweep`; `setting`: the arm's own value, and
+    its annotation.
     """
     u = np.random.default_rng(stable_seed(of, seed, trial, key)).random()
-    choice = space[key]
     if isinstance(choice, list):
         return choice[int(u * len(choice))]
+    own, hint = setting
     if "factor" in choice and (not isinstance(own, (int, float)) or own == 0):
         raise ValueError(f"{of}.space.{key}: there is no factor around {own!r}; give low and high")
-    value = _in_range(choice, own, u)
-    whole = isinstance(own, int) and all(isinstance(end, int) for end in choice.values())
-    # three significant digits: as a person would write it
-    return round(value) if whole else float(f"{value:.3g}")
+    low, high = sorted(ends_of(choice, own))
+    logarithmic = "factor" in choice or choice.get("log")
+    value = low * (high / low) ** u if logarithmic else low + (high - low) * u
+    if is_whole(hint) or all(isinstance(number, int) for number in (own, *choice.values())):
+        return round(value)
+    return min(max(float(f"{value:.{_digits(low, high)}g}"), low), high)
 
 
-def _in_range(limits: dict[str, Any], own: Any, u: float) -> float:
-    """The point at `u` in [0, 1) of a range: uniform, or uniform in the logarithm."""
-    if "factor" in limits:
-        return own * limits["factor"] ** (2 * u - 1)
-    low, high = limits["low"], limits["high"]
-    return low * (high / low) ** u if limits.get("log") else low + (high - low) * u
+def _digits(low: float, high: float) -> int:
+    """Three significant digits, as a person would write a value; more where they tell no two of a
+    narrow range apart."""
+    apart = max(abs(low), abs(high)) / (high - low) if high > low else 1.0
+    return 3 + max(0, math.floor(math.log10(apart)))
 
 
 def best_trial(trials: list[Trial], better: str) -> int:
