@@ -81,6 +81,32 @@ def test_a_member_with_holes_is_not_taken_for_the_file_that_it_was(tmp_path):
     assert {v.reason for v in samples(tmp_path / "x.tar")} == {"sparse_member"}
 
 
+@pytest.mark.parametrize(
+    "kind", [tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.SYMTYPE]
+)
+def test_what_has_no_data_hides_none_of_the_next_member(tmp_path, kind):
+    """Old archives state a size for folders and links, and nothing of it follows."""
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as file:
+        for name, content in pairs(2):
+            odd = tarfile.TarInfo("some")
+            odd.type = kind
+            file.addfile(odd)
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    data = bytearray(path.read_bytes())
+    for at in range(0, len(data), 512):
+        if data[at : at + 5] == b"some\0":
+            data[at + 124 : at + 136] = b"00000004000\0"
+            data[at + 148 : at + 156] = b" " * 8
+            data[at + 148 : at + 156] = b"%06o\0 " % sum(data[at : at + 512])
+    path.write_bytes(data)
+    found = [item for item in samples(path) if isinstance(item, Sample)]
+    assert len(found) == 2
+    assert all({*item.parts} == {"image", "txt"} for item in found)
+
+
 def test_a_compressed_archive_is_named_as_one(tmp_path):
     (tmp_path / "x.tar").write_bytes(b"\x1f\x8b" + bytes(5000))
     (fault,) = walk(tmp_path / "x.tar")

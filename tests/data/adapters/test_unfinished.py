@@ -13,6 +13,8 @@ from tar_shards import pairs, picture, tar
 
 from unify.data.adapters.importer import import_images, write_shards
 from unify.data.adapters.inputs import Input, Note
+from unify.data.adapters.sources import opened
+from unify.data.adapters.tables import TableOptions
 from unify.data.adapters.verdicts import Verdict
 from unify.support.stop_protocol import PlainError
 
@@ -124,6 +126,34 @@ def test_an_import_killed_while_it_takes_its_name_is_whole(tmp_path, whole, monk
     assert write_shards(items(), tmp_path / "out", per_shard=3).records == 11
     assert files(tmp_path / "out") == whole
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("how", ["gone", "cut"])
+@pytest.mark.parametrize("name", ["shard-000001.tar", "origins.jsonl", ".records.jsonl.partial"])
+def test_what_an_import_wrote_and_is_not_there_is_named(tmp_path, whole, name, how):
+    with pytest.raises(Killed):
+        write_shards(killed_after(15), tmp_path / "out", per_shard=3)
+    path = tmp_path / ".out.partial/data" / name
+    path.unlink() if how == "gone" else os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(PlainError, match=r"is gone or not what was written: remove .*partial"):
+        write_shards(items(), tmp_path / "out", per_shard=3)
+    shutil.rmtree(tmp_path / ".out.partial")
+    write_shards(items(), tmp_path / "out", per_shard=3)
+    assert files(tmp_path / "out") == whole
+
+
+def test_pictures_that_were_changed_in_between_begin_an_import_anew(tmp_path):
+    def digest():
+        return opened(tmp_path / "source", TableOptions())[1]
+
+    (tmp_path / "source").mkdir()
+    for name, content in (("a.png", picture(1)), ("a.txt", b"one")):
+        (tmp_path / "source" / name).write_bytes(content)
+    before = digest()
+    assert digest() == before
+    (tmp_path / "source" / "a.txt").write_bytes(b"two")  # of as many bytes
+    os.utime(tmp_path / "source" / "a.txt", ns=(1, 1))
+    assert digest() != before
 
 
 def test_an_import_of_other_settings_or_of_a_changed_source_begins_anew(tmp_path):

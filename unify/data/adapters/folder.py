@@ -20,7 +20,8 @@ from unify.data.adapters.verdicts import Verdict
 class Listing:
     """All files below a folder by their path from it, in the order of the path's parts.
 
-    `digest` changes with the names, so an import that goes on knows that it reads the same files.
+    `digest` changes with names, sizes and times of change, so an import that goes on knows that it
+    reads the same files.
     """
 
     def __init__(self, folder: Path, ignored: Path | None = None):
@@ -31,13 +32,14 @@ class Listing:
         self._data = sqlite3.connect("")
         self._data.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
-            "CREATE TABLE files (name BLOB, kind TEXT); CREATE TABLE bad (name BLOB, reason, why)"
+            "CREATE TABLE files (name BLOB, kind TEXT, state TEXT);"
+            "CREATE TABLE bad (name BLOB, reason, why)"
         )
         self._walk()
         content = hashlib.sha256()
         for kind in (*PARTS, "tar", "parquet"):
-            for name in self.names(kind):
-                content.update(f"{kind} {name}\0".encode("utf-8", "surrogatepass"))
+            for name, state in self._rows(kind):
+                content.update(f"{kind} {_name(name)} {state}\0".encode("utf-8", "surrogatepass"))
         for bad in self.verdicts():
             content.update(f"{bad.reason} {bad.shard}\0".encode("utf-8", "surrogatepass"))
         self.digest = content.hexdigest()
@@ -76,7 +78,9 @@ class Listing:
         elif reason := _no_file(entry):
             self._left_out(name, *reason)
         else:
-            self._data.execute("INSERT INTO files VALUES (?, ?)", [_ordered(name), kind])
+            found = entry.stat()
+            state = f"{found.st_size} {found.st_mtime_ns}"
+            self._data.execute("INSERT INTO files VALUES (?, ?, ?)", [_ordered(name), kind, state])
         return False
 
     def _left_out(self, name: str, reason: str, why: str) -> None:
@@ -89,8 +93,11 @@ class Listing:
 
     def names(self, kind: str) -> Iterator[str]:
         """Their paths from the folder, in order."""
-        query = "SELECT name FROM files WHERE kind = ? ORDER BY name"
-        return (_name(name) for (name,) in self._data.execute(query, [kind]))
+        return (_name(name) for name, _ in self._rows(kind))
+
+    def _rows(self, kind: str) -> Iterator[tuple[bytes, str]]:
+        query = "SELECT name, state FROM files WHERE kind = ? ORDER BY name"
+        yield from self._data.execute(query, [kind])
 
     def verdicts(self) -> Iterator[Verdict]:
         """What is hidden, no plain file, or cannot be read; a hidden folder has one."""

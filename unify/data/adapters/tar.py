@@ -86,7 +86,7 @@ def walk(path: Path) -> Iterator[Member | Fault]:
 
 
 LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
-LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
+WITHOUT_DATA = {*tarfile.SUPPORTED_TYPES} - {*tarfile.REGULAR_TYPES, *LONG}  # links, folders ...
 
 
 @dataclass
@@ -117,7 +117,7 @@ class Said:
 def _member(header: tarfile.TarInfo, offset: int, said: Said) -> Member:
     """The member whose header is at `offset`."""
     size = header.size if said.size is None else said.size
-    if header.type in LINKS:  # a link may state the size of its target
+    if header.type in WITHOUT_DATA:  # whatever size they state, a link often that of its target
         size = 0
     kind = "file" if header.isreg() else "not_a_file"
     if said.sparse or header.type == tarfile.GNUTYPE_SPARSE:

@@ -70,9 +70,11 @@ class Unfinished:
         self.done, self.records, self.notes = state["done"], state["records"], state["notes"]
         self._take_back(state["kept"])
         self.index = IndexWriter(self.data, tuple(state["kept"]))
-        (self.data / "origins.jsonl").touch()
-        os.truncate(self.data / "origins.jsonl", state["origins"])
-        self._origins = (self.data / "origins.jsonl").open("ab")
+        origins = self.data / "origins.jsonl"
+        origins.touch()
+        self._check_whole(origins, origins.stat().st_size >= state["origins"])
+        os.truncate(origins, state["origins"])
+        self._origins = origins.open("ab")
         self._shard: _Shard | None = None
 
     def __enter__(self) -> "Unfinished":
@@ -95,19 +97,31 @@ class Unfinished:
         self.data.mkdir()
 
     def _take_back(self, kept: list[int]) -> None:
-        """Undo what was done after the last transaction; OSError if less is there than it says."""
-        known = {name for (name,) in self._db.execute("SELECT name FROM shards")}
+        """Undo what was done after the last transaction; PlainError if less is there than it
+        says."""
+        known = dict(self._db.execute("SELECT name, bytes FROM shards"))
         for path in self.data.glob("*.tar"):
             if path.name not in known:
                 path.unlink()
+        for name, size in known.items():
+            path = self.data / name
+            self._check_whole(path, path.is_file() and path.stat().st_size == size)
         for name, size in zip(("records.jsonl", "verdicts.jsonl"), kept, strict=True):
             waiting = self.data / f".{name}.partial"
             if (self.data / name).exists():  # the index was being put in its place
                 (self.data / name).replace(waiting)
-            if size and waiting.stat().st_size < size:
-                raise OSError(f"{waiting} was cut; remove {self.folder}")
+            there = waiting.is_file() and waiting.stat().st_size >= size
+            self._check_whole(waiting, there or not size)
         for name in ("index.json", "columns.npz"):
             (self.data / name).unlink(missing_ok=True)
+
+    def _check_whole(self, path: Path, whole: bool) -> None:
+        """PlainError unless a file of the folder is `whole`."""
+        if not whole:
+            raise PlainError(
+                f"{path} is gone or not what was written: remove {self.folder}, and the same "
+                "command imports from the beginning"
+            )
 
     @property
     def in_shard(self) -> int:
