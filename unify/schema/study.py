@@ -244,7 +244,8 @@ class Study:
     set: dict[str, Any] = field(default_factory=dict)  # merged into every arm
     # dotted key -> values, all combinations; or a list of points. Each point makes an arm of each
     grid: dict[str, list[Any]] | list[dict[str, Any]] = field(default_factory=dict)
-    primary: list[str] = field(default_factory=list)  # metric names fixed before the run
+    # metric names fixed before the run
+    primary: Annotated[list[str], Distinct()] = field(default_factory=list)
     widths: dict[str, Width] = field(default_factory=dict)  # by arm
     cooldowns: CoolDowns | None = None  # of every arm; None: the schedule that it has
     budget: Budget | None = None  # of every arm; None: each trains its own `steps`
