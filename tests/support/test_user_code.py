@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,31 @@ def test_code_that_no_import_statement_shows_is_refused(tmp_path, text, place, f
     with pytest.raises(
         ValueError, match=r"(helper|thing)\.py was imported in a way that no import"
     ):
+        check_imports()
+
+
+ELSEWHERE = {
+    "text of another ending": "exec(open(PLACE + '/block.inc').read())",
+    "an archive": "import sys\nsys.path.insert(0, PLACE + '/lib.zip')\n__import__('zip' + 'ped')",
+    "a thread": """
+import runpy
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor() as pool:
+    pool.submit(runpy.run_path, PLACE + "/thing.py").result()
+""",
+}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_code_of_an_archive_of_another_ending_or_in_a_thread_is_refused(tmp_path, case, forgotten):
+    write(tmp_path / "sib", thing="A = 1")
+    (tmp_path / "sib" / "block.inc").write_text("A = 1")
+    with zipfile.ZipFile(tmp_path / "sib" / "lib.zip", "w") as archive:
+        archive.writestr("zipped.py", "A = 1")
+    text = ELSEWHERE[case].replace("PLACE", repr(str(tmp_path / "sib")))
+    module_of_file(write(tmp_path / "mine", main=text), trusted=True)
+    sys.modules.pop("zipped", None)
+    with pytest.raises(ValueError, match=r"sib/(block\.inc|lib\.zip|thing\.py) was imported in a"):
         check_imports()
 
 

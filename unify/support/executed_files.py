@@ -15,7 +15,7 @@ from typing import Any
 
 INSTALLED = ("site-packages", "dist-packages")  # folders of these names hold installed packages
 SUFFIX = ".py"
-LAST_READ = 100  # files of code that were read lately, which `exec` of a text may be of
+LAST_READ = 100  # files that were read lately, which `exec` of a text may be of
 
 _executed: dict[str, None] = {}  # real paths, in order
 _read: dict[str, None] = {}
@@ -106,24 +106,35 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 def _record(event: str, arguments: tuple[Any, ...], frame: FrameType) -> None:
     """`frame`: the one that executes code, opens a file, or imports compiled code."""
     if event == "exec" and isinstance(arguments[0], CodeType):
-        file = os.path.realpath(arguments[0].co_filename)
-        if not os.path.isfile(file):  # of a text: perhaps what was read from a file
+        file = _on_disk(arguments[0].co_filename)
+        if file is None:  # of a text: perhaps what was read from a file
             _executed.update(_read if _is_users(frame) else {})
         elif _is_by_user(frame):
             _executed[file] = None
     elif event == "import" and arguments[1] and _is_by_user(frame):
         _executed[os.path.realpath(arguments[1])] = None
-    elif event == "open" and str(arguments[0]).endswith(SUFFIX) and _is_by_user(frame):
-        _read[os.path.realpath(arguments[0])] = None
+    elif event == "open" and isinstance(arguments[0], str | bytes) and _is_by_user(frame):
+        _read[os.path.realpath(os.fsdecode(arguments[0]))] = None
         for path in list(_read)[:-LAST_READ]:
             del _read[path]
 
 
+def _on_disk(name: str) -> str | None:
+    """The file, or the archive that holds it, of code that was compiled under this name."""
+    path = os.path.realpath(name)
+    while not os.path.isfile(path):
+        path, before = os.path.dirname(path), path
+        if path == before:
+            return None
+    return path
+
+
 def _is_by_user(frame: FrameType | None) -> bool:
-    """True if the nearest frame outside Python's library is of a user's module."""
+    """True if the nearest frame outside Python's library is of a user's module, or if there is
+    none, as in a thread of theirs."""
     while frame is not None and _is_passed(frame.f_code.co_filename):
         frame = frame.f_back
-    return frame is not None and _is_users(frame)
+    return frame is None or _is_users(frame)
 
 
 def _is_users(frame: FrameType) -> bool:
