@@ -36,6 +36,21 @@ def test_a_file_that_was_changed_is_named_and_nothing_is_written(tmp_path):
     assert (tmp_path / "data/shapes.yaml").read_text() == "mine: true\n"
 
 
+@pytest.mark.fault(42)
+@pytest.mark.parametrize("place", ["studies", "base.yaml", "."])
+def test_what_is_in_the_way_is_named_before_anything_is_written(tmp_path, place):
+    target = tmp_path / "mine"
+    (target / place).parent.mkdir(exist_ok=True)
+    if place == "studies":
+        (target / place).write_text("a file")
+    else:
+        os.symlink("nothing", target / place if place != "." else target)
+    before = [(path.name, path.lstat().st_ino) for path in tmp_path.rglob("*")]
+    with pytest.raises(ValueError, match="there already, and"):
+        copy_shipped(target)
+    assert [(path.name, path.lstat().st_ino) for path in tmp_path.rglob("*")] == before
+
+
 def test_who_lacks_one_is_told_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="`unify experiments experiments` copies the shipped"):

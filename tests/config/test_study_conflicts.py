@@ -68,6 +68,8 @@ def test_an_override_does_not_beat_the_grid(study, word):
         ),
         ("grid: {name: [x, y]}\n", "grid", "no setting of an experiment"),
         (CLAIM, "claims.0", "are both 'a'"),
+        ("widths: {a: {like: a}}\n", "widths.a.like", "solved for, too"),
+        ("widths: {a: {like: b}, b: {parameters: 9.0}}\n", "widths.a.like", "solved for, too"),
         ("controls: [{arm: a, than: a, expect: same}]\n", "controls.0", "are both 'a'"),
         (
             "grid: {image_sampling.guidance: [1, 2]}\n" + sweep("image_sampling.guidance: [3]"),

@@ -1,12 +1,17 @@
 """Scoring a run: what is kept of it."""
 
+import json
+
 import numpy as np
 import pytest
 from parts import SHIPPED, recipe_of
 
+from unify.assembly.assemble import assemble
+from unify.config import load_recipe
 from unify.evaluation.score_run import (
     check_preview,
     check_told_apart,
+    measure,
     outcomes_of,
     subject_of,
 )
@@ -49,3 +54,28 @@ def test_scores_of_one_name_keep_their_trials_and_are_told_apart_by_their_passpo
     made[1].passport = {"split": "test"}
     with pytest.raises(ValueError, match=r"c is measured twice, as 1\.25 and as 7\.0"):
         check_told_apart(made)
+
+
+THRESHOLD = """
+from unify.metrics.metric import Metric, average
+
+class Within(Metric):
+    tasks = frozenset({"text_to_image"})
+
+    def __init__(self, threshold: float = 0.5):
+        self.threshold = threshold
+
+    def measure(self, subject):
+        return [average("text_to_image/within", [self.threshold], {})], []
+"""
+
+
+def test_the_passport_of_a_metric_of_ones_own_states_its_arguments(tmp_path):
+    (tmp_path / "own.py").write_text(THRESHOLD)
+    nodes = [{"class": f"{tmp_path}/own.py:Within", "threshold": each} for each in (0.5, 0.9)]
+    words = [f"evaluation={json.dumps(nodes)}"]
+    recipe = assemble(load_recipe(SHIPPED / "transfusion.yaml", words, tiny=True), {})
+    scores, _ = measure(recipe, {"seed": 0, "weights": "aa"}, recipe.evaluation)
+    assert [score.passport["arguments"] for score in scores] == [
+        {"threshold": 0.5}, {"threshold": 0.9}
+    ]  # fmt: skip

@@ -13,7 +13,8 @@ from source_tree import product_files, tree_of
 from unify.support import terminal
 from unify.support.terminal import clean_output, echo, one_line, printable
 
-ODD = "\x1b[2J\x9b31m\x07\r\x08\x7f\u202e\u2066\u2028\u200f\ufeff\U000e0041\ud800"
+ODD = "\x1b[2J\x9b31m\x07\r\x08\x7f\u202e\u2066\u2028\u200f"
+ODD += "\u200b\u2061\u206a\ufff9\ufeff\U000e0041\ud800"
 
 
 @pytest.mark.fault(37)

@@ -55,6 +55,7 @@ def assemble(config: Config, needed: dict[str, Run], meta: bool = False) -> Reci
     hashes = {key: run.weights for key, run in needed.items()}
     for metric, node in zip(recipe.evaluation, config["evaluation"], strict=True):
         metric.own_weights = scoring_weights(node, hashes)
+        metric.configured = {key: value for key, value in node.items() if key != "class"}
     if meta and any(p.is_meta for p in kept_parameters(recipe.model)):
         # a part computed tables from pretrained weights, so these need memory while it is built
         return assemble(config, needed)

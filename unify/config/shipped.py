@@ -1,5 +1,6 @@
 """The experiments that come with the package: where they are, and copies of them to change."""
 
+import os
 from pathlib import Path
 
 import unify
@@ -12,10 +13,14 @@ COMMAND = "unify experiments experiments"  # makes the paths of the documentatio
 def copy_shipped(target: Path) -> int:
     """Copy the shipped YAML files to a folder, new or not; returns how many were missing there.
 
-    ValueError, before anything is written, for a file that is there with another content.
+    ValueError, before anything is written, for what is there with another content, or is no folder.
     """
     files = {target / path.relative_to(FOLDER): path for path in sorted(FOLDER.rglob("*.yaml"))}
-    missing = {own: path for own, path in files.items() if not own.exists()}
+    in_the_way = [p for own in files for p in own.parents if p.is_symlink() and not p.exists()]
+    in_the_way += [p for own in files for p in own.parents if p.exists() and not p.is_dir()]
+    if in_the_way:
+        raise ValueError(f"{in_the_way[0]}: there already, and no folder; name another folder")
+    missing = {own: path for own, path in files.items() if not os.path.lexists(own)}
     changed = [
         str(own)
         for own, path in files.items()

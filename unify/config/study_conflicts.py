@@ -108,13 +108,18 @@ def _wrong_space(
 
 
 def _with_itself(root: Node, study: Config) -> Iterator[Problem]:
-    """A problem for each comparison of an arm with itself."""
+    """A problem for each comparison of an arm with itself, and each width like one that moves."""
     for key, one, other in (("claims", "better", "worse"), ("controls", "arm", "than")):
         for index, item in enumerate(study[key]):
             if item[one] == item[other]:
                 node = root.value[key].value[index]
                 message = f"{one} and {other} are both {item[one]!r}; name two arms"
                 yield node.problem(f"{key}.{index}", message)
+    for arm, width in study["widths"].items():
+        if width["like"] in study["widths"]:
+            node = root.value["widths"].value[arm]
+            message = f"the width of {width['like']} is solved for, too; name an arm that stays"
+            yield node.problem(f"widths.{arm}.like", message)
 
 
 def wrong_trials(

@@ -36,6 +36,7 @@ from unify.runs.stored_scores import (
 from unify.runs.study_files import Row
 from unify.schema.completed import Config
 from unify.schema.experiment import Recipe
+from unify.support.portable import portable
 from unify.support.precision import autocast, precision_on
 from unify.support.stop_protocol import kept_if_interrupted
 from unify.support.user_code import class_code, warn_of_imports
@@ -197,16 +198,15 @@ def measure(
 
 
 def _of_metric(metric: Metric) -> dict[str, Any]:
-    """What a passport says of the metric itself: version, code and its own weights, if it has."""
-    own = {"metric_weights": dict(metric.own_weights)} if metric.own_weights else {}
-    return {METRIC_VERSION: _stated_version(metric), **own}
+    """What a passport says of the metric itself: version, code and its own weights, if it has.
 
-
-def _stated_version(metric: Metric) -> int | str:
-    """What decides that a score of another run is of the same metric: its version, and its code
-    where that is a user's."""
+    Of a user's metric also its arguments, by which two of a name may measure unlike things.
+    """
     code = class_code(type(metric))
-    return f"{metric.version}, {code}" if code else metric.version
+    of_user = {"arguments": portable(dict(metric.configured))} if code else {}
+    weights = {"metric_weights": dict(metric.own_weights)} if metric.own_weights else {}
+    version = f"{metric.version}, {code}" if code else metric.version
+    return {METRIC_VERSION: version, **of_user, **weights}
 
 
 def subject_of(recipe: Recipe, seed: int) -> Subject:

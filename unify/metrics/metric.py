@@ -106,6 +106,8 @@ class Metric(ABC):
     version: ClassVar[int] = 1
     # of parts that have weights of their own, a judge: the hash by key; known once it is built
     own_weights: Mapping[str, str] = MappingProxyType({})
+    # its arguments, as the configuration has them: a passport of one's own metric states them
+    configured: Mapping[str, Any] = MappingProxyType({})
 
     def check(self, subject: Subject) -> None:
         """ValueError if it cannot score the subject; asked before what is scored later is trained.

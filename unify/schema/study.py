@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Interval, MinLen
+from annotated_types import Interval, MinLen
 
 from unify.schema.figure import ReportFigure
 from unify.support.file_names import FileName
@@ -85,7 +85,9 @@ class Tune:
     metric: str | Annotated[list[str], MinLen(1), Distinct()]
     # dotted key -> a list to choose from, {low, high, log}, or {factor} around the arm's own
     space: dict[str, Any]
-    trials: Annotated[int, Ge(2)] = 8  # per arm; the first is the arm's own values
+    trials: Annotated[int, Interval(ge=2, le=10_000)] = (
+        8  # per arm; the first is the arm's own values
+    )
     share: ShareAbove0 = 1.0  # share of the arm's steps that each trial trains
     seed: Seed = 1000  # of every trial; must not be one of the study's seeds
     defaults: bool = False  # whether each arm is trained with its own values, too
@@ -112,7 +114,9 @@ class Sweep:
     metric: str | Annotated[list[str], MinLen(1), Distinct()]
     # keys of image_sampling and text_sampling -> choices, as in Tune.space
     space: dict[str, Any]
-    settings: Annotated[int, Ge(2)] = 8  # of every run; the first is the arm's own
+    settings: Annotated[int, Interval(ge=2, le=10_000)] = (
+        8  # of every run; the first is the arm's own
+    )
     seed: Seed = 1000  # of the draws
     # arguments of the metrics that score a setting, where they have them: {prompts: 64}
     evaluation: dict[str, Any] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from unify.support.stop_protocol import named_output
 # C0 but tab and newline, DEL and C1; marks and overrides of direction; line and paragraph
 # separators, the byte order mark, tags that nothing shows; halves of surrogate pairs.
 _STEERING = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\ud800-\udfff]"
 )
 

@@ -335,6 +335,15 @@ def test_an_open_quote_is_noticed_whatever_the_names_of_files(base):
     assert (texts, bad) == (["a list:\nbread, butter\nsee b.png, c", "four"], [])
 
 
+def test_a_text_whose_lines_could_all_be_rows_is_kept_and_said(base):
+    rows = 'image,caption\na.png,"open\nmy photo,two\nc.svgz,three"\nb.png,four\n'
+    texts, bad, report = imported(base, "x.csv", rows)
+    assert (texts, bad) == (["open\nmy photo,two\nc.svgz,three", "four"], [])
+    assert any("1 in quotes over several lines" in note for note in report.notes)
+    _, _, report = imported(base, "y.csv", 'image,caption\na.png,"a list:\nbread\nsalt"\n')
+    assert not any("in quotes" in note for note in report.notes)
+
+
 def test_a_first_line_names_the_delimiter(base):
     for line in ("sep=;", '"sep=;"'):
         rows = f'{line}\nimage;caption\na.png;x, y\nb.png;"open\n'

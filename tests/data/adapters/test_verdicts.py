@@ -75,6 +75,17 @@ def test_bad_metadata_is_left_out_under_its_reason(name):
     assert caught.value.reason == reason
 
 
+def test_no_question_is_dropped_without_a_word():
+    turns = '"turns": [{"question": "c?", "answer": "d"}]'
+    data = f'{{"question": "a?", "answer": "b", "kind": 5, {turns}}}'.encode()
+    row = judge({"image": picture(), "json": data})
+    assert [turn["question"] for turn in row["turns"]] == ["c?", "a?"]
+    assert row["turns"][1]["kind"] == "5"
+    with pytest.raises(Bad, match="an edit has none") as caught:
+        judge({"image": picture(), "source": picture(1), "txt": b"make it red", "json": data})
+    assert caught.value.reason == "questions_of_edit"
+
+
 @pytest.mark.parametrize("unseen", "\u00ad\u200b\u200e\u2060\u2800\u3000\u3164\uffa0\ufe0f\ufeff")
 def test_a_text_of_nothing_that_is_seen_is_empty(unseen):
     for text in (unseen, f"{unseen} {unseen}"):

@@ -78,8 +78,17 @@ def from_csv(path: Path, options: TableOptions) -> Iterator[Input | Note]:
     rows.check(table.columns)
     between = {"\t": "tabs"}.get(table.delimiter, repr(table.delimiter))
     yield Note(f"{path.name}: {encoding}, fields between {between}, {rows.columns(table.columns)}")
+    like_rows: list[int] = []
     for row in table.rows():
+        if isinstance(row, TableRow) and row.like_rows:
+            like_rows.append(row.number)
         yield rows.sample(row)
+    if like_rows:
+        yield Note(
+            f"{path.name}: {len(like_rows)} in quotes over several lines, each with as many fields "
+            f"as the header, the first at line {like_rows[0]}: if a quote was left open there, "
+            "those are rows that are missing"
+        )
 
 
 def from_json_lines(path: Path, options: TableOptions) -> Iterator[Input | Note]:

@@ -43,6 +43,7 @@ class TableRow:
     number: int
     values: dict[str, Any]
     short: bool = False  # it has fewer fields than the header; those it lacks are None
+    like_rows: bool = False  # it is of several lines, and each could be a row of its own
 
 
 @dataclass
@@ -232,7 +233,9 @@ class Csv:
         short = len(fields) < len(self.columns)
         padded = [*fields, *[None] * (len(self.columns) - len(fields))]
         values = dict(zip(self.columns, padded, strict=True))
-        return TableRow(number, values, short), more
+        each = [one.count(self.delimiter) + 1 for one in (line, *more)]
+        like_rows = bool(more) and {*each} == {len(self.columns)} and len(self.columns) > 1
+        return TableRow(number, values, short, like_rows), more
 
     def _parsed(self, line: str, lines: Lines) -> tuple[list[str], list[str]]:
         """Fields of the row and its further lines; csv.Error after putting these back."""

@@ -56,6 +56,8 @@ def judge(parts: dict[str, bytes], pixels: bool = True) -> dict[str, Any]:
     meta = _metadata(parts.get("json"))
     words: dict[str, Any]
     if "source" in parts:
+        if _turns(meta):
+            raise Bad("questions_of_edit", "an edit has none; give them a row without its source")
         words = {"instruction": _text("instruction", parts.get("txt"), meta)}
         _size(parts["source"], pixels, "source")
     else:
@@ -140,16 +142,17 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _turns(meta: dict[str, Any]) -> list[dict[str, str]]:
-    """Questions with answers: `{"question", "answer"}`, or a list of these under "turns".
+    """Questions with answers: `{"question", "answer"}`, a list of these under "turns", or both.
 
     Null is none: a table that has questions in some rows has nulls in the others.
     """
-    turns = meta.get("turns")
+    turns = meta.get("turns", [])
     if turns is None:
-        one = "question" in meta and (meta["question"], meta.get("answer")) != (None, None)
-        turns = [meta] if one else []
+        turns = []
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise Bad("bad_turns", "turns must be a list of {question, answer}")
+    if "question" in meta and (meta["question"], meta.get("answer")) != (None, None):
+        turns = [*turns, meta]
     out = []
     for turn in turns:
         row = {}
@@ -157,7 +160,7 @@ def _turns(meta: dict[str, Any]) -> list[dict[str, str]]:
             if not isinstance(turn.get(name), str):
                 raise Bad("bad_turns", f"{name} is missing or not a text")
             row[name] = clean_text(turn[name], name)
-        if isinstance(turn.get("kind"), str) and turn["kind"].strip():
-            row["kind"] = clean_text(turn["kind"], "kind")
+        if (kind := turn.get("kind")) is not None and str(kind).strip():
+            row["kind"] = clean_text(str(kind), "kind")
         out.append(row)
     return out
