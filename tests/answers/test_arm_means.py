@@ -59,6 +59,12 @@ def test_few_seeds_say_less(study):
     assert arm_mean(study, line_of(study), "no such arm") is None
 
 
+def test_the_slowest_and_fastest_of_some_repeats_are_no_interval(study):
+    rows = [{**row, "passport": {"repeats": 3}} for row in study.rows if row["seed"] == 0]
+    one = arm_mean(study, line_of(replace(study, rows=rows)), "ar_vq")
+    assert (one.interval, one.over) == (None, "")
+
+
 def test_shares_stay_within_their_bounds(study):
     wide = [{**row, "value": (256, 200, 255, 250)[row["seed"]] / 256} for row in study.rows]
     line = line_of(replace(study, rows=wide), "caption/exact")

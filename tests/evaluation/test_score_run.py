@@ -11,11 +11,13 @@ from unify.config import load_recipe
 from unify.evaluation.score_run import (
     check_preview,
     check_told_apart,
+    evaluate,
     measure,
     outcomes_of,
     subject_of,
 )
 from unify.metrics.metric import average, proportion
+from unify.runs.folder import Run
 from unify.runs.stored_scores import pack_outcomes
 
 
@@ -79,3 +81,11 @@ def test_the_passport_of_a_metric_of_ones_own_states_its_arguments(tmp_path):
     assert [score.passport["arguments"] for score in scores] == [
         {"threshold": 0.5}, {"threshold": 0.9}
     ]  # fmt: skip
+
+
+def test_a_run_is_not_scored_on_other_data_than_it_was_trained_on(tmp_path):
+    config = load_recipe(SHIPPED / "transfusion.yaml", ["evaluation=[]"], tiny=True)
+    run = Run(tmp_path)
+    run.update(source="aa", state="finished")
+    with pytest.raises(ValueError, match=r"was trained on data whose fingerprint is aa, and its"):
+        evaluate(run, assemble(config, {}), config)

@@ -81,3 +81,24 @@ def test_one_text_has_no_interval():
     with pytest.raises(ValueError, match="ask for 1 at least"):
         Perplexity(rows=0).measure(replace(subject(make_transfusion()), seed=1))
     assert torch.isfinite(torch.tensor(score.value))
+
+
+def test_texts_of_one_picture_are_one_cluster():
+    """Five captions of a picture are as likely or unlikely together."""
+    made = subject(make_transfusion(), caption=40)
+    alone, record = perplexity(made), WORLD.record("caption", "test", 0)
+    made.source = Repeated(record)
+    assert perplexity(made).low is None, "one picture"
+    assert alone.low is not None, "seven pictures"
+
+
+class Repeated(Shapes):
+    """Other texts under one picture."""
+
+    def __init__(self, record):
+        super().__init__()
+        self.image = record.fields["image"]
+
+    def record(self, task, split, index):
+        made = super().record(task, split, index)
+        return replace(made, fields={**made.fields, "image": self.image})

@@ -1,10 +1,12 @@
 """What is trained is what is named: the code of users' files is in the hash, and kept."""
 
 import pytest
+import yaml
 from command_line import unify
 from places import EXPERIMENTS
 
 from unify.config import load_recipe
+from unify.runs.kept_code import check_code
 from unify.training.train_run import train as finish
 
 MODEL = """
@@ -143,3 +145,17 @@ def test_a_run_whose_code_has_changed_is_refused_with_the_place_of_its_own_code(
     said = " ".join(done.stderr.split())
     assert f"model.py, or what it imports, has changed since {run.folder} was trained" in said
     assert f"put back what is in {run.folder}/code" in said
+
+
+def test_a_config_that_names_another_file_of_the_same_name_is_refused(trained):
+    """Files may move, and another one may have been put in their place."""
+    folder, run = trained
+    saved = (run.folder / "config.yaml").read_text()
+    for name, more in (("a copy", ""), ("no copy", "# edited")):
+        other = write(folder.parent / name, **{"data/source.py": SOURCE + more})
+        config = yaml.safe_load(saved.replace(f"{folder}/data", f"{other}/data"))
+        if more:
+            with pytest.raises(ValueError, match=r"source\.py, or what it imports, has changed"):
+                check_code(run, config)
+        else:
+            check_code(run, config)

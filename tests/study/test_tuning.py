@@ -5,7 +5,9 @@ import statistics
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import EXPERIMENTS
 
+from unify.config import load_recipe
 from unify.schema.study import Study, Tune, Width
 from unify.study.tuning import Trial, best_trial, chosen_overrides, draw_values, save_trials
 
@@ -116,13 +118,36 @@ def test_a_tuning_seed_of_the_study_and_a_solved_width_are_refused():
         Study("s", {"a": "f"}, widths={"a": Width(parameters=1.0)}, tune=tune)
 
 
-def test_tuning_that_was_done_with_other_code_is_not_taken(tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text("X = 1")
-    arm = {**config(), "machine": {"runs": str(tmp_path)}, "evaluation": [], "text_sampling": {}}
-    arm["model"] = {"class": f"{path}:Mine"}
+OWN = """
+from pathlib import Path
+
+from unify.data.shapes import Shapes
+
+X = 1
+
+
+class Own(Shapes):
+    def fingerprint(self):
+        return Path(__file__).with_name("data.txt").read_text()
+"""
+
+
+def test_tuning_that_was_done_with_other_code_or_data_is_not_taken(tmp_path):
+    path, data = tmp_path / "mine.py", tmp_path / "data.txt"
+    path.write_text(OWN)
+    data.write_text("1")
+    words = [f"data.source={{class: '{path}:Own'}}", "evaluation=[]", "name=a"]
+    arm = load_recipe(EXPERIMENTS / "transfusion.yaml", [*words, f"machine.runs={tmp_path}"])
     study = Study("s", {"a": "a.yaml"}, tune=Tune(METRIC, SPACE))
     save_trials(tmp_path / "s", study, "a", arm, [Trial({}, 0.5, 1, 1.0, 1.0)], "higher")
     assert "a" in chosen_overrides(study, {"a": arm})
-    path.write_text("X = 2")
+    data.write_text("2")
     assert chosen_overrides(study, {"a": arm}) == {}
+    data.write_text("1")
+    assert "a" in chosen_overrides(study, {"a": arm})
+    other = {**arm, "model": {**arm["model"], "class": f"{tmp_path}/model.py:Mine"}}
+    for text in ("X = 1", "X = 2"):
+        (tmp_path / "model.py").write_text(text)
+        if text == "X = 1":
+            save_trials(tmp_path / "s", study, "a", other, [Trial({}, 0.5, 1, 1.0, 1.0)], "higher")
+        assert bool(chosen_overrides(study, {"a": other})) == (text == "X = 1")

@@ -21,6 +21,7 @@ DRAWING = ("text_to_image/exact", "text_to_image/nearest", "text_to_image/exact/
 ANSWERING = ("vqa/accuracy", "caption/exact")  # where no primary outcome is of that kind
 READS = ("vqa/", "caption/")  # metrics of understanding begin so, those of generation with:
 DRAWS = ("text_to_image/",)
+REPEATS = "repeats"  # in a passport: `low` and `high` are the slowest and fastest of so many
 BOTH, SEEDS, PROMPTS = "seeds and prompts", "seeds, of these very prompts", "prompts, of one model"
 
 
@@ -55,7 +56,9 @@ def arm_mean(study: StudyRecord, line: Line, arm: str) -> ArmMean | None:
         return None
     by_seed = {seed: row["value"] for seed, row in cell.rows.items() if has_value(row)}
     if len(by_seed) == 1:
-        ends = cell.span if len(cell.rows) == 1 else None
+        (row,) = [cell.rows[seed] for seed in by_seed]
+        is_range = REPEATS in (row.get("passport") or {})
+        ends = cell.span if len(cell.rows) == 1 and not is_range else None
         return ArmMean(line, arm, cell.value, ends, PROMPTS if ends else "", by_seed)
     kept = stacked_outcomes(study, line, {arm: list(by_seed)})
     if isinstance(kept, str):

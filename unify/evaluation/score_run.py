@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from unify import __version__
-from unify.data.source import Record, Source, images
+from unify.data.source import Record, Source, images, source_fingerprint
 from unify.distributed.ranks import broadcast_first, in_step, is_first
 from unify.evaluation.image_grids import save_grid
 from unify.evaluation.paradigm_card import card
@@ -60,6 +60,7 @@ def evaluate(
 
     ValueError for stored scores that were edited or damaged, unless `again`.
     """
+    _check_source(run, recipe)
     kept = f"{run.folder} is trained, and the same command scores it from the start"
     # another process is perhaps scoring it
     with run.writing(wait=True), in_step(), kept_if_interrupted(kept):
@@ -89,6 +90,16 @@ def evaluate(
             outcomes = outcomes_of(scores) if new else None
             write_scores(run.folder, scores_identity(run, config), chosen == left, rows, outcomes)
         return rows
+
+
+def _check_source(run: Run, recipe: Recipe) -> None:
+    """ValueError if the data are others than those that the run was trained on."""
+    then, now = run.info.get("source"), source_fingerprint(recipe.data.source)
+    if then not in (None, now):
+        raise ValueError(
+            f"{run.folder} was trained on data whose fingerprint is {then}, and its data have "
+            f"{now} now: put those back, or train again"
+        )
 
 
 def _texts_cut(recipe: Recipe) -> int:

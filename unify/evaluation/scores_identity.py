@@ -21,16 +21,23 @@ def scores_identity(run: Run, config: Config) -> str:
     """Hash of settings, weights, those of the metrics' own parts, versions, and code of users."""
     hashes = _recorded_hashes(run)
     nodes = [_without_place(_by_hash(node, hashes)) for node in config["evaluation"]]
-    versions = [_metric_version(node) for node in config["evaluation"]]
+    versions, more = scoring_versions(config)
     code = user_files([config[key] for key in (*SCORING, "data", "model") if key in config])
     content = [nodes, *(config[key] for key in SCORING[1:]), versions, sorted(code.values())]
     content += [run.weights, __version__, WORLD_VERSION, CHECKER_VERSION, METRIC_VERSION]
-    content += [more for node in config["evaluation"] if (more := _depends_on(node)) is not None]
+    content += more
     if own := scoring_weights({key: config[key] for key in SCORING}, hashes):
         content.append(own)
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[
         :12
     ]
+
+
+def scoring_versions(config: Config) -> tuple[list[int | None], list[object]]:
+    """`version` of each metric of `evaluation`, and what some say that they depend on besides."""
+    versions = [_metric_version(node) for node in config["evaluation"]]
+    more = [own for node in config["evaluation"] if (own := _depends_on(node)) is not None]
+    return versions, more
 
 
 def _recorded_hashes(run: Run) -> Mapping[str, str]:

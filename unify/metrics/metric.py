@@ -175,6 +175,13 @@ def conditions(source: Source, task: str, records: Sequence[Record]) -> list[tup
     return [tuple(_content(record.fields.get(name)) for name in fields) for record in records]
 
 
+def pictures(source: Source, task: str, records: Sequence[Record]) -> list[tuple]:
+    """The content of the pictures among `conditions`; empty tuples of a task without one."""
+    columns = source.task(task).columns[:-1]
+    fields = [column.field for column in columns if column.kind != "text"]
+    return [tuple(_content(record.fields.get(name)) for name in fields) for record in records]
+
+
 def _content(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(map(_content, value))

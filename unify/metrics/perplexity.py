@@ -22,10 +22,10 @@ from unify.metrics.metric import (
     Metric,
     Score,
     Subject,
-    conditions,
     digest,
     distinct,
     first_records,
+    pictures,
 )
 from unify.noise import Noise
 from unify.paradigm import Paradigm
@@ -58,6 +58,7 @@ class Perplexity(Metric):
     """
 
     tasks = TEXT_TASKS
+    version = 2  # the interval is over pictures
     measures = ("*/perplexity",)
 
     def __init__(self, rows: Count = 512, split: Split = "test"):
@@ -93,8 +94,9 @@ class Perplexity(Metric):
         all_rows = sum(split_over_ranks(subject.chunks(len(records)), read), Likelihoods())
         totals, counts = all_rows.totals, all_rows.counts
         mean = math.fsum(totals) / sum(counts)  # nats per token
-        asked = conditions(subject.source, task, records)
-        rows = distinct(list(zip(asked, all_rows.texts, strict=True)))
+        # texts of one picture are likely or unlikely together; without one, repeated texts
+        shown = pictures(subject.source, task, records)
+        rows = distinct(shown if any(shown) else all_rows.texts)
         low, high = ratio_interval(totals, counts, rows) or (None, None)
         passport = {
             "split": self.split,

@@ -66,7 +66,7 @@ class Speed(Metric):
             generate()
             rates.append(self.rows / (time.perf_counter() - start))
         rates.sort()
-        machine = {**_machine(), "batch": self.rows}
+        machine = {**_machine(), "batch": self.rows, "repeats": self.repeats}
         if ranks() > 1:  # that share each pass
             machine["ranks"] = ranks()
         value, stamp = rates[len(rates) // 2], {**passport, **machine}

@@ -28,14 +28,16 @@ def keep_code(run: Run, config: Config) -> None:
 
 
 def check_code(run: Run, config: Config) -> None:
-    """Raise ValueError if code that the run was trained with is another now.
+    """Raise ValueError if code that the run was trained with is another now, at its place or where
+    files of its name were moved to.
 
     Runs of older versions have no record of it, and pass.
     """
     recorded = run.info.get("code", {})
     for path, now in trained_code(config).items():
-        then = recorded.get(path, now)
-        if then != now:
+        of_name = [code for file, code in recorded.items() if Path(file).name == Path(path).name]
+        then = recorded.get(path, now if now in of_name else (*of_name, "none")[0])
+        if recorded and then != now:
             raise ValueError(
                 f"{path}, or what it imports, has changed since {run.folder} was trained: its code "
                 f"is {now}, and was {then}; put back what is in {Path(run.folder, FOLDER)}, or "

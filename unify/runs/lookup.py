@@ -35,11 +35,16 @@ def run_of(config: Config, weights: dict[str, str]) -> Run:
         config: a completed experiment.
         weights: the hashes of the weights that it starts from, by the key of the needed run.
     """
-    data = build(config["data"])
-    assert isinstance(data, Data)
-    digest = config_hash(config, weights, data.fingerprint())
+    digest = config_hash(config, weights, data_fingerprint(config))
     name = f"{config['name']}-s{config['seeds']['init']}-{digest}"
     return Run(Path(config["machine"]["runs"]) / config["study"] / name)
+
+
+def data_fingerprint(config: Config) -> str:
+    """Of what a configuration reads. ValueError or OSError if it cannot be read."""
+    data = build(config["data"])
+    assert isinstance(data, Data)
+    return data.fingerprint()
 
 
 def needed_configs(parent: Config) -> dict[str, Config]:

@@ -31,13 +31,15 @@ from typing import Any
 
 import numpy as np
 
-from unify.config import OUTSIDE_HASH, trained_keys, user_files
+from unify.config import OUTSIDE_HASH, trained_keys, user_files, weight_folders
 from unify.config.grid import as_overrides
 from unify.config.tuning_space import ends_of, is_whole, setting_at
-from unify.evaluation.scores_identity import SCORING
+from unify.data.world.streams import VERSION as WORLD_VERSION
+from unify.data.world.templates import VERSION as CHECKER_VERSION
+from unify.evaluation.scores_identity import SCORING, scoring_versions
 from unify.noise import stable_seed
 from unify.runs.folder import write_json
-from unify.runs.lookup import needed_configs
+from unify.runs.lookup import data_fingerprint, needed_configs
 from unify.runs.study_files import read_tuning
 from unify.schema.completed import Config
 from unify.schema.study import Study, Tune
@@ -175,7 +177,8 @@ def _twins(study: Study) -> dict[str, str]:
 def _tuning_hash(study: Study, config: Config) -> str:
     """The hash, 12 hex digits, of all that the outcome of tuning an arm depends on.
 
-    That is the space, the budget, the arm as it is, and the runs that it starts from.
+    That is the space, the budget, the arm as it is with its data, the runs and weights that it
+    starts from, and how trials are scored.
     """
     budget = study.budget_of(config["name"])
     kept = trained_keys(config)
@@ -186,12 +189,16 @@ def _tuning_hash(study: Study, config: Config) -> str:
         schedule = {"optimizer": {k: v for k, v in kept["optimizer"].items() if k != "schedule"}}
         kept |= schedule | {"cooldowns": vars(study.cooldowns)}
     scoring = [config[key] for key in SCORING]
+    needed = needed_configs(config).values()
     before = [
-        {key: value for key, value in part.items() if key not in OUTSIDE_HASH}
-        for part in needed_configs(config).values()
+        {key: value for key, value in part.items() if key not in OUTSIDE_HASH} for part in needed
     ]
+    read = [
+        [data_fingerprint(part), weight_folders(trained_keys(part))] for part in (config, *needed)
+    ]
+    judged = [*scoring_versions(config), WORLD_VERSION, CHECKER_VERSION]
     settings = [study.tune and vars(study.tune), budget and vars(budget)]
-    content = [settings, kept, scoring, before]
+    content = [settings, kept, scoring, before, read, judged]
     if code := user_files(content):
         content.append(code)
     text = json.dumps(content, sort_keys=True, default=str)
