@@ -20,12 +20,15 @@ from unify.config import ConfigError
 from unify.config import load_study as load_file
 from unify.metrics.shapes_images import TextToImage
 from unify.report.page import write_report
-from unify.runs.published_folder import AGAINST, PUBLISHED
+from unify.runs.published_folder import AGAINST, OUTCOMES, PUBLISHED
 from unify.schema.cluster import Cluster
 from unify.study.arms import resolve_arms
 from unify.study.compared_with import keep_published, published_for
 from unify.study.jobs import StudyRequest
+from unify.study.mlflow_study import fetch_study
 from unify.study.run_study import run_study
+from unify.tracking.mlflow_parent import send_study
+from unify.tracking.mlflow_process import store_uri
 
 
 @pytest.fixture
@@ -208,3 +211,16 @@ def test_the_report_of_a_cluster_compares_with_the_published_folder(published, t
     with pytest.raises(ValueError, match="calls primary can be compared"):
         submit(replace(request, overrides=[*words[:1], "primary=[vqa/accuracy]", *words[2:]]),
                Cluster(), printed.append, print_only=True)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_study_comes_back_from_mlflow_with_what_it_was_compared_with(mine, published, tmp_path):
+    uri = store_uri("", tmp_path / "runs")
+    send_study(mine, uri)
+    shutil.rmtree(published)
+    back = fetch_study(uri, "mine", tmp_path / "elsewhere")
+    for name in (PUBLISHED, OUTCOMES):
+        assert (back / AGAINST / name).read_bytes() == (mine / AGAINST / name).read_bytes()
+    write_report(back)
+    answers = json.loads((back / "answers.json").read_text())
+    assert [one["arm"] for one in answers["published"]] == ["published/ar_vq", "published/flow"]
