@@ -75,7 +75,7 @@ def test_intervals_hold_the_true_best_size_in_every_cell(span):
     for sizes in (4, 5, 7, 9):
         for seeds in (1, 2, 5):
             for noise in (0.0003, 0.001, 0.005, 0.02):
-                share, inside = covered(span, sizes, seeds, noise, 200)
+                share, inside = covered(span, sizes, seeds, noise, 100)
                 assert share >= 0.93 - 3 * (0.93 * 0.07 / inside) ** 0.5, (sizes, seeds, noise)
 
 

@@ -113,6 +113,7 @@ def send(folder, *words):
 class TestReal:
     pytestmark = real
 
+    @pytest.mark.drill  # a tuned study does all of it
     def test_a_study_is_trained_scored_and_reported_by_jobs(self, tmp_path, lab):
         unify("submit", study(tmp_path), "--tiny", "--cluster", cluster(tmp_path))
         sent = numbers(tmp_path)

@@ -17,7 +17,8 @@ from unify.runs.journal import Journal
 from unify.training.train_run import train
 
 PARADIGMS = ["ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow"]
-LIKE = ("dual_tower", "crossflow")  # blocks that are those of others, on the CPU: with `--drill`
+# blocks that are those of others, on the CPU: with `--drill`
+LIKE = ("dual_tower", "queries_dit", "crossflow")
 PLAIN = {"accelerator": "cpu", "precision": "32-true", "attention": "sdpa", "compile": False}
 FAST = {"accelerator": "cuda", "precision": "bf16-mixed", "attention": "flex", "compile": True}
 STEPS = 3

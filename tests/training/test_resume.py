@@ -116,8 +116,8 @@ CASES = [
 ]
 CASE = pytest.mark.parametrize(("paradigm", "workers", "accumulation"), CASES)
 OTHERS = [
-    *("crossflow", CODEBOOK),
-    *(pytest.param(name, marks=pytest.mark.drill) for name in ("dual_tower", "queries_dit")),
+    CODEBOOK,
+    *(pytest.param(p, marks=pytest.mark.drill) for p in ("dual_tower", "queries_dit", "crossflow")),
 ]
 
 
