@@ -58,6 +58,7 @@ def test_95_percent_intervals_cover_in_every_cell(of_seed):
     check_coverage(itertools.product(SEEDS, RATES, [of_seed], PROMPTS), 2000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rates", [(0.6, 0.5), (0.95, 0.85), (0.03, 0.005)])
 @pytest.mark.parametrize("of_seed", [0.0, OF_SEED])
 def test_intervals_of_true_differences_cover(rates, of_seed):

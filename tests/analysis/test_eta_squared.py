@@ -62,6 +62,7 @@ def test_p_are_those_of_nested_least_squares_models():
         assert result.p[name] == pytest.approx(stats.f.sf(f, freedom, values.size - rank))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5, 8])
 def test_false_positives_are_5_percent(monkeypatch, seeds):
     monkeypatch.setattr(module, "_agreement", lambda cells: [])  # most of the time, and no p

@@ -177,6 +177,7 @@ def test_a_difference_says_all_that_it_was_made_of(study):
     assert {one["adjusted_p"] for one in answers["differences"] if not one["primary"]} == {None}
 
 
+@pytest.mark.slow
 def test_equal_answers_give_equal_bytes(study):
     folder, _ = study
     before = (folder / "answers.json").read_bytes()

@@ -35,6 +35,7 @@ def test_tokenizers_count_once_what_they_read_and_cut():
     assert count_cut([tokenizer, tokenizer, "an image tokenizer"]) == (1, 2)
 
 
+@pytest.mark.slow
 def test_the_page_says_it_in_its_first_paragraph_and_in_the_budget(tmp_path):
     folder = write_study(tmp_path / "cut", seeds=(0, 1), steps=20)
     for run in load_study(folder).runs:

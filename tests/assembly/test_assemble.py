@@ -36,6 +36,7 @@ def moved(run, other):
     return {k.split(".")[0] for k, v in weights(run).items() if not torch.equal(v, theirs[k])}
 
 
+@pytest.mark.slow
 def test_stage_1_trains_queries_and_connector_onto_a_denoiser_that_keeps_its_weights(trained):
     denoiser, first = trained("denoiser.yaml"), trained("stage1.yaml")
     assert not weights(first, "denoiser.")  # left out: they are the other run's
@@ -48,6 +49,7 @@ def test_stage_1_trains_queries_and_connector_onto_a_denoiser_that_keeps_its_wei
     assert first.info["needed"].keys() == {str(STAGES / "denoiser.yaml")}
 
 
+@pytest.mark.slow
 def test_stage_2_trains_the_denoiser_too_from_where_stage_1_ended(trained):
     first, still = trained("stage1.yaml"), trained("stage2.yaml", "optimizer.lr=0.0")
     for key, value in weights(first).items():
@@ -67,6 +69,7 @@ def test_stage_1_without_weights_fails_before_its_first_step(trained):
         trained("../queries_dit.yaml", "model.train_denoiser=false")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text_tower", ["trained", "frozen"])
 def test_a_text_tower_starts_as_the_trained_language_model_and_so_does_its_copy(
     trained, text_tower

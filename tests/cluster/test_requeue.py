@@ -35,6 +35,7 @@ Requeued(sys.argv[3:], 20, 5, Path(sys.argv[1]) / "losses")()
 NOTICES = [(signal.SIGUSR2, True), (signal.SIGUSR1, True), (signal.SIGTERM, False)]
 
 
+@pytest.mark.slow
 @pytest.mark.fault(13)
 @pytest.mark.parametrize(("number", "requeued"), NOTICES)
 def test_a_notice_is_repeated_until_heard_and_the_job_requeued(tmp_path, number, requeued):

@@ -120,6 +120,7 @@ def test_a_cluster_says_what_sbatch_is_told(tmp_path):
     assert "module load cuda\nexport NAME='a b'" in text
 
 
+@pytest.mark.slow
 def test_what_was_cancelled_while_it_was_scored_is_sent_again(tmp_path):
     small = [{"class": "unify.metrics.shapes_texts.Captions", "images": 2, "heldout": 0}]
     said = {"tracker": "none", "accelerator": "cpu"}

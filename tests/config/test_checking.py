@@ -21,6 +21,9 @@ def test_check_covers_the_tiny_form(folder):
 SHIPPED = sorted(EXPERIMENTS.rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+CASES = [p if p.parent == EXPERIMENTS else pytest.param(p, marks=pytest.mark.slow) for p in SHIPPED]
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_every_shipped_file_is_right(path):
     assert [str(problem) for problem in check_file(path)] == []

@@ -45,6 +45,7 @@ def old(path: Path, text: str) -> None:
     os.utime(path, (OLD, OLD))
 
 
+@pytest.mark.slow
 def test_a_plan_of_the_quickstart_reads_every_yaml_once(reads, tmp_path):
     experiments = tmp_path / "experiments"  # where no test has read them before
     shutil.copytree(EXPERIMENTS, experiments)  # with their times

@@ -116,8 +116,11 @@ def read_only(place, mount):
     mount(place, "size=1m,ro")
 
 
+LATER = [pytest.param(make, marks=pytest.mark.slow) for make in (a_broken_link, read_only)]
+
+
 @pytest.mark.fault(24)
-@pytest.mark.parametrize("make", [a_file, a_broken_link, read_only])
+@pytest.mark.parametrize("make", [a_file, *LATER])
 @pytest.mark.parametrize("below", ["", pytest.param("/below", marks=pytest.mark.drill)])
 def test_a_place_that_cannot_be_written_is_named_before_anything(
     unify, mount, tmp_path, make, below
@@ -132,6 +135,7 @@ def test_a_place_that_cannot_be_written_is_named_before_anything(
     assert left == before
 
 
+@pytest.mark.slow
 @pytest.mark.fault(24)
 @pytest.mark.parametrize(
     "place", ["/proc/runs", pytest.param("/sys/runs", marks=pytest.mark.drill), "/dev/null"]
@@ -152,7 +156,7 @@ def removed(place):
 
 
 @pytest.mark.fault(24)
-@pytest.mark.parametrize("goes", [moved, removed])
+@pytest.mark.parametrize("goes", [pytest.param(moved, marks=pytest.mark.slow), removed])
 def test_a_folder_that_goes_away_stops_its_run(unify, tmp_path, goes):
     place = tmp_path / "runs"
     words = ["steps=100000", "logging.metrics_every=1", f"machine.runs={place}"]

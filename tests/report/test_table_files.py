@@ -78,6 +78,7 @@ def test_hostile_names_are_no_markup(tmp_path):
     assert text.splitlines()[0] == r"# a \| b \<script\> # c & 100% \`d\`"
 
 
+@pytest.mark.slow
 def test_the_report_writes_them_all(tmp_path):
     folder = write_study(tmp_path / "x", steps=20)
     write_report(folder)

@@ -69,21 +69,22 @@ def test_encoding_is_what_the_frozen_tokenizers_compute(five):
     assert per_image["transfusion"] == pytest.approx(per_image["queries_dit"]), "the same VAE"
 
 
-def test_what_no_cost_depends_on_is_not_counted_again(study, monkeypatch):
+def test_what_no_cost_depends_on_is_not_counted_again(study, monkeypatch, tmp_path):
+    runs = f"machine.runs={tmp_path}/runs"  # no vocabulary is fitted there
     counted = []
     monkeypatch.setattr(module, "COUNTED", {})
     empty = Cost(5, {}, {})
     monkeypatch.setattr(module, "cost_of", lambda config, **_: counted.append(config) or empty)
     path = study(("transfusion",), replicate="all", seeds=[0, 1])
     for words in ([], ["seeds=[7]"], ["optimizer.lr=0.1", "seeds=[1]"]):
-        loaded, arms = load_study(path, words)
+        loaded, arms = load_study(path, [runs, *words])
         (cost,) = arm_costs(loaded, arms).values()
         assert [*cost.needed] == ["shapes_text", "shapes_vae"]
     assert [config["name"] for config in counted] == ["shapes_text", "shapes_vae", "transfusion"]
     cost.steps = 9  # solved from a budget
-    arm_costs(*load_study(path, ["model.trunk.depth=3"]))
+    arm_costs(*load_study(path, [runs, "model.trunk.depth=3"]))
     assert len(counted) == 4
-    assert arm_costs(*load_study(path))["transfusion"].steps == 5
+    assert arm_costs(*load_study(path, [runs]))["transfusion"].steps == 5
 
 
 SMALL = {"trunk": {"dim": 32, "depth": 2, "heads": 2}, "text": {"class": BYTES}}

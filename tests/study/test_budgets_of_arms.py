@@ -40,7 +40,10 @@ def test_a_budget_in_a_grid_is_that_of_its_arms(study):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"grid": {"budget.flop": [1e12]}}, r"grid\.budget\.flop: a budget is of steps, samples"),
+        (
+            {"grid": {"budget.flop": [1e12]}},
+            r"grid\.budget\.flop: unknown key; did you mean",
+        ),
         ({"budgets": {"ar_v": {"steps": 5}}}, r"budgets\.ar_v: no arm 'ar_v'.*'ar_vq'"),
     ],
 )

@@ -13,6 +13,7 @@ from unify.tracking.mlflow_process import store_uri
 from unify.tracking.mlflow_store import connect
 
 
+@pytest.mark.slow
 def test_mlflow_has_the_study_above_its_runs(study, tmp_path, monkeypatch):
     monkeypatch.setattr(mlflow_process, "WAIT", 120.0)  # the machine that tests may be a busy one
     runs = tmp_path / "runs"

@@ -52,6 +52,7 @@ def alone(tmp_path_factory):
     return {n: trained(recipe(folder, n, start))[0] for n, start in ((5, 3), (8, 6))}
 
 
+@pytest.mark.slow
 def test_branches_of_one_trunk_end_as_if_each_had_been_trained_alone(alone, tmp_path):
     configs = {n: recipe(tmp_path, n, start, TRUNK) for n, start in ((5, 3), (8, 6))}
     runs = {n: trained(config) for n, config in configs.items()}
@@ -73,6 +74,7 @@ def test_branches_of_one_trunk_end_as_if_each_had_been_trained_alone(alone, tmp_
     assert [rate / top for rate in rates] == pytest.approx([0.5, 1, 1, 1, 0.5])
 
 
+@pytest.mark.slow
 def test_a_branch_that_is_stopped_goes_on(alone, tmp_path):
     config = recipe(tmp_path, 8, 6, TRUNK)
     run, _ = trained(config, [StopAt(7)])
@@ -82,6 +84,7 @@ def test_a_branch_that_is_stopped_goes_on(alone, tmp_path):
     assert run.weights == alone[8].weights
 
 
+@pytest.mark.slow
 def test_without_a_whole_checkpoint_a_branch_is_trained_from_its_first_step(alone, tmp_path):
     trained(recipe(tmp_path, 8, 6, TRUNK))
     (trunk,) = tmp_path.glob("*/t,trunk-s0-*")

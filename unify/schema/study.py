@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Interval, MinLen
 
+from unify.schema.choices import check_space
 from unify.schema.figure import ReportFigure
 from unify.support.file_names import FileName
 from unify.support.ranges import Count, CountOrZero, Distinct, NotNegative, Seed, ShareAbove0
@@ -103,7 +104,7 @@ class Tune:
             raise ValueError("tune: needs two trials at least, the first being the arm as it is")
         if not 0 < self.share <= 1:
             raise ValueError(f"tune.share is {self.share}: it must be above 0, and at most 1")
-        _check_space("tune", self.space)
+        check_space("tune", self.space)
 
 
 @dataclass
@@ -129,7 +130,7 @@ class Sweep:
     def __post_init__(self) -> None:
         if self.settings < 2 or not self.space:
             raise ValueError("sweep: needs two settings at least, the first being the arm's own")
-        _check_space("sweep", self.space)
+        check_space("sweep", self.space)
 
 
 @dataclass
@@ -157,29 +158,6 @@ class Learned:
     def __post_init__(self) -> None:
         if not {0.5, 1.0} <= {*self.at}:
             raise ValueError(f"learned.at is {self.at}: half and all of the steps must be in it")
-
-
-def _check_space(key: str, space: dict[str, Any]) -> None:
-    """ValueError for a setting of a space without choices."""
-    for name, choices in space.items():
-        if not _is_space(choices):
-            raise ValueError(
-                f"{key}.space.{name} is {choices}: give a list to choose from, {{low, high}} "
-                "with low < high (and 0 < low with `log: true`), or {factor} above 1"
-            )
-
-
-def _is_space(choices: Any) -> bool:
-    if not isinstance(choices, dict):
-        return isinstance(choices, list) and bool(choices)
-    if not all(isinstance(value, (int, float)) for value in choices.values()):
-        return False
-    if set(choices) == {"factor"}:
-        return choices["factor"] > 1
-    if not {"low", "high"} <= set(choices) <= {"low", "high", "log"}:
-        return False
-    low, high = choices["low"], choices["high"]
-    return low < high and (low > 0 or not choices.get("log"))
 
 
 @dataclass
