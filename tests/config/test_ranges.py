@@ -208,6 +208,10 @@ BROKEN = {
     "too much": ("budget: {samples: 1.0e30}", "budget.samples: 1e+30 is out of range"),
     "too little": ("budget: {samples: 2}", "budget: 2 does not reach for one step of one"),
     "too few tokens": ("budget: {tokens: 1}", "budget: 1 does not reach for one step of one"),
+    "a factor without end": (
+        "tune: {metric: m, space: {optimizer.warmup: {factor: 1.0e308}}}",
+        "tune.space.optimizer.warmup: inf",
+    ),
     "a budget of a grid": ("grid: {budget.flops: [-1, 1]}", "grid.budget.flops: -1"),
     "a word of a grid": ("grid: {budget.flops: [many]}", "grid.budget.flops: expected"),
     "a budget of points": ("grid: [{budget.nosuch: 1}]", "grid.budget.nosuch: unknown key"),

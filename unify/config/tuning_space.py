@@ -1,5 +1,6 @@
 """The ends of a study's `tune.space` and `sweep.space` against the ranges of what they set."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,7 +30,8 @@ def _beyond(
             own, hint = setting_at(config, key)
             numeric = [o for o in options(hint) if shape(o)[0] in (int, float)]
             for value in _ends(choices, own) if numeric else ():
-                drawn = round(value) if isinstance(choices, dict) and is_whole(hint) else value
+                rounded = isinstance(choices, dict) and is_whole(hint) and math.isfinite(value)
+                drawn = round(value) if rounded else value
                 read = float(drawn) if shape(numeric[0])[0] is float else drawn
                 if message := wrong_number(read, numeric[0]):
                     problems.append(node.problem(f"{of}.space.{key}", message))

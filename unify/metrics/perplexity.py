@@ -2,10 +2,11 @@
 
 <task>/perplexity    of every task with a text target that the run trained on
 
-`n` counts tokens; the interval is over texts (the rows of the passport), by the ratio of their nats
-to their tokens. Only what was scored is compared: texts as they were cut by `data.lengths`, of one
-tokenizer, under a softmax over one alphabet. A paradigm with text and image codes in one softmax
-(`ar_vq`) also learns that an answer has no codes: its row stands apart from the others'.
+`n` counts tokens; the interval is over pictures, or over texts where there are none, by the ratio
+of their nats to their tokens. Only what was scored is compared: texts as they were cut by
+`data.lengths`, of one tokenizer, under a softmax over one alphabet. A paradigm with text and image
+codes in one softmax (`ar_vq`) also learns that an answer has no codes: its row stands apart from
+the others'.
 """
 
 import math

@@ -43,7 +43,7 @@ class Speed(Metric):
                     lambda: model.generate_image(
                         ImageRequest(prompts, size=size), **subject.image_sampling
                     ).cpu(),  # waits for the device
-                    {"sampler": subject.image_sampling, "size": [*size]},
+                    {"sampler": subject.image_sampling, "size": [*size], **_place(model.device)},
                 )
             )
         if subject.tasks & {"caption", "vqa"}:
@@ -53,7 +53,7 @@ class Speed(Metric):
                 self._timed(
                     "generate/texts_per_s",
                     lambda: model.generate_text(TextRequest(images), **subject.text_sampling),
-                    {"sampler": subject.text_sampling, "size": [*size]},
+                    {"sampler": subject.text_sampling, "size": [*size], **_place(model.device)},
                 )
             )
         return scores, []
@@ -66,7 +66,7 @@ class Speed(Metric):
             generate()
             rates.append(self.rows / (time.perf_counter() - start))
         rates.sort()
-        machine = {**_machine(), "batch": self.rows, "repeats": self.repeats}
+        machine = {"batch": self.rows, "repeats": self.repeats}
         if ranks() > 1:  # that share each pass
             machine["ranks"] = ranks()
         value, stamp = rates[len(rates) // 2], {**passport, **machine}
@@ -75,9 +75,9 @@ class Speed(Metric):
         return Score(name, value, self.rows, *ends, stamp, better="higher", unit=unit)
 
 
-def _machine() -> dict[str, object]:
-    """What a speed is of: the accelerator, or the processor and how many threads of it."""
-    if torch.cuda.is_available():
-        return {"machine": torch.cuda.get_device_name()}
+def _place(device: torch.device) -> dict[str, object]:
+    """Where a speed was measured: the accelerator, or the processor and how many threads of it."""
+    if device.type == "cuda":
+        return {"machine": torch.cuda.get_device_name(device)}
     processor = platform.processor() or platform.machine()
     return {"machine": processor, "threads": torch.get_num_threads()}
