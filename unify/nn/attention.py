@@ -62,9 +62,11 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
     # Autocast is off, since it would cast the inputs back.
     on_cpu = q.device.type == "cpu"
     dtype = torch.promote_types(v.dtype, torch.float32) if on_cpu else v.dtype
+    # the kernel of CPUs makes this of a dense mask, once a layer
+    allowed = mask.bias(dtype) if on_cpu else mask.dense()
     with torch.autocast(q.device.type, enabled=False):
         out = F.scaled_dot_product_attention(
-            q.to(dtype), k.to(dtype), v.to(dtype), mask.dense(), enable_gqa=k.shape[1] < q.shape[1]
+            q.to(dtype), k.to(dtype), v.to(dtype), allowed, enable_gqa=k.shape[1] < q.shape[1]
         )
     return out.to(v.dtype)
 
@@ -147,7 +149,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn x [B H S d] by the two tables, in their precision; a pair is (x_i, x_{i + d/2})."""
     if x.is_cuda:  # compilers fuse this one
         return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
-    return _FewPassRotation.apply(x, cos, sin)
+    return _FewPassRotation.apply(x, cos, sin) if torch.is_grad_enabled() else _turn(x, cos, sin)
 
 
 class _FewPassRotation(torch.autograd.Function):

@@ -66,7 +66,16 @@ class RMSNorm(nn.Module):
         full, weight = x.to(dtype), self.weight.to(dtype)
         if x.is_cuda:  # one kernel there
             return F.rms_norm(full, weight.shape, weight, self.eps).to(x.dtype)
+        if not torch.is_grad_enabled():  # a function with a gradient costs as much as its sums
+            return _rms_norm(full, weight, self.eps)[0].to(x.dtype)
         return _FewPassRMSNorm.apply(full, weight, self.eps).to(x.dtype)
+
+
+def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The norm [... D], and 1 / rms(x) [... 1]."""
+    mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
+    inverse = mean_square.add_(eps).rsqrt_()
+    return (x * inverse).mul_(weight), inverse
 
 
 class _FewPassRMSNorm(torch.autograd.Function):
@@ -74,10 +83,9 @@ class _FewPassRMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square() / x.shape[-1]
-        inverse = torch.rsqrt(mean_square + eps)
+        normed, inverse = _rms_norm(x, weight, eps)
         ctx.save_for_backward(x, inverse, weight)
-        return (x * inverse).mul_(weight)
+        return normed
 
     @staticmethod
     @once_differentiable
@@ -102,7 +110,7 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         both = self.gate_up(x)
-        if not x.is_cuda:
+        if not x.is_cuda and torch.is_grad_enabled():
             return self.down(_FewPassGate.apply(both))
         gate, up = both.chunk(2, -1)
         return self.down(F.silu(gate) * up)

@@ -41,6 +41,7 @@ class TokenSequence:
         self.axes, self.length = axes, 0  # tokens so far, S
         self.blocks = self.copies = 0  # ids that the next bidirectional block, and copy, will have
         self.done = 0  # columns that a cache holds
+        self.held: Mask | None = None  # their mask
         self.columns: list[_Column] = []
         self.next: Tensor | None = None  # [B] position of the next token
         self.apart: Tensor | None = None  # [B] the same among the isolated columns being added
@@ -121,13 +122,15 @@ class TokenSequence:
         With a cache the earlier tokens are read from it, and the new ones are kept in it unless it
         is frozen. Returns their hidden states [B S' D].
         """
-        first = self.done if cache is not None else 0
-        columns = self.columns[first:]
-        start = sum(column.x.shape[1] for column in self.columns[:first])
-        if cache is not None and not cache.frozen:
-            self.done = len(self.columns)
-        mask = self.mask()
-        return trunk(_tokens(columns, mask.queries(start) if start else mask), cache)
+        if cache is None:
+            return trunk(_tokens(self.columns, self.mask()), None)
+        columns, held = self.columns[self.done :], self.held
+        masks = [column.mask for column in columns]
+        # of what the cache holds in one piece: to decode n tokens one by one joins O(n) pieces
+        mask = Mask.cat(masks if held is None else [held, *masks])
+        if not cache.frozen:
+            self.done, self.held = len(self.columns), mask
+        return trunk(_tokens(columns, mask if held is None else mask.queries(held.keys)), cache)
 
     def branch(self) -> TokenSequence:
         """A copy that can be continued by itself; the columns so far are shared."""
