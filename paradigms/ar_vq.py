@@ -153,7 +153,8 @@ class ArVQ(PrefixParadigm):
         passes = len(contexts)  # stacked along B
         h, w = grid = self.image.grid(*(request.size or (self.size, self.size)))
         uniforms = request.noise(self.device).uniform("codes", (h * w,))
-        sequence, cache = self.prefix(contexts, present=request.present), self.trunk.cache()
+        sequence = self.prefix(contexts, present=request.present)
+        cache = self.trunk.cache(sequence.length + h * (w + 1) + 1)
         codes: list[Tensor] = []
         self.token(sequence, self.boi, len(request) * passes)
         for place in range(h * w):

@@ -3,10 +3,11 @@
     step        the trainer's whole step against forward + backward + optimizer inside it
     trunk       our Transfusion step against a plain dense transformer of the same width and depth
     towers      a step of two towers against one of the same width, depth and FLOPs
+    drawing     codes against transformers' `generate`, a flow's sampler against its bare network
     help        `unify --help` as a process
     shards      reading shards against bare Pillow decoding of the same bytes
 
-Figures are medians; both sides of a ratio are measured in turn in the same run.
+Figures are medians; both sides of a ratio are measured in turn in the same run, pair by pair.
 """
 
 import os
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from unify.config import load_recipe
 from unify.costs.gpu_specs import current_gpu
 from unify.data.adapters.importer import import_images
 from unify.data.shards import Shards
+from unify.speed.drawing import codes_pair, flow_pair
 from unify.speed.models import plain_step, towers_step, transfusion_step
 from unify.support.environment import environment
 from unify.support.precision import autocast
@@ -43,7 +45,7 @@ WARM_UP = 5  # steps that are not counted
 
 
 def bench(file: str | None, overrides: list[str], steps: int) -> Figures:
-    """Figures of the experiment in `file`; without a file, those of trunk, towers and shards."""
+    """Figures of the experiment in `file`; without a file, those of trunk, towers, drawing and shards."""
     figures: Figures = {"machine": machine(), "help_s": help_seconds()}
     if file is not None:
         figures["step"] = step_figures(file, overrides, steps)
@@ -51,6 +53,7 @@ def bench(file: str | None, overrides: list[str], steps: int) -> Figures:
     precisions = ("32-true", "bf16-mixed")
     figures["trunk"] = {p: trunk_figures(p, steps) for p in precisions}
     figures["towers"] = {p: towers_figures(p, steps) for p in precisions}
+    figures["drawing"] = drawing_figures(steps)
     figures["shards"] = shard_figures()
     return figures
 
@@ -164,18 +167,24 @@ def shard_figures(count: int = 400, side: int = 256) -> Figures:
             for index in range(records):
                 source.record("image", "train", index)
 
-        ours, theirs = alternate(shards, bare, repeats=5)
+        both = alternate(bare, shards, repeats=5)
     return {
-        "images_per_s": records / ours,
-        "pillow_images_per_s": records / theirs,
-        "ratio": theirs / ours,
+        "images_per_s": records / both.second,
+        "pillow_images_per_s": records / both.first,
+        "ratio": both.ratio,
     }
 
 
-def alternate(
-    first: Callable[[], Any], second: Callable[[], Any], repeats: int
-) -> tuple[float, float]:
-    """Median seconds of two functions run in turn, after a warm-up of each."""
+class Paired(NamedTuple):
+    """Median seconds of two functions, and the median of first / second over the pairs."""
+
+    first: float
+    second: float
+    ratio: float
+
+
+def alternate(first: Callable[[], Any], second: Callable[[], Any], repeats: int) -> Paired:
+    """Two functions run in turn, after a warm-up of each: a machine's drift falls on both."""
     first(), second()
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
@@ -183,7 +192,8 @@ def alternate(
             start = time.perf_counter()
             function()
             seconds.append(time.perf_counter() - start)
-    return statistics.median(times[0]), statistics.median(times[1])
+    ratios = [a / b for a, b in zip(*times, strict=True)]
+    return Paired(*(statistics.median(numbers) for numbers in (*times, ratios)))
 
 
 def trunk_figures(precision: str, steps: int) -> Figures:
@@ -191,8 +201,9 @@ def trunk_figures(precision: str, steps: int) -> Figures:
 
     16 rows of 80 tokens, width 256, depth 6, 4 heads.
     """
-    ours, plain = alternate(*pair(precision, 16, transfusion_step, plain_step), steps)
-    return {"transfusion_ms": 1000 * ours, "plain_ms": 1000 * plain, "ratio": ours / plain}
+    both = alternate(*pair(precision, 16, transfusion_step, plain_step), steps)
+    times = {"transfusion_ms": 1000 * both.first, "plain_ms": 1000 * both.second}
+    return {**times, "ratio": both.ratio}
 
 
 def towers_figures(precision: str, steps: int) -> Figures:
@@ -201,8 +212,19 @@ def towers_figures(precision: str, steps: int) -> Figures:
     The shipped experiments have 64 rows; the more rows, the less counts that AdamW of two towers
     reads twice the weights.
     """
-    two, one = alternate(*pair(precision, 64, towers_step, transfusion_step), steps)
-    return {"two_ms": 1000 * two, "one_ms": 1000 * one, "ratio": two / one}
+    both = alternate(*pair(precision, 64, towers_step, transfusion_step), steps)
+    return {"two_ms": 1000 * both.first, "one_ms": 1000 * both.second, "ratio": both.ratio}
+
+
+def drawing_figures(steps: int) -> Figures:
+    """Seconds that 32 pictures take, by codes and by a flow, against their references."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    codes = alternate(*codes_pair(device), steps)
+    flow = alternate(*flow_pair(device), steps)
+    return {
+        "codes": {"ours_s": codes.first, "transformers_s": codes.second, "ratio": codes.ratio},
+        "flow": {"sampler_s": flow.first, "network_s": flow.second, "ratio": flow.ratio},
+    }
 
 
 def pair(precision: str, rows: int, first: Model, second: Model) -> tuple[Step, Step]:
