@@ -1,7 +1,7 @@
 """Images that a text is about, read apart from how images are drawn (Janus arXiv:2410.13848,
 JanusFlow arXiv:2411.07975): an encoder and an adaptor of their own, and delimiters of their own.
 
-    row = boi features eoi | bos question eos | bos answer eos         features = W2 gelu(W1 vision(x))
+    row = boi features eoi | bos question eos | bos answer eos        features = W2 gelu(W1 v(x))
 
 So a loss on text never reaches what draws, nor a loss on images what reads; both reach the trunk
 and the rows of the words. Other than Janus: features have positions by row and column where the
