@@ -22,6 +22,8 @@ from unify.nn.losses import likelihood, log_partition_squared, per_row, token_nl
 from unify.nn.prefix import PrefixParadigm
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
+from unify.nn.understanding import seen_apart
+from unify.nn.vision import VisionEncoder
 from unify.nn.words import embedding, head
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Term, Terms
@@ -52,6 +54,8 @@ class ArVQ(PrefixParadigm):
             what guidance moves away from.
         token_constant: divide a row's summed text loss by this number instead of its own token
             count: every token then weighs the same, long texts more than short ones.
+        understand: reads the images that a text is about, apart from the codes (Janus). The softmax
+            is then over text where a text is learned and over codes where an image is.
     """
 
     tasks = frozenset(
@@ -68,8 +72,9 @@ class ArVQ(PrefixParadigm):
         size: Count = 32,
         dropout: Share = 0.1,
         token_constant: Positive | None = None,
+        understand: VisionEncoder | None = None,
     ):
-        super().__init__()
+        super().__init__(seen_apart(understand, trunk.dim))
         self.trunk, self.text, self.image = trunk, text, image
         self.size, self.dropout, self.token_constant = size, dropout, token_constant
         # one table, one head and one softmax for both kinds of token: that is the paradigm
@@ -81,19 +86,20 @@ class ArVQ(PrefixParadigm):
 
     @property
     def alphabet(self) -> int:
-        return self.vocab_size
+        return self.vocab_size if self.seen is None else self.text.vocab_size
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Next-token loss on the target, which is the last column; conditions are only read."""
         sequence = TokenSequence(self.trunk.axes)
         texts = iter(self.drop_conditions(batch, noise))
-        columns = [
-            self.add_text(sequence, next(texts), segment.length)
-            if segment.kind == "text"
-            else self.add_image(sequence, segment.images, segment.present)
-            for segment in batch.segments
-        ]
-        where, ids, valid = columns[-1]
+        for segment in batch.segments:
+            if segment.kind == "text":
+                column = self.add_text(sequence, next(texts), segment.length)
+            elif self.reads_apart(batch, segment):
+                self.add_seen(sequence, segment.images, segment.present)
+            else:
+                column = self.add_image(sequence, segment.images, segment.present)
+        where, ids, valid = column  # of the last
         # the vocabulary is large beside the trunk's width: the head runs on the target alone
         hidden = sequence.run(self.trunk)[:, where]  # [B n D]
         kind = batch.segments[-1].kind
@@ -107,6 +113,10 @@ class ArVQ(PrefixParadigm):
             # boi, eol and eoi follow from the grid: to predict them would be a free, easy gain that
             # grows with the number of rows
             name, constant, learned = "image_ce", None, learned & (ids >= self.codes)
+        if self.seen is not None:  # neither kind's loss reaches the other's rows of the head
+            first = self.codes if kind == "image" else 0
+            last = self.vocab_size if kind == "image" else self.text.vocab_size
+            logits, ids = logits[..., first:last], (ids - first).clamp(min=0)
         return {
             name: likelihood(token_nll(logits, ids), learned, constant),
             "z_loss": Term(per_row(log_partition_squared(logits), learned)),
@@ -145,7 +155,8 @@ class ArVQ(PrefixParadigm):
         target = batch.segments[-1]
         predicted = target.length if target.kind == "text" else self.image_tokens(target, False)
         head = 2 * self.trunk.dim * self.vocab_size * (predicted - 1)
-        return 3.0 * len(batch) * (self.trunk.flops(length, causal(length)) + head)
+        row = 3.0 * (self.trunk.flops(length, causal(length)) + head) + self.seen_flops(batch)
+        return len(batch) * row
 
     def sample_image(self, request: ImageRequest, sampler: CodeSampler) -> Tensor:
         """Draw codes in raster order; guidance u + s (c - u) on logits, s = 1 skips u."""

@@ -34,6 +34,8 @@ from unify.nn.patches import Patches
 from unify.nn.prefix import PrefixParadigm
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
+from unify.nn.understanding import seen_apart
+from unify.nn.vision import VisionEncoder
 from unify.nn.words import Table, embedding, head
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Term, Terms
@@ -65,6 +67,9 @@ class Transfusion(PrefixParadigm):
         image_attention: among an image's own patches; causal is an ablation of the paper, and known
             to be worse.
         size, dropout, token_constant: as in `ArVQ`.
+        understand: reads the images that a text is about, which are then neither latents nor drawn
+            (JanusFlow, arXiv:2411.07975).
+        time_token: the time's embedding stands in place of boi, as JanusFlow has it.
     """
 
     tasks = frozenset(
@@ -88,8 +93,10 @@ class Transfusion(PrefixParadigm):
         size: Count = 32,
         dropout: Share = 0.1,
         token_constant: Positive | None = None,
+        understand: VisionEncoder | None = None,
+        time_token: bool = False,
     ):
-        super().__init__()
+        super().__init__(seen_apart(understand, trunk.dim))
         if patches.channels != image.channels:
             raise ValueError(
                 f"patches.channels is {patches.channels}, but the image tokenizer has "
@@ -100,6 +107,7 @@ class Transfusion(PrefixParadigm):
         self.condition_on, self.condition_time = condition_on, condition_time
         self.bidirectional = image_attention == "bidirectional"
         self.size, self.dropout, self.token_constant = size, dropout, token_constant
+        self.time_token = time_token
         words = text.vocab_size
         self.embed = embedding(trunk, text, words + 2, (words, words + 1))  # text, boi, eoi
         self.to_text = head(trunk, text, words)
@@ -129,7 +137,8 @@ class Transfusion(PrefixParadigm):
     ) -> list[_Noised]:
         """Append an image column in training: noised, clean, or both, as `condition_on` says."""
         segment, last = batch.segments[place], batch.segments[-1]
-        if segment.role == "condition" and self.condition_on == "clean_copy":
+        given = segment.role == "condition" and self.condition_on == "clean_copy"
+        if given or self.reads_apart(batch, segment):
             # given, never drawn: read as it is, and nothing is learned about it
             add = self.add_seen if last.kind == "text" else self.add_image
             add(sequence, segment.images, segment.present)
@@ -169,6 +178,7 @@ class Transfusion(PrefixParadigm):
             self.ends,
             present,
             isolated,
+            boi=time[:, :1] if self.time_token else None,
             grid=self.patches.grid(*latents.shape[-2:]),
             block=self.bidirectional,
             time=time,
@@ -228,7 +238,7 @@ class Transfusion(PrefixParadigm):
             patches += seen * self.patches.flops(grid, back=False)
         pairs = scored(length * (length + 1) // 2 + ahead, length, length)
         row = self.trunk.flops(length, pairs) + patches + self.head_flops(batch)
-        return 3.0 * len(batch) * row
+        return len(batch) * (3.0 * row + self.seen_flops(batch))
 
     def head_flops(self, batch: Batch) -> int:
         """FLOPs of the text head over one row's target column; 0 if that is an image."""
@@ -240,7 +250,7 @@ class Transfusion(PrefixParadigm):
         """Image columns, how often each is read as a latent, and whether one copy is noised."""
         copies, last = [], batch.segments[-1]
         for column in batch.segments:
-            if column.kind == "image":
+            if column.kind == "image" and not self.reads_apart(batch, column):
                 clean = self.condition_on == "clean_copy"
                 given = clean and column.role == "condition"
                 twice = clean and not given and column is not last

@@ -4,6 +4,7 @@ B rows, D width, V text vocabulary.
 
 A subclass defines how a clean image enters the sequence (`add_image`) and how hidden states become
 text logits (`text_logits`); this class lays out conditions as training does and answers in text.
+With `seen` (understanding.py) an image that a text is about enters by an encoder of its own.
 """
 
 from abc import abstractmethod
@@ -17,6 +18,7 @@ from unify.batch import Batch, Segment, Text
 from unify.nn.losses import likelihood, token_nll
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
+from unify.nn.understanding import SeenImages
 from unify.nn.words import Table
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Paradigm, Term, TextRequest
@@ -40,6 +42,10 @@ class PrefixParadigm(Paradigm):
     dropout: float
     token_constant: float | None
 
+    def __init__(self, seen: SeenImages | None = None):
+        super().__init__()
+        self.seen = seen
+
     @abstractmethod
     def add_image(
         self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
@@ -49,8 +55,18 @@ class PrefixParadigm(Paradigm):
     def add_seen(
         self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
     ) -> None:
-        """Append images that a text will be about: as any others, unless a subclass overrides."""
-        self.add_image(sequence, images, present)
+        """Append images that a text will be about: as any others, or by the encoder for them."""
+        if self.seen is None:
+            self.add_image(sequence, images, present)
+        else:
+            features, grid = self.seen(images), self.seen.grid(images)  # [B P D]
+            self.add_framed(sequence, features, self.seen.ends, present, grid=grid)
+
+    def reads_apart(self, batch: Batch, column: Segment) -> bool:
+        """True if the encoder for what a text is about reads this column."""
+        if self.seen is None or column.kind == "text":
+            return False
+        return column.role == "condition" and batch.segments[-1].kind == "text"
 
     @abstractmethod
     def text_logits(self, hidden: Tensor) -> Tensor:
@@ -74,15 +90,17 @@ class PrefixParadigm(Paradigm):
         ends: Table,
         present: Tensor | None = None,
         isolated: bool = False,
+        boi: Tensor | None = None,
         **column: Any,
     ) -> slice:
-        """Append tokens [B P D] between the last two entries of `ends`, boi and eoi."""
+        """Append tokens [B P D] between the last two entries of `ends`, boi and eoi; `boi` [B 1 D]
+        stands for the first."""
         rows, last = len(tokens), ends.num_embeddings - 1
         valid = torch.ones(rows, 1, dtype=torch.bool, device=tokens.device)
         if present is not None:
             valid = present[:, None]
         ids = torch.full((rows, 1), last, device=tokens.device)
-        sequence.add(ends(ids - 1), valid, isolated=isolated)
+        sequence.add(ends(ids - 1) if boi is None else boi, valid, isolated=isolated)
         where = sequence.add(tokens, valid.expand(tokens.shape[:2]), isolated=isolated, **column)
         sequence.add(ends(ids), valid, isolated=isolated)
         return where
@@ -111,12 +129,30 @@ class PrefixParadigm(Paradigm):
 
     def tokens(self, batch: Batch) -> int:
         """Tokens that the trunk reads for this batch."""
-        last = len(batch.segments) - 1
-        lengths = [
-            column.length if column.kind == "text" else self.image_tokens(column, place < last)
-            for place, column in enumerate(batch.segments)
+        last, row = len(batch.segments) - 1, 0
+        for place, column in enumerate(batch.segments):
+            if self.seen is not None and self.reads_apart(batch, column):
+                row += self.seen.tokens(column)
+            elif column.kind == "image":
+                row += self.image_tokens(column, place < last)
+            else:
+                row += column.length
+        return len(batch) * row
+
+    def seen_flops(self, batch: Batch) -> float:
+        """FLOPs of forward and backward of what is seen of one row's images."""
+        if self.seen is None:
+            return 0.0
+        columns = [column for column in batch.segments if self.reads_apart(batch, column)]
+        return sum(self.seen.training_flops(column) for column in columns)
+
+    def encoded(self, batch: Batch) -> list[tuple[int, int]]:
+        columns = [column for column in batch.segments if column.kind == "image"]
+        return [
+            (column.images.shape[-2], column.images.shape[-1])
+            for column in columns
+            if not self.reads_apart(batch, column)
         ]
-        return len(batch) * sum(lengths)
 
     def contexts(self, request: ImageRequest, guidance: float) -> list[Context]:
         """The conditions of guidance, from least to most; only the full one at guidance 1.
