@@ -45,7 +45,7 @@ WARM_UP = 5  # steps that are not counted
 
 
 def bench(file: str | None, overrides: list[str], steps: int) -> Figures:
-    """Figures of the experiment in `file`; without a file, those of the parts above but the step."""
+    """Figures of the experiment in `file`; without a file, those of all parts but the step."""
     figures: Figures = {"machine": machine(), "help_s": help_seconds()}
     if file is not None:
         figures["step"] = step_figures(file, overrides, steps)
