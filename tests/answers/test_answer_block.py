@@ -44,7 +44,7 @@ def test_no_arm_is_the_best_where_all_have_one_mean(tmp_path):
             row.update(value=0.0)
     write_results(folder, rows)
     text = " ".join(block(folder))
-    assert "text_to_image/exact: all arms have the mean 0.000, without a verdict." in text
+    assert "text_to_image/exact: all scored arms have the mean 0.000, without a verdict." in text
     assert "vqa/accuracy: transfusion has the best mean" in text
 
 

@@ -56,8 +56,9 @@ def _outcome(answers: Answers, line: Line) -> str:
         return "no value"
     value = (max if line.better == "higher" else min)(values.values())
     best = [arm for arm in values if values[arm] == value]
-    if len(best) == len(values) > 1:
-        return f"all arms have the mean {number(value)}, without a verdict"
+    if len(best) == len(values):
+        whose = f"{best[0]} has" if len(best) == 1 else "all scored arms have"
+        return f"{whose} the mean {number(value)}, without a verdict"
     verb = "has" if len(best) == 1 else "have"
     return f"{sentence(best)} {verb} the best mean, {number(value)}, without a verdict"
 
