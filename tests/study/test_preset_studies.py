@@ -15,7 +15,7 @@ from verdict_words import VERDICT, texts
 
 from unify.answers.study_records import load_study
 from unify.answers.words import si
-from unify.config import ConfigError, load_recipe
+from unify.config import load_recipe
 from unify.data.shapes import Shapes
 from unify.metrics.metric import digest
 from unify.metrics.shapes_prompts import full_prompts
@@ -200,7 +200,7 @@ def test_a_look_at_the_same_runs_has_no_verdict_word(confirmed):
 def test_a_changed_pre_registration_is_refused_and_another_commit_judges_nothing(confirmed):
     folder, asked, sealed = confirmed
     (folder / "plan.md").write_text("something else\n")
-    with pytest.raises(ConfigError, match=r"plan\.md: it differs from what is committed"):
+    with pytest.raises(ValueError, match=r"plan\.md: it differs from what is committed"):
         run_study(asked, lambda text: None)
     other = commit(folder, "something else\n")
     made = run_study(replace(asked, gather=True), lambda text: None)
