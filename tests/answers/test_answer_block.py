@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from report_study import edit_json, write_study
+from report_study import edit_json, write_results, write_study
 
 from unify.answers.answer_block import MOST_WORDS, answer_block
 from unify.answers.study_answers import study_answers
@@ -34,6 +34,18 @@ def test_the_answer_is_at_most_sixty_words(tmp_path, seeds, name):
     control = {"arm": "transfusion", "expect": "worse", "than": "ar_vq", "metric": "vqa/accuracy"}
     edit_json(folder / "study.json", primary=[*primary, name], controls=[control] * 3)
     assert sum(len(sentence.split()) for sentence in block(folder)) <= MOST_WORDS
+
+
+def test_no_arm_is_the_best_where_all_have_one_mean(tmp_path):
+    folder = write_study(tmp_path / "study")
+    rows = json.loads((folder / "results.json").read_text())
+    for row in rows:
+        if row["metric"] == "text_to_image/exact":
+            row.update(value=0.0)
+    write_results(folder, rows)
+    text = " ".join(block(folder))
+    assert "text_to_image/exact: all scored arms have the mean 0.000, without a verdict." in text
+    assert "vqa/accuracy: transfusion has the best mean" in text
 
 
 def test_controls_that_fail_and_scores_that_are_missing_are_said(tmp_path):

@@ -1,10 +1,10 @@
 """Presets at the report: verdicts on what a confirmatory study named, and none in a look."""
 
 import json
-import re
 
 import pytest
 from report_study import edit_json, write_results, write_study
+from verdict_words import VERDICT, texts
 
 from unify.analysis.multiple_tests import holm
 from unify.answers.answer_block import answer_block
@@ -12,11 +12,7 @@ from unify.answers.answers_json import answers_content
 from unify.answers.study_answers import study_answers
 from unify.answers.study_records import load_study
 from unify.answers.summary import summary
-from unify.report.figures import drawings
 from unify.report.findings import findings
-from unify.report.page import render
-from unify.report.table_files import markdown
-from unify.support.strict_json import strict_json
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SEALED = {"path": "plans/design.md", "commit": COMMIT}
@@ -24,11 +20,6 @@ DRAWN, ANSWERED, HELD = "text_to_image/exact", "vqa/accuracy", "text_to_image/ex
 CLAIM = {"paper": "A et al.", "says": "codes draw better", "better": "ar_vq",
          "worse": "transfusion", "metric": DRAWN}  # fmt: skip
 CONTROL = {"arm": "transfusion", "expect": "worse", "than": "ar_vq", "metric": DRAWN}
-# what says that arms were told apart, or were not
-VERDICT = re.compile(
-    r"told apart|distinguishable|\b(is|are) (higher|lower) than|\b(dis)?agrees\b|>(higher|lower)<"
-    r"|as good as equal|did not come out|do not cross|disagree"
-)
 
 
 def named(metric=DRAWN, family="drawing", first="transfusion", second="ar_vq"):
@@ -67,19 +58,6 @@ def one_named(tmp_path_factory):
 def look(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "look"
     return written(folder, range(3), preset="exploratory", controls=[])
-
-
-def texts(folder):
-    """All that a report says, by file; of figures their captions."""
-    study = load_study(folder)
-    answers = study_answers(study)
-    figures = [f"{one.title} {one.caption} {one.text}" for one in drawings(answers).values()]
-    return {
-        "page": re.sub(r"<style>.*?</style>", "", render(study), flags=re.DOTALL),
-        "report.md": markdown(answers, summary(answers)),
-        "answers.json": strict_json(answers_content(answers)),
-        "figures": " ".join(figures),
-    }
 
 
 def primary(folder):
@@ -144,6 +122,12 @@ def test_there_is_no_verdict_before_all_replicates_are_there(tmp_path):
 def test_there_is_no_verdict_on_prompts_that_were_not_sealed(tmp_path, commit):
     folder = confirmatory(tmp_path / "s", named(), commit=commit)
     assert primary(folder)[DRAWN].words == "no verdict: not asked of the sealed test"
+    answers = study_answers(load_study(folder))
+    assert "Confirmatory: 2 arms not asked the sealed test, so no verdict." in answer_block(answers)
+    assert "sealed test, 8 whole replicates" not in " ".join(answer_block(answers))
+    said = summary(answers)
+    assert "whose hash drew the test prompts" not in said
+    assert "The scores of ar_vq and transfusion are on other prompts" in said
 
 
 def test_an_exploratory_study_has_no_verdict_words_anywhere(look):

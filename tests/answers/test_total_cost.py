@@ -54,6 +54,14 @@ def test_the_total_counts_every_part_once(folder):
     assert cost_of(folder) == cost, "needed by two parts"
 
 
+def test_a_needed_run_that_nobody_scored_says_itself_what_it_encoded(folder):
+    llm = next(folder.parent.glob("before/llm-*"))
+    edit_json(llm / "run.json", parameters={"total": 9, "frozen_tokenizers": 5})
+    assert cost_of(folder).needed is None
+    edit_json(llm / "run.json", encoding_flops_per_step=3e5)
+    assert cost_of(folder).needed == 100 * (1e6 + 1e6 + 3e5)
+
+
 def test_what_only_scores_an_arm_is_no_part_of_it(folder):
     cost, run = cost_of(folder), next(folder.glob("transfusion-*"))
     reader = needed_run(folder.parent, "reader", "dd", **TRAINED) | {"scores": True}

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from close_pictures import METRIC
 from lab_study import study
-from places import ROOT
+from places import ROOT, TESTS
+from whole_study import FROM_LANGUAGE, write_parts
 
 LAB = Path(__file__).parent / "slurm_lab.sh"
 
@@ -151,37 +153,31 @@ class TestReal:
         assert log(torn).count("resuming from") >= 10
         assert weights(torn, "transfusion-s0") == weights(whole, "transfusion-s0")
 
-    @pytest.mark.fault(13, times=2)
-    def test_a_tuned_study_torn_by_kills_has_the_table_of_one_process(self, tmp_path, lab):
-        metric = "text_to_image/exact"
-        images = {"class": "unify.metrics.shapes_images.TextToImage", "geneval": 0, "heldout": 0}
-        own = {"machine": {"tracker": "none", "accelerator": "cpu", "precision": "32-true"}}
-        own["machine"]["threads"] = 1
-        own["evaluation"] = [{**images, "prompts": 4}]
-        space = {"optimizer.lr": [0.02, 0.01]}
-        tune = {"metric": "text_to_image/unreadable", "trials": 2, "share": 0.5, "space": space}
-        path = study(tmp_path, tune=tune, set=own, seeds=[0], primary=[metric])
+    @pytest.mark.fault(13, times=3)
+    def test_a_study_of_whole_pipelines_torn_by_kills_has_the_table_of_one_process(
+        self, tmp_path, lab
+    ):
+        path = whole_pipelines(tmp_path)
         torn, whole = (f"machine.runs={tmp_path / name}" for name in ("runs", "whole"))
-        one = cluster(tmp_path, nodes=1, machine={})
-        words = ["--tiny", "steps=60", "logging.checkpoint_every=5"]
-        unify("submit", path, torn, *words, "--cluster", one)
-        sent = numbers(tmp_path)
+        unify("submit", path, torn, "--cluster", cluster(tmp_path, nodes=1, machine={}))
+        sent, runs = numbers(tmp_path), tmp_path / "runs"
         assert list(sent) == [
-            *(f"transfusion,trial={n}-s1000" for n in (0, 1)),
-            *("choice", "transfusion-s0", "report"),
+            *("text-s1", "llm-s1", *(f"pretrained,trial={n}-s1001" for n in (0, 1))),
+            *("choice", "pretrained-s1", "report"),
         ]
-        trial = until_saved(tmp_path / "runs" / "lab-tuning", "transfusion,trial=1-s1000")
-        kill_command("transfusion,trial=1")
-        assert wait(sent["transfusion,trial=1-s1000"], {"COMPLETED", "FAILED"}) == "COMPLETED"
-        run = until_saved(tmp_path / "runs" / "lab", "transfusion-s0")
-        subprocess.run(["scontrol", "requeue", sent["transfusion-s0"]], check=True)
+        language = until_saved(runs / "default", "llm-s1")
+        kill_command("seeds.init=1")
+        trial = until_saved(runs / "lab-tuning", "pretrained,trial=1-s1001")
+        kill_command("pretrained,trial=1")
+        trunk = until_saved(runs / "lab", "pretrained,trunk-s1")
+        subprocess.run(["scontrol", "requeue", sent["pretrained-s1"]], check=True)
         assert wait(sent["report"], {"COMPLETED", "FAILED"}) == "COMPLETED", log(tmp_path)
-        for torn_run in (trial, run):
+        for torn_run in (language, trial, trunk):
             assert f"resuming from {torn_run}/checkpoints" in log(tmp_path)
-        unify("study", path, whole, *words)
+        unify("study", path, whole)
         tables = [table(tmp_path / name / "lab") for name in ("runs", "whole")]
         assert tables[0] == tables[1]
-        assert tables[0][1]
+        assert [arm for arm, *_ in tables[0][0]] == ["pretrained-s1"]
 
     @pytest.mark.drill
     @pytest.mark.fault(13)
@@ -226,7 +222,7 @@ class TestReal:
         assert wait(again, {"COMPLETED", "FAILED"}) == "COMPLETED", log(tmp_path)
 
 
-def until_saved(folder, name, seconds=300):
+def until_saved(folder, name, seconds=600):
     """The folder of a run, as soon as it has a checkpoint."""
     end = time.monotonic() + seconds
     while not (saved := sorted(folder.glob(f"{name}-*/checkpoints/step-*/manifest.json"))):
@@ -235,12 +231,12 @@ def until_saved(folder, name, seconds=300):
     return saved[0].parents[2]
 
 
-def kill_command(arm):
-    """End the command that trains an arm, as the kernel does when memory is out."""
+def kill_command(*wanted):
+    """End the command that was called by these words, as the kernel does when memory is out."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (process / "cmdline").read_bytes().decode().split("\0")
-            if "--arm" in words and words[words.index("--arm") + 1] == arm:
+            if "unify.cli" in words and {*wanted} <= {*words}:
                 os.kill(int(process.name), signal.SIGKILL)
 
 
@@ -258,6 +254,30 @@ def table(folder):
         for arm, each in tuned.items()
     ]
     return trials, scores
+
+
+def whole_pipelines(folder):
+    """One arm under a seed that is not what studies share: with a vocabulary, a language model of
+    it, trials and a trunk of its own. Returns the path of the study."""
+    image = {"class": "unify.tokenizers.vae.VAE", "channels": 4, "widths": [8, 8, 8]}
+    write_parts(folder, image, {"steps": 60, "logging": {"checkpoint_every": 5}})
+    own = {"tracker": "none", "accelerator": "cpu", "precision": "32-true", "threads": 1}
+    return study(
+        folder,
+        arms={"pretrained": {"base": "scratch.yaml", "model": FROM_LANGUAGE}},
+        seeds=[1],
+        replicate="all",
+        cooldowns={"share": 0.2},
+        tune={
+            **{"metric": METRIC, "trials": 2, "share": 0.5},
+            "space": {"optimizer.lr": [0.02, 0.01]},
+        },
+        set={
+            **{"steps": 60, "machine": own, "logging": {"checkpoint_every": 5}},
+            "evaluation": [{"class": f"{TESTS}/close_pictures.py:Closeness"}],
+        },
+        primary=[METRIC],
+    )
 
 
 def training(folder, seconds=300):

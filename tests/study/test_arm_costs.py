@@ -28,6 +28,7 @@ def test_the_plan_knows_what_the_run_will_measure(name, tmp_path):
     assert cost.rows == run.info["rows_per_step"]
     assert cost.tokens == run.info["tokens_per_step"]
     assert cost.training == pytest.approx(run.info["flops_per_step"])
+    assert cost.encoding == run.info["encoding_flops_per_step"] > 0
     assert cost.parameters["trainable"] == run.info["parameters"]["trainable"]
 
 

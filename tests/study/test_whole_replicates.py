@@ -9,7 +9,7 @@ import time
 
 import pytest
 import yaml
-from places import EXPERIMENTS
+from whole_study import FROM_LANGUAGE, IMAGES, write_parts
 
 from unify.answers.study_records import load_study
 from unify.runs.folder import Run
@@ -26,51 +26,16 @@ SEEDS = (0, 1)
 
 def write(folder):
     """Two arms, from scratch and from a language model, which shares its vocabulary with them."""
-    rows = {"text_to_image": 2, "caption": 2, "vqa": 2}
-    trunk = {"dim": 32, "depth": 2, "heads": 2}
-    files = {
-        "text": {"base": f"{EXPERIMENTS}/tokenizers/shapes_text.yaml"},
-        "vae": {
-            "base": f"{EXPERIMENTS}/tokenizers/shapes_vae.yaml",
-            "model": {"widths": [8, 8], "patch": 2},
-            "steps": 2,
-            "evaluation": [],
-        },
-        "llm": {
-            "base": f"{EXPERIMENTS}/vlm.yaml",
-            "model": {"trunk": trunk, "text": {"weights": {"run": "text.yaml"}}},
-            "steps": 2,
-            "data": {"tasks": {"caption": 2, "vqa": 2, "text": 2}},
-            "evaluation": [],
-        },
-        "scratch": {
-            "base": f"{EXPERIMENTS}/transfusion.yaml",
-            "model": {
-                "trunk": trunk,
-                "text": {"weights": {"run": "text.yaml"}},
-                "image": {"weights": {"run": "vae.yaml"}},
-            },
-            "steps": 3,
-            "data": {"tasks": rows},
-            "image_sampling": {"steps": 2},
-        },
-    }
-    files["llm"]["model"]["vision"] = {"dim": 32, "depth": 1, "heads": 2}
-    for name, content in files.items():
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    images = {"class": "unify.metrics.shapes_images.TextToImage", "geneval": 0, "heldout": 0}
+    write_parts(folder)
     study = {
         "name": "whole",
         "arms": {
             "scratch": "scratch.yaml",
-            "pretrained": {
-                "base": "scratch.yaml",
-                "model": {"trunk": {"weights": {"run": "llm.yaml", "part": "trunk"}}},
-            },
+            "pretrained": {"base": "scratch.yaml", "model": FROM_LANGUAGE},
         },
         "seeds": list(SEEDS),
         "replicate": "all",
-        "set": {"evaluation": [{**images, "prompts": 4}]},
+        "set": {"evaluation": [{**IMAGES, "prompts": 4}]},
         "primary": [METRIC],
         "tune": {"metric": METRIC, "trials": 2, "space": {"optimizer.lr": {"factor": 3}}},
     }

@@ -24,13 +24,16 @@ def recipe(folder, **logging):
 
 def test_a_run_that_is_scored_on_the_way_ends_with_the_same_weights(tmp_path):
     runs = {}
-    for name, logging in (("plain", {}), ("scored", {"scores": SCORES})):
+    looks = {"scores": SCORES, "samples_every": 2, "validation_rows": 2}
+    for name, logging in (("plain", {}), ("scored", looks)):
         (tmp_path / name).mkdir()
         runs[name] = train(recipe(tmp_path / name, **logging), lambda text: None)
     plain, scored = (Journal(runs[name].folder) for name in ("plain", "scored"))
     assert runs["plain"].folder.name == runs["scored"].folder.name, "it is no part of the hash"
     assert runs["plain"].weights == runs["scored"].weights
     assert plain.records("train") == scored.records("train")
+    read, cut = ([run.info[key] for run in runs.values()] for key in ("texts_read", "texts_cut"))
+    assert (read[0], cut[0]) == (read[1], cut[1]), "texts of training alone"
     assert plain.records("curve") == []
     curve = scored.records("curve")
     assert [record["step"] for record in curve] == [2, 4]

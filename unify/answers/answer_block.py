@@ -10,7 +10,7 @@ from unify.answers.ranking import ranking
 from unify.answers.sampler_sweeps import swept_runs
 from unify.answers.score_lines import CONFIRMATORY_SEEDS, Line
 from unify.answers.study_answers import Answers
-from unify.answers.words import number, plural
+from unify.answers.words import number, plural, sentence
 
 MOST_WORDS = 60
 MOST_OUTCOMES = 3
@@ -19,9 +19,9 @@ MOST_OUTCOMES = 3
 def answer_block(answers: Answers) -> list[str]:
     """Sentences; what would make it longer than MOST_WORDS is left to the page below."""
     sentences: list[str] = []
-    for sentence in (*_outcomes(answers), *_doubts(answers)):
-        if sum(len(text.split()) for text in (*sentences, sentence)) <= MOST_WORDS:
-            sentences.append(sentence)
+    for each in (*_outcomes(answers), *_doubts(answers)):
+        if sum(len(text.split()) for text in (*sentences, each)) <= MOST_WORDS:
+            sentences.append(each)
     return sentences
 
 
@@ -54,8 +54,13 @@ def _outcome(answers: Answers, line: Line) -> str:
     }
     if not values:
         return "no value"
-    best = (max if line.better == "higher" else min)(values, key=lambda arm: values[arm])
-    return f"{best} has the best mean, {number(values[best])}, without a verdict"
+    value = (max if line.better == "higher" else min)(values.values())
+    best = [arm for arm in values if values[arm] == value]
+    if len(best) == len(values):
+        whose = f"{best[0]} has" if len(best) == 1 else "all scored arms have"
+        return f"{whose} the mean {number(value)}, without a verdict"
+    verb = "has" if len(best) == 1 else "have"
+    return f"{sentence(best)} {verb} the best mean, {number(value)}, without a verdict"
 
 
 def _doubts(answers: Answers) -> Iterator[str]:

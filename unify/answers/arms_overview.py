@@ -9,17 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unify.answers.answer_block import MOST_OUTCOMES
-from unify.answers.budget import budget
+from unify.answers.budget import range_text
 from unify.answers.score_lines import Line
 from unify.answers.study_answers import Answers
-from unify.answers.words import number
+from unify.answers.total_cost import total_cost
+from unify.answers.words import number, si
 
-# names of quantities (answers/budget.py) -> heads of columns
+# heads of columns -> parts of TotalCost
 COSTS = {
-    "FLOPs in all": "FLOPs in all",
-    "FLOPs of training": "own training",
-    "FLOPs of encoding": "encoding",
-    "FLOPs of needed runs": "needed runs",
+    "FLOPs in all": "total",
+    "own training": "own",
+    "encoding": "encoding",
+    "needed runs": "needed",
 }
 READING = (
     "FLOPs in all: those of an arm's own training, of encoding by its frozen tokenizers, and of "
@@ -40,16 +41,17 @@ class ArmOverview:
 
 def overview_heads(answers: Answers) -> list[str]:
     """Of the columns behind the arm's name."""
-    return [*(line.full_name for line in _lines(answers)), *COSTS.values()]
+    return [*(line.full_name for line in _lines(answers)), *COSTS]
 
 
 def arms_overview(answers: Answers) -> list[ArmOverview]:
     """A row for each arm of the study."""
     study, lines = answers.study, _lines(answers)
-    of_costs = {quantity.name: quantity for quantity in budget(study)}
     rows = []
     for arm in study.arms:
-        spent = [of_costs[name].text(arm) if name in of_costs else "n/a" for name in COSTS]
+        each = [total_cost(study, run) for run in study.runs_of(arm)]
+        parts = [[getattr(cost, part) for cost in each] for part in COSTS.values()]
+        spent = [range_text([v for v in some if v is not None], si) for some in parts]
         means = [_mean(answers, line, arm) for line in lines]
         rows.append(ArmOverview(arm, arm in study.control_arms, means, spent))
     return rows

@@ -3,7 +3,7 @@
 All of it is computed from what the runs logged, never claimed from how the study was set up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -13,6 +13,7 @@ from unify.answers.study_records import StudyRecord
 from unify.answers.total_cost import total_cost
 from unify.answers.words import TOLERANCE, duration, number, si
 
+MAY_BE_NONE = ("FLOPs of encoding", "FLOPs of needed runs")  # left out where no arm has any
 SAMPLES, OF_TASK = "Samples seen", "Samples of "  # names of quantities
 
 
@@ -35,11 +36,7 @@ class Quantity:
 
     def text(self, arm: str) -> str:
         """The arm's value, or its range over seeds."""
-        values = self.values.get(arm)
-        if not values:
-            return "n/a"
-        low, high = self.show(min(values)), self.show(max(values))
-        return low if low == high else f"{low} – {high}"
+        return range_text(self.values.get(arm) or [], self.show)
 
     def sentence(self) -> str:
         """`Training time: a 2 min, b 3 min (a factor of 1.50).`"""
@@ -47,6 +44,14 @@ class Quantity:
         ratio = max(middle) / min(middle) if min(middle) > 0 else 0
         factor = f" (a factor of {ratio:.2f})" if ratio > 1 + TOLERANCE else ""
         return f"{self.name}: {', '.join(f'{a} {self.text(a)}' for a in self.values)}{factor}."
+
+
+def range_text(values: Sequence[float], show: Callable[[float], str]) -> str:
+    """The value, or the lowest and the highest; n/a where there is none."""
+    if not values:
+        return "n/a"
+    low, high = show(min(values)), show(max(values))
+    return low if low == high else f"{low} – {high}"
 
 
 def budget(study: StudyRecord) -> list[Quantity]:
@@ -65,8 +70,8 @@ def budget(study: StudyRecord) -> list[Quantity]:
     ]
     spent = partial(total_cost, study)
     fields += [
-        ("FLOPs of encoding", lambda r: spent(r).encoding or None, si),
-        ("FLOPs of needed runs", lambda r: spent(r).needed or None, si),
+        ("FLOPs of encoding", lambda r: spent(r).encoding, si),
+        ("FLOPs of needed runs", lambda r: spent(r).needed, si),
         ("FLOPs in all", lambda r: spent(r).total, si),
         ("Training time of needed runs", partial(_needed_seconds, study), duration),
     ]
@@ -81,7 +86,7 @@ def budget(study: StudyRecord) -> list[Quantity]:
             value = read(run)
             if value is not None:
                 values.setdefault(run.arm, []).append(value)
-        if values:
+        if values and (name not in MAY_BE_NONE or any(map(any, values.values()))):
             quantities.append(Quantity(name, values, show, len(study.arms)))
     return quantities
 

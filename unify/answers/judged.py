@@ -13,6 +13,7 @@ from unify.analysis.multiple_tests import holm
 from unify.answers.comparison import Comparison
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import plural
+from unify.runs.study_files import Row
 
 CONFIRMATORY, EXPLORATORY = "confirmatory", "exploratory"
 OF_A_LOOK = "no verdict: exploratory"
@@ -113,14 +114,26 @@ def _why_unjudged(study: StudyRecord, one: Comparison) -> str:
     planned = set(study.seeds)
     if lacking := len(planned - set(one.seeds)):
         return f"no verdict yet: {plural(lacking, 'replicate')} of {len(planned)} to come"
-    sealed = (study.info.get("preregistration") or {}).get("commit") or ""
-    return "" if _was_sealed(one, sealed) else "no verdict: not asked of the sealed test"
+    return "" if _was_sealed(study, one) else "no verdict: not asked of the sealed test"
 
 
-def _was_sealed(one: Comparison, commit: str) -> bool:
-    """True if all scores of both arms are on the prompts that a commit seals."""
-    if one.line is None or not commit:
+def _was_sealed(study: StudyRecord, one: Comparison) -> bool:
+    """True if all scores of both arms are on the prompts that the pre-registration seals."""
+    if one.line is None:
         return False
-    rows = [row for arm in (one.first, one.second) for row in one.line.cells[arm].rows.values()]
-    said = [str((row.get("passport") or {}).get("sealed") or "") for row in rows]
-    return all(text.endswith(f" at {commit[:12]}") for text in said)
+    rows = (row for arm in (one.first, one.second) for row in one.line.cells[arm].rows.values())
+    return all(_is_sealed(study, row) for row in rows)
+
+
+def _is_sealed(study: StudyRecord, row: Row) -> bool:
+    commit = (study.info.get("preregistration") or {}).get("commit") or ""
+    said = str((row.get("passport") or {}).get("sealed") or "")
+    return bool(commit) and said.endswith(f" at {commit[:12]}")
+
+
+def arms_not_sealed(study: StudyRecord) -> list[str]:
+    """The arms of named comparisons that were asked other prompts than the sealed ones."""
+    named = {(each["metric"], each[role]) for each in study.named for role in ("first", "second")}
+    rows = [row for row in study.rows if (row["metric"], row["arm"]) in named]
+    other = {row["arm"] for row in rows if not _is_sealed(study, row)}
+    return [arm for arm in study.arms if arm in other]

@@ -1,6 +1,6 @@
 """What the preset of a study says of its verdicts, in words."""
 
-from unify.answers.judged import EXPLORATORY
+from unify.answers.judged import EXPLORATORY, arms_not_sealed
 from unify.answers.study_records import StudyRecord
 from unify.answers.words import plural, sentence
 
@@ -13,6 +13,10 @@ def preset_text(study: StudyRecord) -> str:
     done, _ = study.seeds_done
     if done < seeds:
         return f"Confirmatory: {done} of {plural(seeds, 'replicate')} done, so no verdict yet."
+    if other := arms_not_sealed(study):
+        return (
+            f"Confirmatory: {plural(len(other), 'arm')} not asked the sealed test, so no verdict."
+        )
     return f"Confirmatory: pre-registered, sealed test, {plural(seeds, 'whole replicate')}."
 
 
@@ -31,8 +35,15 @@ def preset_sentences(study: StudyRecord) -> list[str]:
     for named in study.named:
         families[named["family"]] = families.get(named["family"], 0) + 1
     each = [f"{name} ({plural(count, 'comparison')})" for name, count in families.items()]
-    return [
+    drew = "draws" if (other := arms_not_sealed(study)) else "drew"
+    sentences = [
         f"Confirmatory: pre-registered in {seal.get('path') or 'a file'} at commit {commit}, whose "
-        f"hash drew the test prompts; verdicts on what it names alone, {sentence(each)}, each "
+        f"hash {drew} the test prompts; verdicts on what it names alone, {sentence(each)}, each "
         "family corrected by itself (Holm)."
     ]
+    if other:
+        sentences.append(
+            f"The scores of {sentence(other)} are on other prompts (their passports say which) and "
+            "get no verdict; `unify study` asks the sealed ones."
+        )
+    return sentences

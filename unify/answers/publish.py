@@ -40,7 +40,10 @@ OF_RUN = (  # keys of run.json
     *("tokens_per_step", "flops_per_step", "train_seconds", "parameters", "noise"),
     *("texts_cut", "texts_read", "texts_since", "texts_cut_in_scoring"),
 )
-OF_NEEDED = ("steps", "rows_per_step", "flops_per_step", "train_seconds", "parameters")
+OF_NEEDED = (
+    *("steps", "rows_per_step", "flops_per_step", "encoding_flops_per_step"),
+    *("train_seconds", "parameters"),
+)
 OF_MACHINE = ("python", "cpu", "cores", "accelerators")  # keys of `environment`
 OF_GIT = ("sha", "dirty")
 KINDS = (np.uint8, np.int32, np.float32)  # the smallest that holds all outcomes exactly is taken

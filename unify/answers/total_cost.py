@@ -61,8 +61,11 @@ def _spent(run: RunRecord) -> float | None:
 
 
 def _encoding(run: RunRecord) -> float | None:
-    """FLOPs of its frozen tokenizers in the whole training, by its card."""
-    if run.card and run.steps is not None:
-        tasks = run.card["tasks"].values()
-        return float(run.steps * sum(each.get("encoding") or 0.0 for each in tasks))
+    """FLOPs of its frozen tokenizers in the whole training: by its card, or, of a run that was not
+    scored (others start from it), as it recorded them when it ended."""
+    per_step = run.info.get("encoding_flops_per_step")
+    if run.card:
+        per_step = sum(each.get("encoding") or 0.0 for each in run.card["tasks"].values())
+    if per_step is not None and run.steps is not None:
+        return float(run.steps * per_step)
     return 0.0 if run.parameters("frozen_tokenizers") == 0 else None

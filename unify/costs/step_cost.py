@@ -139,6 +139,14 @@ def tasks_of(recipe: Recipe) -> dict[str, TaskCost]:
     return tasks
 
 
+def encoding_of(recipe: Recipe) -> float:
+    """FLOPs of frozen tokenizers in one optimizer step; those of `tasks_of`, counted alone."""
+    model, tasks = recipe.model, recipe.data.tasks
+    if not isinstance(model, Trainable):
+        return 0.0
+    return sum(_encoding(model, first_rows(recipe, task, rows)) for task, rows in tasks.items())
+
+
 def first_rows(recipe: Recipe, task: str, rows: int) -> Batch:
     """The first rows of the training split, on the model's device."""
     assert isinstance(recipe.model, Trainable)

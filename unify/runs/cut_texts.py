@@ -1,6 +1,7 @@
 """How many texts of a run were longer than their `data.lengths`, and so cut: said in words."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from unify.distributed.ranks import all_gather
@@ -16,6 +17,18 @@ def count_cut(tokenizers: Iterable[Any]) -> tuple[int, int]:
     mine = sum(part.cut for part in texts), sum(part.read for part in texts)
     cut, read = (sum(each) for each in zip(*all_gather(mine), strict=True))
     return cut, read if read >= cut else 0
+
+
+@contextmanager
+def not_counted(tokenizers: Iterable[Any]) -> Iterator[None]:
+    """What these tokenizers encode meanwhile is not of the training, and counts as nothing."""
+    texts = [part for part in tokenizers if isinstance(part, TextTokenizer)]
+    before = [(part.cut, part.read) for part in texts]
+    try:
+        yield
+    finally:
+        for part, (cut, read) in zip(texts, before, strict=True):
+            part.cut, part.read = cut, read
 
 
 def cut_sentence(facts: Mapping[str, Any], config: Mapping[str, Any]) -> str:

@@ -115,6 +115,7 @@ FACTS: Types = {
     **dict.fromkeys(("seed", "steps", "rows_per_step", "texts_cut", "texts_read"), int),
     **dict.fromkeys(("texts_since", "texts_cut_in_scoring"), int),
     **dict.fromkeys(("train_seconds", "flops_per_step", "tokens_per_step"), NUMBER),
+    "encoding_flops_per_step": NUMBER,
     **dict.fromkeys(("parameters", "environment", "exports", "code", "stopped"), dict),
     **dict.fromkeys(("written", "trunk"), dict),
     "needed": (dict, list),

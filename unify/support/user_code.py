@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from unify.support.executed_files import executed_files
@@ -123,11 +124,13 @@ def _files_of(
 def check_imports() -> None:
     """Raise ValueError for modules from beside a user's file that its hash does not cover."""
     covered, folders = set(), set()
-    for path in loaded_files():
+    if not (named := loaded_files()):
+        return  # a look at every module that was imported takes a third of a second
+    for path in named:
         folders.add(folder := os.path.dirname(path))
-        covered |= {os.path.realpath(os.path.join(folder, name)) for name in code_of(path)}
+        covered |= {_real_path(os.path.join(folder, name)) for name in code_of(path)}
     new = [m for name, m in modules_since().items() if name.partition(".")[0] != "unify"]
-    files = {os.path.realpath(str(f)) for m in new if (f := getattr(m, "__file__", None))}
+    files = {_real_path(str(f)) for m in new if (f := getattr(m, "__file__", None))}
     for file in executed_files():
         if file not in covered and not file.startswith(_UNIFY):
             raise ValueError(
@@ -142,6 +145,12 @@ def check_imports() -> None:
                 f"{file} was imported in a way that no import statement of {around[0]} shows, so "
                 "the run's hash would not cover it; import it by `import` or `from ... import`"
             )
+
+
+@cache
+def _real_path(path: str) -> str:
+    """Of a module's file, as it is when it is first looked at: thousands are, again and again."""
+    return os.path.realpath(path)
 
 
 def warn_of_imports() -> None:

@@ -22,6 +22,7 @@ from unify.nn.frozen import kept_state, load_kept, sources
 from unify.nn.losses import Mean, weighted
 from unify.noise import Noise, seed_torch, stable_seed
 from unify.paradigm import Paradigm, Term, Trainable
+from unify.runs.cut_texts import not_counted
 from unify.schema.experiment import CoolDown, Optimizer, Seeds
 from unify.tokenizer import ImageTokenizer
 from unify.training.optimizer import parameter_groups, rate_factor, swap_ema, update_ema
@@ -213,15 +214,19 @@ class TrainingModule(L.LightningModule):
 
     @contextmanager
     def averaged(self) -> Iterator[Trainable]:
-        """The model in eval mode with the averaged weights swapped in; swapped back after."""
-        training = self.model.training
-        self.model.eval()
+        """The model in eval mode with the averaged weights swapped in; swapped back after.
+
+        Texts that are encoded meanwhile are none of those that the run counts as trained on.
+        """
+        training, model = self.model.training, self.model
+        model.eval()
         self._swap()
         try:
-            yield self.model
+            with not_counted(model.tokenizers().values() if isinstance(model, Paradigm) else ()):
+                yield model
         finally:
             self._swap()
-            self.model.train(training)
+            model.train(training)
 
     def _swap(self) -> None:
         swap_ema(self._optimizer)

@@ -16,6 +16,7 @@ from typing import Any
 import lightning as L
 
 from unify.assembly.exported_weights import check_written, save_export
+from unify.costs.step_cost import encoding_of
 from unify.data.source import source_fingerprint
 from unify.distributed.lost_ranks import lost_ranks_as_error
 from unify.distributed.ranks import (
@@ -55,6 +56,7 @@ from unify.training.trainer import fit
 from unify.training.trunk import begin_from_trunk, trunk_to_begin_from
 
 Say = Callable[[str], None]
+Watchers = Sequence[L.Callback]
 
 
 def locate(config: Config, say: Say = echo) -> tuple[Run, dict[str, Run]]:
@@ -73,7 +75,7 @@ def locate(config: Config, say: Say = echo) -> tuple[Run, dict[str, Run]]:
 def train(
     config: Config,
     say: Say = echo,
-    watchers: Sequence[L.Callback] = (),
+    watchers: Watchers = (),
     wait: bool = False,
     scored: bool = False,
 ) -> Run:
@@ -97,9 +99,7 @@ def train(
         return _train(config, say, watchers, wait, scored)
 
 
-def _train(
-    config: Config, say: Say, watchers: Sequence[L.Callback], wait: bool, scored: bool
-) -> Run:
+def _train(config: Config, say: Say, watchers: Watchers, wait: bool, scored: bool) -> Run:
     say = _start(config["machine"], say)
     _agree(dict(flatten(config)), "was started with")
     run, needed = locate(config, say)
@@ -130,7 +130,8 @@ def _train(
             kept_if_interrupted(kept),
             tracker(run.folder, machine.tracker, machine.runs) if track else nullcontext(),
         ):
-            _finish(run, recipe, config, say, [*watchers, *score_curve(run, recipe, curve)])
+            callbacks = [*watchers, *score_curve(run, recipe, curve)]
+            _finish(run, recipe, config, say, callbacks, scored)
     return run
 
 
@@ -226,7 +227,7 @@ def _adopt(run: Run, other: Run, config: Config, needed: dict[str, Run], say: Sa
 
 
 def _finish(
-    run: Run, recipe: Recipe, config: Config, say: Say, watchers: Sequence[L.Callback]
+    run: Run, recipe: Recipe, config: Config, say: Say, watchers: Watchers, scored: bool
 ) -> None:
     """Train, export, and record in run.json how and when it ended."""
     start = time.monotonic()
@@ -246,7 +247,9 @@ def _finish(
             warn_of_imports()
             weights = save_export(recipe.model, config["model"], run.folder / "export")
             written = stamps(run.folder / "export")
-            run.update(state="finished", weights=weights, written=written, **spent())
+            # of a run that is scored, its card says so
+            facts = {} if scored else {"encoding_flops_per_step": encoding_of(recipe)}
+            run.update(state="finished", weights=weights, written=written, **facts, **spent())
         else:
             run.update(state="stopped", stopped=stop_facts(signal, done), **spent())
     except BaseException as error:
