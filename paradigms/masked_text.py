@@ -112,13 +112,13 @@ class MaskedText(Masked):
         prefix.joined = self.full
         self.token(prefix, self.text.bos, len(request))
         read = prefix.reader(self.trunk)
+        # they never stand inside an answer
+        specials = torch.tensor([self.text.bos, self.text.pad, self.text.null], device=self.device)
 
         def predict(ids: Tensor, hidden: Tensor) -> Tensor:
             states = read(lambda branch: self.add_letters(branch, ids, hidden))
             logits = self.text_logits(states).float()  # [B W text]
-            # specials that never stand inside an answer
-            logits[..., [self.text.bos, self.text.pad, self.text.null]] = -torch.inf
-            return logits
+            return logits.index_fill(-1, specials, -torch.inf)
 
         noise, passes = request.noise(self.device), min(sampler.steps, sampler.block, self.window)
         shape = (passes, self.window)

@@ -211,7 +211,7 @@ def decode_parallel(
             break
         sure = logits.double().log_softmax(-1).gather(-1, drawn[..., None]).squeeze(-1)  # [B N]
         tau = sampler.choice_temperature * (1 - done / passes)
-        sure = sure + tau * _gumbel(choices[:, done - 1])
+        sure = sure + tau * gumbel(choices[:, done - 1])
         left = _left(sampler.schedule, total, done, passes)
         # one at least is left for each pass to come, and one at least becomes known
         left = torch.minimum(left.clamp(min=1), hidden.sum(1, keepdim=True) - 1)
@@ -226,7 +226,7 @@ def _draw_each(logits: Tensor, u: Tensor, sampler: ParallelSampler) -> Tensor:
     return draw(logits.flatten(0, 1), u.flatten(), *token).view_as(u)
 
 
-def _gumbel(u: Tensor) -> Tensor:
+def gumbel(u: Tensor) -> Tensor:
     """Uniform numbers in [0, 1) -> Gumbel ones, float64."""
     # 0 is drawn once in 2^24: its -inf would be NaN times a temperature of 0
     return -(-u.double().clamp(min=2.0**-25).log()).log()
