@@ -215,8 +215,8 @@ def decode_parallel(
         left = _left(sampler.schedule, total, done, passes)
         # one at least is left for each pass to come, and one at least becomes known
         left = torch.minimum(left.clamp(min=1), hidden.sum(1, keepdim=True) - 1)
-        rank = sure.masked_fill(~hidden, torch.inf).argsort(dim=1, stable=True).argsort(1)
-        hidden = hidden & (rank < left)
+        nth = sure.masked_fill(~hidden, torch.inf).argsort(dim=1, stable=True).argsort(1)
+        hidden = hidden & (nth < left)
     return ids
 
 
