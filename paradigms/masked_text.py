@@ -82,11 +82,10 @@ class MaskedText(Masked):
                 f"a text of {length} tokens does not fit {self.window} places after bos; set "
                 f"model.window to {length - 1} or more"
             )
-        ids, valid = (part.to(self.device) for part in self.text.encode(texts, length))
-        filled = ids.masked_fill(~valid, self.text.eos)[:, 1:]
-        return F.pad(filled, (0, self.window + 1 - length), value=self.text.eos), valid[:, 1:].sum(
-            1
-        )
+        ids, valid = (part[:, 1:].to(self.device) for part in self.text.encode(texts, length))
+        ids = ids.masked_fill(~valid, self.text.eos)
+        room = self.window - ids.shape[1]
+        return F.pad(ids, (0, room), value=self.text.eos), valid.sum(1)
 
     def add_letters(self, sequence: TokenSequence, ids: Tensor, hidden: Tensor) -> slice:
         """Append ids [B W], hidden where `hidden` [B W]."""
