@@ -163,7 +163,7 @@ class Paradigm(Trainable):
     answers: frozenset[str] = frozenset()
     image_sampler: ClassVar[type] = NoSampler
     text_sampler: ClassVar[type] = NoSampler
-    causal_text: ClassVar[bool] = True  # text at i never depends on anything after i
+    causal_text: bool = True  # text at i never depends on anything after i
     cached: ClassVar[bool] = True  # text is decoded with a KV cache, equal to the full forward
     likelihood: ClassVar[Literal["exact", "bound", "none"]] = "exact"  # what text terms mean
     # true if the task `image` is to draw an image from itself, and not from nothing

@@ -1,10 +1,16 @@
-"""Sampling from next-token logits: keyed by row, batched, the same for text and image tokens.
+"""Sampling from logits, keyed by row, batched, the same for text and image tokens.
 
-B rows, V vocabulary.
+    decode_text      next tokens, until each row has ended
+    decode_parallel  hidden tokens in any order, several at a time, the surest first
+    decode_blocks    the same block by block, from left to right
+
+B rows, V vocabulary, N places, T passes.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +33,48 @@ class TextSampler(AnswerLength):
 
     top_k: CountOrZero = 0
     top_p: ShareAbove0 = 1.0
+
+
+Schedule = Literal["cosine", "linear"]
+Predict = Callable[[Tensor, Tensor], Tensor]  # (ids [B N], hidden [B N]) -> logits [B N V]
+
+
+@dataclass(frozen=True)
+class ParallelSampler:
+    """Settings of `decode_parallel`.
+
+    Args:
+        steps: passes, of which each makes at least one token known.
+        schedule: of the number of tokens that are left; linear makes equally many known in each.
+        temperature, top_k, top_p: of each token, as in `draw`.
+        choice_temperature: of the choice among places, at first; it falls to 0 over the passes.
+            At 0 the places where the drawn token is likeliest become known.
+    """
+
+    steps: Count = 12
+    schedule: Schedule = "cosine"
+    temperature: NotNegative = 1.0
+    top_k: CountOrZero = 0
+    top_p: ShareAbove0 = 1.0
+    choice_temperature: NotNegative = 1.0
+
+    def passes(self, places: int) -> int:
+        """T for N places: no more than there are places."""
+        return min(self.steps, places)
+
+
+@dataclass(frozen=True)
+class BlockSampler(TextSampler):
+    """Settings of `decode_blocks`: `block` places at a time, in `steps` passes each at most."""
+
+    block: Count = 8
+    steps: Count = 8
+    choice_temperature: NotNegative = 0.0
+
+    def within(self) -> ParallelSampler:
+        """The settings of one block."""
+        token = self.temperature, self.top_k, self.top_p
+        return ParallelSampler(self.steps, "linear", *token, self.choice_temperature)
 
 
 def filter_logits(logits: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
@@ -128,3 +176,99 @@ def decode_text(
             break
         logits = advance(drawn[-1], alive)
     return torch.stack(drawn, dim=1)
+
+
+def decode_parallel(
+    predict: Predict,
+    ids: Tensor,
+    hidden: Tensor,
+    draws: Tensor,
+    choices: Tensor,
+    sampler: ParallelSampler,
+) -> Tensor:
+    """Fill hidden places in T passes (MaskGIT, arXiv:2202.04200).
+
+        x ~ P(. | what is known) at every hidden place
+        hidden again: the places of least log P(x) + tau Gumbel, as many as the schedule leaves
+
+    Args:
+        predict: gives logits; it must not read hidden ids.
+        ids: [B N]; those that are not hidden stay as they are.
+        hidden: [B N] bool; rows may have unlike numbers of them.
+        draws: [B T N] in [0, 1), for the tokens.
+        choices: [B T N] in [0, 1), for the places.
+        sampler: its `steps` are not read: T passes are made.
+
+    Returns:
+        ids [B N].
+    """
+    total, passes = hidden.sum(1, keepdim=True), draws.shape[1]  # [B 1]
+    for done in range(1, passes + 1):
+        logits = predict(ids, hidden)
+        drawn = _draw_each(logits, draws[:, done - 1], sampler)
+        ids = torch.where(hidden, drawn, ids)
+        if done == passes:
+            break
+        sure = logits.double().log_softmax(-1).gather(-1, drawn[..., None]).squeeze(-1)  # [B N]
+        tau = sampler.choice_temperature * (1 - done / passes)
+        sure = sure + tau * gumbel(choices[:, done - 1])
+        left = _left(sampler.schedule, total, done, passes)
+        # one at least is left for each pass to come, and one at least becomes known
+        left = torch.minimum(left.clamp(min=1), hidden.sum(1, keepdim=True) - 1)
+        nth = sure.masked_fill(~hidden, torch.inf).argsort(dim=1, stable=True).argsort(1)
+        hidden = hidden & (nth < left)
+    return ids
+
+
+def _draw_each(logits: Tensor, u: Tensor, sampler: ParallelSampler) -> Tensor:
+    """A token for every place: logits [B N V], u [B N] -> [B N]."""
+    token = sampler.temperature, sampler.top_k, sampler.top_p
+    return draw(logits.flatten(0, 1), u.flatten(), *token).view_as(u)
+
+
+def gumbel(u: Tensor) -> Tensor:
+    """Uniform numbers in [0, 1) -> Gumbel ones, float64."""
+    # 0 is drawn once in 2^24: its -inf would be NaN times a temperature of 0
+    return -(-u.double().clamp(min=2.0**-25).log()).log()
+
+
+def _left(schedule: Schedule, total: Tensor, done: int, passes: int) -> Tensor:
+    """How many of `total` places are hidden after so many passes, [B 1]."""
+    if schedule == "linear":
+        return total * (passes - done) // passes
+    return (total * math.cos(math.pi / 2 * done / passes)).floor().long()
+
+
+def decode_blocks(
+    predict: Predict,
+    draws: Tensor,
+    choices: Tensor,
+    eos: int,
+    sampler: BlockSampler,
+) -> Tensor:
+    """Fill N hidden places block by block, until every row has an `eos` (LLaDA, arXiv:2502.09992).
+
+    Args:
+        predict: as in `decode_parallel`; the places of later blocks are hidden too.
+        draws, choices: [B T N] in [0, 1); a block uses min(T, its places) of the passes.
+        eos: ends a row, and stands wherever nothing was drawn.
+        sampler: see there.
+
+    Returns:
+        ids [B N].
+    """
+    rows, passes, places = draws.shape
+    ids = torch.full((rows, places), eos, device=draws.device)
+    at = torch.arange(places, device=draws.device).expand(rows, -1)
+    for start in range(0, places, sampler.block):
+        end = min(start + sampler.block, places)
+
+        def within(ids: Tensor, hidden: Tensor, end: int = end) -> Tensor:
+            return predict(ids, hidden | (at >= end))
+
+        used = slice(0, min(passes, end - start))
+        block, token = (at >= start) & (at < end), sampler.within()
+        ids = decode_parallel(within, ids, block, draws[:, used], choices[:, used], token)
+        if not _goes_on(bool((ids[:, :end] != eos).all(1).any())):
+            break
+    return ids

@@ -18,7 +18,7 @@ from unify.tokenizer import DiscreteTokenizer
 from unify.tokenizers.vae import VAE
 
 PARADIGMS = [
-    *("ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow"),
+    *("ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow", "masked"),
     *("pretrained_track/ar_vq", "pretrained_track/crossflow"),
 ]
 

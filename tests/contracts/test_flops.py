@@ -24,6 +24,8 @@ VARIANTS = {  # classes of part that no shipped YAML has, or has in one place on
     "dual_tower/eyes": ["dual_tower_llm", "model.understand=vision"],
     "crossflow/patches": ["crossflow", f"model.patches={CONV}"],
     "crossflow/timed": ["crossflow", TIMED],
+    "masked/full": ["masked", "model.attention=full"],
+    "masked_text/causal": ["masked_text", "model.attention=causal_text"],
     "ar_vq/from_llm": ["pretrained_track/ar_vq"],
     "transfusion/from_llm": ["pretrained_track/transfusion"],
     "crossflow/features": ["pretrained_track/crossflow"],

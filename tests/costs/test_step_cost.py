@@ -67,10 +67,23 @@ def test_texts_that_fill_their_columns_are_useful_whole():
     assert cost.useful == pytest.approx(cost.training)
 
 
-@pytest.mark.parametrize("paradigm", ["ar_vq", "transfusion"])
-def test_pairs_are_those_of_the_mask(paradigm, monkeypatch):
-    recipe = recipe_of(paradigm, "data.lengths.prompt=4")  # which every prompt fills
-    model, batch = recipe.model.eval(), first_rows(recipe, "text_to_image", 2)
+FILLED = ["data.lengths.prompt=4", "data.lengths.caption=4", "model.window=3"]  # by every text
+PAIRS = [
+    *(("ar_vq", "text_to_image", FILLED[:1]), ("transfusion", "text_to_image", FILLED[:1])),
+    ("masked", "text_to_image", FILLED[:1]),
+    ("masked", "caption", FILLED[:2]),
+    ("masked", "text_to_image", [*FILLED[:1], "model.attention=full"]),
+    ("masked", "caption", [*FILLED[:2], "model.attention=full"]),
+    ("masked_text", "text_to_image", FILLED),
+    ("masked_text", "caption", FILLED),
+    ("masked_text", "caption", [*FILLED, "model.attention=causal_text"]),
+]
+
+
+@pytest.mark.parametrize(("paradigm", "task", "words"), PAIRS)
+def test_pairs_are_those_of_the_mask(paradigm, task, words, monkeypatch):
+    recipe = recipe_of(paradigm, *words)
+    model, batch = recipe.model.eval(), first_rows(recipe, task, 2)
     masks = []
     hook = model.trunk.register_forward_pre_hook(lambda _, args: masks.append(args[0].mask))
     with torch.no_grad():

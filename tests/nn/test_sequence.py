@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from unify.nn.init import initialise
 from unify.nn.sequence import TokenSequence
+from unify.nn.trunk import Trunk
 
 GRID = (2, 3)  # of an image, so that rows and columns cannot be taken for each other
 
@@ -104,3 +106,47 @@ def test_a_noised_copy_reads_its_own_delimiters_and_nobody_else_reads_them():
         outside[copy] = False
         assert not reads[outside][:, copy].any()
     assert reads[after, clean].all()
+
+
+def test_joined_columns_are_one_block_and_what_follows_is_causal():
+    sequence = TokenSequence(axes=1, joined=True)
+    add_text(sequence, 2, 1)
+    add_image(sequence, True, True)
+    sequence.joined = False
+    start = sequence.length
+    after = add_text(sequence, 3, 3)
+    image = add_image(sequence, True, True)
+    reads = sequence.mask().dense()[1, 0]
+    real = sequence.mask().valid[1]
+    assert reads[:start, :start][:, real[:start]].all()
+    assert not reads[2:, 1].any(), "padding"
+    assert not reads[:start, start:].any()
+    assert torch.equal(reads[after, after], torch.ones(3, 3).tril().bool())
+    assert reads[image, image].all(), "a block of its own"
+    assert not reads[after, image].any()
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_what_follows_is_read_again_and_again_as_in_one_pass(joined):
+    trunk = Trunk(16, 2, 2)
+    initialise(trunk, 0)
+    generator = torch.Generator().manual_seed(0)
+    before, *columns = torch.randn(3, 2, 4, 16, generator=generator)
+
+    def follow(column):
+        def add(sequence):
+            sequence.add(torch.zeros(2, 1, 16))
+            where = sequence.add(column, block=True)
+            sequence.add(torch.ones(2, 2, 16))
+            return where
+
+        return add
+
+    prefix = TokenSequence(1, joined)
+    prefix.add(before)
+    read = prefix.reader(trunk)
+    for column in [*columns, columns[0]]:
+        whole = TokenSequence(1, joined)
+        whole.add(before)
+        where = follow(column)(whole)
+        torch.testing.assert_close(read(follow(column)), whole.run(trunk)[:, where])

@@ -5,10 +5,13 @@ import torch.nn.functional as F
 
 from unify.flow import LogitNormalTime
 from unify.nn.init import initialise
+from unify.nn.masking import CosineMasking, LinearMasking
 from unify.nn.patches import LinearPatches
 from unify.nn.trunk import Trunk
 from unify.noise import Noise
 from unify.paradigms.ar_vq import ArVQ
+from unify.paradigms.masked import Masked
+from unify.paradigms.masked_text import MaskedText
 from unify.paradigms.transfusion import Transfusion
 from unify.tokenizer import DiscreteTokenizer
 from unify.tokenizers.pixels import Pixels
@@ -81,5 +84,20 @@ def make_transfusion(**settings):
 
 def make_ar(**settings):
     model = ArVQ(Trunk(DIM, 2, 2), Bytes(), Brightness(), size=SIDE, **settings)
+    initialise(model, 0)
+    return model
+
+
+def make_masked(**settings):
+    parts = {"trunk": Trunk(DIM, 2, 2), "image": Brightness(), "masking": CosineMasking("token")}
+    model = Masked(text=Bytes(), size=SIDE, **parts | settings)
+    initialise(model, 0)
+    return model
+
+
+def make_masked_text(**settings):
+    parts = {"masking": CosineMasking("token"), "text_masking": LinearMasking("elbo"), "window": 15}
+    parts |= {"trunk": Trunk(DIM, 2, 2), "image": Brightness()}
+    model = MaskedText(text=Bytes(), size=SIDE, **parts | settings)
     initialise(model, 0)
     return model

@@ -14,6 +14,7 @@ from unify.config import load_recipe
 from unify.flow import LogitNormalTime
 from unify.nn.flops import dense
 from unify.nn.init import initialise
+from unify.nn.masking import CosineMasking
 from unify.nn.patches import LinearPatches
 from unify.nn.provenance import mark_loaded
 from unify.nn.text_features import FeatureEncoder
@@ -24,6 +25,7 @@ from unify.nn.words import LanguageTrunk
 from unify.noise import Noise
 from unify.paradigms.ar_vq import ArVQ
 from unify.paradigms.crossflow import CrossFlow
+from unify.paradigms.masked import Masked
 from unify.paradigms.transfusion import Transfusion
 from unify.paradigms.vlm import VLM
 from unify.tokenizers.pixels import Pixels
@@ -55,6 +57,13 @@ def ar_vq(llm, text=None, seed=0):
     return model
 
 
+def masked(llm, text=None, seed=0):
+    parts = (LanguageTrunk(llm), text or Bytes(), Brightness(), CosineMasking())
+    model = Masked(*parts, size=SIDE)
+    initialise(model, seed)
+    return model
+
+
 def crossflow(llm, text=None, seed=0):
     model = CrossFlow(
         text=text or Bytes(),
@@ -70,7 +79,7 @@ def crossflow(llm, text=None, seed=0):
     return model
 
 
-MAKERS = {"ar_vq": ar_vq, "transfusion": transfusion, "crossflow": crossflow}
+MAKERS = {"ar_vq": ar_vq, "masked": masked, "transfusion": transfusion, "crossflow": crossflow}
 
 
 def test_transfusion_says_of_a_text_what_the_language_model_says_to_the_bit(llm):
@@ -88,6 +97,18 @@ def test_ar_vq_has_the_language_model_s_states_and_text_logits_to_the_bit(llm):
     hidden = model.prefix([(PROMPTS, [])]).run(model.trunk)
     assert torch.equal(hidden, llm.read(PROMPTS).hidden)
     assert torch.equal(model.text_logits(hidden), llm.text_logits(hidden))
+
+
+def test_masked_has_the_language_model_s_text_to_the_bit(llm):
+    """And its boi and eoi, which stand behind codes and mask."""
+    model, batch = masked(llm), Batch.text(PROMPTS, KEYS, 16)
+    ends = torch.tensor([[model.mask + 1, model.mask + 2]])
+    assert torch.equal(model.embed(ends), llm.embed(torch.tensor([[V, V + 1]])))
+    ids = Bytes().encode(PROMPTS, 16)[0]
+    hidden = model.prefix([(PROMPTS, [])]).run(model.trunk)
+    assert torch.equal(model.embed(ids), llm.embed(ids))
+    assert torch.equal(model.text_logits(hidden), llm.text_logits(hidden))
+    assert model.loss(batch, Noise.for_batch(0, 0, batch)).keys() == {"text_ce"}
 
 
 def test_only_rows_that_the_language_model_lacks_are_drawn_from_the_seed(llm):

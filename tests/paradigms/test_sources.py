@@ -2,7 +2,18 @@
 
 import pytest
 import torch
-from small import DIM, PROMPTS, SIDE, awake, make_ar, make_transfusion
+import torch.nn.functional as F
+from small import (
+    DIM,
+    PROMPTS,
+    SIDE,
+    Brightness,
+    awake,
+    make_ar,
+    make_masked,
+    make_masked_text,
+    make_transfusion,
+)
 from test_dual_tower import from_llm, make_dual
 from test_queries_dit import make as make_queries
 from test_queries_dit import sana
@@ -14,8 +25,25 @@ from unify.paradigm import ImageRequest
 from unify.paradigms.ar_vq import ArVQ
 
 SEEING = {"condition_on": "clean_copy", "understand": "vision", "text_tower": "detached"}
+
+
+class Fine(Brightness):
+    """So many codes that a draw tells two laws of them apart."""
+
+    vocab_size = 4096
+
+    def encode(self, images):
+        cells = F.avg_pool2d(images.mean(1, keepdim=True), 4)
+        return ((cells + 1) * 2048).long().clamp(0, 4095).flatten(1)
+
+    def decode(self, codes, grid):
+        return super().decode(codes / 256, grid)
+
+
 PREFIXED = {
     "ar_vq": make_ar,
+    "masked": lambda: make_masked(image=Fine()),
+    "masked_text": lambda: make_masked_text(image=Fine()),
     "transfusion": make_transfusion,
     "clean": lambda: make_transfusion(condition_on="clean_copy"),
     "axes": lambda: make_transfusion(trunk=Trunk(DIM, 2, 2, sections=[2, 1, 1])),

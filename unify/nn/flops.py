@@ -1,6 +1,6 @@
 """FLOPs: counted in a pass if no simple formula exists, and the pairs that attention scores."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -37,9 +37,14 @@ def scored(pairs: int, queries: int, keys: int) -> int:
     return queries * keys if _dense.get() else pairs
 
 
-def causal(queries: int, context: int = 0) -> int:
-    """Number of pairs of queries that read a context, themselves and the queries before them."""
-    return scored(queries * context + queries * (queries + 1) // 2, queries, context + queries)
+def causal(queries: int, context: int = 0, blocks: Sequence[int] = ()) -> int:
+    """Number of pairs of queries that read a context, themselves and the queries before them.
+
+    `blocks`: sizes of bidirectional blocks among the queries, which read all of themselves.
+    """
+    ahead = sum(n * (n - 1) // 2 for n in blocks)
+    pairs = queries * context + queries * (queries + 1) // 2 + ahead
+    return scored(pairs, queries, context + queries)
 
 
 def matrices(part: nn.Module, blocks: nn.Module) -> int:

@@ -167,6 +167,10 @@ class PrefixParadigm(Paradigm):
             return [(prompts, sources)]
         return [(request.negative or [None] * len(prompts), sources), (prompts, sources)]
 
+    def new_sequence(self) -> TokenSequence:
+        """One without tokens."""
+        return TokenSequence(self.trunk.axes)
+
     def prefix(
         self,
         contexts: list[Context],
@@ -177,7 +181,7 @@ class PrefixParadigm(Paradigm):
 
         `answers`: a text is to follow, not an image. `present`: the rows [B] that have each source.
         """
-        sequence, add = TokenSequence(self.trunk.axes), self.add_seen if answers else self.add_image
+        sequence, add = self.new_sequence(), self.add_seen if answers else self.add_image
         for column in range(len(contexts[0][1])):
             stacked = torch.cat([sources[column] for _, sources in contexts])
             rows = None if present is None else present[column].repeat(len(contexts))

@@ -12,6 +12,7 @@ no row has to be packed to the left.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -35,10 +36,14 @@ class _Column:
 
 
 class TokenSequence:
-    """Tokens in the order in which a trunk reads them; `axes` are its position axes."""
+    """Tokens in the order in which a trunk reads them; `axes` are its position axes.
 
-    def __init__(self, axes: int):
-        self.axes, self.length = axes, 0  # tokens so far, S
+    While it is `joined`, which it has to be from its first column on, all columns are one
+    bidirectional block, texts and delimiters too.
+    """
+
+    def __init__(self, axes: int, joined: bool = False):
+        self.axes, self.joined, self.length = axes, joined, 0  # tokens so far, S
         self.blocks = self.copies = 0  # ids that the next bidirectional block, and copy, will have
         self.done = 0  # columns that a cache holds
         self.held: Mask | None = None  # their mask
@@ -75,7 +80,9 @@ class TokenSequence:
         rows, n = x.shape[:2]
         if valid is None:
             valid = torch.ones(rows, n, dtype=torch.bool, device=x.device)
-        segment = torch.full((rows, n), self.blocks if block else CAUSAL, device=x.device)
+        own = 0 if self.joined else self.blocks  # the block that it would be in
+        block = block or self.joined
+        segment = torch.full((rows, n), own if block else CAUSAL, device=x.device)
         self.copies += isolated and self.apart is None  # the first column of a copy
         mask = Mask(
             document=torch.zeros_like(segment),
@@ -83,7 +90,7 @@ class TokenSequence:
             isolated=torch.full_like(segment, self.copies if isolated else SHARED),
             valid=valid,
         )
-        self.blocks += block
+        self.blocks = own + 1 if block else self.blocks
         positions = self._positions(valid, grid, isolated)
         self.columns.append(_Column(x, positions, mask, time, tower))
         self.length += n
@@ -131,6 +138,28 @@ class TokenSequence:
         if not cache.frozen:
             self.done, self.held = len(self.columns), mask
         return trunk(_tokens(columns, mask if held is None else mask.queries(held.keys)), cache)
+
+    def reader(self, trunk: Backbone) -> Callable[[Callable[[TokenSequence], slice]], Tensor]:
+        """A function to read what follows these tokens, any number of times; nothing is kept.
+
+        It takes a function that appends to a sequence and returns a place there, and returns the
+        hidden states [B n D] of that place.
+        """
+        # Causal tokens never depend on what follows: one pass serves all. Joined with what follows,
+        # they are read anew each time.
+        cache: Cache | None = None
+        if not self.joined:
+            cache = trunk.cache()
+            self.run(trunk, cache)
+            cache = cache.view()
+        start = 0 if cache is None else self.length
+
+        def read(add: Callable[[TokenSequence], slice]) -> Tensor:
+            branch = self.branch()
+            where = add(branch)
+            return branch.run(trunk, cache)[:, where.start - start : where.stop - start]
+
+        return read
 
     def branch(self) -> TokenSequence:
         """A copy that can be continued by itself; the columns so far are shared."""
