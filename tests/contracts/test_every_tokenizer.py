@@ -19,6 +19,7 @@ from unify.tokenizers import vq
 from unify.tokenizers.code_vectors import CodeVectors
 from unify.tokenizers.one_body import Codes, Latents
 from unify.tokenizers.pixels import Pixels
+from unify.tokenizers.quantised import QuantisedLatents
 from unify.tokenizers.text import BPE, Bytes, PretrainedText
 from unify.tokenizers.vae import VAE, PretrainedDCAE, PretrainedVAE
 
@@ -86,6 +87,7 @@ def shipped(folder):
             )
             for name, make in QUANTIZERS.items()
         },
+        "quantised": lambda: QuantisedLatents(VAE(**SMALL), QUANTIZERS["rotation"](), patch=2),
         "bytes": Bytes,
         "bpe": bpe,
         "pretrained-text": lambda: pretrained_text(folder),

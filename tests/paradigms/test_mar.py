@@ -366,6 +366,7 @@ def test_a_growing_scale_of_guidance_ends_at_the_asked_one():
     assert InOrderSampler(guidance=3.0).scale(0.1) == 3
 
 
+@pytest.mark.slow
 def test_colours_learned_by_heart_are_drawn():
     flat = (2 * torch.eye(3) - 1)[..., None, None].expand(3, 3, SIDE, SIDE)
     keys = [f"row {row}" for row in range(12)]
