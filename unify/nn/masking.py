@@ -111,8 +111,8 @@ class CosineMasking(Masking):
     def choose(self, order: Tensor, share: Tensor) -> Tensor:
         places = order.shape[1]
         n = (places * share).round().clamp(min=1)  # [B]
-        rank = order.argsort(dim=1, stable=True).argsort(1)  # [B N]
-        return rank < n[:, None]
+        at = order.argsort(dim=1, stable=True).argsort(1)  # [B N]
+        return at < n[:, None]
 
     def counts(self, places: int) -> Tensor:
         # P(p <= x) = 2/pi asin(x); n is hidden where N p lies between n - 1/2 and n + 1/2
