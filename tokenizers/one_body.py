@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from unify.batch import Batch
 from unify.nn.conv import Autoencoder, autoencoder_flops
 from unify.support.ranges import Count
-from unify.tokenizer import ContinuousTokenizer, DiscreteTokenizer
+from unify.tokenizer import ContinuousTokenizer, DiscreteTokenizer, inference
 from unify.tokenizers.vae import VAE
 from unify.tokenizers.vq import VQ, Quantizer
 
@@ -59,7 +59,13 @@ class Codes(VQ):
         DiscreteTokenizer.__init__(self)  # VQ's own builds an encoder as wide as the code
         self.encoder, self.decoder, self.stride = body.encoder, body.decoder, body.stride
         self.quantizer = Bridged(quantizer, body.features)
-        self.vocab_size = quantizer.vocab_size
+        self.vocab_size, self.dim = quantizer.vocab_size, quantizer.dim
+
+    @inference
+    def vectors(self, codes: Tensor) -> Tensor:
+        """The quantizer's own, between the bottleneck's two linear maps."""
+        inner: Any = self.quantizer.quantizer
+        return inner.lookup(codes[:, None]).squeeze(2).transpose(1, 2)  # from [B C 1 L]
 
 
 class Bridged(Quantizer):

@@ -52,9 +52,9 @@ class Quantizer(nn.Module, ABC):
     def lookup(self, codes: Tensor) -> Tensor:
         """codes [B h w] -> quantised vectors [B C h w]."""
 
-    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """The numbers outside the weights that change a code."""
+        return {"quantizer": type(self).__name__}
 
     def share_updates(self, add_up: Callable[[Tensor], object]) -> None:
         """As in `ImageTokenizer`: only a codebook of running means has such updates."""
@@ -155,9 +155,6 @@ class SimVQCodes(Quantizer):
     def lookup(self, codes: Tensor) -> Tensor:
         return self.vq.indices_to_codes(codes)
 
-    def settings(self) -> dict[str, Any]:
-        return {"quantizer": type(self).__name__}
-
 
 class FSQCodes(Quantizer):
     """Finite scalar quantisation (arXiv:2309.15505): each number is rounded to one of its levels.
@@ -210,9 +207,6 @@ class LFQCodes(Quantizer):
     def lookup(self, codes: Tensor) -> Tensor:
         return self.vq.indices_to_codes(codes)
 
-    def settings(self) -> dict[str, Any]:
-        return {"quantizer": type(self).__name__}
-
 
 class VQ(DiscreteTokenizer, Trainable):
     """Encoder, quantizer, decoder; the grid's stride is patch * 2 ** (len(widths) - 1)."""
@@ -232,6 +226,7 @@ class VQ(DiscreteTokenizer, Trainable):
         self.quantizer = quantizer
         self.decoder = Decoder(quantizer.dim, widths, blocks, patch)
         self.stride, self.vocab_size = self.encoder.stride, quantizer.vocab_size
+        self.dim = quantizer.dim
 
     def settings(self) -> dict[str, Any]:
         return {"stride": self.stride, **self.quantizer.settings()}
@@ -263,6 +258,10 @@ class VQ(DiscreteTokenizer, Trainable):
     @inference
     def decode(self, codes: Tensor, grid: tuple[int, int]) -> Tensor:
         return self.decoder(self.quantizer.lookup(codes.unflatten(1, grid))).clamp(-1, 1)
+
+    @inference
+    def vectors(self, codes: Tensor) -> Tensor:
+        return self.quantizer.lookup(codes[:, None]).squeeze(2).transpose(1, 2)  # from [B C 1 L]
 
 
 class AdversarialVQ(VQ):

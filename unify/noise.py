@@ -94,9 +94,9 @@ class Noise:
         """Normal numbers [B *shape]: where a flow to the segment at a place starts."""
         return self.normal(f"image{place}/x0", shape)
 
-    def t(self, place: int) -> Tensor:
-        """Uniform numbers [B] from which a flow to the segment at a place makes its times."""
-        return self.uniform(f"image{place}/t")
+    def t(self, place: int, shape: Sequence[int] = ()) -> Tensor:
+        """Uniform numbers [B *shape] that a flow to the segment at a place makes its times of."""
+        return self.uniform(f"image{place}/t", shape)
 
     def normal(self, name: str, shape: Sequence[int] = ()) -> Tensor:
         """Standard normal numbers [B *shape], fp32."""

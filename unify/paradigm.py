@@ -27,7 +27,9 @@ from unify.tokenizer import ImageTokenizer, TextTokenizer, Tokenizer
 class Term:
     """One named, unweighted loss value per row.
 
-    `value` [B]; `t` [B] the flow time where there is one (loss is then logged by time bin).
+    `value` [B]; `t` [B] the flow time where there is one (loss is then logged by time bin). A row
+    with n times of its own has them in `t` [B n], a negative one where there is none, and what it
+    lost at each in `each` [B n].
     A likelihood also gives its `total` [B] in nats and the `count` [B] of tokens it is over.
     """
 
@@ -35,6 +37,7 @@ class Term:
     t: Tensor | None = None
     total: Tensor | None = None
     count: Tensor | None = None
+    each: Tensor | None = None
 
 
 Terms = dict[str, Term]

@@ -91,6 +91,7 @@ class DiscreteTokenizer(ImageTokenizer):
     """Images to codes in [0, vocab_size)."""
 
     vocab_size: int
+    dim: int = 0  # numbers of the vector that a code stands for; 0: its codes have none
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
@@ -99,6 +100,10 @@ class DiscreteTokenizer(ImageTokenizer):
     @abstractmethod
     def decode(self, codes: Tensor, grid: tuple[int, int]) -> Tensor:
         """codes [B L] on a grid (h, w) -> [B 3 H W] in [-1, 1]."""
+
+    def vectors(self, codes: Tensor) -> Tensor:
+        """codes [B L] -> the vectors [B L dim] among which the nearest decides a code."""
+        raise NotImplementedError(f"{type(self).__name__} has codes without vectors")
 
 
 class ContinuousTokenizer(ImageTokenizer):

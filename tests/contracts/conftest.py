@@ -23,7 +23,7 @@ from unify.paradigm import ImageRequest, Paradigm, Term
 from unify.schema.experiment import Recipe
 
 FAST = {
-    *("ar_vq", "transfusion", "queries_dit", "crossflow", "dual_tower", "vlm", "masked"),
+    *("ar_vq", "transfusion", "queries_dit", "crossflow", "dual_tower", "vlm", "masked", "mar"),
     *("dual_tower_llm", "crossflow_super_resolution", "editing/transfusion", "pretrained/openuni"),
 }
 

@@ -16,8 +16,10 @@ from unify.noise import Noise
 from unify.paradigm import Trainable
 from unify.tokenizer import DiscreteTokenizer, ImageTokenizer, TextTokenizer, Tokenizer
 from unify.tokenizers import vq
+from unify.tokenizers.code_vectors import CodeVectors
 from unify.tokenizers.one_body import Codes, Latents
 from unify.tokenizers.pixels import Pixels
+from unify.tokenizers.quantised import QuantisedLatents
 from unify.tokenizers.text import BPE, Bytes, PretrainedText
 from unify.tokenizers.vae import VAE, PretrainedDCAE, PretrainedVAE
 
@@ -79,6 +81,13 @@ def shipped(folder):
         ),
         "latents-in-body": lambda: Latents(Autoencoder(8, (8, 8), patch=2)),
         "codes-in-body": lambda: Codes(Autoencoder(8, (8, 8), patch=2), QUANTIZERS["rotation"]()),
+        **{
+            f"vectors-of-{name}": lambda make=make: CodeVectors(
+                vq.VQ(make(), widths=(8, 8), patch=2)
+            )
+            for name, make in QUANTIZERS.items()
+        },
+        "quantised": lambda: QuantisedLatents(VAE(**SMALL), QUANTIZERS["rotation"](), patch=2),
         "bytes": Bytes,
         "bpe": bpe,
         "pretrained-text": lambda: pretrained_text(folder),

@@ -14,6 +14,7 @@ from unify.study.width_matching import study_and_arms
 
 CONV = "{class: unify.nn.patches.ConvPatches, channels: 4, dim: 32, patch: 2}"
 TIMED = "model.trunk={class: unify.nn.trunk.TimedTrunk, dim: 32, depth: 2, heads: 2}"
+MAR_LAW = "{class: unify.nn.unmasking.TruncatedNormalMasking}"
 SHAPES = "data.source.class=unify.data.shapes.Shapes"  # in place of pictures that need a font
 VARIANTS = {  # classes of part that no shipped YAML has, or has in one place only
     "transfusion/patches": ["transfusion", f"model.patches={CONV}"],
@@ -29,6 +30,11 @@ VARIANTS = {  # classes of part that no shipped YAML has, or has in one place on
     "ar_vq/from_llm": ["pretrained_track/ar_vq"],
     "transfusion/from_llm": ["pretrained_track/transfusion"],
     "crossflow/features": ["pretrained_track/crossflow"],
+    "mar/encoder": [
+        "mar",
+        "model.encoder={class: unify.nn.trunk.Trunk, dim: 32, depth: 1, heads: 2}",
+    ],
+    "mar/raster": ["mar", "model.order=raster", "model.repeats=1", "model.masking=" + MAR_LAW],
     "emoji/ar_vq": ["emoji/ar_vq", SHAPES],
     "emoji/transfusion": ["emoji/transfusion", SHAPES],
     "emoji/vq": ["tokenizers/emoji_vq", SHAPES],
@@ -38,6 +44,7 @@ VARIANTS = {  # classes of part that no shipped YAML has, or has in one place on
         for name in (
             *("shapes_vq", "shapes_vq_64", "shapes_vq_1024", "shapes_fsq", "shapes_lfq"),
             *("shapes_simvq", "shapes_vae", "shapes64_vq", "shapes2_vq", "shapes2_vae"),
+            "shapes_vae_codes",
         )
     },
 }

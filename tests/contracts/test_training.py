@@ -25,7 +25,8 @@ def test_terms_are_finite_per_sample_and_named_like_loss_weights(subject):
         for name, term in subject.terms(subject.batch(task)).items():
             assert term.value.shape == (3,)
             assert torch.isfinite(term.value).all()
-            assert term.t is None or term.t.shape == (3,)
+            assert term.t is None or term.t.shape == (3,) or term.t.shape == term.each.shape
+            assert term.each is None or (term.each.ndim == 2 and len(term.each) == 3)
             names.add(name)
     assert names == set(subject.recipe.loss_weights) == set(subject.model.terms)
 

@@ -60,7 +60,7 @@ ARMS = {  # arms of ablations that train other code than a shipped experiment do
 }
 FAST = {  # the others train what one of these does, in another form, size or on other data
     *("ar_vq", "transfusion", "queries_dit", "crossflow", "dual_tower", "vlm", "masked"),
-    *("tokenizers/shapes_vq", "tokenizers/shapes_vae", "tokenizers/shapes_text"),
+    *("tokenizers/shapes_vq", "tokenizers/shapes_vae", "tokenizers/shapes_text", "mar"),
 }
 CHAOTIC = {"tokenizers/shapes_lfq": 2}  # steps compared; its codes are signs of numbers near 0
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from unify.nn.losses import likelihood, log_partition_squared, per_row
+from unify.nn.losses import likelihood, log_partition_squared, per_row, weighted
+from unify.paradigm import Term
 
 VALID = torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 0, 0]]).bool()
 
@@ -39,3 +40,13 @@ def test_z_loss_is_zero_exactly_where_the_normaliser_is_one_and_pulls_through_it
     torch.testing.assert_close(loss, torch.full((2, 3), 0.25))
     loss.sum().backward()
     torch.testing.assert_close(shifted.grad, logits.softmax(-1))  # 2 * 0.5
+
+
+def test_a_row_with_times_of_its_own_is_binned_by_each_and_a_negative_one_is_none():
+    value, t = torch.tensor([3.0, 5.0]), torch.tensor([[0.1, -1.0, 0.6], [1.0, -1e-3, 0.2]])
+    each = torch.tensor([[1.0, 100.0, 2.0], [4.0, 100.0, 8.0]])
+    terms = {"flow": [Term(value, t=t, each=each), Term(value[:1], t=torch.tensor([0.3]))]}
+    loss, metrics = weighted(terms, {"flow": 2.0})
+    assert loss == 2 * (3 + 5 + 3) / 3
+    bins = [metrics[f"loss/flow/t{one}"] for one in range(4)]
+    assert [(float(b.total), int(b.rows)) for b in bins] == [(9, 2), (3, 1), (2, 1), (4, 1)]

@@ -15,6 +15,7 @@ from small import (
     make_transfusion,
 )
 from test_dual_tower import from_llm, make_dual
+from test_mar import make as make_mar
 from test_queries_dit import make as make_queries
 from test_queries_dit import sana
 
@@ -47,6 +48,8 @@ PREFIXED = {
     "transfusion": make_transfusion,
     "clean": lambda: make_transfusion(condition_on="clean_copy"),
     "axes": lambda: make_transfusion(trunk=Trunk(DIM, 2, 2, sections=[2, 1, 1])),
+    "mar": make_mar,
+    "mar_encoder": lambda: make_mar(encoder=True),
     "dual_tower": make_dual,
     "bagel": lambda: from_llm(**SEEING),
 }

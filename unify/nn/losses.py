@@ -78,11 +78,14 @@ def weighted(
         total = total.to(value.device) + weights[name] * value.mean()
         metrics[f"loss/{name}"] = Mean.of(value.detach())
         if all(term.t is not None for term in terms):
-            t = torch.cat([term.t for term in terms if term.t is not None])
-            bins = (t * TIME_BINS).long().clamp(max=TIME_BINS - 1)
+            t = torch.cat([term.t.flatten() for term in terms if term.t is not None])
+            each = [term.value if term.each is None else term.each.flatten() for term in terms]
+            lost = torch.cat(each).detach()  # [rows], or one at each time of a row
+            # floor, as -0.1 is no time, and rounding towards zero would make it one
+            bins = (t * TIME_BINS).floor().long().clamp(max=TIME_BINS - 1)
             for one in range(TIME_BINS):
-                inside = bins == one  # [rows]
-                total_inside = torch.where(inside, value.detach(), 0).sum()
+                inside = bins == one  # as `lost`
+                total_inside = torch.where(inside, lost, 0).sum()
                 metrics[f"loss/{name}/t{one}"] = Mean(total_inside, inside.sum())
     metrics["loss"] = Mean(total.detach(), 1)
     return total, metrics

@@ -15,6 +15,16 @@ from unify.nn.layers import Linear, TimeEmbedding, ZeroLinear, patchify, sincos_
 from unify.support.ranges import Count
 
 
+def token_grid(h: int, w: int, patch: int, key: str) -> tuple[int, int]:
+    """Tokens along height and width of a latent; `key` names the setting of `patch`."""
+    if h % patch or w % patch:
+        raise ValueError(
+            f"a {h}x{w} latent does not divide into patches of {patch}; change the image size, "
+            f"the tokenizer's stride or {key}"
+        )
+    return h // patch, w // patch
+
+
 class Patches(nn.Module, ABC):
     """Tokens of a (noised) latent with their time and place, and a latent from hidden states."""
 
@@ -35,12 +45,7 @@ class Patches(nn.Module, ABC):
 
     def grid(self, h: int, w: int) -> tuple[int, int]:
         """Tokens along height and width."""
-        if h % self.patch or w % self.patch:
-            raise ValueError(
-                f"a {h}x{w} latent does not divide into patches of {self.patch}; change the image "
-                f"size, the tokenizer's stride or patches.patch"
-            )
-        return h // self.patch, w // self.patch
+        return token_grid(h, w, self.patch, "patches.patch")
 
     def flops(self, grid: tuple[int, int], back: bool = True) -> float:
         """FLOPs of one latent with grid (h, w) to tokens, its time embedding included.
