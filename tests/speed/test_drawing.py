@@ -7,15 +7,16 @@ from unify.speed import drawing
 
 
 def calls_of_trunks(monkeypatch, run):
-    """How many passes of a trunk a run makes, and through how many tokens each goes."""
+    """The passes of a trunk that a run makes: rows and tokens of each."""
     seen, forward = [], Trunk.forward
 
     def counted(self, tokens, *rest, **named):
-        seen.append(tokens.x.shape[:2])
+        seen.append(tuple(tokens.x.shape[:2]))
         return forward(self, tokens, *rest, **named)
 
-    monkeypatch.setattr(Trunk, "forward", counted)
-    run()
+    with monkeypatch.context() as patched:
+        patched.setattr(Trunk, "forward", counted)
+        run()
     return seen
 
 
@@ -37,10 +38,10 @@ def test_as_many_codes_are_drawn_by_either_side(monkeypatch):
 
 
 def test_a_sampler_calls_the_network_as_often_as_the_bare_loop(monkeypatch):
+    monkeypatch.setattr(drawing, "STEPS", 3)
     drawn, bare = drawing.flow_pair(torch.device("cpu"))
     alone = calls_of_trunks(monkeypatch, bare)
     assert len(alone) == drawing.STEPS
-    monkeypatch.undo()
     prefix, *steps = calls_of_trunks(monkeypatch, drawn)
     assert steps == alone
     assert prefix[1] < steps[0][1], "the prompt, read once"
