@@ -1,5 +1,6 @@
 """The pairs of `unify bench` draw as much on either side; nothing here is timed."""
 
+import pytest
 import torch
 
 from unify.nn.trunk import Trunk
@@ -20,6 +21,7 @@ def calls_of_trunks(monkeypatch, run):
     return seen
 
 
+@pytest.mark.slow  # transformers
 def test_as_many_codes_are_drawn_by_either_side(monkeypatch):
     from transformers import LlamaForCausalLM
 
