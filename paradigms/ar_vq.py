@@ -10,6 +10,7 @@ is always well formed. B rows, n tokens of a column, h x w grid of codes, D widt
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +64,7 @@ class ArVQ(PrefixParadigm):
     )
     terms = frozenset({"text_ce", "image_ce", "z_loss"})
     image_sampler = CodeSampler
+    later: ClassVar[dict[str, Any]] = {"understand": None}  # of a run's identity
 
     def __init__(
         self,

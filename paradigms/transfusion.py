@@ -14,7 +14,7 @@ B rows, C channels, h x w latent grid, P patches, D width.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -77,6 +77,7 @@ class Transfusion(PrefixParadigm):
     )
     terms = frozenset({"text_ce", "image_flow"})
     image_sampler = FlowSampler
+    later: ClassVar[dict[str, Any]] = {"understand": None, "time_token": False}  # of its identity
     tower: ClassVar[int] = 0  # of the latent patches, where a trunk has several
 
     def __init__(

@@ -86,6 +86,9 @@ def hash_before_code_counted(completed, needed_hashes, data_fingerprint):
             out["class"] = os.path.basename(value["class"])
             if value["class"].endswith(".RotaryEncoder"):
                 out["definition"] = 2  # its equations changed: what was trained before is another
+            for key, plain in {"understand": None, "time_token": False}.items():
+                if out.get(key, plain) == plain:  # arguments that there were not
+                    out.pop(key, None)
             if isinstance(weights := value.get("weights"), dict):
                 named = [weights["part"]] if "part" in weights else []
                 out["weights"] = " ".join([needed_hashes[needed_key(weights)], *named])
@@ -163,3 +166,17 @@ def test_hash_covers_the_bytes_of_users_files_and_of_what_they_import(tmp_path):
         other("g", **{"world.py": "from parts import *\nX = 3\n"}),
     ]
     assert len({digest, *changed}) == 4
+
+
+def test_an_argument_that_came_later_counts_only_where_it_says_something():
+    path = EXPERIMENTS / "transfusion.yaml"
+
+    def digest(*words):
+        completed = load_recipe(path, words, tiny=True)
+        return config_hash(completed, dict.fromkeys(needed_runs(completed), "a"), "data")
+
+    eyes = "{class: unify.nn.vision.PatchEncoder, dim: 32, depth: 1, heads: 2}"
+    plain = digest()
+    assert digest("model.understand=null", "model.time_token=false") == plain
+    others = [digest("model.time_token=true"), digest(f"model.understand={eyes}")]
+    assert len({plain, *others}) == 3

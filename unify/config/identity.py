@@ -126,6 +126,11 @@ def _definition(name: str) -> int:
     return 0 if ".py:" in name else getattr(locate_class(name, trusted=True), "definition", 0)
 
 
+def _later(name: str) -> dict[str, Any]:
+    """Arguments that a shipped class got later, with what they are where nobody names them."""
+    return {} if ".py:" in name else getattr(locate_class(name, trusted=True), "later", {})
+
+
 def _inherits_fingerprint(name: str) -> bool:
     """True if a source's class is of a user, and its `fingerprint` of `unify`."""
     lineage = locate_class(name, trusted=True).__mro__
@@ -157,7 +162,8 @@ def config_hash(
     without paths, so files may move: a needed run counts by its own hash, a weights folder by the
     hash in its config.json, the data source by its fingerprint, a class in a Python file by the
     names of file and class and by the code (support/user_code.py). A shipped class whose equations
-    changed counts by its `definition`, too.
+    changed counts by its `definition`, too, and arguments that it got `later` only where they say
+    something.
 
     Args:
         needed_hashes: hashes of the needed runs, by the keys of `needed_runs`.
@@ -175,6 +181,9 @@ def config_hash(
             out["class"] = " ".join([os.path.basename(value["class"]), *code])
             if definition := _definition(value["class"]):
                 out["definition"] = definition
+            for key, plain in _later(value["class"]).items():
+                if key in out and out[key] == plain:
+                    del out[key]  # what was trained before it came is the same
             weights = value.get("weights")
             if isinstance(weights, dict):
                 named = [weights["part"]] if "part" in weights else []
