@@ -32,7 +32,7 @@ from unify.flow import (
     guide,
     interpolate,
 )
-from unify.nn.flops import scored
+from unify.nn.flops import causal
 from unify.nn.flow_head import FlowHead
 from unify.nn.layers import Embedding, Linear, patchify, sincos_2d, unpatchify
 from unify.nn.masking import Hidden, Masking
@@ -199,9 +199,7 @@ class MAR(PrefixParadigm):
         length, target = self.tokens(batch) // len(batch), batch.segments[-1]
         columns = [column for column in batch.segments if column.kind == "image"]
         places = [self.image_tokens(column, False) - 2 for column in columns]
-        ahead = sum(n * (n - 1) // 2 for n in places)  # pairs beyond the causal ones
-        pairs = scored(length * (length + 1) // 2 + ahead, length, length)
-        forward = self.trunk.flops(length, pairs)
+        forward = self.trunk.flops(length, causal(length, blocks=places))
         forward += 2.0 * self.inward.weight.numel() * sum(places)
         if self.encoder is not None:
             forward += sum(self.encoder.flops(n, n * n) for n in places)
@@ -230,17 +228,12 @@ class MAR(PrefixParadigm):
 
         `prefix` has the conditions of guidance stacked along B; x0 is [B N E].
         """
-        cache = self.trunk.cache()
-        prefix.run(self.trunk, cache)
-        # the prefix is causal, so it never depends on the image: one pass serves all iterations
-        cache, start = cache.view(), prefix.length
+        read, stacked = prefix.reader(self.trunk), len(prefix.columns[0].x)
 
         def draw(tokens: Tensor, hidden: Tensor, places: Tensor, known: float) -> Tensor:
-            branch = prefix.branch()
-            passes = len(branch.columns[0].x) // len(tokens)
+            passes = stacked // len(tokens)
             shown = tokens.repeat(passes, 1, 1), grid, hidden.repeat(passes, 1)
-            where = self.add_tokens(branch, *shown)
-            states = branch.run(self.trunk, cache)[:, where.start - start : where.stop - start]
+            states = read(lambda branch: self.add_tokens(branch, *shown))
             c = _at(states, places.repeat(passes, 1)).flatten(0, 1)  # [passes*B*m D]
             begin = _at(x0, places)  # [B m E]
             velocity = self._velocity(c, passes, sampler.scale(known))

@@ -147,12 +147,10 @@ def rope_tables(
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn x [B H S d] by the two tables, in their precision; a pair is (x_i, x_{i + d/2})."""
-    if x.is_cuda:  # compilers fuse this one
-        return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
-    if torch.is_grad_enabled():
+    if not x.is_cuda and torch.is_grad_enabled():
         return _FewPassRotation.apply(x, cos, sin)
-    # fewer calls, which are what a decoding step takes its time for
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+    # compilers fuse it, and in a decoding step fewer calls count for more than passes over memory
+    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
 
 
 class _FewPassRotation(torch.autograd.Function):

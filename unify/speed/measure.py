@@ -219,8 +219,8 @@ def towers_figures(precision: str, steps: int) -> Figures:
 def drawing_figures(steps: int) -> Figures:
     """Seconds that 32 pictures take, by codes and by a flow, against their references."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    codes = alternate(*codes_pair(device), steps)
-    flow = alternate(*flow_pair(device), steps)
+    codes = alternate(*(_awaited(run, device) for run in codes_pair(device)), steps)
+    flow = alternate(*(_awaited(run, device) for run in flow_pair(device)), steps)
     return {
         "codes": {"ours_s": codes.first, "transformers_s": codes.second, "ratio": codes.ratio},
         "flow": {"sampler_s": flow.first, "network_s": flow.second, "ratio": flow.ratio},
@@ -235,12 +235,21 @@ def pair(precision: str, rows: int, first: Model, second: Model) -> tuple[Step, 
         def run() -> None:
             with autocast(precision, device):
                 step()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
 
-        return run
+        return _awaited(run, device)
 
     return whole(first(device, rows)), whole(second(device, rows))
+
+
+def _awaited(run: Callable[[], object], device: torch.device) -> Step:
+    """The same, which returns when all is computed."""
+
+    def awaited() -> None:
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return awaited
 
 
 def lines(figures: Figures, indent: str = "") -> list[str]:
