@@ -219,8 +219,11 @@ def towers_figures(precision: str, steps: int) -> Figures:
 def drawing_figures(steps: int) -> Figures:
     """Seconds that 32 pictures take, by codes and by a flow, against their references."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    codes = alternate(*(_awaited(run, device) for run in codes_pair(device)), steps)
-    flow = alternate(*(_awaited(run, device) for run in flow_pair(device)), steps)
+
+    def timed(ours: Callable[[], object], reference: Callable[[], object]) -> Paired:
+        return alternate(_awaited(ours, device), _awaited(reference, device), steps)
+
+    codes, flow = timed(*codes_pair(device)), timed(*flow_pair(device))
     return {
         "codes": {"ours_s": codes.first, "transformers_s": codes.second, "ratio": codes.ratio},
         "flow": {"sampler_s": flow.first, "network_s": flow.second, "ratio": flow.ratio},
