@@ -246,7 +246,8 @@ def test_temperature_scales_what_the_encoder_samples_from_none_to_all(monkeypatc
     mean, half, whole, other = starts
     torch.testing.assert_close(half - mean, (whole - mean) / 2)
     assert (whole - mean).abs().max() > 0.1
-    assert torch.equal(mean, model.source(PROMPTS, torch.zeros_like(mean)))
+    with torch.no_grad():  # as images are drawn: gradients may choose kernels of other rounding
+        assert torch.equal(mean, model.source(PROMPTS, torch.zeros_like(mean)))
     assert torch.equal(mean, other)
 
 
