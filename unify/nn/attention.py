@@ -221,7 +221,7 @@ class Cache:
             return buffer
         rows, groups, _, width = new.shape
         # twice as long: to decode n tokens copies O(n) numbers, and not O(n^2)
-        wider = new.new_zeros(rows, groups, max(self.capacity, end, 2 * past), width)
+        wider = new.new_empty(rows, groups, max(self.capacity, end, 2 * past), width)
         if buffer is not None:
             wider[:, :, :past] = buffer[:, :, :past]
         return wider

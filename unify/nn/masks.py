@@ -83,21 +83,16 @@ class Mask:
         The indices may have any shapes that broadcast; `h` is a head, and all heads read alike.
         """
         q = q + self.start
-        in_block = (self.segment[b, q] == self.segment[b, k]) & (self.segment[b, k] >= 0)
-        readable = self.valid[b, k] & (self.document[b, q] == self.document[b, k])
-        copy = self.isolated[b, k]
-        hidden = (copy >= 0) & (self.isolated[b, q] != copy)
-        # a softmax over no key at all would be NaN, and spread from padding to every gradient
-        return (q == k) | (readable & ((k <= q) | in_block) & ~hidden)
+        pairs = ((ids[b, q], ids[b, k]) for ids in self.ids)
+        return _reads(q, k, *pairs)
 
     def dense(self) -> Tensor:
         """[B 1 Sq S] bool, true where the query reads the key: the reference."""
         if "dense" not in self.built:
-            device, (rows, keys) = self.valid.device, self.valid.shape
-            b = torch.arange(rows, device=device)[:, None, None]
-            q = torch.arange(keys - self.start, device=device)[:, None]
-            k = torch.arange(keys, device=device)
-            self.built["dense"] = self.mod(b, 0, q, k)[:, None]
+            place = torch.arange(self.keys, device=self.valid.device)
+            # slices: indexing would copy, and a decoding step has a mask of its own
+            pairs = ((ids[:, self.start :, None], ids[:, None]) for ids in self.ids)
+            self.built["dense"] = _reads(place[self.start :, None], place, *pairs)[:, None]
         return self.built["dense"]
 
     def block(self) -> Any:
@@ -130,3 +125,15 @@ class Mask:
     def pairs(self) -> int:
         """Number of (query, key) pairs that are read, over the whole batch, to count FLOPs."""
         return int(self.dense().sum())
+
+
+Pair = tuple[Tensor, Tensor]  # the same id, of queries and of keys
+
+
+def _reads(q: Tensor, k: Tensor, document: Pair, segment: Pair, copy: Pair, valid: Pair) -> Tensor:
+    """The rule, for places q and k of any shapes that broadcast."""
+    in_block = (segment[0] == segment[1]) & (segment[1] >= 0)
+    readable = valid[1] & (document[0] == document[1])
+    hidden = (copy[1] >= 0) & (copy[0] != copy[1])
+    # a softmax over no key at all would be NaN, and spread from padding to every gradient
+    return (q == k) | (readable & ((k <= q) | in_block) & ~hidden)
