@@ -3,6 +3,8 @@
     image -> image    z0 = latent of the source image    z1 = latent of the target
     image -> text     z0 = latent of the image           z1 = latent of the text, read by a decoder
 
+    L = |v(z_t, t, i) - dz_t/dt|^2 (+ CE(text | z1) + w KL(z1 | N(0, 1)), image -> text)
+
 B rows, C channels, h x w latent grid, L text tokens, V vocabulary.
 """
 

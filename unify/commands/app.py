@@ -23,6 +23,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {  # in the order of `unify --h
     "study": study.study,
     "check": training.check,
     "experiments": experiments.experiments,
+    "paradigms": experiments.paradigms,
     "report": study.report,
     "findings": study.findings,
     "bench": machine.bench,

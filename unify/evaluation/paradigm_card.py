@@ -91,17 +91,9 @@ def recorded_masks(model: nn.Module) -> Iterator[dict[str, Mask]]:
 
 
 def _picture(mask: Mask) -> dict[str, Any]:
-    """A mask of one row as text: `rows` of queries as hexadecimal numbers, keys from left to right.
-
-    `tokens` has a letter for each: t (causal), b (in a bidirectional block), i (in an isolated
-    copy), - (padding).
-    """
-    dense = mask.dense()[0, 0]
-    kinds = torch.where(mask.isolated >= 0, 2, torch.where(mask.segment >= 0, 1, 0))[0]
-    letters = [
-        "tbi"[kind] if good else "-" for kind, good in zip(kinds, mask.valid[0], strict=True)
-    ]
-    return {"tokens": "".join(letters), "rows": [_hexadecimal(row) for row in dense]}
+    """A mask of one row as text: `rows` of queries as hexadecimal numbers, keys from left to right,
+    and `tokens`, a letter for each (`Mask.letters`)."""
+    return {"tokens": mask.letters(), "rows": [_hexadecimal(row) for row in mask.dense()[0, 0]]}
 
 
 def _hexadecimal(row: Tensor) -> str:

@@ -95,6 +95,13 @@ class Mask:
             self.built["dense"] = _reads(place[self.start :, None], place, *pairs)[:, None]
         return self.built["dense"]
 
+    def letters(self) -> str:
+        """A letter for each token of the first row: t (causal), b (in a bidirectional block), i (in
+        an isolated copy), - (padding)."""
+        kinds = torch.where(self.isolated >= 0, 2, torch.where(self.segment >= 0, 1, 0))
+        tokens = zip(kinds[0].tolist(), self.valid[0].tolist(), strict=True)
+        return "".join("tbi"[kind] if valid else "-" for kind, valid in tokens)
+
     def block(self) -> Any:
         """FlexAttention's `BlockMask` of the same rule, which skips whole blocks of 128 x 128."""
         if "block" not in self.built:
