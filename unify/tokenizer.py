@@ -110,6 +110,7 @@ class ContinuousTokenizer(ImageTokenizer):
     """Images to latents, already scaled to about unit variance."""
 
     channels: int
+    unit: bool = False  # true if every latent vector of C numbers has the length C^.5
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
