@@ -2,6 +2,7 @@
 
     PatchEncoder    a small ViT (arXiv:2010.11929) of our own blocks
     TimmEncoder     any model of timm by its name, the features of a chosen layer
+    PatchDecoder    back: features of a grid to the pixels of its patches
 
 Ordinary sub-modules: they train with what they are part of, at a learning rate of their own if
 `optimizer.lr_ratio` says so. B images of H x W pixels, h x w features of D numbers.
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from unify.nn.adopt import resettable
 from unify.nn.flops import counted
-from unify.nn.layers import Linear, patchify, sincos_2d
+from unify.nn.layers import Linear, patchify, sincos_2d, unpatchify
 from unify.nn.masks import Mask
 from unify.nn.trunk import Tokens, Trunk
 from unify.support.ranges import AnyWhole, Count, CountOrZero
@@ -62,16 +63,10 @@ class PatchEncoder(VisionEncoder):
             )
         return height // self.patch, width // self.patch
 
-    def forward(self, images: Tensor) -> Tensor:
-        h, w = self.grid(*images.shape[-2:])
-        x = self.inward(patchify(images, self.patch))  # [B 3 H W] -> [B h*w D]
-        x = x + sincos_2d(h, w, self.dim).to(x.device)  # fp32, as every residual stream
-        place = torch.arange(h * w, device=x.device)
-        positions = torch.stack([place // w, place % w], -1).expand(len(x), -1, -1)  # [B h*w 2]
-        everything = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        hidden = self.trunk(Tokens(x, Mask.full(everything), positions))
-        assert isinstance(hidden, Tensor)
-        return hidden
+    def forward(self, images: Tensor, shown: Tensor | None = None) -> Tensor:
+        """[B 3 H W] -> [B h*w D]; nothing is read of patches not `shown` [B h*w] (bool)."""
+        grid = self.grid(*images.shape[-2:])
+        return read_grid(self.trunk, self.inward(patchify(images, self.patch)), grid, shown)
 
     def flops(self, height: int, width: int) -> float:
         h, w = self.grid(height, width)
@@ -83,6 +78,43 @@ class PatchEncoder(VisionEncoder):
 
     def _inward_flops(self, patches: int) -> float:
         return 2.0 * self.inward.weight.numel() * patches
+
+
+class PatchDecoder(nn.Module):
+    """Features [B h*w inputs] of a grid to pixels [B 3 h*patch w*patch], all reading all."""
+
+    def __init__(self, inputs: Count, dim: Count, depth: CountOrZero, heads: Count, patch: Count):
+        super().__init__()
+        self.patch, self.trunk = patch, Trunk(dim, depth, heads, sections=[1, 1])
+        self.inward, self.outward = Linear(inputs, dim), Linear(dim, 3 * patch**2, bias=True)
+
+    def forward(self, features: Tensor, grid: tuple[int, int]) -> Tensor:
+        tokens = self.outward(read_grid(self.trunk, self.inward(features), grid))  # [B h*w 3pp]
+        return unpatchify(tokens, (grid[0] * self.patch, grid[1] * self.patch), self.patch)
+
+    def training_flops(self, grid: tuple[int, int], inward: bool) -> float:
+        """FLOPs of forward and backward for one image; `inward`: the features learn, too."""
+        n = grid[0] * grid[1]
+        first, last = (2.0 * part.weight.numel() * n for part in (self.inward, self.outward))
+        return 3.0 * (self.trunk.flops(n, n * n) + last) + (2.0 + inward) * first
+
+
+def read_grid(
+    trunk: Trunk, x: Tensor, grid: tuple[int, int], shown: Tensor | None = None
+) -> Tensor:
+    """Tokens x [B h*w D] in raster order, at their places, through a trunk of two position axes.
+
+    Those that are not `shown` [B h*w] are read by themselves alone.
+    """
+    h, w = grid
+    x = x + sincos_2d(h, w, trunk.dim).to(x.device)  # fp32, as every residual stream
+    place = torch.arange(h * w, device=x.device)
+    positions = torch.stack([place // w, place % w], -1).expand(len(x), -1, -1)  # [B h*w 2]
+    if shown is None:
+        shown = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    hidden = trunk(Tokens(x, Mask.full(shown), positions))
+    assert isinstance(hidden, Tensor)
+    return hidden
 
 
 class TimmEncoder(VisionEncoder):
