@@ -14,6 +14,7 @@ B rows, N features of C numbers on a grid h x w, D width.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +56,7 @@ class SemanticFirst(PrefixParadigm):
     )
     terms = frozenset({"text_ce", "image_cosine"})
     image_sampler = FeatureSampler
+    seeded: ClassVar[bool] = False
 
     def __init__(
         self,

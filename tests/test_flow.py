@@ -10,6 +10,7 @@ from unify.flow import (
     SOLVERS,
     LinearPath,
     LogitNormalTime,
+    ShiftedTime,
     SinCosPath,
     Solver,
     UniformTime,
@@ -23,7 +24,13 @@ from unify.flow import (
 )
 
 PATHS = [LinearPath(), SinCosPath()]
-LAWS = [UniformTime(), LogitNormalTime(), LogitNormalTime(-0.9, 0.8)]
+LAWS = [
+    UniformTime(),
+    LogitNormalTime(),
+    LogitNormalTime(-0.9, 0.8),
+    ShiftedTime(UniformTime(), 1024, 256),
+    ShiftedTime(LogitNormalTime(0.3), 64, 256),
+]
 
 
 def pair(rows=3):
@@ -212,3 +219,21 @@ def test_unknown_solver_and_no_steps_are_named():
         integrate(lambda x, t: x, torch.zeros(1, 1), 2, solver="midpoint")
     with pytest.raises(ValueError, match="at least 1"):
         time_grid(0)
+
+
+def test_times_of_latents_of_more_numbers_are_nearer_the_source_and_of_as_many_the_same():
+    u = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    law = LogitNormalTime(-0.2)
+    assert torch.equal(ShiftedTime(law, 256, 256).quantile(u), law.quantile(u))
+    four = ShiftedTime(law, 4096, 256).quantile(u)  # (4096 / 256)^.5
+    torch.testing.assert_close(four, shift_time(law.quantile(u), 4.0))
+    assert (four < law.quantile(u)).all()
+    # the shift of a sampler's grid is the same function
+    torch.testing.assert_close(
+        ShiftedTime(UniformTime(), 4096, 256).quantile(u), time_grid(100, 4.0)[1:-1]
+    )
+    twice = ShiftedTime(ShiftedTime(law, 1024, 256), 1024, 256)
+    torch.testing.assert_close(twice.quantile(u), four)
+    # a shifted normal of the log odds is another normal of them
+    moved = LogitNormalTime(-0.2 - math.log(4.0))
+    torch.testing.assert_close(moved.quantile(u), four)

@@ -70,7 +70,7 @@ class RAE(ContinuousTokenizer, Trainable):
         return self
 
     def settings(self) -> dict[str, Any]:
-        return {"stride": self.stride}
+        return {"stride": self.stride, "unit": self.unit}
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         grid = super().grid(height, width)
@@ -114,7 +114,8 @@ class RAE(ContinuousTokenizer, Trainable):
 
     @inference
     def decode(self, latents: Tensor) -> Tensor:
-        return self._images(latents / per_channel(self.scale) + per_channel(self.shift)).clamp(-1, 1)
+        features = latents / per_channel(self.scale) + per_channel(self.shift)
+        return self._images(features).clamp(-1, 1)
 
     @inference
     def calibrate(self, images: Tensor) -> None:
@@ -146,14 +147,6 @@ class PretrainedRAE(ContinuousTokenizer):
 
     def settings(self) -> dict[str, Any]:
         return {"stride": self.stride, "side": self.side}
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        if (height, width) != (self.side, self.side):
-            raise ValueError(
-                f"this RAE draws images of {self.side}x{self.side} pixels, and not of "
-                f"{height}x{width}; change the image size"
-            )
-        return super().grid(height, width)
 
     @inference
     def encode(self, images: Tensor) -> Tensor:

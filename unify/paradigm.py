@@ -169,6 +169,7 @@ class Paradigm(Trainable):
     causal_text: bool = True  # text at i never depends on anything after i
     cached: ClassVar[bool] = True  # text is decoded with a KV cache, equal to the full forward
     likelihood: ClassVar[Literal["exact", "bound", "none"]] = "exact"  # what text terms mean
+    seeded: ClassVar[bool] = True  # another seed draws another image
     # true if the task `image` is to draw an image from itself, and not from nothing
     copies: ClassVar[bool] = False
     # what guidance moves away from: another text, or the same source with an indicator off

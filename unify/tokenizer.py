@@ -53,6 +53,7 @@ class ImageTokenizer(nn.Module, Tokenizer):
     """Images [B 3 H W] in [-1, 1] to something a paradigm models, and back."""
 
     stride: int  # pixels of the image along one cell of the grid
+    side: int = 0  # of the square images that are all it takes; 0: it takes any size
 
     @property
     def device(self) -> torch.device:
@@ -62,6 +63,11 @@ class ImageTokenizer(nn.Module, Tokenizer):
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the grid for an image of `height` x `width` pixels."""
+        if self.side and (height, width) != (self.side, self.side):
+            raise ValueError(
+                f"this {type(self).__name__} has images of {self.side}x{self.side} pixels alone, "
+                f"and not of {height}x{width}; change the image size"
+            )
         if height % self.stride or width % self.stride:
             raise ValueError(
                 f"an image of {height}x{width} pixels does not divide into cells of {self.stride}; "

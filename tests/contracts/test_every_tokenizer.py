@@ -12,6 +12,7 @@ from parts import SHIPPED, Part, concrete, seeded, tokenizers_in
 
 from unify.batch import Batch
 from unify.nn.conv import Autoencoder, Discriminator
+from unify.nn.vision import PatchEncoder
 from unify.noise import Noise
 from unify.paradigm import Trainable
 from unify.tokenizer import DiscreteTokenizer, ImageTokenizer, TextTokenizer, Tokenizer
@@ -20,6 +21,7 @@ from unify.tokenizers.code_vectors import CodeVectors
 from unify.tokenizers.one_body import Codes, Latents
 from unify.tokenizers.pixels import Pixels
 from unify.tokenizers.quantised import QuantisedLatents
+from unify.tokenizers.rae import RAE, PretrainedRAE
 from unify.tokenizers.text import BPE, Bytes, PretrainedText
 from unify.tokenizers.vae import VAE, PretrainedDCAE, PretrainedVAE
 
@@ -66,6 +68,27 @@ def pretrained_dc_ae(folder):
     return PretrainedDCAE(str(folder / "dc_ae"))
 
 
+def pretrained_rae(folder):
+    from diffusers import AutoencoderRAE
+
+    sides = {"encoder_hidden_size": 64, "encoder_num_hidden_layers": 1, "encoder_patch_size": 8}
+    sides |= {"encoder_input_size": 32, "patch_size": 4, "decoder_hidden_size": 16}
+    sides |= {"decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2}
+    net = AutoencoderRAE(
+        encoder_type="mae",
+        decoder_intermediate_size=16,
+        latents_mean=[[[0.1]]] * 64,
+        latents_std=[[[0.5]]] * 64,
+        **sides,
+    )
+    net.save_pretrained(folder / "rae")
+    return PretrainedRAE(str(folder / "rae"))
+
+
+def small_rae(**settings):
+    return RAE(PatchEncoder(16, 1, 2, patch=4), 4, dim=16, depth=1, heads=2, **settings)
+
+
 def shipped(folder):
     """Every shipped tokenizer in a small size; `folder` is where the pretrained ones lie."""
     made = {
@@ -88,11 +111,14 @@ def shipped(folder):
             for name, make in QUANTIZERS.items()
         },
         "quantised": lambda: QuantisedLatents(VAE(**SMALL), QUANTIZERS["rotation"](), patch=2),
+        "rae": small_rae,
+        "rae-of-directions": lambda: small_rae(scaling="length"),
         "bytes": Bytes,
         "bpe": bpe,
         "pretrained-text": lambda: pretrained_text(folder),
         "pretrained-vae": lambda: pretrained_vae(folder),
         "dc-ae": lambda: pretrained_dc_ae(folder),
+        "pretrained-rae": lambda: pretrained_rae(folder),
     }
     return [Part(name, seeded(build)) for name, build in made.items()]
 
@@ -143,7 +169,7 @@ def frozen(part):
 
 def pictures(tokenizer, rows=3, cells=(2, 4)):
     """Images [B 3 H W] in [-1, 1] on a grid that is no square."""
-    size = [n * tokenizer.stride * 4 for n in cells]
+    size = [tokenizer.side or n * tokenizer.stride * 4 for n in cells]
     generator = torch.Generator().manual_seed(0)
     return torch.rand(rows, 3, *size, generator=generator) * 2 - 1
 
@@ -169,6 +195,11 @@ def test_every_shipped_tokenizer_is_tried(saved, shipped_only):
 def test_the_grid_divides_the_image_and_another_size_is_refused(images_of):
     tokenizer = frozen(images_of)
     stride = tokenizer.stride
+    if side := tokenizer.side:  # the one that it takes
+        assert tokenizer.grid(side, side)
+        with pytest.raises(ValueError, match=f"has images of {side}x{side} pixels alone"):
+            tokenizer.encode(torch.zeros(1, 3, 2 * side, side))
+        return
     assert tokenizer.grid(2 * stride, 5 * stride) == (2, 5)
     if stride > 1:
         with pytest.raises(ValueError, match=f"{stride}"):

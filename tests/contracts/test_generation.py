@@ -71,7 +71,7 @@ def test_the_softmax_of_a_text_is_over_the_alphabet_that_it_declares(subject, mo
 def test_same_seed_same_image_and_another_seed_another(subject):
     first = subject.draw(PROMPTS, seed=3)
     assert torch.equal(first, subject.draw(PROMPTS, seed=3))
-    assert not torch.equal(first, subject.draw(PROMPTS, seed=4))
+    assert torch.equal(first, subject.draw(PROMPTS, seed=4)) != subject.model.seeded
 
 
 def test_an_image_does_not_depend_on_its_batch_mates(subject):
