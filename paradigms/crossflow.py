@@ -79,7 +79,7 @@ class CrossFlow(FlowToImage):
         compared = self.grouped(batch) & ~twins(prompts.texts).to(self.device)
         kept = self.regulariser(z0, ids, valid, target.images, compared)
         return {
-            "image_flow": self.flow_term(z0, z1, batch, noise),
+            **self.flow_terms(z0, z1, batch, noise),
             "kl": Term(self.encoder.posterior.divergence(moments)),
             "regulariser": Term(kept),
         }
@@ -143,6 +143,7 @@ class CrossFlow(FlowToImage):
         """Forward and backward of encoder, flow and regulariser."""
         grid, length = self._grid(batch), batch.segments[0].length
         row = self.encoder.training_flops(length, grid) + 3.0 * self.flow_flops(grid)
+        row += self.aligned_flops(batch)
         kept = self.regulariser.flops(length, grid, batch.segments[1].images)
         return len(batch) * row + kept
 

@@ -42,7 +42,7 @@ class CrossFlowImages(FlowToImage):
         h, w = target.images.shape[-2:]
         z0 = self.source(condition.images, (h, w))  # [B C h w]
         z1 = self.image.encode(target.images)  # [B C h w]
-        return {"image_flow": self.flow_term(z0, z1, batch, noise)}
+        return self.flow_terms(z0, z1, batch, noise)
 
     def source(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         """Images [B 3 H' W'] -> latents [B C h w] of the images at `size`."""
@@ -71,7 +71,8 @@ class CrossFlowImages(FlowToImage):
 
     def flops(self, batch: Batch) -> float:
         """Forward and backward of the flow."""
-        return 3.0 * len(batch) * self.flow_flops(self._grid(batch))
+        flow = 3.0 * self.flow_flops(self._grid(batch))
+        return len(batch) * (flow + self.aligned_flops(batch))
 
     def _grid(self, batch: Batch) -> tuple[int, int]:
         return self.image.grid(*batch.segments[-1].images.shape[-2:])
@@ -97,6 +98,8 @@ class CrossFlowCaption(LatentFlow):
         self, text: TextTokenizer, encoder: TextEncoder, decoder: TextDecoder, **flow: Any
     ):
         super().__init__(**flow)
+        if self.align is not None:
+            raise ValueError("align: what is drawn is a text, which has no features; leave it out")
         check_own_text("encoder", encoder, text)
         check_fit("encoder", encoder, text.vocab_size, self.image.channels)
         check_fit("decoder", decoder, text.vocab_size, self.image.channels)

@@ -17,7 +17,7 @@ B rows, C channels, h x w latent grid, N tokens of E = C p p numbers, R times of
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ from unify.flow import (
     guide,
     interpolate,
 )
+from unify.nn.alignment import OPTIONAL, TERM, Alignment, Drawn, states_of, terms_with
 from unify.nn.flops import causal
 from unify.nn.flow_head import FlowHead
 from unify.nn.layers import Embedding, Linear, patchify, sincos_2d, unpatchify
@@ -82,6 +83,8 @@ class MAR(PrefixParadigm):
         prediction: what the head's output stands for; default: the velocity.
         encoder: layers of D numbers that read the known tokens and nothing else, before the trunk;
             None: the trunk alone.
+        align: what the trunk makes of an image's tokens, known and hidden, learns from an encoder's
+            features (REPA).
         size, dropout, token_constant: as in `ArVQ`.
     """
 
@@ -89,7 +92,9 @@ class MAR(PrefixParadigm):
         {"text_to_image", "caption", "vqa", "edit", "compose", "depth", "super_resolution", "text"}
     )
     terms = frozenset({"text_ce", "image_flow"})
+    optional = OPTIONAL
     image_sampler = InOrderSampler
+    later: ClassVar[dict[str, Any]] = {"align": None}  # of a run's identity
 
     def __init__(
         self,
@@ -106,13 +111,15 @@ class MAR(PrefixParadigm):
         size: Count = 32,
         dropout: Share = 0.1,
         token_constant: Positive | None = None,
+        align: Alignment | None = None,
     ):
         super().__init__()
         _check(trunk, image, flow_head, encoder)
         self.trunk, self.text, self.image = trunk, text, image
         self.flow_head, self.encoder = flow_head, encoder
         self.time, self.prediction = time, prediction or VelocityPrediction()
-        self.masking, self.order, self.repeats = masking, order, repeats
+        self.masking, self.order, self.repeats, self.align = masking, order, repeats, align
+        self.terms = terms_with(align, self.terms, trunk)
         self.size, self.dropout, self.token_constant = size, dropout, token_constant
         words = text.vocab_size
         self.embed = embedding(trunk, text, words + 2, (words, words + 1))  # text, boi, eoi
@@ -130,12 +137,14 @@ class MAR(PrefixParadigm):
             else:
                 self.add_image(sequence, segment.images, segment.present)
         if target.kind == "image":
-            return {"image_flow": self._flow_term(sequence, target, batch.target_place, noise)}
+            return self._image_terms(sequence, target, batch.target_place, noise)
         where, ids, valid = self.add_text(sequence, next(texts), target.length)
         logits = self.text_logits(sequence.run(self.trunk)[:, where])
         return {"text_ce": self.text_term(logits, ids, valid)}
 
-    def _flow_term(self, sequence: TokenSequence, target: Segment, at: int, noise: Noise) -> Term:
+    def _image_terms(
+        self, sequence: TokenSequence, target: Segment, at: int, noise: Noise
+    ) -> Terms:
         """Mean squared error of the hidden tokens' velocities; the image is appended."""
         latents = self.image.encode(target.images)
         tokens, grid = self.latent_tokens(latents)  # [B N E]
@@ -144,7 +153,8 @@ class MAR(PrefixParadigm):
         early = earliness(self.order, noise, places)
         hidden = Hidden(self.masking.choose(early, share), share)
         where = self.add_tokens(sequence, tokens, grid, hidden.places, target.present)
-        c = sequence.run(self.trunk)[:, where]  # [B N D]
+        with states_of(self.trunk, self.align) as states:
+            c = sequence.run(self.trunk)[:, where]  # [B N D]
         x0 = noise.x0(at, (self.repeats, *latents.shape[1:]))  # [B R C h w]
         x0 = patchify(x0.flatten(0, 1), self.flow_head.patch)  # [B*R N E]
         t = self.time.quantile(noise.t(at, (self.repeats, places)))  # [B R N]
@@ -156,7 +166,11 @@ class MAR(PrefixParadigm):
         value = self.masking.term(errors.mean(1), hidden).value * target.present
         counted = hidden.places & target.present[:, None]
         times = t.masked_fill(~counted[:, None], -1)
-        return Term(value, t=times.flatten(1), each=errors.detach().flatten(1))
+        terms = {"image_flow": Term(value, t=times.flatten(1), each=errors.detach().flatten(1))}
+        if self.align is not None:
+            drawn = Drawn(states[0][:, where], grid, target.images, target.present)
+            terms[TERM] = self.align.term([drawn])
+        return terms
 
     def latent_tokens(self, latents: Tensor) -> tuple[Tensor, Grid]:
         """latents [B C h w] -> tokens [B N E] and their grid."""
@@ -206,8 +220,11 @@ class MAR(PrefixParadigm):
         if target.kind == "text":
             forward += 2.0 * self.trunk.dim * self.text.vocab_size * target.length
             return 3.0 * len(batch) * forward
-        flow = self.flow_head.training_flops(places[-1], self.repeats)
-        return len(batch) * (3.0 * forward + flow)
+        drawn = self.flow_head.training_flops(places[-1], self.repeats)
+        if self.align is not None:
+            grid = self.image.grid(*target.images.shape[-2:])
+            drawn += self.align.flops(target, self.flow_head.grid(*grid))
+        return len(batch) * (3.0 * forward + drawn)
 
     def sample_image(self, request: ImageRequest, sampler: InOrderSampler) -> Tensor:
         """Draw tokens over a cached prefix; guidance s = 1 skips the second pass."""

@@ -14,7 +14,7 @@ B rows, N queries, D width, C channels, h x w latent grid.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +22,13 @@ from torch import Tensor, nn
 
 from unify.batch import Batch, Segment, Text
 from unify.flow import FlowSampler, TimeLaw, guide, interpolate, shift_time
-from unify.nn.connector import Connector
+from unify.nn.alignment import OPTIONAL, TERM, Alignment, Drawn, states_of, terms_with
+from unify.nn.connector import Connector, check_chain
 from unify.nn.denoiser import Denoiser
 from unify.nn.frozen import freeze
 from unify.nn.guidance import Shown, guidance_passes, stack_passes
 from unify.nn.language import LanguageModel
+from unify.nn.patches import size_of
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Paradigm, Term, Terms, TextRequest
 from unify.sampling import TextSampler
@@ -62,11 +64,14 @@ class QueriesDiT(Paradigm):
         dropout: probability that a row trains without its only condition.
         source_dropout: probabilities that a row with text and images trains without its text,
             without both, and without its images.
+        align: as in `Transfusion`, of the denoiser.
     """
 
     tasks = frozenset({"text_to_image", "edit", "compose", "depth", "super_resolution", "image"})
     answers = frozenset({"caption", "vqa"})
     terms = frozenset({"image_flow"})
+    optional = OPTIONAL
+    later: ClassVar[dict[str, Any]] = {"align": None}  # of a run's identity
     image_sampler = QueriesSampler
     text_sampler = TextSampler
     likelihood = "none"
@@ -89,9 +94,10 @@ class QueriesDiT(Paradigm):
         size: Count = 32,
         dropout: Share = 0.1,
         source_dropout: Annotated[tuple[Share, Share, Share], SumAtMost(1)] = (0.1, 0.1, 0.1),
+        align: Alignment | None = None,
     ):
         super().__init__()
-        _check(llm, connector, denoiser, image)
+        check_chain(llm, connector, denoiser, image)
         _check_times(denoiser, time, train_shift)
         if tune_llm and not any(p.requires_grad for p in llm.parameters()):
             raise ValueError("tune_llm is true, but llm is frozen: build it with frozen: false")
@@ -103,6 +109,7 @@ class QueriesDiT(Paradigm):
         self.connector, self.image, self.time = connector, image, time
         self.tune_llm, self.train_denoiser, self.train_shift = tune_llm, train_denoiser, train_shift
         self.size, self.dropout, self.source_dropout = size, dropout, source_dropout
+        self.align, self.terms = align, terms_with(align, self.terms, denoiser)
         self.query_std = llm.dim**-0.5 if query_std is None else query_std
         self.register_parameter("queries", None)
         if conditioning != "last_layer":
@@ -116,7 +123,7 @@ class QueriesDiT(Paradigm):
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Velocity error on the target's latents, in rows that have one condition or several."""
-        target = batch.segments[-1].images
+        target, present = batch.segments[-1].images, batch.segments[-1].present
         prompts, sources, length = self._conditions(batch, noise)
         tokens, valid = self.condition(prompts, sources, length)
         x1 = self.image.encode(target)  # [B C h w]
@@ -124,10 +131,15 @@ class QueriesDiT(Paradigm):
         t = self.times(noise.t(batch.target_place))  # [B]
         xt, velocity = interpolate(x0, x1, t)  # [B C h w] each
         source = self.source_latents(sources, target.shape[-2:])
-        v = self.denoiser.velocity(xt, t, tokens, valid, source).float()
+        with states_of(self.denoiser, self.align) as states:
+            v = self.denoiser.velocity(xt, t, tokens, valid, source).float()
         error = (v - velocity).square().flatten(1).mean(1)  # [B]
         # a denoiser that was trained on noise or on v keeps the weight that its own loss gives t
-        return {"image_flow": Term(self.denoiser.weight(t) * error, t=t)}
+        terms = {"image_flow": Term(self.denoiser.weight(t) * error, t=t)}
+        if self.align is not None:
+            drawn = Drawn(states[0], self._tokens_grid(size_of(x1)), target, present)
+            terms[TERM] = self.align.term([drawn])
+        return terms
 
     def times(self, u: Tensor) -> Tensor:
         """Training times [B] from uniform numbers [B]."""
@@ -219,7 +231,14 @@ class QueriesDiT(Paradigm):
         conditions = queries or context  # tokens that the connector reads
         # a frozen denoiser still passes the gradient on to its conditions
         denoise = self.denoiser.flops(grid, conditions) * (2 + self.train_denoiser)
-        return len(batch) * (llm + 3 * self.connector.flops(conditions) + denoise)
+        row = llm + 3 * self.connector.flops(conditions) + denoise
+        if self.align is not None:
+            row += self.align.flops(batch.segments[-1], self._tokens_grid(grid))
+        return len(batch) * row
+
+    def _tokens_grid(self, grid: tuple[int, int]) -> tuple[int, int]:
+        """Grid of the denoiser's tokens for latents on this one."""
+        return grid[0] // self.denoiser.patch, grid[1] // self.denoiser.patch
 
     def _lengths(self, batch: Batch) -> tuple[int, int, tuple[int, int]]:
         """Tokens of the prefix and queries of a row, and the grid of its latents."""
@@ -251,8 +270,7 @@ class QueriesDiT(Paradigm):
             v = self.denoiser.velocity(xs, ts, tokens, valid, source).float()
             return guide(v.chunk(len(passes)), scales)
 
-        x1 = sampler.integrate(velocity, x0)
-        return self.image.decode(x1)
+        return self.image.decode(sampler.integrate(velocity, x0))
 
     def sample_text(self, request: TextRequest, sampler: TextSampler) -> list[str]:
         """Let the language model answer: it is frozen, so it answers as it always has."""
@@ -271,24 +289,6 @@ def _prefix(batch: Batch) -> tuple[int, list[tuple[int, int]]]:
     text, images = _columns(batch)
     sizes = [(column.images.shape[-2], column.images.shape[-1]) for column in images]
     return (text.length if text else 0), sizes
-
-
-def _check(
-    llm: LanguageModel, connector: Connector, denoiser: Denoiser, image: ContinuousTokenizer
-) -> None:
-    """Raise ValueError for parts that do not fit each other."""
-    for name, given, needed in (
-        ("connector.dim", connector.dim, llm.dim),
-        ("denoiser.condition_dim", denoiser.condition_dim, connector.out),
-        ("denoiser.channels", denoiser.channels, image.channels),
-    ):
-        if given != needed:
-            raise ValueError(f"{name} is {given}, but what it takes has {needed}: set it to that")
-    if denoiser.source_channels % image.channels:
-        raise ValueError(
-            f"denoiser.source_channels is {denoiser.source_channels}; use a multiple of the image "
-            f"tokenizer's {image.channels}"
-        )
 
 
 def _check_times(denoiser: Denoiser, time: TimeLaw | None, shift: float) -> None:

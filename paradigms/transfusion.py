@@ -16,21 +16,15 @@ B rows, C channels, h x w latent grid, P patches, D width.
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from unify.batch import Batch, Segment
-from unify.flow import (
-    FlowSampler,
-    Prediction,
-    TimeLaw,
-    VelocityPrediction,
-    guide,
-    interpolate,
-)
+from unify.flow import FlowSampler, Prediction, TimeLaw, VelocityPrediction, guide, interpolate
+from unify.nn.alignment import OPTIONAL, TERM, Alignment, Drawn, states_of, terms_with
 from unify.nn.attention import Cache
 from unify.nn.flops import scored
-from unify.nn.patches import Patches
+from unify.nn.losses import over_images
+from unify.nn.patches import Patches, size_of
 from unify.nn.prefix import PrefixParadigm
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
@@ -53,6 +47,7 @@ class _Noised:
     t: Tensor  # [B]
     skip: Tensor  # what `Patches.tokens` hands to `Patches.latents`
     present: Tensor  # [B]
+    images: Tensor  # [B 3 H W]
 
 
 class Transfusion(PrefixParadigm):
@@ -62,22 +57,21 @@ class Transfusion(PrefixParadigm):
         time: the law of training times.
         prediction: what the network's output stands for; default: the velocity.
         condition_on: what is read of an image that a condition shows, see above.
-        condition_time: least t of an image that is noised and read: below it, too little of the
-            image is left for the text about it.
-        image_attention: among an image's own patches; causal is an ablation of the paper, and known
-            to be worse.
+        condition_time: least t of an image that is noised and read: below, too little is left.
+        image_attention: among an image's own patches; causal is the paper's ablation, and worse.
         size, dropout, token_constant: as in `ArVQ`.
-        understand: reads the images that a text is about, which are then neither latents nor drawn
-            (JanusFlow, arXiv:2411.07975).
+        understand: reads what a text is about, then not as latents (JanusFlow, arXiv:2411.07975).
         time_token: the time's embedding stands in place of boi, as JanusFlow has it.
+        align: hidden states of noised images learn from an encoder's features.
     """
 
     tasks = frozenset(
         {"text_to_image", "caption", "vqa", "edit", "compose", "depth", "super_resolution", "text"}
     )
     terms = frozenset({"text_ce", "image_flow"})
+    optional = OPTIONAL
     image_sampler = FlowSampler
-    later: ClassVar[dict[str, Any]] = {"understand": None, "time_token": False}  # of its identity
+    later: ClassVar[dict[str, Any]] = {"understand": None, "time_token": False, "align": None}
     tower: ClassVar[int] = 0  # of the latent patches, where a trunk has several
 
     def __init__(
@@ -96,6 +90,7 @@ class Transfusion(PrefixParadigm):
         token_constant: Positive | None = None,
         understand: VisionEncoder | None = None,
         time_token: bool = False,
+        align: Alignment | None = None,
     ):
         super().__init__(seen_apart(understand, trunk.dim))
         if patches.channels != image.channels:
@@ -108,7 +103,8 @@ class Transfusion(PrefixParadigm):
         self.condition_on, self.condition_time = condition_on, condition_time
         self.bidirectional = image_attention == "bidirectional"
         self.size, self.dropout, self.token_constant = size, dropout, token_constant
-        self.time_token = time_token
+        self.time_token, self.align = time_token, align
+        self.terms = terms_with(align, self.terms, trunk)
         words = text.vocab_size
         self.embed = embedding(trunk, text, words + 2, (words, words + 1))  # text, boi, eoi
         self.to_text = head(trunk, text, words)
@@ -124,13 +120,19 @@ class Transfusion(PrefixParadigm):
                 read.append(self.add_text(sequence, next(texts), segment.length))
             else:
                 noised += self._add_column(sequence, batch, place, noise)
-        hidden = sequence.run(self.trunk)  # [B S D]
+        with states_of(self.trunk, self.align if noised else None) as states:
+            hidden = sequence.run(self.trunk)  # [B S D]
         terms: Terms = {}
         if batch.segments[-1].kind == "text":  # the last column is the target
             where, ids, valid = read[-1]
             terms["text_ce"] = self.text_term(self.text_logits(hidden[:, where]), ids, valid)
         if noised:
             terms["image_flow"] = self._flow_term(hidden, noised)
+        if noised and self.align is not None:
+            terms[TERM] = self.align.term(
+                Drawn(states[0][:, n.where], self.patches.grid(*size_of(n.xt)), n.images, n.present)
+                for n in noised
+            )
         return terms
 
     def _add_column(
@@ -157,7 +159,7 @@ class Transfusion(PrefixParadigm):
         where, skip = self.add_latents(sequence, xt, t, segment.present, isolated)
         if isolated:
             self.add_image(sequence, segment.images, segment.present)
-        return [_Noised(where, xt, velocity, t, skip, segment.present)]
+        return [_Noised(where, xt, velocity, t, skip, segment.present, segment.images)]
 
     def add_latents(
         self,
@@ -194,18 +196,13 @@ class Transfusion(PrefixParadigm):
 
     def _flow_term(self, hidden: Tensor, noised: list[_Noised]) -> Term:
         """Mean squared error of the velocity, per row: the mean over its noised images."""
-        errors, present = [], []
+        errors = []
         for image in noised:
-            output = self.patches.latents(
-                hidden[:, image.where], image.skip, _size(image.xt)
-            ).float()
-            v = self.prediction.velocity(output, image.xt, image.t)
+            output = self.patches.latents(hidden[:, image.where], image.skip, size_of(image.xt))
+            v = self.prediction.velocity(output.float(), image.xt, image.t)
             # an x prediction is compared as a velocity too: one loss for all, its own weight in t
-            errors.append((v - image.velocity).square().flatten(1).mean(1) * image.present)  # [B]
-            present.append(image.present)
-        # over the images that the row has, never over the batch: a row's loss is its own
-        mean = torch.stack(errors).sum(0) / torch.stack(present).sum(0).clamp(min=1)
-        return Term(mean, t=noised[-1].t)
+            errors.append((v - image.velocity).square().flatten(1).mean(1))  # [B]
+        return Term(over_images(errors, [image.present for image in noised]), t=noised[-1].t)
 
     def add_image(
         self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
@@ -228,7 +225,7 @@ class Transfusion(PrefixParadigm):
 
     def flops(self, batch: Batch) -> float:
         """Forward and backward (three forwards) of trunk, patches and text head."""
-        length, ahead, patches = self.tokens(batch) // len(batch), 0, 0.0
+        length, ahead, patches, aligned = self.tokens(batch) // len(batch), 0, 0.0, 0.0
         for column, copies, noised in self.latent_copies(batch):
             n = self.latent_tokens(column) - 2  # between its ends
             # beyond the causal pairs, those that a bidirectional image reads ahead
@@ -237,9 +234,11 @@ class Transfusion(PrefixParadigm):
             seen = copies - noised  # of these no velocity is read
             patches += noised * self.patches.flops(grid)
             patches += seen * self.patches.flops(grid, back=False)
+            if noised and self.align is not None:
+                aligned += self.align.flops(column, self.patches.grid(*grid))
         pairs = scored(length * (length + 1) // 2 + ahead, length, length)
         row = self.trunk.flops(length, pairs) + patches + self.head_flops(batch)
-        return len(batch) * (3.0 * row + self.seen_flops(batch))
+        return len(batch) * (3.0 * row + aligned + self.seen_flops(batch))
 
     def head_flops(self, batch: Batch) -> int:
         """FLOPs of the text head over one row's target column; 0 if that is an image."""
@@ -290,9 +289,4 @@ class Transfusion(PrefixParadigm):
         start = sequence.length
         where, skip = self.add_latents(sequence, latents, t)
         hidden = sequence.run(self.trunk, cache)[:, where.start - start : where.stop - start]
-        return self.patches.latents(hidden, skip, _size(latents)).float()
-
-
-def _size(latents: Tensor) -> tuple[int, int]:
-    h, w = latents.shape[-2:]
-    return h, w
+        return self.patches.latents(hidden, skip, size_of(latents)).float()

@@ -11,7 +11,7 @@ tokenizers, numbers) arrive built; no paradigm sees a config, a rank or a device
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -110,7 +110,9 @@ class Trainable(nn.Module, ABC):
 
     tasks: frozenset[str]  # what it can learn: names from unify/data/source.py
     lacks: str = ""  # why an instance has fewer tasks than its class
-    terms: ClassVar[frozenset[str]]  # every term that `loss` can return: the keys of loss_weights
+    terms: frozenset[str]  # every term that `loss` can return: the keys of loss_weights
+    # terms that an instance has besides, and the argument that it has them by
+    optional: ClassVar[Mapping[str, str]] = {}
     group: int = 1  # a row's loss depends on its group of so many consecutive draws (slots)
     # methods that are called from outside and compute: shards are gathered for these alone (FSDP)
     entries: ClassVar[frozenset[str]] = frozenset({"loss", "flops"})

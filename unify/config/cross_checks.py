@@ -35,7 +35,7 @@ def cross_checks(root: Node, completion: Completion) -> Node:
     return replace(root, value=root.value | {k: v for k, v in sampling.items() if v is not None})
 
 
-def _loss_weights(root: Node, model: type, problems: list[Problem]) -> None:
+def _loss_weights(root: Node, model: type[Trainable], problems: list[Problem]) -> None:
     node, terms = root.get("loss_weights"), getattr(model, "terms", None)
     if node is None or not isinstance(node.value, dict):
         return
@@ -43,6 +43,9 @@ def _loss_weights(root: Node, model: type, problems: list[Problem]) -> None:
         message = f"{model.__name__} declares no `terms`; add the names that its loss returns"
         problems.append(root.value["model"].problem("model", message))
         return
+    for name, argument in model.optional.items():
+        if (given := root.value["model"].get(argument)) is not None and given.value is not None:
+            terms = terms | {name}
     listed = ", ".join(sorted(terms)) or "no terms"
     for name, child in node.value.items():
         if name not in terms:

@@ -22,10 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unify.nn.denoiser import Denoiser
+from unify.nn.language import LanguageModel
 from unify.nn.layers import Linear, RMSNorm
 from unify.nn.masks import Mask
 from unify.nn.trunk import Attention, Block, Tables, Tokens, Trunk
 from unify.support.ranges import Count, CountOrZero, Positive
+from unify.tokenizer import ContinuousTokenizer
 
 
 class Encoder(nn.Module, ABC):
@@ -197,3 +200,21 @@ def _mlp(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(
         _linear(inputs, outputs), nn.GELU(approximate="tanh"), _linear(outputs, outputs)
     )
+
+
+def check_chain(
+    llm: LanguageModel, connector: Connector, denoiser: Denoiser, image: ContinuousTokenizer
+) -> None:
+    """Raise ValueError for parts that do not fit each other."""
+    for name, given, needed in (
+        ("connector.dim", connector.dim, llm.dim),
+        ("denoiser.condition_dim", denoiser.condition_dim, connector.out),
+        ("denoiser.channels", denoiser.channels, image.channels),
+    ):
+        if given != needed:
+            raise ValueError(f"{name} is {given}, but what it takes has {needed}: set it to that")
+    if denoiser.source_channels % image.channels:
+        raise ValueError(
+            f"denoiser.source_channels is {denoiser.source_channels}; use a multiple of the image "
+            f"tokenizer's {image.channels}"
+        )

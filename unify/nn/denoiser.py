@@ -31,6 +31,7 @@ from unify.support.ranges import Count, CountOrZero, Positive, ShareBelow1
 class Denoiser(nn.Module, ABC):
     """A velocity given conditions. Source latents, if it takes any, come in on further channels."""
 
+    model: Any  # of the library
     channels: int
     condition_dim: int
     source_channels: int = 0  # 0: takes no source latents

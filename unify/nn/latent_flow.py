@@ -18,14 +18,15 @@ from annotated_types import Ge
 from torch import Tensor
 
 from unify.batch import Batch
-from unify.flow import FlowSampler, LinearPath, Path, TimeLaw, expand, guide
+from unify.flow import FlowSampler, LinearPath, Path, TimeLaw, guide
+from unify.nn.alignment import OPTIONAL, TERM, Alignment, Drawn, states_of, terms_with
 from unify.nn.conv import row_mean
 from unify.nn.layers import Embedding
 from unify.nn.masks import Mask
-from unify.nn.patches import Patches
+from unify.nn.patches import Patches, size_of
 from unify.nn.trunk import Backbone, Tokens
 from unify.noise import Noise
-from unify.paradigm import Paradigm, Term
+from unify.paradigm import Paradigm, Term, Terms
 from unify.support.ranges import Count, Share
 from unify.tokenizer import ContinuousTokenizer
 
@@ -39,12 +40,15 @@ class LatentFlow(Paradigm):
             (and a contrastive regulariser compares them).
         size: side in pixels of an image if the request names none.
         dropout: probability that a row is null.
+        align: hidden states of the flow learn from an encoder's features of the image that the row
+            goes to, in a null row another's (nn/alignment.py). For flows to images.
     """
 
     causal_text = False  # a text is read, or drawn, as a whole
     cached = False
     likelihood: ClassVar[Literal["exact", "bound", "none"]] = "none"
     guided_by: ClassVar[Literal["text", "indicator"]] = "indicator"
+    later: ClassVar[dict[str, Any]] = {"align": None}  # of a run's identity
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class LatentFlow(Paradigm):
         group: Annotated[int, Ge(2)] = 2,
         size: Count = 32,
         dropout: Share = 0.1,
+        align: Alignment | None = None,
     ):
         super().__init__()
         if patches.channels != image.channels:
@@ -70,18 +75,24 @@ class LatentFlow(Paradigm):
             )
         self.trunk, self.image, self.patches = trunk, image, patches
         self.time, self.path = time, path or LinearPath()
-        self.group, self.size, self.dropout = group, size, dropout
+        self.group, self.size, self.dropout, self.align = group, size, dropout, align
+        self.terms = terms_with(align, self.terms, trunk)
         self.indicator = Embedding(2, trunk.dim)  # 0: null, 1: conditional
 
     def flow_term(self, z0: Tensor, z1: Tensor, batch: Batch, noise: Noise) -> Term:
         """Mean squared error of the velocity from z0 to z1 [B C h w], per row."""
-        target, indicators = self.targets(z1, batch, noise)
+        rows, indicators = self.targets(batch, noise)
+        return self._error(z0, z1[rows], indicators, batch, noise)
+
+    def _error(
+        self, z0: Tensor, target: Tensor, indicators: Tensor, batch: Batch, noise: Noise
+    ) -> Term:
         t = self.time.quantile(noise.t(batch.target_place))  # [B]
         zt, velocity = self.path.at(z0, target, t)
         return Term(row_mean((self.velocity(zt, t, indicators) - velocity).square()), t=t)
 
-    def targets(self, z1: Tensor, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Targets [B C h w] of the rows' sources, and their indicators [B].
+    def targets(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
+        """The rows [B] whose targets the rows' sources go to, and indicators [B].
 
         The indicator is 0 in a null row, whose target is another row's. A row without a mate is
         never null, and none is in eval mode.
@@ -90,8 +101,9 @@ class LatentFlow(Paradigm):
         # cannot be dropped: a null row keeps its source and loses the target that belongs to it.
         other = mate(self.grouped(batch), noise.uniform("mate"))
         null = noise.uniform("drop") < (self.dropout if self.training else 0.0)
-        null = null & (other != torch.arange(len(batch), device=other.device))
-        return torch.where(expand(null, z1), z1[other], z1), (~null).long()
+        own = torch.arange(len(batch), device=other.device)
+        null = null & (other != own)
+        return torch.where(null, other, own), (~null).long()
 
     def grouped(self, batch: Batch) -> Tensor:
         """[B B] bool: which rows are in one group."""
@@ -138,7 +150,29 @@ class FlowToImage(LatentFlow):
     """A flow whose target is the latent of an image, and which can therefore be inverted."""
 
     entries = LatentFlow.entries | {"invert"}
+    optional = OPTIONAL
     image_sampler = FlowSampler
+
+    def flow_terms(self, z0: Tensor, z1: Tensor, batch: Batch, noise: Noise) -> Terms:
+        """The flow's error, and the alignment if there is one, from one pass."""
+        rows, indicators = self.targets(batch, noise)
+        with states_of(self.trunk, self.align) as states:
+            terms = {"image_flow": self._error(z0, z1[rows], indicators, batch, noise)}
+        if self.align is not None:
+            column = batch.segments[-1]
+            grid = self.patches.grid(*size_of(z1))
+            images, present = column.images[rows], column.present[rows]
+            # without the indicator's token
+            terms[TERM] = self.align.term([Drawn(states[0][:, 1:], grid, images, present)])
+        return terms
+
+    def aligned_flops(self, batch: Batch) -> float:
+        """FLOPs of forward and backward of the alignment for one row."""
+        if self.align is None:
+            return 0.0
+        column = batch.segments[-1]
+        grid = self.image.grid(*column.images.shape[-2:])
+        return self.align.flops(column, self.patches.grid(*grid))
 
     @torch.no_grad()
     def invert(self, images: Tensor, **settings: Any) -> Tensor:

@@ -3,6 +3,7 @@
 B rows, L tokens, V vocabulary.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -89,3 +90,10 @@ def weighted(
                 metrics[f"loss/{name}/t{one}"] = Mean(total_inside, inside.sum())
     metrics["loss"] = Mean(total.detach(), 1)
     return total, metrics
+
+
+def over_images(values: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
+    """Mean [B] over the images that a row has of a value [B] for each: never over the batch, since
+    a row's loss is its own. `present` [B] (bool) are the rows that have the image."""
+    sums = torch.stack([value * there for value, there in zip(values, present, strict=True)]).sum(0)
+    return sums / torch.stack(list(present)).sum(0).clamp(min=1)

@@ -25,6 +25,12 @@ def token_grid(h: int, w: int, patch: int, key: str) -> tuple[int, int]:
     return h // patch, w // patch
 
 
+def size_of(latents: Tensor) -> tuple[int, int]:
+    """(h, w) of latents [B C h w]."""
+    h, w = latents.shape[-2:]
+    return h, w
+
+
 class Patches(nn.Module, ABC):
     """Tokens of a (noised) latent with their time and place, and a latent from hidden states."""
 
