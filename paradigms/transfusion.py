@@ -25,7 +25,7 @@ from unify.nn.flops import scored
 from unify.nn.noised import Noised, image_terms
 from unify.nn.patches import Patches, size_of
 from unify.nn.prefix import PrefixParadigm
-from unify.nn.sequence import TokenSequence
+from unify.nn.sequence import References, TokenSequence
 from unify.nn.trunk import Backbone
 from unify.nn.understanding import seen_apart
 from unify.nn.vision import VisionEncoder
@@ -49,6 +49,7 @@ class Transfusion(PrefixParadigm):
         understand: reads what a text is about, then not as latents (JanusFlow, arXiv:2411.07975).
         time_token: the time's embedding stands in place of boi, as JanusFlow has it.
         align: hidden states of noised images learn from an encoder's features.
+        references: where images lie that another is drawn from (nn/sequence.py).
     """
 
     tasks = frozenset(
@@ -57,7 +58,8 @@ class Transfusion(PrefixParadigm):
     terms = frozenset({"text_ce", "image_flow"})
     optional = OPTIONAL
     image_sampler = FlowSampler
-    later: ClassVar[dict[str, Any]] = {"understand": None, "time_token": False, "align": None}
+    later: ClassVar[dict[str, Any]] = {"understand": None, "time_token": False}
+    later |= {"align": None, "references": "order"}  # of a run's identity
     tower: ClassVar[int] = 0  # of the latent patches, where a trunk has several
 
     def __init__(
@@ -77,8 +79,14 @@ class Transfusion(PrefixParadigm):
         understand: VisionEncoder | None = None,
         time_token: bool = False,
         align: Alignment | None = None,
+        references: References = "order",
     ):
-        super().__init__(seen_apart(understand, trunk.dim))
+        super().__init__(seen_apart(understand, trunk.dim), references)
+        if references != "order" and trunk.axes == 1:
+            raise ValueError(
+                f"references: {references} tells places by row and column; give the trunk three "
+                "position axes (sections: [2, 1, 1])"
+            )
         if patches.channels != image.channels:
             raise ValueError(
                 f"patches.channels is {patches.channels}, but the image tokenizer has "
@@ -97,7 +105,7 @@ class Transfusion(PrefixParadigm):
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Both losses from one pass over the row's columns."""
-        sequence = TokenSequence(self.trunk.axes)
+        sequence = self.new_sequence(draws=batch.segments[-1].kind == "image")
         read: list[tuple[slice, Tensor, Tensor]] = []  # text columns: place, ids, valid
         noised: list[Noised] = []
         texts = iter(self.drop_conditions(batch, noise))
@@ -129,6 +137,8 @@ class Transfusion(PrefixParadigm):
             add(sequence, segment.images, segment.present)
             return []
         followed = segment is not last
+        if not followed:
+            sequence.begin_target()
         x1 = self.image.encode(segment.images)  # [B C h w]
         x0 = noise.x0(place, x1.shape[1:])
         u = noise.t(place)
