@@ -82,6 +82,7 @@ def pretrained_rae(folder):
         decoder_intermediate_size=16,
         latents_mean=[[[0.1]]] * 64,
         latents_std=[[[0.5]]] * 64,
+        noise_tau=0.5,  # of its own training
         **sides,
     )
     net.save_pretrained(folder / "rae")
