@@ -115,7 +115,7 @@ class Masked(PrefixParadigm):
         where, ids, valid = self.add_text(sequence, target.texts, target.length)
         return self.text_term(self.to_logits(sequence.run(self.trunk)[:, where]), ids, valid)
 
-    def new_sequence(self) -> TokenSequence:
+    def new_sequence(self, draws: bool = False) -> TokenSequence:
         return TokenSequence(self.trunk.axes, joined=self.full)
 
     def prefix(

@@ -13,41 +13,27 @@ prompts, lambda 1 in the shipped YAMLs instead of 5, boi and eoi outside the blo
 B rows, C channels, h x w latent grid, P patches, D width.
 """
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from unify.batch import Batch, Segment
 from unify.flow import FlowSampler, Prediction, TimeLaw, VelocityPrediction, guide, interpolate
-from unify.nn.alignment import OPTIONAL, TERM, Alignment, Drawn, states_of, terms_with
+from unify.nn.alignment import OPTIONAL, Alignment, states_of, terms_with
 from unify.nn.attention import Cache
 from unify.nn.flops import scored
-from unify.nn.losses import over_images
+from unify.nn.noised import Noised, image_terms
 from unify.nn.patches import Patches, size_of
 from unify.nn.prefix import PrefixParadigm
-from unify.nn.sequence import TokenSequence
+from unify.nn.sequence import References, TokenSequence
 from unify.nn.trunk import Backbone
 from unify.nn.understanding import seen_apart
 from unify.nn.vision import VisionEncoder
 from unify.nn.words import Table, embedding, head
 from unify.noise import Noise
-from unify.paradigm import ImageRequest, Term, Terms
+from unify.paradigm import ImageRequest, Terms
 from unify.support.ranges import Count, Positive, Share
 from unify.tokenizer import ContinuousTokenizer, TextTokenizer
-
-
-@dataclass
-class _Noised:
-    """A noised image in the sequence, and the velocity that it should predict."""
-
-    where: slice  # of its patches along S
-    xt: Tensor  # [B C h w]
-    velocity: Tensor  # [B C h w]
-    t: Tensor  # [B]
-    skip: Tensor  # what `Patches.tokens` hands to `Patches.latents`
-    present: Tensor  # [B]
-    images: Tensor  # [B 3 H W]
 
 
 class Transfusion(PrefixParadigm):
@@ -63,6 +49,7 @@ class Transfusion(PrefixParadigm):
         understand: reads what a text is about, then not as latents (JanusFlow, arXiv:2411.07975).
         time_token: the time's embedding stands in place of boi, as JanusFlow has it.
         align: hidden states of noised images learn from an encoder's features.
+        references: where images lie that another is drawn from (nn/sequence.py).
     """
 
     tasks = frozenset(
@@ -71,7 +58,8 @@ class Transfusion(PrefixParadigm):
     terms = frozenset({"text_ce", "image_flow"})
     optional = OPTIONAL
     image_sampler = FlowSampler
-    later: ClassVar[dict[str, Any]] = {"understand": None, "time_token": False, "align": None}
+    later: ClassVar[dict[str, Any]] = {"understand": None, "time_token": False}
+    later |= {"align": None, "references": "order"}  # of a run's identity
     tower: ClassVar[int] = 0  # of the latent patches, where a trunk has several
 
     def __init__(
@@ -91,8 +79,14 @@ class Transfusion(PrefixParadigm):
         understand: VisionEncoder | None = None,
         time_token: bool = False,
         align: Alignment | None = None,
+        references: References = "order",
     ):
-        super().__init__(seen_apart(understand, trunk.dim))
+        super().__init__(seen_apart(understand, trunk.dim), references)
+        if references != "order" and trunk.axes == 1:
+            raise ValueError(
+                f"references: {references} tells places by row and column; give the trunk three "
+                "position axes (sections: [2, 1, 1])"
+            )
         if patches.channels != image.channels:
             raise ValueError(
                 f"patches.channels is {patches.channels}, but the image tokenizer has "
@@ -111,9 +105,9 @@ class Transfusion(PrefixParadigm):
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Both losses from one pass over the row's columns."""
-        sequence = TokenSequence(self.trunk.axes)
+        sequence = self.new_sequence(draws=batch.segments[-1].kind == "image")
         read: list[tuple[slice, Tensor, Tensor]] = []  # text columns: place, ids, valid
-        noised: list[_Noised] = []
+        noised: list[Noised] = []
         texts = iter(self.drop_conditions(batch, noise))
         for place, segment in enumerate(batch.segments):
             if segment.kind == "text":
@@ -127,17 +121,13 @@ class Transfusion(PrefixParadigm):
             where, ids, valid = read[-1]
             terms["text_ce"] = self.text_term(self.text_logits(hidden[:, where]), ids, valid)
         if noised:
-            terms["image_flow"] = self._flow_term(hidden, noised)
-        if noised and self.align is not None:
-            terms[TERM] = self.align.term(
-                Drawn(states[0][:, n.where], self.patches.grid(*size_of(n.xt)), n.images, n.present)
-                for n in noised
-            )
+            parts = self.patches, self.prediction, self.align
+            terms |= image_terms(noised, hidden, states, *parts)
         return terms
 
     def _add_column(
         self, sequence: TokenSequence, batch: Batch, place: int, noise: Noise
-    ) -> list[_Noised]:
+    ) -> list[Noised]:
         """Append an image column in training: noised, clean, or both, as `condition_on` says."""
         segment, last = batch.segments[place], batch.segments[-1]
         given = segment.role == "condition" and self.condition_on == "clean_copy"
@@ -147,6 +137,8 @@ class Transfusion(PrefixParadigm):
             add(sequence, segment.images, segment.present)
             return []
         followed = segment is not last
+        if not followed:
+            sequence.begin_target()
         x1 = self.image.encode(segment.images)  # [B C h w]
         x0 = noise.x0(place, x1.shape[1:])
         u = noise.t(place)
@@ -159,7 +151,7 @@ class Transfusion(PrefixParadigm):
         where, skip = self.add_latents(sequence, xt, t, segment.present, isolated)
         if isolated:
             self.add_image(sequence, segment.images, segment.present)
-        return [_Noised(where, xt, velocity, t, skip, segment.present, segment.images)]
+        return [Noised(where, xt, velocity, t, skip, segment.present, segment.images)]
 
     def add_latents(
         self,
@@ -193,16 +185,6 @@ class Transfusion(PrefixParadigm):
     def ends(self) -> Table:
         """The table with boi and eoi of latents as its last two entries."""
         return self.embed
-
-    def _flow_term(self, hidden: Tensor, noised: list[_Noised]) -> Term:
-        """Mean squared error of the velocity, per row: the mean over its noised images."""
-        errors = []
-        for image in noised:
-            output = self.patches.latents(hidden[:, image.where], image.skip, size_of(image.xt))
-            v = self.prediction.velocity(output.float(), image.xt, image.t)
-            # an x prediction is compared as a velocity too: one loss for all, its own weight in t
-            errors.append((v - image.velocity).square().flatten(1).mean(1))  # [B]
-        return Term(over_images(errors, [image.present for image in noised]), t=noised[-1].t)
 
     def add_image(
         self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None

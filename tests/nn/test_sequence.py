@@ -150,3 +150,58 @@ def test_what_follows_is_read_again_and_again_as_in_one_pass(joined):
         whole.add(before)
         where = follow(column)(whole)
         torch.testing.assert_close(read(follow(column)), whole.run(trunk)[:, where])
+
+
+SQUARE = [[row, column] for row in range(2) for column in range(3)]  # of an image on GRID
+
+
+@pytest.mark.parametrize(
+    ("references", "steps"),
+    [("shared", (0, 0)), ("offset", (1, 1)), ("frame", (1, 2))],
+)
+def test_references_lie_beside_the_target_and_take_no_position(references, steps):
+    sequence = TokenSequence(3, references=references)
+    add_image(sequence, True)
+    add_image(sequence, True)
+    add_text(sequence, 2)
+    sequence.begin_target()
+    add_image(sequence, True)
+    # boi and eoi of each reference, two words and the target's boi count up
+    count = [[n] * 3 for n in range(7)]
+    origin = 7
+    first, second, target = (
+        [[origin + step, origin + row, origin + column] for row, column in SQUARE]
+        for step in (*steps, 0)
+    )
+    after = [[origin + 3] * 3]  # eoi, behind the longer side of the target
+    wanted = [count[0], *first, *count[1:3], *second, *count[3:], *target, *after]
+    assert table(sequence) == [wanted]
+
+
+def test_in_order_references_are_images_like_any_other():
+    plain, asked = TokenSequence(3), TokenSequence(3, references="order")
+    for sequence in (plain, asked):
+        add_image(sequence, True)
+        add_text(sequence, 2)
+    asked.begin_target()
+    for sequence in (plain, asked):
+        add_image(sequence, True)
+    assert table(plain) == table(asked)
+
+
+def test_a_row_that_lacks_a_reference_has_its_target_where_its_own_words_end():
+    sequence = TokenSequence(3, references="frame")
+    add_image(sequence, True, False)
+    add_text(sequence, 2, 1)
+    sequence.begin_target()
+    where = add_image(sequence, True, True)
+    rows = table(sequence)
+    assert [row[-7] for row in rows] == [[5] * 3, [2] * 3], "boi, eoi, two words, boi; a word, boi"
+    assert where.stop - where.start == 6
+
+
+def test_a_sequence_whose_references_have_no_place_yet_is_not_run():
+    sequence = TokenSequence(3, references="shared")
+    add_image(sequence, True)
+    with pytest.raises(AssertionError, match="begin_target"):
+        table(sequence)

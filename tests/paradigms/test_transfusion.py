@@ -265,9 +265,41 @@ each_setting = pytest.mark.parametrize(
         {"trunk": TimedTrunk(DIM, 2, 2)},
         {"trunk": Trunk(DIM, 2, 2, sections=[2, 1, 1])},
         {"prediction": XPrediction()},
+        *(
+            {"trunk": Trunk(DIM, 2, 2, sections=[2, 1, 1]), "references": references}
+            for references in ("shared", "offset", "frame")
+        ),
     ],
-    ids=["linear", "conv", "timed", "axes", "x"],
+    ids=["linear", "conv", "timed", "axes", "x", "shared", "offset", "frame"],
 )
+
+
+@pytest.mark.parametrize("references", ["order", "shared", "offset", "frame"])
+@pytest.mark.parametrize("condition_on", ["clean_copy", "noised"])
+def test_training_reads_references_where_drawing_does(images, references, condition_on):
+    """What the trunk is given of the conditions of an edit, in a loss and in drawing it."""
+    trunk = Trunk(DIM, 2, 2, sections=[2, 1, 1])
+    model = awake(make_transfusion(trunk=trunk, references=references, condition_on=condition_on))
+    batch = Batch.edit([images, images.flip(0)], PROMPTS, images, list("abc"), 16)
+    given = []
+    model.trunk.register_forward_pre_hook(lambda m, args: given.append(args[0]))
+    terms(model, batch)
+    model.generate_image(ImageRequest(PROMPTS, [images, images.flip(0)]), steps=1)
+    training, prefix, drawn = given
+    assert training.mask.keys == prefix.mask.keys + drawn.x.shape[1] + 16 - _longest(model)
+    real = training.mask.valid[0]
+    both = torch.cat([prefix.positions, drawn.positions], 1)[0]
+    valid = torch.cat([prefix.mask.valid, torch.ones(3, drawn.x.shape[1], dtype=torch.bool)], 1)
+    assert torch.equal(training.positions[0][real], both[valid[0]])
+
+
+def _longest(model):
+    return int(model.text.encode(PROMPTS, 64)[1].sum(1).max())
+
+
+def test_references_need_axes_to_tell_places_by():
+    with pytest.raises(ValueError, match="give the trunk three position axes"):
+        make_transfusion(references="shared")
 
 
 @each_setting

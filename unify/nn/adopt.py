@@ -73,6 +73,21 @@ class WiderConv(nn.Conv2d):
         nn.init.zeros_(self.weight[:, -self.extra :])
 
 
+class WiderLinear(nn.Linear):
+    """A linear layer that reads `extra` further numbers, as `WiderConv` reads channels."""
+
+    def __init__(self, linear: nn.Linear, extra: int):
+        self.extra = extra
+        super().__init__(linear.in_features + extra, linear.out_features)
+        with torch.no_grad():
+            self.weight[:, :-extra] = linear.weight
+            self.bias.copy_(linear.bias)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        nn.init.zeros_(self.weight[:, -self.extra :])
+
+
 class ZeroConv(nn.Conv2d):
     """A 3x3 convolution that starts as the zero function (ControlNet, arXiv:2302.05543).
 

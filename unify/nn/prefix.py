@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unify.batch import Batch, Segment, Text
 from unify.nn.losses import likelihood, token_nll
-from unify.nn.sequence import TokenSequence
+from unify.nn.sequence import References, TokenSequence
 from unify.nn.trunk import Backbone
 from unify.nn.understanding import SeenImages
 from unify.nn.words import Table
@@ -42,9 +42,9 @@ class PrefixParadigm(Paradigm):
     dropout: float
     token_constant: float | None
 
-    def __init__(self, seen: SeenImages | None = None):
+    def __init__(self, seen: SeenImages | None = None, references: References = "order"):
         super().__init__()
-        self.seen = seen
+        self.seen, self.references = seen, references
 
     @abstractmethod
     def add_image(
@@ -167,9 +167,9 @@ class PrefixParadigm(Paradigm):
             return [(prompts, sources)]
         return [(request.negative or [None] * len(prompts), sources), (prompts, sources)]
 
-    def new_sequence(self) -> TokenSequence:
-        """One without tokens."""
-        return TokenSequence(self.trunk.axes)
+    def new_sequence(self, draws: bool = False) -> TokenSequence:
+        """One without tokens; `draws`: an image is its target."""
+        return TokenSequence(self.trunk.axes, references=self.references if draws else "order")
 
     def prefix(
         self,
@@ -181,7 +181,8 @@ class PrefixParadigm(Paradigm):
 
         `answers`: a text is to follow, not an image. `present`: the rows [B] that have each source.
         """
-        sequence, add = self.new_sequence(), self.add_seen if answers else self.add_image
+        sequence = self.new_sequence(draws=not answers)
+        add = self.add_seen if answers else self.add_image
         for column in range(len(contexts[0][1])):
             stacked = torch.cat([sources[column] for _, sources in contexts])
             rows = None if present is None else present[column].repeat(len(contexts))
@@ -191,6 +192,8 @@ class PrefixParadigm(Paradigm):
             # padding changes nothing, so the longest prompt decides and not training's length
             used = int(self.text.encode(prompts, MAX_PROMPT)[1].sum(1).max())
             self.add_text(sequence, prompts, used)
+        if not answers:
+            sequence.begin_target()
         return sequence
 
     def token(self, sequence: TokenSequence, token: int, rows: int) -> slice:

@@ -7,6 +7,13 @@ B rows, n tokens of one column, S tokens so far, D width, A position axes.
 Columns are padded on their own (a short prompt is followed by invalid tokens, then by the image):
 invalid tokens are never read and take no position, so the amount of padding changes nothing, and
 no row has to be packed to the left.
+
+An image that another is drawn from, a reference, is an image like any other (`order`), or lies
+beside the target, whose patches are at o + (0, row, column), and takes no position itself:
+
+    shared    o + (0, row, column)    the places of the target (an edit keeps most of them)
+    offset    o + (1, row, column)    the same one step away, whatever image it is (FLUX-Kontext)
+    frame     o + (i, row, column)    the i-th reference i steps away (Qwen-Image's frames)
 """
 
 from __future__ import annotations
@@ -15,6 +22,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +30,8 @@ from torch import Tensor
 from unify.nn.attention import Cache
 from unify.nn.masks import CAUSAL, SHARED, Mask
 from unify.nn.trunk import Backbone, Tokens
+
+References = Literal["order", "shared", "offset", "frame"]
 
 
 @dataclass
@@ -39,11 +49,14 @@ class TokenSequence:
     """Tokens in the order in which a trunk reads them; `axes` are its position axes.
 
     While it is `joined`, which it has to be from its first column on, all columns are one
-    bidirectional block, texts and delimiters too.
+    bidirectional block, texts and delimiters too. With `references` other than "order" images are
+    references until `begin_target`, which has to come before the first run.
     """
 
-    def __init__(self, axes: int, joined: bool = False):
+    def __init__(self, axes: int, joined: bool = False, references: References = "order"):
         self.axes, self.joined, self.length = axes, joined, 0  # tokens so far, S
+        self.references = references
+        self.waiting: list[_Column] = []  # references without an origin yet
         self.blocks = self.copies = 0  # ids that the next bidirectional block, and copy, will have
         self.done = 0  # columns that a cache holds
         self.held: Mask | None = None  # their mask
@@ -91,8 +104,11 @@ class TokenSequence:
             valid=valid,
         )
         self.blocks = own + 1 if block else self.blocks
-        positions = self._positions(valid, grid, isolated)
+        beside = grid is not None and self.references != "order"
+        positions = _spread(valid, grid) if beside else self._positions(valid, grid, isolated)
         self.columns.append(_Column(x, positions, mask, time, tower))
+        if beside:
+            self.waiting.append(self.columns[-1])
         self.length += n
         return slice(self.length - n, self.length)
 
@@ -112,12 +128,20 @@ class TokenSequence:
             positions = (start[:, None] + steps)[..., None].expand(-1, -1, self.axes)
             used = valid.sum(1)  # padding takes no position
         else:
-            index = torch.arange(valid.shape[1], device=valid.device)
-            offsets = torch.stack([0 * index, index // grid[1], index % grid[1]], dim=-1)  # [n 3]
-            positions = start[:, None, None] + offsets
+            positions = start[:, None, None] + _spread(valid, grid)
             used = valid.any(1) * max(grid)  # an absent image takes none
         self.next, self.apart = (settled, start + used) if isolated else (start + used, None)
         return positions
+
+    def begin_target(self) -> None:
+        """The conditions are complete: what is appended next is the image that is drawn of them."""
+        for index, column in enumerate(self.waiting, 1):
+            assert self.next is not None  # its delimiters took positions
+            away = {"order": 0, "shared": 0, "offset": 1, "frame": index}[self.references]
+            step = torch.tensor([away, 0, 0], device=self.next.device)
+            # one on from what is next, which is the target's boi
+            column.positions = column.positions + self.next[:, None, None] + 1 + step
+        self.references, self.waiting = "order", []
 
     def mask(self) -> Mask:
         """The mask of all tokens so far."""
@@ -129,6 +153,7 @@ class TokenSequence:
         With a cache the earlier tokens are read from it, and the new ones are kept in it unless it
         is frozen. Returns their hidden states [B S' D].
         """
+        assert not self.waiting, "begin_target comes before the first run"
         if cache is None:
             return trunk(_tokens(self.columns, self.mask()), None)
         columns, held = self.columns[self.done :], self.held
@@ -166,6 +191,14 @@ class TokenSequence:
         other = copy.copy(self)
         other.columns = list(self.columns)
         return other
+
+
+def _spread(valid: Tensor, grid: tuple[int, int] | None) -> Tensor:
+    """(0, row, column) of the tokens of a grid in raster order, for valid [B n]: [B n 3]."""
+    assert grid is not None
+    index = torch.arange(valid.shape[1], device=valid.device)
+    places = torch.stack([0 * index, index // grid[1], index % grid[1]], dim=-1)  # [n 3]
+    return places.expand(len(valid), -1, -1)
 
 
 def _tokens(columns: list[_Column], mask: Mask) -> Tokens:
