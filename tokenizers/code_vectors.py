@@ -43,6 +43,10 @@ class CodeVectors(ContinuousTokenizer):
                 f"use one of at most {MOST_CODES}"
             )
         self.codes, self.stride, self.channels = codes, codes.stride, codes.dim
+        self.side = codes.side
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        return self.codes.grid(height, width)
 
     def settings(self) -> dict[str, Any]:
         return {"codes": self.codes.content_hash()}

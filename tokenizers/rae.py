@@ -6,7 +6,7 @@
 The encoder learned before, from pictures alone (mae.py) or from captions (the `vision` of a VLM),
 and is never changed; the decoder learns to draw what it says. Noise in its training makes the
 decoder forgive what a flow leaves of it. Other than the paper: no perceptual and no adversarial
-loss, and noise of equal size in all channels of f instead of z.
+loss. Noise is added to f, before its channels are scaled, as in the paper's code and in diffusers.
 Latents have many channels: `ShiftedTime` (unify/flow.py) moves a flow's times to more noise.
 B rows, C channels, H x W pixels, h x w grid.
 """
@@ -139,9 +139,10 @@ class PretrainedRAE(ContinuousTokenizer):
         from diffusers import AutoencoderRAE
 
         super().__init__()
-        self.net: Any = AutoencoderRAE.from_pretrained(
+        net = AutoencoderRAE.from_pretrained(
             name, subfolder=subfolder, revision=revision, torch_dtype=torch.float32
-        ).eval()
+        )
+        self.net: Any = freeze(net)  # in training mode it would add noise to what it encodes
         self.channels = self.net.config.encoder_hidden_size
         self.stride, self.side = self.net.decoder_patch_size, self.net.decoder_image_size
 

@@ -11,7 +11,9 @@ import torch
 from parts import SHIPPED, Part, concrete, seeded, tokenizers_in
 
 from unify.batch import Batch
+from unify.flow import UniformTime
 from unify.nn.conv import Autoencoder, Discriminator
+from unify.nn.denoiser import SanaDenoiser
 from unify.nn.vision import PatchEncoder
 from unify.noise import Noise
 from unify.paradigm import Trainable
@@ -22,6 +24,7 @@ from unify.tokenizers.one_body import Codes, Latents
 from unify.tokenizers.pixels import Pixels
 from unify.tokenizers.quantised import QuantisedLatents
 from unify.tokenizers.rae import RAE, PretrainedRAE
+from unify.tokenizers.semantic_codes import SemanticCodes
 from unify.tokenizers.text import BPE, Bytes, PretrainedText
 from unify.tokenizers.vae import VAE, PretrainedDCAE, PretrainedVAE
 
@@ -79,6 +82,7 @@ def pretrained_rae(folder):
         decoder_intermediate_size=16,
         latents_mean=[[[0.1]]] * 64,
         latents_std=[[[0.5]]] * 64,
+        noise_tau=0.5,  # of its own training
         **sides,
     )
     net.save_pretrained(folder / "rae")
@@ -87,6 +91,21 @@ def pretrained_rae(folder):
 
 def small_rae(**settings):
     return RAE(PatchEncoder(16, 1, 2, patch=4), 4, dim=16, depth=1, heads=2, **settings)
+
+
+def semantic_codes():
+    sizes = {"dim": 16, "depth": 1, "heads": 2}
+    return SemanticCodes(
+        encoder=PatchEncoder(16, 1, 2, patch=4),
+        quantizer=QUANTIZERS["rotation"](),
+        latents=VAE(**SMALL),
+        denoiser=SanaDenoiser(condition_dim=16, width=16, depth=1, heads=2, patch=2),
+        time=UniformTime(),
+        codes=5,
+        size=16,
+        steps=2,
+        **sizes,
+    )
 
 
 def shipped(folder):
@@ -113,6 +132,8 @@ def shipped(folder):
         "quantised": lambda: QuantisedLatents(VAE(**SMALL), QUANTIZERS["rotation"](), patch=2),
         "rae": small_rae,
         "rae-of-directions": lambda: small_rae(scaling="length"),
+        "semantic-codes": semantic_codes,
+        "vectors-of-semantic-codes": lambda: CodeVectors(semantic_codes()),
         "bytes": Bytes,
         "bpe": bpe,
         "pretrained-text": lambda: pretrained_text(folder),

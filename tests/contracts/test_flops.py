@@ -44,7 +44,7 @@ VARIANTS = {  # classes of part that no shipped YAML has, or has in one place on
         for name in (
             *("shapes_vq", "shapes_vq_64", "shapes_vq_1024", "shapes_fsq", "shapes_lfq"),
             *("shapes_simvq", "shapes_vae", "shapes64_vq", "shapes2_vq", "shapes2_vae"),
-            "shapes_vae_codes",
+            *("shapes_vae_codes", "shapes_semantic_codes"),
         )
     },
 }
