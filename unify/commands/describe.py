@@ -89,7 +89,7 @@ def _lines(facts: Mapping[str, Any]) -> list[str]:
         out.append(f"  pictures, shorter side: {_range(side)} pixels")
     for name, found in facts["texts"].items():
         scripts = ", ".join(f"{script} {n:,}" for script, n in [*found["scripts"].items()][:4])
-        out.append(f"  {name}s: {_range(found['letters'])} letters; {scripts}")
+        out.append(f"  {name}s: {_range(found['characters'])} characters; {scripts}")
         if found["tokens"]:
             out.append(f"  {name}s: {_range(found['tokens'])} tokens ({facts['tokenizer']})")
     return [*out, *(f"  {sentence}" for sentence in facts["notable"])]

@@ -1,9 +1,9 @@
 """The section Copies and overlap: what is there twice, or nearly, within and across splits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unify.data.describe.describe import Description
+from unify.data.describe.describe import Description, Shown
 from unify.data.describe.entries import SPLITS
 from unify.report.html import Html, Node, facts, fold, join, tag
 from unify.report.shown_records import record_card
@@ -15,20 +15,24 @@ def copies_section(description: Description) -> Html:
     told = description.facts
     parts: list[Node] = [_overlap(told), tag("h3", "Within all splits"), _within(told)]
     copied = [
-        record_card(shown, [], f"{n:,} records")
+        record_card(shown, _names(shown), f"{n:,} records")
         for n, shown in description.copied_pictures
         if shown
     ]
     if copied:
         parts += [tag("h3", "Pictures in most records"), _grid(copied)]
     near = [
-        record_card(pair, [], " and ".join(dict.fromkeys(shown.entry.split for shown in pair)))
+        record_card(pair, _names(pair), " and ".join(shown.entry.split for shown in pair))
         for pair in description.near_pictures
     ]
     if near:
         parts += [tag("h3", "Pictures that look nearly the same"), _grid(near)]
     parts += [_repeated_texts(name, found) for name, found in told["texts"].items()]
     return join(parts)
+
+
+def _names(records: Sequence[Shown]) -> list[str]:
+    return [shown.entry.name for shown in records]
 
 
 def _grid(cards: list[Html]) -> Html:
@@ -97,7 +101,7 @@ def _within(told: Mapping[str, Any]) -> Html:
 
 def _repeated_texts(name: str, found: Mapping[str, Any]) -> Html | None:
     most: list[list[Node]] = [
-        [f"{row['records']:,}", _quoted(row.get("text", "")), ", ".join(row["first"])]
+        [f"{row['times']:,}", _quoted(row.get("text", "")), ", ".join(row["first"])]
         for row in found["alike"]["most"]
     ]
     near: list[list[Node]] = [
@@ -106,9 +110,16 @@ def _repeated_texts(name: str, found: Mapping[str, Any]) -> Html | None:
     ]
     parts = []
     if most:
-        parts.append(fold(f"{name}s in most records", facts(["records", "text", "first"], most)))
+        parts.append(
+            fold(
+                f"{name.capitalize()}s that are there most often",
+                facts(["times", "text", "first"], most),
+            )
+        )
     if near:
-        parts.append(fold(f"{name}s nearly the same", facts(["splits", "text", "text"], near)))
+        parts.append(
+            fold(f"{name.capitalize()}s nearly the same", facts(["splits", "text", "text"], near))
+        )
     return join(parts) if parts else None
 
 

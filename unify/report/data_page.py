@@ -62,7 +62,7 @@ def _header(told: Mapping[str, Any]) -> Html:
 
 def _said(told: Mapping[str, Any]) -> str:
     records = f"{told['records']:,} records" + ("" if told["whole"] else ", a sample of them")
-    texts = sum(found["letters"]["records"] for found in told["texts"].values())
+    texts = sum(found["characters"]["records"] for found in told["texts"].values())
     pictures = told["pictures"]["shorter_side"]["records"] if told["pictures"] else 0
     return f"{records}: {pictures:,} pictures, {texts:,} texts."
 
@@ -124,7 +124,7 @@ def _texts(told: Mapping[str, Any]) -> Html | None:
         return None
     parts: list[Node] = []
     for name, found in told["texts"].items():
-        lengths = {"letters": found["letters"]}
+        lengths = {"characters": found["characters"]}
         if found["tokens"]:
             lengths["tokens"] = found["tokens"]
         parts += [

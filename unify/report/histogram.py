@@ -67,7 +67,7 @@ def bars(counts: Mapping[str, int]) -> Html:
         solid = tag("span", style=f"width:{100 * count / max(total, 1):.2f}%", class_="solid")
         figure = tag("span", f"{count:,}, {_percent(count, total)}", class_="quiet")
         rows.append(tag("li", tag("span", name), tag("span", solid, class_="share"), figure))
-    return tag("ul", *rows, class_="shares")
+    return tag("ul", *rows, class_="shares tallies")
 
 
 def _percent(count: int, total: int) -> str:

@@ -51,8 +51,8 @@ def test_sizes_are_of_the_picture_as_it_is_seen(told):
 
 def test_lengths_and_scripts_are_of_every_caption(told):
     found = told["texts"]["caption"]
-    assert found["letters"]["records"] == 10
-    assert found["letters"]["most"] == max(map(len, CAPTIONS.values()))
+    assert found["characters"]["records"] == 10
+    assert found["characters"]["most"] == max(map(len, CAPTIONS.values()))
     assert found["tokens"]["most"] == max(len(text.encode()) for text in CAPTIONS.values())
     assert found["scripts"] == {"Latin": 7, "Arabic": 1, "Cyrillic": 1, "Han and kana": 1}
 
@@ -60,7 +60,7 @@ def test_lengths_and_scripts_are_of_every_caption(told):
 def test_copies_are_found_by_content_and_texts_but_for_case_and_signs(told):
     copies = told["pictures"]["copies"]
     assert (copies["values"], copies["copies"]) == (1, 2)
-    assert copies["most"][0]["records"] == 3
+    assert copies["most"][0]["times"] == 3
     assert [name.split()[1] for name in copies["most"][0]["first"]] == ["copy-a", "copy-b"]
     found = told["texts"]["caption"]
     assert found["copies"]["copies"] == 0
@@ -174,3 +174,13 @@ def test_the_sample_depends_on_keys_alone():
     assert forward.entries() == backward.entries()
     assert len(forward.entries()) == 8
     assert [entry.place for entry in forward.entries()] != list(range(8))
+
+
+def test_a_folder_of_bad_records_alone_is_described(tmp_path):
+    tar(tmp_path / "x.tar", [("a.jpg", b"none"), ("a.txt", b"a picture")])
+    index_folder(tmp_path)
+    told = described(tmp_path).facts
+    assert told["records"] == 0
+    assert told["pictures"] is None
+    assert told["texts"] == {}
+    assert told["notable"] == ["1 bad record is left out."]

@@ -48,7 +48,7 @@ def test_what_a_record_lacks_is_its_reason_and_the_others_are_counted():
     assert told["pictures"]["copies"] == {
         "values": 1,
         "copies": 10,
-        "most": [{"records": 11, "first": [" train/0".strip(), "test/0"]}],
+        "most": [{"times": 11, "first": ["train/0", "test/0"]}],
     }
 
 

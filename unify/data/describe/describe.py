@@ -185,7 +185,7 @@ class Describer:
     def _texts(self, name: str, entries: Sequence[Entry]) -> dict[str, Any]:
         counts = self.tally.fields[name]
         return {
-            "letters": distribution(counts.letters),
+            "characters": distribution(counts.characters),
             "tokens": distribution(counts.tokens) if counts.tokens else None,
             "scripts": dict(sorted(counts.scripts.items(), key=lambda item: (-item[1], item[0]))),
             "mixed_scripts": counts.mixed,
@@ -202,7 +202,7 @@ class Describer:
         for value, n, places in self.tally.most_copied(of, MOST_PAIRS):
             first = self._entries(places)
             texts = [text for entry in first for *own, text in values(entry) if own == [of, value]]
-            told = {"records": n, "first": [entry.name for entry in first]}
+            told = {"times": n, "first": [entry.name for entry in first]}
             most.append(told | ({"text": texts[0]} if any(texts) else {}))
         return {"values": different, "copies": more, "most": most}
 

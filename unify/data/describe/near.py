@@ -31,7 +31,7 @@ def within_groups(
     entries: Sequence[Entry], items: Sequence[Item], pairs: Callable[[Sequence[Item]], Pairs]
 ) -> Pairs:
     """`pairs` of the items of entries, of which two are compared if their groups are the same."""
-    groups = np.array([entry.group for entry in entries])
+    groups = np.array([entry.group for entry in entries], str)
     for group in sorted(set(groups.tolist())):
         places = np.flatnonzero(groups == group)
         for left, right, far in pairs([items[place] for place in places.tolist()]):
@@ -43,7 +43,7 @@ def near(entries: Sequence[Entry], values: Sequence[int], pairs: Pairs, most: in
 
     Pairs of equal `values` are copies, which are counted elsewhere. `most`: pairs that are kept.
     """
-    splits = np.array([entry.split for entry in entries])
+    splits = np.array([entry.split for entry in entries], str)
     copies, is_train = np.array(values, np.int64), splits == "train"
     paired, with_train = np.zeros(len(entries), bool), np.zeros(len(entries), bool)
     best: list[tuple[bool, float, int, int]] = []

@@ -9,11 +9,8 @@ ASKED = ("question", "answer")  # texts that are the same for many pictures
 
 def notable(facts: dict[str, Any]) -> list[str]:
     """Sentences, what matters most first."""
-    out = (
-        [f"{facts['bad']['records']:,} bad records are left out."]
-        if facts["bad"]["records"]
-        else []
-    )
+    bad = facts["bad"]["records"]
+    out = [f"{bad:,} bad {'records are' if bad > 1 else 'record is'} left out."] if bad else []
     pictures = facts["pictures"]
     if pictures:
         out += _overlap("picture", pictures["in_train"], pictures["near"])
@@ -24,7 +21,7 @@ def notable(facts: dict[str, Any]) -> list[str]:
         out += _repeated("pictures", pictures["copies"]["copies"], facts["records"])
     for name, texts in facts["texts"].items():
         if name not in ASKED:
-            out += _repeated(f"{name}s", texts["alike"]["copies"], texts["letters"]["records"])
+            out += _repeated(f"{name}s", texts["alike"]["copies"], texts["characters"]["records"])
     return [*out, *_small_splits(facts["counts"])]
 
 
@@ -55,6 +52,8 @@ def _small_splits(counts: dict[str, dict[str, int]]) -> list[str]:
     out = []
     for split in ("validation", "test"):
         few = {task: sizes[split] for task, sizes in counts.items() if sizes.get("train")}
-        if few and max(few.values()) < FEW:
+        if few and not any(few.values()):
+            out.append(f"There are no {split} records.")
+        elif few and max(few.values()) < FEW:
             out.append(f"The {split} split has at most {max(few.values()):,} records of a task.")
     return out

@@ -20,9 +20,9 @@ SAME, ALIKE = "same ", "alike "  # as it is; without case, punctuation and white
 
 @dataclass
 class FieldCounts:
-    """The texts of a field: how many by letters, by tokens, by script; how many mix scripts."""
+    """The texts of a field: how many by characters, by tokens, by script; how many mix scripts."""
 
-    letters: Counter[int] = field(default_factory=Counter)
+    characters: Counter[int] = field(default_factory=Counter)
     tokens: Counter[int] = field(default_factory=Counter)
     scripts: Counter[str] = field(default_factory=Counter)
     mixed: int = 0
@@ -68,7 +68,7 @@ class Tally:
         texts = [(name.partition("#")[0], t) for e in entries for name, t in e.texts.items()]
         for name, text in texts:
             counts = self.fields.setdefault(name, FieldCounts())
-            counts.letters[len(text)] += 1
+            counts.characters[len(text)] += 1
             main, mixed = script(text)
             counts.scripts[main] += 1
             counts.mixed += mixed
