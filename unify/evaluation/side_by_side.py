@@ -108,9 +108,8 @@ def _fill(recipe: Recipe) -> None:
     """First weights, and a vocabulary for each tokenizer that has to be fitted."""
     model = recipe.model
     assert isinstance(model, Paradigm)
-    for part in (model, *model.tokenizers().values()):
-        if isinstance(part, nn.Module):
-            initialise(part, 0)
+    initialise(model, 0)  # tokenizers are built with first values
+    for part in model.tokenizers().values():
         if isinstance(part, Fitted) and not part.fitted:
             part.fit(recipe.data.texts(TEXTS))
     model.eval()
