@@ -43,7 +43,7 @@ def _measures(told: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], str
     """What is compared: its name, the facts, and the key of those across splits."""
     out: list[tuple[str, Mapping[str, Any], str]] = []
     if told["pictures"]:
-        out.append(("picture, equal bytes", told["pictures"], "in_train"))
+        out.append(("picture, a copy", told["pictures"], "in_train"))
     for name, found in told["texts"].items():
         out.append((f"{name}, letter for letter", found, "in_train"))
         out.append((f"{name}, but for case and signs", found, "alike_in_train"))

@@ -179,7 +179,7 @@ def _how(told: Mapping[str, Any]) -> Sequence[str]:
         f"What is nearly the same was looked for among {sample} records of each split at most, "
         "chosen by a digest of their keys: a pair is seen only if both are among these. Pictures: "
         f"a difference hash of {CELLS} × {CELLS} cells of the central square, at most {MOST_BITS} "
-        f"of {CELLS * CELLS} bits apart, and no cell's colour more than {MOST_LEVELS} of 255 "
+        f"of {CELLS * CELLS} bits apart, and no channel of a cell more than {MOST_LEVELS} of 255 "
         f"levels. Texts: at least {SHARE:.0%} of the words in common, in any order.",
         "Pictures were read of that sample alone. `unify data check` reads every byte of shards.",
         f"Fingerprint of the data: {told['fingerprint']}.",

@@ -7,6 +7,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from unify.data.describe.looks import SIDE, alike, look
+from unify.data.shapes import Shapes
+from unify.data.world.scene import Scene, Thing
 
 
 def drawn(colour="red", at=(8, 8), back="white", size=96):
@@ -44,6 +46,18 @@ def test_a_picture_stored_in_another_way_looks_the_same(other):
 )
 def test_another_colour_or_place_does_not(other):
     assert pairs(drawn(), other) == []
+
+
+@pytest.mark.parametrize("colour", ["green", "yellow"])
+def test_a_square_in_the_place_of_a_disc_does_not(colour):
+    world = Shapes()
+    disc, square = (
+        Image.fromarray(
+            world.render(Scene.of([Thing((0, 1), shape, colour, world.board.sizes[0])]))
+        )
+        for shape in ("circle", "square")
+    )
+    assert pairs(disc, stored(disc, 90), square) == [(0, 1)]
 
 
 def test_flat_pictures_are_told_apart_by_their_colour():
