@@ -4,6 +4,7 @@ import pytest
 import torch
 from places import EXPERIMENTS
 from small import DIM, PROMPTS, SIDE, awake, make_transfusion
+from test_denoiser import JOINT, make
 from torch import nn
 from torch_flops import by_torch
 
@@ -11,7 +12,7 @@ from unify.batch import Batch
 from unify.config import ConfigError, build_recipe, load_recipe
 from unify.costs.step_cost import first_rows
 from unify.flow import LogitNormalTime
-from unify.nn.alignment import Alignment, Drawn, terms_with
+from unify.nn.alignment import Alignment, Drawn, states_of, terms_with
 from unify.nn.denoiser import UNetDenoiser
 from unify.nn.flow_head import FlowHead
 from unify.nn.init import initialise
@@ -252,6 +253,19 @@ def test_an_external_denoiser_is_aligned_by_the_tokens_of_its_blocks():
     with_it = model.flops(batch)
     model.align = None
     assert with_it - model.flops(batch) == len(batch) * align.flops(batch.segments[-1], (4, 4))
+
+
+@pytest.mark.parametrize("build", JOINT.values(), ids=JOINT)
+def test_a_denoiser_of_joint_attention_is_aligned_by_the_tokens_of_its_latents(build):
+    denoiser = make(build)
+    config = denoiser.model.config
+    width = config.num_attention_heads * config.attention_head_dim
+    align = alignment(dim=width)
+    assert terms_with(align, frozenset(), denoiser) == {"alignment"}
+    x, conditions = torch.randn(2, 4, 4, 6), torch.randn(2, 5, denoiser.condition_dim)
+    with states_of(denoiser, align) as states:
+        denoiser.velocity(x, torch.tensor([0.2, 0.7]), conditions)
+    assert states[0].shape == (2, denoiser.tokens((4, 6)), width)
 
 
 def test_a_denoiser_without_blocks_of_tokens_is_refused():

@@ -1,4 +1,4 @@
-"""`unify data ...`: make and check data. Heavy imports are inside commands."""
+"""`unify data ...`: make, describe and check data. Heavy imports are inside commands."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from unify.commands.arguments import EachOptionOnce
+from unify.commands.describe import describe
 from unify.support.stop_protocol import kept_if_interrupted
 from unify.support.terminal import echo
 
-data_app = typer.Typer(help="Make and check data.", no_args_is_help=True)
+data_app = typer.Typer(help="Make, describe and check data.", no_args_is_help=True)
+data_app.command("describe", cls=EachOptionOnce)(describe)
 
 
 @data_app.command("import", cls=EachOptionOnce)

@@ -132,6 +132,11 @@ class Shards(Source):
         content = [self._index.summary["sha256"], self.image_size, self.validation, self.test]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
+    def split(self, picture: int) -> Split:
+        """The split of a picture, by its `hash` in the index."""
+        share = picture / 2**32
+        return next(s for s, (low, high) in self._shares.items() if low <= share < high)
+
     def row(self, n: int) -> dict[str, Any]:
         """Row n of the index, parsed from its line in records.jsonl; Damaged if that changed."""
         return self._index.row(n)

@@ -135,7 +135,12 @@ def states_of(network: Backbone | Denoiser, align: Alignment | None) -> Iterator
         hooks = _hooks(network, align.layer, states)
     else:
         block = _blocks(network)[align.layer - 1]
-        hooks = [block.register_forward_hook(lambda block, args, out: states.append(out))]
+
+        def keep(_: nn.Module, args: Any, out: Any) -> None:
+            # a block of joint attention gives its conditions first
+            states.append(out[-1] if isinstance(out, tuple) else out)
+
+        hooks = [block.register_forward_hook(keep)]
     try:
         yield states
     finally:

@@ -27,6 +27,14 @@ def check_own_files(folder: Path) -> None:
             )
 
 
+def check_own_page(path: Path) -> None:
+    """Raise ValueError for a file that a page would replace, and that is no page of unify's."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file, e.g. {path / 'data.html'}")
+    if path.is_file() and not OURS["report.html"](_beginning(path)):
+        raise ValueError(f"{path} is not of unify's making; move it away, or name another file")
+
+
 def _beginning(path: Path) -> str:
     """The first characters of a file."""
     with path.open(encoding="utf-8", errors="replace") as file:

@@ -32,14 +32,12 @@ from unify.report import (
     samples,
     sizes_and_budgets,
 )
+from unify.report.document import document
 from unify.report.forest import forest
 from unify.report.html import Html, Node, fold, swatch, tag
-from unify.report.own_files import TITLE_END, check_own_files
-from unify.report.style import CSS
+from unify.report.own_files import check_own_files
 from unify.report.table_files import write_tables
 from unify.support.atomic_files import write_atomically
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def _of_scores(
@@ -100,20 +98,8 @@ def _page(answers: Answers) -> str:
     made = [(key, name, section(answers)) for key, name, section in SECTIONS]
     sections = [(key, name, part) for key, name, part in made if part is not None]
     title = study.info.get("title") or study.info.get("name") or study.folder.name
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{title}{TITLE_END}"),
-        tag("style", Html(CSS)),
-    )
-    contents = tag("nav", *(tag("a", name, href=f"#{key}") for key, name, _ in sections))
-    main = tag("main", *(tag("section", tag("h2", n), part, id=k) for k, n, part in sections))
-    footer = tag("footer", "Made by unify from the files of the study folder.")
-    page = tag("body", _header(answers, str(title)), contents, main, footer)
-    return "<!doctype html>\n" + tag("html", head, page, lang="en") + "\n"
+    header = _header(answers, str(title))
+    return document(title, header, sections, "Made by unify from the files of the study folder.")
 
 
 def _header(answers: Answers, title: str) -> Html:

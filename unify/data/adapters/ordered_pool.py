@@ -36,7 +36,7 @@ def in_order(
         except BrokenProcessPool as error:
             raise PlainError(
                 "a process that reads pictures died (killed, or out of memory); "
-                "the same command goes on from here, with fewer --workers if memory was short"
+                "give the same command again, with fewer --workers or --jobs if memory was short"
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
