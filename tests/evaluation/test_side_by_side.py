@@ -16,6 +16,14 @@ def facts(name, *overrides):
     return found
 
 
+def test_a_decoder_that_is_a_flow_is_counted_with_what_it_decodes():
+    steps = "model.image.steps"
+    two, three, four = (facts("ar_semantic_codes", f"{steps}={n}") for n in (2, 3, 4))
+    assert two.passes == {"trunk": 4, "image.denoiser": 2}
+    assert two.image == "1 x 4 codes of 240"
+    assert three.drawn - two.drawn == four.drawn - three.drawn > 0
+
+
 @pytest.mark.parametrize("steps", [3, 7])
 def test_a_flow_reads_its_prefix_once_and_its_picture_at_every_step(steps):
     found = facts("transfusion", f"image_sampling.steps={steps}")

@@ -163,15 +163,19 @@ def _reading(model: Paradigm, recipe: Recipe) -> float | None:
 
 
 @contextmanager
-def _calls(model: nn.Module) -> Iterator[Counter[str]]:
+def _calls(model: Paradigm) -> Iterator[Counter[str]]:
     """Counts the calls of each network: trunks, denoisers, heads that draw."""
+    kinds = Backbone | Denoiser | FlowHead
+    networks = [(name, part) for name, part in model.named_modules() if isinstance(part, kinds)]
+    for name, part in model.tokenizers().items():  # a decoder that is a flow is called many times
+        if isinstance(part, nn.Module):
+            inside = part.named_modules(prefix=name)
+            networks += [(inner, flow) for inner, flow in inside if isinstance(flow, Denoiser)]
     calls: Counter[str] = Counter()
     with ExitStack() as hooks:
-        for name, module in model.named_modules():
-            if not isinstance(module, Backbone | Denoiser | FlowHead):
-                continue
+        for name, module in networks:
             if isinstance(module, Denoiser):  # is called by `velocity`, its network as a module
-                module, name = module.model, name  # type: ignore[assignment]
+                module = module.model  # type: ignore[assignment]
 
             def count(*_: Any, name: str = name) -> None:
                 calls[name] += 1
