@@ -14,7 +14,7 @@ B rows, N features of C numbers on a grid h x w, D width.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +57,7 @@ class SemanticFirst(PrefixParadigm):
     terms = frozenset({"text_ce", "image_cosine"})
     image_sampler = FeatureSampler
     seeded: ClassVar[bool] = False
+    later: ClassVar[dict[str, Any]] = {"understand": None}  # as in `ArVQ`
 
     def __init__(
         self,

@@ -73,6 +73,9 @@ def test_hash_covers_numbers_seeds_needed_runs_and_data(folder):
     assert len(set(digests)) == len(digests)
 
 
+LATER = {"understand": None, "time_token": False, "align": None, "references": "order"}
+
+
 def hash_before_code_counted(completed, needed_hashes, data_fingerprint):
     """The formula of before users' code was hashed, for configs that name no weights folder."""
 
@@ -86,7 +89,7 @@ def hash_before_code_counted(completed, needed_hashes, data_fingerprint):
             out["class"] = os.path.basename(value["class"])
             if value["class"].endswith(".RotaryEncoder"):
                 out["definition"] = 2  # its equations changed: what was trained before is another
-            for key, plain in {"understand": None, "time_token": False}.items():
+            for key, plain in LATER.items():
                 if out.get(key, plain) == plain:  # arguments that there were not
                     out.pop(key, None)
             if isinstance(weights := value.get("weights"), dict):
