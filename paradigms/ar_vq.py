@@ -92,20 +92,15 @@ class ArVQ(PrefixParadigm):
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Next-token loss on the target, which is the last column; conditions are only read."""
-        sequence = TokenSequence(self.trunk.axes)
-        texts = iter(self.drop_conditions(batch, noise))
-        for segment in batch.segments:
-            if segment.kind == "text":
-                column = self.add_text(sequence, next(texts), segment.length)
-            elif self.reads_apart(batch, segment):
-                self.add_seen(sequence, segment.images, segment.present)
-            else:
-                column = self.add_image(sequence, segment.images, segment.present)
-        where, ids, valid = column  # of the last
+        sequence, target = TokenSequence(self.trunk.axes), batch.segments[-1]
+        self.add_conditions(sequence, batch, noise)
+        if target.kind == "text":
+            where, ids, valid = self.add_text(sequence, target.texts, target.length)
+        else:
+            where, ids, valid = self.add_image(sequence, target.images, target.present)
         # the vocabulary is large beside the trunk's width: the head runs on the target alone
         hidden = sequence.run(self.trunk)[:, where]  # [B n D]
-        kind = batch.segments[-1].kind
-        return self._terms(self.to_logits(hidden[:, :-1]), ids, valid, kind)
+        return self._terms(self.to_logits(hidden[:, :-1]), ids, valid, target.kind)
 
     def _terms(self, logits: Tensor, ids: Tensor, valid: Tensor, kind: str) -> Terms:
         """logits [B n-1 V] predict ids[:, 1:]; grammar tokens carry no loss."""

@@ -32,16 +32,18 @@ from unify.flow import (
     guide,
     interpolate,
 )
-from unify.nn.alignment import OPTIONAL, TERM, Alignment, Drawn, states_of, terms_with
+from unify.nn.alignment import OPTIONAL, REPA, TERM, Drawn, states_of, terms_with
 from unify.nn.flops import causal
-from unify.nn.flow_head import FlowHead
+from unify.nn.flow_head import FlowHead, check_head
 from unify.nn.layers import Embedding, Linear, patchify, sincos_2d, unpatchify
 from unify.nn.masking import Hidden, Masking
 from unify.nn.masks import Mask
 from unify.nn.prefix import PrefixParadigm
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone, Tokens
+from unify.nn.understanding import seen_apart
 from unify.nn.unmasking import Draw, Order, decode_in_order, earliness
+from unify.nn.vision import VisionEncoder
 from unify.nn.words import embedding, head
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Term, Terms
@@ -85,7 +87,8 @@ class MAR(PrefixParadigm):
             None: the trunk alone.
         align: what the trunk makes of an image's tokens, known and hidden, learns from an encoder's
             features (REPA).
-        size, dropout, token_constant: as in `ArVQ`.
+        size, dropout, token_constant, understand: as in `ArVQ`; with the last one reading and
+            drawing share the trunk and the words alone.
     """
 
     tasks = frozenset(
@@ -94,7 +97,7 @@ class MAR(PrefixParadigm):
     terms = frozenset({"text_ce", "image_flow"})
     optional = OPTIONAL
     image_sampler = InOrderSampler
-    later: ClassVar[dict[str, Any]] = {"align": None}  # of a run's identity
+    later: ClassVar[dict[str, Any]] = {"align": None, "understand": None}  # of a run's identity
 
     def __init__(
         self,
@@ -111,10 +114,11 @@ class MAR(PrefixParadigm):
         size: Count = 32,
         dropout: Share = 0.1,
         token_constant: Positive | None = None,
-        align: Alignment | None = None,
+        align: REPA | None = None,
+        understand: VisionEncoder | None = None,
     ):
-        super().__init__()
-        _check(trunk, image, flow_head, encoder)
+        super().__init__(seen_apart(understand, trunk.dim))
+        check_head(trunk, image, flow_head, encoder)
         self.trunk, self.text, self.image = trunk, text, image
         self.flow_head, self.encoder = flow_head, encoder
         self.time, self.prediction = time, prediction or VelocityPrediction()
@@ -130,15 +134,10 @@ class MAR(PrefixParadigm):
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """The target is the last column; conditions are read, and nothing in them is hidden."""
         sequence, target = TokenSequence(self.trunk.axes), batch.segments[-1]
-        texts = iter(self.drop_conditions(batch, noise))
-        for segment in batch.segments[:-1]:
-            if segment.kind == "text":
-                self.add_text(sequence, next(texts), segment.length)
-            else:
-                self.add_image(sequence, segment.images, segment.present)
+        self.add_conditions(sequence, batch, noise)
         if target.kind == "image":
             return self._image_terms(sequence, target, batch.target_place, noise)
-        where, ids, valid = self.add_text(sequence, next(texts), target.length)
+        where, ids, valid = self.add_text(sequence, target.texts, target.length)
         logits = self.text_logits(sequence.run(self.trunk)[:, where])
         return {"text_ce": self.text_term(logits, ids, valid)}
 
@@ -211,15 +210,14 @@ class MAR(PrefixParadigm):
     def flops(self, batch: Batch) -> float:
         """Forward and backward; each head runs on the target alone."""
         length, target = self.tokens(batch) // len(batch), batch.segments[-1]
-        columns = [column for column in batch.segments if column.kind == "image"]
-        places = [self.image_tokens(column, False) - 2 for column in columns]
+        places = [self.image_tokens(column, False) - 2 for column in self.drawn_columns(batch)]
         forward = self.trunk.flops(length, causal(length, blocks=places))
         forward += 2.0 * self.inward.weight.numel() * sum(places)
         if self.encoder is not None:
             forward += sum(self.encoder.flops(n, n * n) for n in places)
         if target.kind == "text":
             forward += 2.0 * self.trunk.dim * self.text.vocab_size * target.length
-            return 3.0 * len(batch) * forward
+            return len(batch) * (3.0 * forward + self.seen_flops(batch))
         drawn = self.flow_head.training_flops(places[-1], self.repeats)
         if self.align is not None:
             grid = self.image.grid(*target.images.shape[-2:])
@@ -272,24 +270,3 @@ class MAR(PrefixParadigm):
 def _at(x: Tensor, places: Tensor) -> Tensor:
     """[B N F] at places [B m] -> [B m F]."""
     return x.gather(1, places[..., None].expand(-1, -1, x.shape[2]))
-
-
-def _check(
-    trunk: Backbone, image: ContinuousTokenizer, head: FlowHead, encoder: Backbone | None
-) -> None:
-    """ValueError for parts that do not fit each other."""
-    if head.channels != image.channels:
-        raise ValueError(
-            f"flow_head.channels is {head.channels}, but the image tokenizer has "
-            f"{image.channels}; set it to {image.channels}"
-        )
-    if head.dim != trunk.dim:
-        raise ValueError(f"flow_head.dim is {head.dim}, but the trunk has {trunk.dim}")
-    if encoder is not None and encoder.dim != trunk.dim:
-        raise ValueError(f"encoder.dim is {encoder.dim}, but the trunk has {trunk.dim}")
-    for name, part in (("trunk", trunk), ("encoder", encoder)):
-        if part is not None and part.time_conditioned:
-            raise ValueError(
-                f"{name}: no token here has a flow time before the head, so a "
-                f"{type(part).__name__} would never learn what it does with one; use Trunk"
-            )

@@ -15,7 +15,7 @@ B rows, N places of codes on a grid h x w, K codes, D width, V vocabulary.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ from unify.nn.masking import Masking
 from unify.nn.prefix import Context, PrefixParadigm
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
+from unify.nn.understanding import seen_apart
+from unify.nn.vision import VisionEncoder
 from unify.nn.words import embedding, head
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, Term, Terms
@@ -53,7 +55,7 @@ class Masked(PrefixParadigm):
         masking: of the codes of an image that is drawn; its `weight` is the weight of their loss.
         attention: `causal_text`: an image is one bidirectional block, all else is causal. `full`:
             so are conditions and image together; a text that is written reads them, causal.
-        size, dropout, token_constant: as in `ArVQ`.
+        size, dropout, token_constant, understand: as in `ArVQ`.
     """
 
     tasks = frozenset(
@@ -61,6 +63,7 @@ class Masked(PrefixParadigm):
     )
     terms = frozenset({"text_ce", "image_ce"})
     image_sampler = MaskedSampler
+    later: ClassVar[dict[str, Any]] = {"understand": None}  # of a run's identity
 
     def __init__(
         self,
@@ -72,8 +75,9 @@ class Masked(PrefixParadigm):
         size: Count = 32,
         dropout: Share = 0.1,
         token_constant: Positive | None = None,
+        understand: VisionEncoder | None = None,
     ):
-        super().__init__()
+        super().__init__(seen_apart(understand, trunk.dim))
         self.trunk, self.text, self.image, self.masking = trunk, text, image, masking
         self.full = attention == "full"
         self.causal_text = not self.full
@@ -88,32 +92,33 @@ class Masked(PrefixParadigm):
 
     @property
     def alphabet(self) -> int:
-        return self.vocab_size
+        return self.vocab_size if self.seen is None else self.text.vocab_size
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """The target is the last column; conditions are read, and nothing in them is hidden."""
         sequence, target = self.new_sequence(), batch.segments[-1]
-        texts = iter(self.drop_conditions(batch, noise))
-        add = self.add_seen if target.kind == "text" else self.add_image
-        for segment in batch.segments[:-1]:
-            if segment.kind == "text":
-                self.add_text(sequence, next(texts), segment.length)
-            else:
-                add(sequence, segment.images, segment.present)
+        self.add_conditions(sequence, batch, noise)
         if target.kind == "text":
             return {"text_ce": self.text_target(sequence, target, batch.target_place, noise)}
         ids, grid = self.image_ids(target.images)  # [B N]
         hidden = self.masking.draw(noise, batch.target_place, ids.shape[1])
         shown = ids.masked_fill(hidden.places, self.mask)
         where = self.add_codes(sequence, shown, grid, target.present)
-        nll = token_nll(self.to_logits(sequence.run(self.trunk)[:, where]), ids)  # [B N]
-        return {"image_ce": self.masking.term(nll, hidden)}
+        logits = self.to_logits(sequence.run(self.trunk)[:, where])
+        if self.seen is not None:  # neither kind's loss reaches the other's rows of the head
+            logits, ids = logits[..., self.codes :], ids - self.codes
+        return {"image_ce": self.masking.term(token_nll(logits, ids), hidden)}
 
     def text_target(self, sequence: TokenSequence, target: Segment, at: int, noise: Noise) -> Term:
         """Next-token loss on the texts of the target column, which is appended."""
         sequence.joined = False
         where, ids, valid = self.add_text(sequence, target.texts, target.length)
-        return self.text_term(self.to_logits(sequence.run(self.trunk)[:, where]), ids, valid)
+        return self.text_term(self.learned_logits(sequence.run(self.trunk)[:, where]), ids, valid)
+
+    def learned_logits(self, hidden: Tensor) -> Tensor:
+        """[... D] -> logits that a text is learned by: over codes too, unless images that a text is
+        about are read apart."""
+        return self.to_logits(hidden) if self.seen is None else self.text_logits(hidden)
 
     def new_sequence(self, draws: bool = False) -> TokenSequence:
         return TokenSequence(self.trunk.axes, joined=self.full)
@@ -161,7 +166,7 @@ class Masked(PrefixParadigm):
         length = self.tokens(batch) // len(batch)
         heads = 2 * self.trunk.dim * self.vocab_size * self.predicted(batch.segments[-1])
         trunk = self.trunk.flops(length, causal(length, blocks=self.blocks(batch)))
-        return 3.0 * len(batch) * (trunk + heads)
+        return len(batch) * (3.0 * (trunk + heads) + self.seen_flops(batch))
 
     def predicted(self, target: Segment) -> int:
         """Places of a target that the head runs on."""
@@ -173,7 +178,7 @@ class Masked(PrefixParadigm):
         if self.full:
             apart = target.length if target.kind == "text" else 0
             return [self.tokens(batch) // len(batch) - apart]
-        return [self.predicted(column) for column in batch.segments if column.kind == "image"]
+        return [self.predicted(column) for column in self.drawn_columns(batch)]
 
     def sample_image(self, request: ImageRequest, sampler: MaskedSampler) -> Tensor:
         """Make codes known, the surest first; guidance u + s (c - u) on logits, s = 1 skips u."""

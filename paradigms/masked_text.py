@@ -23,6 +23,7 @@ from unify.nn.losses import token_nll
 from unify.nn.masking import Masking
 from unify.nn.sequence import TokenSequence
 from unify.nn.trunk import Backbone
+from unify.nn.vision import VisionEncoder
 from unify.noise import Noise
 from unify.paradigm import Term, TextRequest
 from unify.paradigms.masked import Masked
@@ -41,7 +42,8 @@ class MaskedText(Masked):
             for all tasks, in training and after.
         attention: `full`: all that a row has reads all. `causal_text`: prompts are causal; an image
             is one bidirectional block, and a text that is written another.
-        size, dropout: as in `ArVQ`.
+        size, dropout, understand: as in `ArVQ`; with the last one the mask still hides letters and
+            codes alike.
     """
 
     cached = causal_text = False
@@ -59,8 +61,11 @@ class MaskedText(Masked):
         attention: Literal["causal_text", "full"] = "full",
         size: Count = 32,
         dropout: Share = 0.1,
+        understand: VisionEncoder | None = None,
     ):
-        super().__init__(trunk, text, image, masking, attention, size, dropout)
+        super().__init__(
+            trunk, text, image, masking, attention, size, dropout, understand=understand
+        )
         self.text_masking, self.window, self.causal_text = text_masking, window, False
 
     def text_target(self, sequence: TokenSequence, target: Segment, at: int, noise: Noise) -> Term:
@@ -69,7 +74,8 @@ class MaskedText(Masked):
         hidden = self.text_masking.draw(noise, at, self.window)
         self.token(sequence, self.text.bos, len(ids))
         where = self.add_letters(sequence, ids, hidden.places)
-        nll = token_nll(self.to_logits(sequence.run(self.trunk)[:, where]), ids)  # [B W]
+        logits = self.learned_logits(sequence.run(self.trunk)[:, where])
+        nll = token_nll(logits, ids)  # [B W]
         return self.text_masking.term(nll, hidden, count)
 
     def text_ids(self, texts: Sequence[Text], length: int) -> tuple[Tensor, Tensor]:

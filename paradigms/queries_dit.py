@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from unify.batch import Batch, Segment, Text
 from unify.flow import FlowSampler, TimeLaw, guide, interpolate, shift_time
-from unify.nn.alignment import OPTIONAL, TERM, Alignment, Drawn, states_of, terms_with
+from unify.nn.alignment import OPTIONAL, REPA, TERM, Drawn, states_of, terms_with
 from unify.nn.connector import Connector, check_chain
 from unify.nn.denoiser import Denoiser
 from unify.nn.frozen import freeze
@@ -94,7 +94,7 @@ class QueriesDiT(Paradigm):
         size: Count = 32,
         dropout: Share = 0.1,
         source_dropout: Annotated[tuple[Share, Share, Share], SumAtMost(1)] = (0.1, 0.1, 0.1),
-        align: Alignment | None = None,
+        align: REPA | None = None,
     ):
         super().__init__()
         check_chain(llm, connector, denoiser, image)

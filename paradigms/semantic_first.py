@@ -87,16 +87,9 @@ class SemanticFirst(PrefixParadigm):
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """Next-token loss on the target, which is the last column; conditions are only read."""
         sequence, target = TokenSequence(self.trunk.axes), batch.segments[-1]
-        texts = iter(self.drop_conditions(batch, noise))
-        for segment in batch.segments[:-1]:
-            if segment.kind == "text":
-                self.add_text(sequence, next(texts), segment.length)
-            elif self.reads_apart(batch, segment):
-                self.add_seen(sequence, segment.images, segment.present)
-            else:
-                self.add_image(sequence, segment.images, segment.present)
+        self.add_conditions(sequence, batch, noise)
         if target.kind == "text":
-            where, ids, valid = self.add_text(sequence, next(texts), target.length)
+            where, ids, valid = self.add_text(sequence, target.texts, target.length)
             logits = self.text_logits(sequence.run(self.trunk)[:, where])
             return {"text_ce": self.text_term(logits, ids, valid)}
         features = self.features(target.images)  # [B N C]

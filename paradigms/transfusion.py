@@ -13,17 +13,19 @@ prompts, lambda 1 in the shipped YAMLs instead of 5, boi and eoi outside the blo
 B rows, C channels, h x w latent grid, P patches, D width.
 """
 
+import math
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from unify.batch import Batch, Segment
 from unify.flow import FlowSampler, Prediction, TimeLaw, VelocityPrediction, guide, interpolate
-from unify.nn.alignment import OPTIONAL, Alignment, states_of, terms_with
+from unify.nn.alignment import OPTIONAL, TERM, Alignment, SelfFlow, states_of, terms_with
 from unify.nn.attention import Cache
 from unify.nn.flops import scored
-from unify.nn.noised import Noised, image_terms
-from unify.nn.patches import Patches, size_of
+from unify.nn.noised import Noised, alignment_term, flow_term, of_cells
+from unify.nn.patches import Patches, check_channels, size_of
 from unify.nn.prefix import PrefixParadigm
 from unify.nn.sequence import References, TokenSequence
 from unify.nn.trunk import Backbone
@@ -48,7 +50,7 @@ class Transfusion(PrefixParadigm):
         size, dropout, token_constant: as in `ArVQ`.
         understand: reads what a text is about, then not as latents (JanusFlow, arXiv:2411.07975).
         time_token: the time's embedding stands in place of boi, as JanusFlow has it.
-        align: hidden states of noised images learn from an encoder's features.
+        align: hidden states of noised images learn from features (nn/alignment.py).
         references: where images lie that another is drawn from (nn/sequence.py).
     """
 
@@ -87,11 +89,9 @@ class Transfusion(PrefixParadigm):
                 f"references: {references} tells places by row and column; give the trunk three "
                 "position axes (sections: [2, 1, 1])"
             )
-        if patches.channels != image.channels:
-            raise ValueError(
-                f"patches.channels is {patches.channels}, but the image tokenizer has "
-                f"{image.channels}; set it to {image.channels}"
-            )
+        if time_token and isinstance(align, SelfFlow):
+            raise ValueError("time_token says one time, but align gives an image two: leave it out")
+        check_channels(patches, image)
         self.trunk, self.text, self.image, self.patches = trunk, text, image, patches
         self.time, self.prediction = time, prediction or VelocityPrediction()
         self.condition_on, self.condition_time = condition_on, condition_time
@@ -121,8 +121,10 @@ class Transfusion(PrefixParadigm):
             where, ids, valid = read[-1]
             terms["text_ce"] = self.text_term(self.text_logits(hidden[:, where]), ids, valid)
         if noised:
-            parts = self.patches, self.prediction, self.align
-            terms |= image_terms(noised, hidden, states, *parts)
+            terms["image_flow"] = flow_term(noised, hidden, self.patches, self.prediction)
+        if noised and self.align is not None:
+            parts = sequence, self.trunk, self.patches
+            terms[TERM] = alignment_term(self.align, noised, states[0], *parts)
         return terms
 
     def _add_column(
@@ -141,10 +143,13 @@ class Transfusion(PrefixParadigm):
             sequence.begin_target()
         x1 = self.image.encode(segment.images)  # [B C h w]
         x0 = noise.x0(place, x1.shape[1:])
-        u = noise.t(place)
         read = followed and self.condition_on == "noised"
-        t = self.time.above(u, self.condition_time) if read else self.time.quantile(u)  # [B]
-        xt, velocity = interpolate(x0, x1, t)  # [B C h w] each
+        law = partial(self.time.above, low=self.condition_time) if read else self.time.quantile
+        t = law(noise.t(place))  # [B]
+        if self.align is not None:
+            tokens = math.prod(self.patches.grid(*size_of(x1)))
+            t = self.align.times(t, law, noise, place, tokens)  # [B] or [B P]
+        xt, velocity = interpolate(x0, x1, of_cells(t, x1, self.patches))  # [B C h w] each
         # Drawn, then read: later tokens would otherwise learn to read noise, which they never meet
         # in sampling. The noised copy is hidden from them, and a clean one follows it.
         isolated = followed and not read
@@ -161,7 +166,7 @@ class Transfusion(PrefixParadigm):
         present: Tensor | None = None,
         isolated: bool = False,
     ) -> tuple[slice, Tensor]:
-        """Append boi, patches of latents [B C h w] at time t [B], eoi.
+        """Append boi, patches of latents [B C h w] at time t [B] or [B P], eoi.
 
         Bidirectional inside: a patch has no order among the others, and a flow predicts all of them
         at once from all of them, so a causal mask would only hide half of the image.
@@ -207,19 +212,25 @@ class Transfusion(PrefixParadigm):
 
     def flops(self, batch: Batch) -> float:
         """Forward and backward (three forwards) of trunk, patches and text head."""
-        length, ahead, patches, aligned = self.tokens(batch) // len(batch), 0, 0.0, 0.0
+        length, ahead, patches = self.tokens(batch) // len(batch), 0, 0.0
+        aligned, cleaner = 0.0, 0.0
         for column, copies, noised in self.latent_copies(batch):
             n = self.latent_tokens(column) - 2  # between its ends
             # beyond the causal pairs, those that a bidirectional image reads ahead
             ahead += self.bidirectional * copies * (n * (n - 1) // 2)
             grid = self.image.grid(*column.images.shape[-2:])
             seen = copies - noised  # of these no velocity is read
-            patches += noised * self.patches.flops(grid)
+            times = n if isinstance(self.align, SelfFlow) else 1  # of a noised image
+            patches += noised * self.patches.flops(grid, times=times)
             patches += seen * self.patches.flops(grid, back=False)
             if noised and self.align is not None:
                 aligned += self.align.flops(column, self.patches.grid(*grid))
+                cleaner += self.patches.flops(grid, back=False)
         pairs = scored(length * (length + 1) // 2 + ahead, length, length)
-        row = self.trunk.flops(length, pairs) + patches + self.head_flops(batch)
+        trunk = self.trunk.flops(length, pairs)
+        if cleaner and isinstance(self.align, SelfFlow):  # one pass more, forward alone
+            aligned += trunk + cleaner
+        row = trunk + patches + self.head_flops(batch)
         return len(batch) * (3.0 * row + aligned + self.seen_flops(batch))
 
     def head_flops(self, batch: Batch) -> int:

@@ -27,8 +27,8 @@ Velocity = Callable[[Tensor, Tensor], Tensor]  # (x [B ...], t [B]) -> dx/dt [B 
 
 
 def expand(t: Tensor, x: Tensor) -> Tensor:
-    """[B] -> [B 1 ... 1] with as many axes as x."""
-    return t.reshape(-1, *[1] * (x.ndim - 1))
+    """[B] -> [B 1 ... 1] with as many axes as x; a t that has them stays as it is."""
+    return t if t.ndim == x.ndim else t.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def interpolate(x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

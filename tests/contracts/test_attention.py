@@ -14,14 +14,20 @@ def probe(subject, task):
 
     def before(module, args):
         tokens, *rest = args
+        if not torch.is_grad_enabled():  # a pass that nothing is learned through
+            return args
         x = tokens.x.detach().clone().requires_grad_(True)
         seen.update(x=x, mask=tokens.mask)
         return replace(tokens, x=x), *rest
 
+    def after(module, args, out):
+        if torch.is_grad_enabled():
+            seen["hidden"] = out[0] if isinstance(out, tuple) else out  # with states of layers
+
     trunk = subject.model.trunk
     handles = [
         trunk.register_forward_pre_hook(before),
-        trunk.register_forward_hook(lambda m, a, out: seen.update(hidden=out)),
+        trunk.register_forward_hook(after),
     ]
     subject.terms(subject.batch(task, 2))
     for handle in handles:

@@ -15,6 +15,13 @@ from unify.study.width_matching import study_and_arms
 CONV = "{class: unify.nn.patches.ConvPatches, channels: 4, dim: 32, patch: 2}"
 TIMED = "model.trunk={class: unify.nn.trunk.TimedTrunk, dim: 32, depth: 2, heads: 2}"
 MAR_LAW = "{class: unify.nn.unmasking.TruncatedNormalMasking}"
+UNDERSTAND = (
+    "model.understand={class: unify.nn.vision.PatchEncoder, dim: 32, depth: 1, heads: 2, patch: 8}"
+)
+SELF_FLOW = (
+    "model.align={class: unify.nn.alignment.SelfFlow, dim: 32, layer: 1, teacher_layer: 2}",
+    "loss_weights.alignment=0.5",
+)
 SHAPES = "data.source.class=unify.data.shapes.Shapes"  # in place of pictures that need a font
 VARIANTS = {  # classes of part that no shipped YAML has, or has in one place only
     "transfusion/patches": ["transfusion", f"model.patches={CONV}"],
@@ -26,6 +33,9 @@ VARIANTS = {  # classes of part that no shipped YAML has, or has in one place on
     "crossflow/patches": ["crossflow", f"model.patches={CONV}"],
     "crossflow/timed": ["crossflow", TIMED],
     "masked/full": ["masked", "model.attention=full"],
+    "dual_tower/self_flow": ["dual_tower_llm", *SELF_FLOW],
+    "masked/full_decoupled": ["masked", UNDERSTAND, "model.attention=full"],
+    "masked_text/decoupled": ["masked_text", UNDERSTAND, "model.attention=causal_text"],
     "masked_text/causal": ["masked_text", "model.attention=causal_text"],
     "ar_vq/from_llm": ["pretrained_track/ar_vq"],
     "transfusion/from_llm": ["pretrained_track/transfusion"],

@@ -12,7 +12,7 @@ from unify.batch import Batch
 from unify.config import ConfigError, build_recipe, load_recipe
 from unify.costs.step_cost import first_rows
 from unify.flow import LogitNormalTime
-from unify.nn.alignment import Alignment, Drawn, states_of, terms_with
+from unify.nn.alignment import REPA, Drawn, states_of, terms_with
 from unify.nn.denoiser import UNetDenoiser
 from unify.nn.flow_head import FlowHead
 from unify.nn.init import initialise
@@ -32,7 +32,7 @@ ROWS = 3
 
 def alignment(layer=1, patch=4, dim=DIM, **settings):
     torch.manual_seed(0)
-    return Alignment(PatchEncoder(16, 1, 2, patch), dim, layer, **settings)
+    return REPA(PatchEncoder(16, 1, 2, patch), dim, layer, **settings)
 
 
 def transfusion(**settings):
@@ -231,7 +231,7 @@ def test_an_alignment_that_does_not_fit_is_refused_with_what_would():
             transfusion(layer=layer)
 
 
-ALIGN = "{class: unify.nn.alignment.Alignment, dim: 32, layer: 1, encoder: {class: \
+ALIGN = "{class: unify.nn.alignment.REPA, dim: 32, layer: 1, encoder: {class: \
 unify.nn.vision.PatchEncoder, dim: 16, depth: 1, heads: 2, patch: 8}}"
 
 

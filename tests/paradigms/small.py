@@ -4,12 +4,14 @@ import torch
 import torch.nn.functional as F
 
 from unify.flow import LogitNormalTime
+from unify.nn.flow_head import FlowHead
 from unify.nn.init import initialise
 from unify.nn.masking import CosineMasking, LinearMasking
 from unify.nn.patches import LinearPatches
 from unify.nn.trunk import Trunk
 from unify.noise import Noise
 from unify.paradigms.ar_vq import ArVQ
+from unify.paradigms.mar import MAR
 from unify.paradigms.masked import Masked
 from unify.paradigms.masked_text import MaskedText
 from unify.paradigms.transfusion import Transfusion
@@ -99,5 +101,14 @@ def make_masked_text(**settings):
     parts = {"masking": CosineMasking("token"), "text_masking": LinearMasking("elbo"), "window": 15}
     parts |= {"trunk": Trunk(DIM, 2, 2), "image": Brightness()}
     model = MaskedText(text=Bytes(), size=SIDE, **parts | settings)
+    initialise(model, 0)
+    return model
+
+
+def make_mar(**settings):
+    parts = {"trunk": Trunk(DIM, 2, 2), "masking": CosineMasking("sample")}
+    parts["flow_head"] = FlowHead(3, DIM, 4, width=32, depth=1)
+    law = LogitNormalTime()
+    model = MAR(text=Bytes(), image=Pixels(), time=law, size=SIDE, **parts | settings)
     initialise(model, 0)
     return model

@@ -2,17 +2,35 @@
 
 import pytest
 import torch
-from small import DIM, PROMPTS, SIDE, awake, make_ar, make_transfusion
+from small import (
+    DIM,
+    PROMPTS,
+    SIDE,
+    awake,
+    make_ar,
+    make_mar,
+    make_masked,
+    make_masked_text,
+    make_transfusion,
+)
 
+from unify.nn.trunk import Trunk
 from unify.nn.vision import PatchEncoder
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, TextRequest
+from unify.paradigms.masked_text import MaskedText
 
 MAKERS = {
     "ar_vq": make_ar,
     "transfusion": lambda **settings: make_transfusion(condition_on="clean_copy", **settings),
     "transfusion, noised": make_transfusion,
+    "masked": make_masked,
+    "masked, full": lambda **settings: make_masked(attention="full", **settings),
+    "masked_text": make_masked_text,
+    "mar": make_mar,
+    "mar, encoder": lambda **settings: make_mar(encoder=Trunk(DIM, 1, 2), **settings),
 }
+DRAWING = ("patches.", "flow_head.", "inward.", "unknown.", "encoder.")  # parameters that draw
 
 
 @pytest.fixture(params=MAKERS)
@@ -33,13 +51,15 @@ def gradients(model, batch):
 def rows(model, table):
     """Gradient of the rows of text and of what draws, of `embed` or `to_logits`: 2 numbers."""
     gradient = getattr(model, table).weight.grad.abs().amax(1)
-    words = model.text.vocab_size
-    return float(gradient[:words].max()), float(gradient[model.codes :].max())
+    words, drawing = model.text.vocab_size, torch.arange(len(gradient)) >= model.codes
+    if isinstance(model, MaskedText):
+        drawing &= torch.arange(len(gradient)) != model.mask  # hides letters and codes alike
+    return float(gradient[:words].max()), float(gradient[drawing].max())
 
 
 def test_a_text_loss_reaches_nothing_that_draws(model, reading):
     reached = gradients(model, reading)
-    drawing = [name for name in reached if name.startswith("patches.")]
+    drawing = [name for name in reached if name.startswith(DRAWING)]
     assert not any(reached[name] for name in drawing)
     seen = [name for name in reached if name.startswith("seen.")]
     assert all(reached[name] > 0 for name in seen), "the reading path learns"
@@ -59,7 +79,9 @@ def test_an_image_loss_reaches_nothing_that_reads(model, drawing):
         assert codes > 0
     else:
         assert reached["to_text.weight"] == 0
-        assert all(v > 0 for name, v in reached.items() if name.startswith("patches."))
+        drawing = [value for name, value in reached.items() if name.startswith(DRAWING)]
+        assert drawing
+        assert all(drawing)
 
 
 def test_answers_depend_on_the_encoder_and_pictures_do_not(model):
@@ -77,6 +99,8 @@ def test_an_image_that_was_seen_is_not_encoded_and_counts_its_own_tokens(model, 
     assert model.encoded(reading) == []
     assert model.encoded(drawing) != []
     text = sum(column.length for column in reading.segments if column.kind == "text")
+    if isinstance(model, MaskedText):
+        text = model.window + 1
     assert model.tokens(reading) == len(reading) * ((SIDE // 4) ** 2 + 2 + text)
 
 

@@ -1,15 +1,18 @@
-"""Alignment of a network's hidden states with the features of a frozen encoder (REPA,
-arXiv:2410.06940): a network that draws learns early what a picture shows.
+"""Alignment of a network's hidden states with features: what draws learns early what is shown.
 
-    L = mean over tokens of 1 - cos(f(x_1), h(hidden_l))        f frozen, h an MLP of three layers
+    L = mean over tokens of 1 - cos(f, h(hidden_l))        h an MLP of three layers
 
-hidden_l are the tokens of a noised image after l blocks, f(x_1) the features of the clean one,
-brought to the grid of the tokens by averages. Blocks after the l-th learn nothing by it.
+hidden_l are the tokens of a noised image after l blocks. In REPA (arXiv:2410.06940) f are features
+of the clean image by a frozen encoder, brought to the grid of the tokens by averages. In Self-Flow
+(arXiv:2603.06507) the tokens of an image have two noise levels, and f are the network's own states
+after further blocks, in a pass over the image at the cleaner one. Blocks after the l-th learn
+nothing by it, nor does whatever gives f.
 B rows, h x w tokens of a noised image, D width, F features.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +28,11 @@ from unify.nn.layers import Linear
 from unify.nn.losses import over_images
 from unify.nn.trunk import Backbone
 from unify.nn.vision import VisionEncoder
+from unify.noise import Noise
 from unify.paradigm import Term
-from unify.support.ranges import Count
+from unify.support.ranges import Count, ShareAbove0
 
+Law = Callable[[Tensor], Tensor]
 TERM = "alignment"  # its name among the terms of a paradigm
 OPTIONAL = {TERM: "align"}  # `Trainable.optional` of a paradigm that takes it
 
@@ -40,10 +45,57 @@ class Drawn:
     grid: tuple[int, int]
     images: Tensor
     present: Tensor  # [B] bool
+    later: Tensor | None = None  # [B h*w D], of a pass over cleaner images, where there is one
 
 
-class Alignment(nn.Module):
-    """What hidden states are aligned with, and where.
+class Alignment(nn.Module, ABC):
+    """States of D numbers after `layer` blocks, projected to `told` numbers of a target."""
+
+    def __init__(self, dim: int, layer: int, told: int, width: int):
+        super().__init__()
+        self.dim, self.layer = dim, layer
+        self.project = nn.Sequential(
+            *(Linear(dim, width, bias=True), nn.SiLU(), Linear(width, width, bias=True)),
+            *(nn.SiLU(), Linear(width, told, bias=True)),
+        )
+
+    @property
+    def deepest(self) -> int:
+        """The last of the blocks whose states are read."""
+        return self.layer
+
+    def times(self, t: Tensor, law: Law, noise: Noise, place: int, tokens: int) -> Tensor:
+        """Times of the image at a place of the batch: one a row, t [B], or of each token [B n].
+
+        `law` makes times of uniform numbers.
+        """
+        return t
+
+    def term(self, drawn: Iterable[Drawn]) -> Term:
+        """Mean over the images that a row has."""
+        pairs = [(self._error(each), each.present) for each in drawn]
+        return Term(over_images(*zip(*pairs, strict=True)))
+
+    def _error(self, drawn: Drawn) -> Tensor:
+        """[B]"""
+        said = self.project(drawn.hidden).float()  # [B h*w F]
+        with torch.no_grad():
+            features = self.features(drawn).float()
+        return (1 - F.cosine_similarity(said, features, dim=-1)).mean(1)
+
+    @abstractmethod
+    def features(self, drawn: Drawn) -> Tensor:
+        """f [B h*w F], of each token."""
+
+    def flops(self, images: Segment, grid: tuple[int, int]) -> float:
+        """FLOPs of forward and backward for one image of a column with a grid of tokens, without
+        further passes of the network."""
+        weights = sum(p.numel() for p in self.project.parameters() if p.ndim == 2)
+        return 6.0 * weights * grid[0] * grid[1]
+
+
+class REPA(Alignment):
+    """With the features of a frozen encoder.
 
     Args:
         encoder: f; it stays as it is.
@@ -55,34 +107,58 @@ class Alignment(nn.Module):
     def __init__(
         self, encoder: VisionEncoder, dim: Count, layer: Count, width: Count | None = None
     ):
-        super().__init__()
-        self.encoder, self.dim, self.layer = freeze(encoder), dim, layer
-        width = width or dim
-        self.project = nn.Sequential(
-            *(Linear(dim, width, bias=True), nn.SiLU(), Linear(width, width, bias=True)),
-            *(nn.SiLU(), Linear(width, encoder.dim, bias=True)),
-        )
+        super().__init__(dim, layer, encoder.dim, width or dim)
+        self.encoder = freeze(encoder)
 
-    def term(self, drawn: Iterable[Drawn]) -> Term:
-        """Mean over the images that a row has."""
-        pairs = [(self._error(each), each.present) for each in drawn]
-        return Term(over_images(*zip(*pairs, strict=True)))
-
-    def _error(self, drawn: Drawn) -> Tensor:
-        """[B]"""
-        with torch.no_grad():
-            features = self.encoder(drawn.images)  # [B n F]
+    def features(self, drawn: Drawn) -> Tensor:
+        features = self.encoder(drawn.images)  # [B n F]
         grid = self.encoder.grid(*drawn.images.shape[-2:])
-        if grid != drawn.grid:
-            features = features.transpose(1, 2).unflatten(2, grid)  # [B F h' w']
-            features = F.adaptive_avg_pool2d(features, drawn.grid).flatten(2).transpose(1, 2)
-        said = self.project(drawn.hidden)  # [B h*w F]
-        return (1 - F.cosine_similarity(said.float(), features.float(), dim=-1)).mean(1)
+        if grid == drawn.grid:
+            return features
+        features = features.transpose(1, 2).unflatten(2, grid)  # [B F h' w']
+        return F.adaptive_avg_pool2d(features, drawn.grid).flatten(2).transpose(1, 2)
 
     def flops(self, images: Segment, grid: tuple[int, int]) -> float:
-        """FLOPs of forward and backward for one image of a column with a grid of tokens."""
-        weights = sum(p.numel() for p in self.project.parameters() if p.ndim == 2)
-        return self.encoder.flops(*images.images.shape[-2:]) + 6.0 * weights * grid[0] * grid[1]
+        return self.encoder.flops(*images.images.shape[-2:]) + super().flops(images, grid)
+
+
+class SelfFlow(Alignment):
+    """With the network's own states after `teacher_layer` blocks, at the cleaner of two levels.
+
+    Both levels follow the law of times and neither is the cleaner one beforehand, so that each
+    token's time follows it, too. Pictures are drawn with one level. Other than the paper: the
+    further pass is by the present weights, there by their running mean.
+
+    Args:
+        dim: D, of the network.
+        layer, teacher_layer: l and that of f; about .3 and .7 of the blocks in the paper.
+        share: of the tokens that have the second level, each by itself.
+        width: of h between its layers; default: D.
+    """
+
+    def __init__(
+        self,
+        dim: Count,
+        layer: Count,
+        teacher_layer: Count,
+        share: ShareAbove0 = 0.25,
+        width: Count | None = None,
+    ):
+        super().__init__(dim, layer, dim, width or dim)
+        self.teacher_layer, self.share = teacher_layer, share
+
+    @property
+    def deepest(self) -> int:
+        return max(self.layer, self.teacher_layer)
+
+    def times(self, t: Tensor, law: Law, noise: Noise, place: int, tokens: int) -> Tensor:
+        second = law(noise.uniform(f"image{place}/t2"))  # [B]
+        chosen = noise.uniform(f"image{place}/level", (tokens,)) < self.share  # [B n]
+        return torch.where(chosen, second[:, None], t[:, None])
+
+    def features(self, drawn: Drawn) -> Tensor:
+        assert drawn.later is not None, "given by who runs the network again"
+        return drawn.later
 
 
 def terms_with(
@@ -97,9 +173,9 @@ def terms_with(
     dim, depth = _size(network)
     if align.dim != dim:
         raise ValueError(f"align.dim is {align.dim}, but the network has {dim}; set it to {dim}")
-    if not 1 <= align.layer <= depth:
+    if not 1 <= align.deepest <= depth:
         raise ValueError(
-            f"align.layer is {align.layer}; the network has {depth} blocks: choose 1 to {depth}"
+            f"align.layer is {align.deepest}; the network has {depth} blocks: choose 1 to {depth}"
         )
     return terms | {TERM}
 
@@ -122,19 +198,24 @@ def _blocks(denoiser: Denoiser) -> nn.ModuleList:
     return blocks
 
 
-@contextmanager
-def states_of(network: Backbone | Denoiser, align: Alignment | None) -> Iterator[list[Tensor]]:
+def states_of(
+    network: Backbone | Denoiser, align: Alignment | None
+) -> AbstractContextManager[list[Tensor]]:
     """Collects the hidden states [B S D] after `align.layer` blocks, for each call of the network.
 
     Nothing is collected, nor anything changed, without an alignment.
     """
+    return nullcontext([]) if align is None else states_after(network, align.layer)
+
+
+@contextmanager
+def states_after(network: Backbone | Denoiser, layer: int) -> Iterator[list[Tensor]]:
+    """Collects the hidden states [B S D] after so many blocks, for each call of the network."""
     states: list[Tensor] = []
-    if align is None:
-        hooks = []
-    elif isinstance(network, Backbone):
-        hooks = _hooks(network, align.layer, states)
+    if isinstance(network, Backbone):
+        hooks = _hooks(network, layer, states)
     else:
-        block = _blocks(network)[align.layer - 1]
+        block = _blocks(network)[layer - 1]
 
         def keep(_: nn.Module, args: Any, out: Any) -> None:
             # a block of joint attention gives its conditions first

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from unify.nn.layers import Linear, RMSNorm, TimeEmbedding, ZeroLinear, modulate
 from unify.nn.patches import token_grid
+from unify.nn.trunk import Backbone
 from unify.support.ranges import Count, CountOrZero
+from unify.tokenizer import ContinuousTokenizer
 
 
 class FlowHead(nn.Module):
@@ -80,3 +82,24 @@ class _HeadBlock(nn.Module):
     def forward(self, h: Tensor, y: Tensor) -> Tensor:
         shift, scale, gate = self.adaln(y).chunk(3, -1)
         return h + (1 + gate) * self.mlp(modulate(self.norm(h), shift, scale))
+
+
+def check_head(
+    trunk: Backbone, image: ContinuousTokenizer, head: FlowHead, encoder: Backbone | None
+) -> None:
+    """ValueError for parts of `MAR` that do not fit each other."""
+    if head.channels != image.channels:
+        raise ValueError(
+            f"flow_head.channels is {head.channels}, but the image tokenizer has "
+            f"{image.channels}; set it to {image.channels}"
+        )
+    if head.dim != trunk.dim:
+        raise ValueError(f"flow_head.dim is {head.dim}, but the trunk has {trunk.dim}")
+    if encoder is not None and encoder.dim != trunk.dim:
+        raise ValueError(f"encoder.dim is {encoder.dim}, but the trunk has {trunk.dim}")
+    for name, part in (("trunk", trunk), ("encoder", encoder)):
+        if part is not None and part.time_conditioned:
+            raise ValueError(
+                f"{name}: no token here has a flow time before the head, so a "
+                f"{type(part).__name__} would never learn what it does with one; use Trunk"
+            )

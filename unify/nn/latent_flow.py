@@ -19,11 +19,11 @@ from torch import Tensor
 
 from unify.batch import Batch
 from unify.flow import FlowSampler, LinearPath, Path, TimeLaw, guide
-from unify.nn.alignment import OPTIONAL, TERM, Alignment, Drawn, states_of, terms_with
+from unify.nn.alignment import OPTIONAL, REPA, TERM, Drawn, states_of, terms_with
 from unify.nn.conv import row_mean
 from unify.nn.layers import Embedding
 from unify.nn.masks import Mask
-from unify.nn.patches import Patches, size_of
+from unify.nn.patches import Patches, check_channels, size_of
 from unify.nn.trunk import Backbone, Tokens
 from unify.noise import Noise
 from unify.paradigm import Paradigm, Term, Terms
@@ -60,14 +60,10 @@ class LatentFlow(Paradigm):
         group: Annotated[int, Ge(2)] = 2,
         size: Count = 32,
         dropout: Share = 0.1,
-        align: Alignment | None = None,
+        align: REPA | None = None,
     ):
         super().__init__()
-        if patches.channels != image.channels:
-            raise ValueError(
-                f"patches.channels is {patches.channels}, but the image tokenizer has "
-                f"{image.channels}; set it to {image.channels}"
-            )
+        check_channels(patches, image)
         if group < 2:
             raise ValueError(
                 f"group is {group}, but a null row takes the target of another row of its group; "

@@ -1,18 +1,22 @@
 """Noised images in a sequence of tokens, and what is learned of them.
 
-B rows, C channels, h x w latent grid, S tokens, D width.
+B rows, C channels, h x w latent grid, P patches, S tokens, D width.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from unify.flow import Prediction
-from unify.nn.alignment import TERM, Alignment, Drawn
+from unify.flow import Prediction, expand
+from unify.nn.alignment import Alignment, Drawn, SelfFlow, states_after
+from unify.nn.layers import patchify
 from unify.nn.losses import over_images
-from unify.nn.patches import Patches, size_of
-from unify.paradigm import Term, Terms
+from unify.nn.patches import Patches, over_cells, size_of
+from unify.nn.sequence import TokenSequence
+from unify.nn.trunk import Backbone
+from unify.paradigm import Term
 
 
 @dataclass
@@ -22,37 +26,83 @@ class Noised:
     where: slice  # of its patches along S
     xt: Tensor  # [B C h w]
     velocity: Tensor  # [B C h w]
-    t: Tensor  # [B]
+    t: Tensor  # [B], or of each patch [B P]
     skip: Tensor  # what `Patches.tokens` hands to `Patches.latents`
     present: Tensor  # [B]
     images: Tensor  # [B 3 H W], clean
 
+    @property
+    def cleaner(self) -> Tensor:
+        """The largest of its times, [B]."""
+        return self.t if self.t.ndim == 1 else self.t.amax(1)
 
-def image_terms(
-    noised: Sequence[Noised],
-    hidden: Tensor,
-    states: Sequence[Tensor],
-    patches: Patches,
-    prediction: Prediction,
-    align: Alignment | None,
-) -> Terms:
-    """Mean squared error of the velocity, and the alignment if there is one: over a row's images.
+    def at_cleaner(self, patches: Patches) -> Tensor:
+        """All of it at that time, [B C h w]: further on the same path."""
+        later = expand(self.cleaner, self.xt)
+        return (
+            self.xt + (later - expand(of_cells(self.t, self.xt, patches), self.xt)) * self.velocity
+        )
 
-    Args:
-        hidden: last hidden states [B S D].
-        states: those after `align.layer` blocks, [B S D] (nn/alignment.py).
-    """
+
+def of_cells(t: Tensor, latents: Tensor, patches: Patches) -> Tensor:
+    """Times of rows [B] as they are, of patches [B P] as those of latent cells [B 1 h w]."""
+    if t.ndim == 1:
+        return t
+    return over_cells(t, patches.grid(*size_of(latents)), patches.patch)
+
+
+def flow_term(
+    noised: Sequence[Noised], hidden: Tensor, patches: Patches, prediction: Prediction
+) -> Term:
+    """Mean squared error of the velocity over a row's images; last hidden states [B S D]."""
     errors = []
     for image in noised:
         output = patches.latents(hidden[:, image.where], image.skip, size_of(image.xt))
-        v = prediction.velocity(output.float(), image.xt, image.t)
+        t = of_cells(image.t, image.xt, patches)
+        v = prediction.velocity(output.float(), image.xt, t)
         # an x prediction is compared as a velocity too: one loss for all, its own weight in t
-        errors.append((v - image.velocity).square().flatten(1).mean(1))  # [B]
-    error = over_images(errors, [image.present for image in noised])
-    terms = {"image_flow": Term(error, t=noised[-1].t)}
-    if align is not None:
-        terms[TERM] = align.term(
-            Drawn(states[0][:, n.where], patches.grid(*size_of(n.xt)), n.images, n.present)
-            for n in noised
+        errors.append((v - image.velocity).square())  # [B C h w]
+    means = [error.flatten(1).mean(1) for error in errors]  # [B] each
+    value, last = over_images(means, [image.present for image in noised]), noised[-1]
+    if last.t.ndim == 1:
+        return Term(value, t=last.t)
+    each = patchify(errors[-1].detach(), patches.patch).mean(-1)  # [B P]
+    return Term(value, t=last.t.masked_fill(~last.present[:, None], -1), each=each)
+
+
+def alignment_term(
+    align: Alignment,
+    noised: Sequence[Noised],
+    states: Tensor,
+    sequence: TokenSequence,
+    trunk: Backbone,
+    patches: Patches,
+) -> Term:
+    """The mean over a row's images, given the states [B S D] after `align.layer` blocks."""
+    later = None
+    if isinstance(align, SelfFlow):
+        later = _cleaner_states(align.teacher_layer, noised, sequence, trunk, patches)
+    return align.term(
+        Drawn(
+            *(states[:, n.where], patches.grid(*size_of(n.xt)), n.images, n.present),
+            later=None if later is None else later[:, n.where],
         )
-    return terms
+        for n in noised
+    )
+
+
+@torch.no_grad()
+def _cleaner_states(
+    layer: int,
+    noised: Sequence[Noised],
+    sequence: TokenSequence,
+    trunk: Backbone,
+    patches: Patches,
+) -> Tensor:
+    """States [B S D] of the same sequence whose images are at their cleaner levels."""
+    for image in noised:
+        tokens, time, _ = patches.tokens(image.at_cleaner(patches), image.cleaner)
+        sequence = sequence.with_tokens(image.where, tokens, time)
+    with states_after(trunk, layer) as states:
+        sequence.run(trunk)
+    return states[0]

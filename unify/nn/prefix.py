@@ -105,6 +105,17 @@ class PrefixParadigm(Paradigm):
         sequence.add(ends(ids), valid, isolated=isolated)
         return where
 
+    def add_conditions(self, sequence: TokenSequence, batch: Batch, noise: Noise) -> None:
+        """Append all columns but the last, as they are read; some rows lose theirs in training."""
+        texts = iter(self.drop_conditions(batch, noise))
+        for column in batch.segments[:-1]:
+            if column.kind == "text":
+                self.add_text(sequence, next(texts), column.length)
+            elif self.reads_apart(batch, column):
+                self.add_seen(sequence, column.images, column.present)
+            else:
+                self.add_image(sequence, column.images, column.present)
+
     def drop_conditions(self, batch: Batch, noise: Noise) -> list[list[Text]]:
         """The texts of all text columns; in training, some rows lose the conditions of an image.
 
@@ -147,12 +158,13 @@ class PrefixParadigm(Paradigm):
         return sum(self.seen.training_flops(column) for column in columns)
 
     def encoded(self, batch: Batch) -> list[tuple[int, int]]:
+        columns = self.drawn_columns(batch)
+        return [(column.images.shape[-2], column.images.shape[-1]) for column in columns]
+
+    def drawn_columns(self, batch: Batch) -> list[Segment]:
+        """The image columns that enter as images are drawn: all but those that are read apart."""
         columns = [column for column in batch.segments if column.kind == "image"]
-        return [
-            (column.images.shape[-2], column.images.shape[-1])
-            for column in columns
-            if not self.reads_apart(batch, column)
-        ]
+        return [column for column in columns if not self.reads_apart(batch, column)]
 
     def contexts(self, request: ImageRequest, guidance: float) -> list[Context]:
         """The conditions of guidance, from least to most; only the full one at guidance 1.

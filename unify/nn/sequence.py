@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
@@ -185,6 +185,15 @@ class TokenSequence:
             return branch.run(trunk, cache)[:, where.start - start : where.stop - start]
 
         return read
+
+    def with_tokens(self, where: slice, x: Tensor, time: Tensor | None) -> TokenSequence:
+        """A branch whose column at `where` has other embeddings, x and time [B n D]."""
+        other, start = self.branch(), 0
+        for index, column in enumerate(self.columns):
+            if start == where.start:
+                other.columns[index] = replace(column, x=x, time=time)
+            start += column.x.shape[1]
+        return other
 
     def branch(self) -> TokenSequence:
         """A copy that can be continued by itself; the columns so far are shared."""
