@@ -22,7 +22,7 @@ from unify.nn.flops import causal
 from unify.nn.losses import likelihood, log_partition_squared, per_row, token_nll
 from unify.nn.prefix import PrefixParadigm
 from unify.nn.sequence import TokenSequence
-from unify.nn.trunk import Backbone
+from unify.nn.trunk import IMAGE, Backbone
 from unify.nn.understanding import seen_apart
 from unify.nn.vision import VisionEncoder
 from unify.nn.words import embedding, head
@@ -137,7 +137,7 @@ class ArVQ(PrefixParadigm):
         valid = torch.ones_like(ids, dtype=torch.bool)
         if present is not None:
             valid = present[:, None].expand_as(ids)
-        return sequence.add(self.embed(ids), valid), ids, valid
+        return sequence.add(self.embed(ids), valid, tower=IMAGE), ids, valid
 
     def text_logits(self, hidden: Tensor) -> Tensor:
         return self.to_logits(hidden)[..., : self.text.vocab_size]
@@ -152,8 +152,9 @@ class ArVQ(PrefixParadigm):
         target = batch.segments[-1]
         predicted = target.length if target.kind == "text" else self.image_tokens(target, False)
         head = 2 * self.trunk.dim * self.vocab_size * (predicted - 1)
-        row = 3.0 * (self.trunk.flops(length, causal(length)) + head) + self.seen_flops(batch)
-        return len(batch) * row
+        images = sum(self.image_tokens(column, False) for column in self.drawn_columns(batch))
+        trunk = self.trunk.flops(length, causal(length), images)
+        return len(batch) * (3.0 * (trunk + head) + self.seen_flops(batch))
 
     def sample_image(self, request: ImageRequest, sampler: CodeSampler) -> Tensor:
         """Draw codes in raster order; guidance u + s (c - u) on logits, s = 1 skips u."""
@@ -164,7 +165,7 @@ class ArVQ(PrefixParadigm):
         sequence = self.prefix(contexts, present=request.present)
         cache = self.trunk.cache(sequence.length + h * (w + 1) + 1)
         codes: list[Tensor] = []
-        self.token(sequence, self.boi, len(request) * passes)
+        self.token(sequence, self.boi, len(request) * passes, IMAGE)
         for place in range(h * w):
             hidden = sequence.run(self.trunk, cache)[:, -1]  # [passes*B D]
             # only codes can follow here, so text and grammar tokens are left out of the softmax
@@ -173,7 +174,7 @@ class ArVQ(PrefixParadigm):
             codes.append(sampler.draw(logits, uniforms[:, place]))  # [B]
             # every pass reads the guided code: they differ in their conditions alone
             fed = self.embed(codes[-1] + self.codes).repeat(passes, 1)
-            sequence.add(fed[:, None])
+            sequence.add(fed[:, None], tower=IMAGE)
             if (place + 1) % w == 0:
-                self.token(sequence, self.eol, len(request) * passes)
+                self.token(sequence, self.eol, len(request) * passes, IMAGE)
         return self.image.decode(torch.stack(codes, dim=1), grid)

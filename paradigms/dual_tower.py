@@ -13,7 +13,7 @@ and eoi inside the bidirectional block, and one position for all patches (docs/d
 B rows, P patches, D width.
 """
 
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -22,7 +22,7 @@ from unify.nn.frozen import freeze
 from unify.nn.layers import Embedding
 from unify.nn.provenance import inherit_source, mark_loaded, provenance
 from unify.nn.sequence import TokenSequence
-from unify.nn.towers import IMAGE, DualTrunk, Separation, TextTower
+from unify.nn.towers import DualTrunk, Separation, TextTower
 from unify.nn.trunk import Trunk
 from unify.nn.vision import VisionEncoder
 from unify.nn.words import Table
@@ -56,7 +56,6 @@ class DualTower(Transfusion):
         settings: those of `Transfusion`.
     """
 
-    tower: ClassVar[int] = IMAGE
     trunk: DualTrunk
 
     def __init__(

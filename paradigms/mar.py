@@ -40,7 +40,7 @@ from unify.nn.masking import Hidden, Masking
 from unify.nn.masks import Mask
 from unify.nn.prefix import PrefixParadigm
 from unify.nn.sequence import TokenSequence
-from unify.nn.trunk import Backbone, Tokens
+from unify.nn.trunk import IMAGE, Backbone, Tokens
 from unify.nn.understanding import seen_apart
 from unify.nn.unmasking import Draw, Order, decode_in_order, earliness
 from unify.nn.vision import VisionEncoder
@@ -193,7 +193,7 @@ class MAR(PrefixParadigm):
             positions = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
             x = self.encoder(Tokens(x, Mask.full(~hidden), positions)) + place
         x = torch.where(hidden[..., None], self.unknown.weight + place, x)
-        return self.add_framed(sequence, x, self.embed, present, grid=grid, block=True)
+        return self.add_framed(sequence, x, self.embed, present, grid=grid, block=True, tower=IMAGE)
 
     def add_image(
         self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
@@ -211,7 +211,7 @@ class MAR(PrefixParadigm):
         """Forward and backward; each head runs on the target alone."""
         length, target = self.tokens(batch) // len(batch), batch.segments[-1]
         places = [self.image_tokens(column, False) - 2 for column in self.drawn_columns(batch)]
-        forward = self.trunk.flops(length, causal(length, blocks=places))
+        forward = self.trunk.flops(length, causal(length, blocks=places), sum(places))
         forward += 2.0 * self.inward.weight.numel() * sum(places)
         if self.encoder is not None:
             forward += sum(self.encoder.flops(n, n * n) for n in places)

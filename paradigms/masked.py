@@ -28,7 +28,7 @@ from unify.nn.losses import token_nll
 from unify.nn.masking import Masking
 from unify.nn.prefix import Context, PrefixParadigm
 from unify.nn.sequence import TokenSequence
-from unify.nn.trunk import Backbone
+from unify.nn.trunk import IMAGE, Backbone
 from unify.nn.understanding import seen_apart
 from unify.nn.vision import VisionEncoder
 from unify.nn.words import embedding, head
@@ -148,7 +148,9 @@ class Masked(PrefixParadigm):
         tokens = self.embed(ids)  # [B N D]
         # a hidden token says nothing but its place, and rotary positions are relative
         tokens = tokens + sincos_2d(*grid, self.trunk.dim).to(tokens)
-        return self.add_framed(sequence, tokens, self.embed, present, grid=grid, block=True)
+        return self.add_framed(
+            sequence, tokens, self.embed, present, grid=grid, block=True, tower=IMAGE
+        )
 
     def add_image(
         self, sequence: TokenSequence, images: Tensor, present: Tensor | None = None
@@ -165,7 +167,8 @@ class Masked(PrefixParadigm):
         """Forward and backward (three forwards); the head runs on the target column alone."""
         length = self.tokens(batch) // len(batch)
         heads = 2 * self.trunk.dim * self.vocab_size * self.predicted(batch.segments[-1])
-        trunk = self.trunk.flops(length, causal(length, blocks=self.blocks(batch)))
+        images = sum(self.predicted(column) for column in self.drawn_columns(batch))
+        trunk = self.trunk.flops(length, causal(length, blocks=self.blocks(batch)), images)
         return len(batch) * (3.0 * (trunk + heads) + self.seen_flops(batch))
 
     def predicted(self, target: Segment) -> int:

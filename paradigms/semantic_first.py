@@ -26,7 +26,7 @@ from unify.nn.flops import causal
 from unify.nn.layers import Linear
 from unify.nn.prefix import PrefixParadigm
 from unify.nn.sequence import TokenSequence
-from unify.nn.trunk import Backbone
+from unify.nn.trunk import IMAGE, Backbone
 from unify.nn.understanding import seen_apart
 from unify.nn.vision import VisionEncoder
 from unify.nn.words import embedding, head
@@ -108,7 +108,7 @@ class SemanticFirst(PrefixParadigm):
         self, sequence: TokenSequence, features: Tensor, present: Tensor | None = None
     ) -> slice:
         """Append boi, features [B N C], eoi. Their order is 1-D: each is decoded after the last."""
-        return self.add_framed(sequence, self.tokens_of(features), self.embed, present)
+        return self.add_framed(sequence, self.tokens_of(features), self.embed, present, tower=IMAGE)
 
     def tokens_of(self, features: Tensor) -> Tensor:
         """features [... C] -> tokens [... D]."""
@@ -130,15 +130,13 @@ class SemanticFirst(PrefixParadigm):
         """Forward and backward (three forwards); no gradient to features, heads on the target."""
         length, target = self.tokens(batch) // len(batch), batch.segments[-1]
         first, second = self.inward.weight.numel(), self.outward.weight.numel()
-        image = 0.0
-        for column in batch.segments:
-            if column.kind == "image" and not self.reads_apart(batch, column):
-                image += 2.0 * (self.image_tokens(column, False) - 2) * (2 * first + 3 * second)
+        images = sum(self.image_tokens(column, False) - 2 for column in self.drawn_columns(batch))
+        image = 2.0 * images * (2 * first + 3 * second)
         if target.kind == "image":
             scored = self.to_features.weight.numel() * (self.image_tokens(target, False) - 2)
         else:
             scored = self.trunk.dim * self.text.vocab_size * target.length
-        row = 3.0 * (self.trunk.flops(length, causal(length)) + 2 * scored)
+        row = 3.0 * (self.trunk.flops(length, causal(length), images) + 2 * scored)
         return len(batch) * (row + image + self.seen_flops(batch))
 
     def sample_image(self, request: ImageRequest, sampler: FeatureSampler) -> Tensor:
@@ -156,6 +154,6 @@ class SemanticFirst(PrefixParadigm):
             parts = self.to_features(hidden).float().chunk(passes)
             feature = guide(parts, [sampler.guidance] * (passes - 1))  # [B C]
             drawn.append(F.normalize(feature, dim=-1) * self.image.channels**0.5)
-            sequence.add(self.tokens_of(drawn[-1]).repeat(passes, 1)[:, None])
+            sequence.add(self.tokens_of(drawn[-1]).repeat(passes, 1)[:, None], tower=IMAGE)
         latents = torch.stack(drawn, 2).unflatten(2, grid)  # [B C N] -> [B C h w]
         return self.image.decode(latents)

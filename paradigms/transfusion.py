@@ -28,7 +28,7 @@ from unify.nn.noised import Noised, alignment_term, flow_term, of_cells
 from unify.nn.patches import Patches, check_channels, size_of
 from unify.nn.prefix import PrefixParadigm
 from unify.nn.sequence import References, TokenSequence
-from unify.nn.trunk import Backbone
+from unify.nn.trunk import IMAGE, Backbone
 from unify.nn.understanding import seen_apart
 from unify.nn.vision import VisionEncoder
 from unify.nn.words import Table, embedding, head
@@ -62,7 +62,6 @@ class Transfusion(PrefixParadigm):
     image_sampler = FlowSampler
     later: ClassVar[dict[str, Any]] = {"understand": None, "time_token": False}
     later |= {"align": None, "references": "order"}  # of a run's identity
-    tower: ClassVar[int] = 0  # of the latent patches, where a trunk has several
 
     def __init__(
         self,
@@ -182,7 +181,7 @@ class Transfusion(PrefixParadigm):
             grid=self.patches.grid(*latents.shape[-2:]),
             block=self.bidirectional,
             time=time,
-            tower=self.tower,
+            tower=IMAGE,
         )
         return where, skip
 
@@ -213,9 +212,10 @@ class Transfusion(PrefixParadigm):
     def flops(self, batch: Batch) -> float:
         """Forward and backward (three forwards) of trunk, patches and text head."""
         length, ahead, patches = self.tokens(batch) // len(batch), 0, 0.0
-        aligned, cleaner = 0.0, 0.0
+        aligned, cleaner, images = 0.0, 0.0, 0
         for column, copies, noised in self.latent_copies(batch):
             n = self.latent_tokens(column) - 2  # between its ends
+            images += copies * n
             # beyond the causal pairs, those that a bidirectional image reads ahead
             ahead += self.bidirectional * copies * (n * (n - 1) // 2)
             grid = self.image.grid(*column.images.shape[-2:])
@@ -227,7 +227,7 @@ class Transfusion(PrefixParadigm):
                 aligned += self.align.flops(column, self.patches.grid(*grid))
                 cleaner += self.patches.flops(grid, back=False)
         pairs = scored(length * (length + 1) // 2 + ahead, length, length)
-        trunk = self.trunk.flops(length, pairs)
+        trunk = self.trunk.flops(length, pairs, images)
         if cleaner and isinstance(self.align, SelfFlow):  # one pass more, forward alone
             aligned += trunk + cleaner
         row = trunk + patches + self.head_flops(batch)

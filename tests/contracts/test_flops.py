@@ -22,6 +22,10 @@ SELF_FLOW = (
     "model.align={class: unify.nn.alignment.SelfFlow, dim: 32, layer: 1, teacher_layer: 2}",
     "loss_weights.alignment=0.5",
 )
+LAYERS = (
+    "model.trunk={class: unify.nn.image_layers.ImageLayers, trunk: {class: unify.nn.trunk.Trunk, "
+    "dim: 32, depth: 2, heads: 2}}"
+)
 SHAPES = "data.source.class=unify.data.shapes.Shapes"  # in place of pictures that need a font
 VARIANTS = {  # classes of part that no shipped YAML has, or has in one place only
     "transfusion/patches": ["transfusion", f"model.patches={CONV}"],
@@ -33,6 +37,11 @@ VARIANTS = {  # classes of part that no shipped YAML has, or has in one place on
     "crossflow/patches": ["crossflow", f"model.patches={CONV}"],
     "crossflow/timed": ["crossflow", TIMED],
     "masked/full": ["masked", "model.attention=full"],
+    "ar_vq/image_layers": ["ar_vq", LAYERS],
+    "masked/image_layers": ["masked", LAYERS],
+    "mar/image_layers": ["mar", LAYERS, "model.flow_head.dim=32"],
+    "transfusion/image_layers": ["transfusion", LAYERS, "model.patches.dim=32"],
+    "semantic_first/image_layers": ["semantic_first", LAYERS],
     "dual_tower/self_flow": ["dual_tower_llm", *SELF_FLOW],
     "masked/full_decoupled": ["masked", UNDERSTAND, "model.attention=full"],
     "masked_text/decoupled": ["masked_text", UNDERSTAND, "model.attention=causal_text"],

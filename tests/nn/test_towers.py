@@ -19,7 +19,7 @@ from unify.nn.init import initialise
 from unify.nn.layers import Linear
 from unify.nn.masks import Mask
 from unify.nn.pretrained import llama_settings, load_llama
-from unify.nn.towers import IMAGE, TEXT, DualTrunk, _Runs
+from unify.nn.towers import IMAGE, TEXT, DualTrunk, TowerRuns
 from unify.nn.trunk import TimedTrunk, Tokens, Trunk
 
 # 4 tokens of text, 6 of an image in the image tower, 3 of text
@@ -129,7 +129,7 @@ def test_copied_towers_equal_the_single_tower_for_any_routing(runs):
 @settings(max_examples=25, deadline=None)
 @given(RUNS.filter(len))
 def test_split_partitions_the_tokens_and_join_is_its_inverse(towers):
-    runs, x = _Runs(tuple(towers)), torch.randn(2, sum(n for _, n in towers), 3)
+    runs, x = TowerRuns(tuple(towers)), torch.randn(2, sum(n for _, n in towers), 3)
     text, image = runs.split(x)
     assert torch.equal(runs.join([text, image]), x)
     assert text.shape[1] == sum(n for tower, n in towers if tower == TEXT)

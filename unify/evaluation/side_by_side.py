@@ -166,7 +166,11 @@ def _reading(model: Paradigm, recipe: Recipe) -> float | None:
 def _calls(model: Paradigm) -> Iterator[Counter[str]]:
     """Counts the calls of each network: trunks, denoisers, heads that draw."""
     kinds = Backbone | Denoiser | FlowHead
-    networks = [(name, part) for name, part in model.named_modules() if isinstance(part, kinds)]
+    networks: list[tuple[str, Any]] = []
+    for name, part in model.named_modules():  # outer ones first, which count for what is inside
+        within = any(name.startswith(f"{outer}.") for outer, _ in networks)
+        if isinstance(part, kinds) and not within:
+            networks.append((name, part))
     for name, part in model.tokenizers().items():  # a decoder that is a flow is called many times
         if isinstance(part, nn.Module):
             inside = part.named_modules(prefix=name)
@@ -175,7 +179,7 @@ def _calls(model: Paradigm) -> Iterator[Counter[str]]:
     with ExitStack() as hooks:
         for name, module in networks:
             if isinstance(module, Denoiser):  # is called by `velocity`, its network as a module
-                module = module.model  # type: ignore[assignment]
+                module = module.model
 
             def count(*_: Any, name: str = name) -> None:
                 calls[name] += 1

@@ -17,7 +17,7 @@ from torch import Tensor
 from unify.batch import Batch, Segment, Text
 from unify.nn.losses import likelihood, token_nll
 from unify.nn.sequence import References, TokenSequence
-from unify.nn.trunk import Backbone
+from unify.nn.trunk import TEXT, Backbone
 from unify.nn.understanding import SeenImages
 from unify.nn.words import Table
 from unify.noise import Noise
@@ -208,9 +208,10 @@ class PrefixParadigm(Paradigm):
             sequence.begin_target()
         return sequence
 
-    def token(self, sequence: TokenSequence, token: int, rows: int) -> slice:
+    def token(self, sequence: TokenSequence, token: int, rows: int, tower: int = TEXT) -> slice:
         """Append one and the same token to every row."""
-        return sequence.add(self.embed(torch.full((rows, 1), token, device=self.device)))
+        ids = torch.full((rows, 1), token, device=self.device)
+        return sequence.add(self.embed(ids), tower=tower)
 
     def sample_text(self, request: TextRequest, sampler: TextSampler) -> list[str]:
         """Answer (or caption, without prompts) after reading the image."""

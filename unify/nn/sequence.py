@@ -29,7 +29,7 @@ from torch import Tensor
 
 from unify.nn.attention import Cache
 from unify.nn.masks import CAUSAL, SHARED, Mask
-from unify.nn.trunk import Backbone, Tokens
+from unify.nn.trunk import TEXT, Backbone, Tokens
 
 References = Literal["order", "shared", "offset", "frame"]
 
@@ -72,7 +72,7 @@ class TokenSequence:
         block: bool = False,
         isolated: bool = False,
         time: Tensor | None = None,
-        tower: int = 0,
+        tower: int = TEXT,
     ) -> slice:
         """Append a column of tokens.
 
@@ -85,7 +85,7 @@ class TokenSequence:
                 copy (a noised image). They take no position from what follows, so that the clean
                 copy after them has the same ones.
             time: embeddings [B n D] of the flow time; None: not timed.
-            tower: the tower that the tokens go through, in a trunk that has several.
+            tower: TEXT or IMAGE, for trunks that treat the two apart.
 
         Returns:
             The place of the column along S.

@@ -25,12 +25,22 @@ from torch.utils.checkpoint import checkpoint
 from unify.nn.attention import Cache
 from unify.nn.frozen import freeze
 from unify.nn.masks import Mask
-from unify.nn.trunk import Backbone, Hidden, Runs, Tables, Tokens, Trunk, check_mask, grows
+from unify.nn.trunk import (
+    IMAGE,
+    TEXT,
+    Backbone,
+    Hidden,
+    Runs,
+    Tables,
+    Tokens,
+    Trunk,
+    check_mask,
+    grows,
+)
 
 Separation = Literal["none", "ffn", "full"]
 TextTower = Literal["trained", "frozen", "detached"]
 
-TEXT, IMAGE = 0, 1  # towers
 # products that are not computed, of the two that a weight has in a backward pass
 SAVED = {"trained": 0, "frozen": 1, "detached": 2}
 
@@ -93,7 +103,7 @@ class DualTrunk(Backbone):
         readers = [b.attention for b in blocks if hasattr(b, "attention")]
         return [*(part for r in readers for part in (r.qkv, r.out)), *(b.mlp for b in blocks)]
 
-    def flops(self, tokens: int, pairs: int) -> float:
+    def flops(self, tokens: int, pairs: int, images: int | None = None) -> float:
         """Of one tower: a token goes through one."""
         return self.text.flops(tokens, pairs)
 
@@ -116,7 +126,7 @@ class DualTrunk(Backbone):
                 tokens = replace(tokens, x=tokens.x.detach())
             return self.text(tokens, cache, layers)
         check_mask(tokens, cache)
-        runs, tables = _Runs(tokens.towers), self.text.tables(tokens.positions)
+        runs, tables = TowerRuns(tokens.towers), self.text.tables(tokens.positions)
         chosen = {0: tokens.x} if 0 in layers else {}
         parts = self._attached(runs.split(tokens.x))  # [B n D] of text, [B m D] of images
         for index in range(self.depth):
@@ -133,7 +143,7 @@ class DualTrunk(Backbone):
     def _layer(
         self,
         index: int,
-        runs: _Runs,
+        runs: TowerRuns,
         mask: Mask,
         tables: Tables,
         cache: Cache | None,
@@ -166,7 +176,7 @@ class DualTrunk(Backbone):
         return [parts[TEXT].detach(), parts[IMAGE]]
 
 
-class _Runs:
+class TowerRuns:
     """Takes a sequence apart into the tokens of each tower, and puts it together again.
 
     By runs of neighbours, which are the same in every row: slices, and no gather by index.

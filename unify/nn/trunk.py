@@ -28,6 +28,7 @@ from unify.support.ranges import Count, CountOrZero, Positive
 
 Hidden = Tensor | tuple[Tensor, dict[int, Tensor]]
 Tables = tuple[Tensor, Tensor]  # cosines and sines of rotary positions, [B 1 S d] each
+TEXT, IMAGE = 0, 1  # towers, or layers, of tokens
 Runs = tuple[tuple[int, int], ...]  # (tower, number of tokens), one after another
 
 
@@ -40,7 +41,8 @@ class Tokens:
         mask: who reads whom, over the cached tokens and these; it starts where the cache ends.
         positions: [B S A] by axis, or [B S], the same on every axis.
         time: embeddings [B S D] of the flow time, for the tokens `timed` [B S] (bool; None: all).
-        towers: which tower each of the S tokens goes through, the same in every row; (): the first.
+        towers: of which tower each of the S tokens is, the same in every row: 0, of texts, or 1, of
+            images; (): all of texts.
     """
 
     x: Tensor
@@ -75,9 +77,12 @@ class Backbone(nn.Module, ABC):
                 (0: the input).
         """
 
-    def flops(self, tokens: int, pairs: int) -> float:
+    def flops(self, tokens: int, pairs: int, images: int | None = None) -> float:
         """FLOPs of a forward pass: 2 for each weight and token, 4 d for each pair and head.
-        ValueError for a subclass that multiplies with more, of which it has to say the FLOPs."""
+
+        `images`: how many of the tokens are of images, for trunks that treat these apart.
+        ValueError for a subclass that multiplies with more, of which it has to say the FLOPs.
+        """
         # a pair (query, key) that the mask allows: one product for its score, one for its sum
         scores = 4.0 * pairs * self.head_dim * self.heads * self.depth
         return 2.0 * matrices(self, self.blocks) * tokens + scores

@@ -51,8 +51,8 @@ class LanguageTrunk(Backbone):
     ) -> Hidden:
         return self.body(tokens, cache, layers)
 
-    def flops(self, tokens: int, pairs: int) -> float:
-        return self.body.flops(tokens, pairs)
+    def flops(self, tokens: int, pairs: int, images: int | None = None) -> float:
+        return self.body.flops(tokens, pairs, images)
 
     def cache(self, capacity: int = 0) -> Cache:
         return self.body.cache(capacity)
@@ -79,24 +79,29 @@ def take_over(loaded: Provenance, *parts: nn.Module) -> None:
 
 def embedding(trunk: Backbone, text: TextTokenizer, size: int, ends: tuple[int, int]) -> Table:
     """A table [size D] whose first ids are those of `text`; `ends` are the ids of boi and eoi."""
-    if not isinstance(trunk, LanguageTrunk):
+    words = _same_words(trunk, text)
+    if words is None:
         return Embedding(size, trunk.dim)
-    known = _same_words(trunk, text).embed
+    known = words.embed
     ids = [*range(text.vocab_size), *ends]
     return known if ids == list(range(size)) else GrownEmbedding(known, ids, size)
 
 
 def head(trunk: Backbone, text: TextTokenizer, size: int) -> nn.Linear | GrownHead:
     """A map from hidden states to logits of `size` ids, those of `text` first."""
-    if not isinstance(trunk, LanguageTrunk):
+    words = _same_words(trunk, text)
+    if words is None:
         return Linear(trunk.dim, size, bias=False)
-    known = _same_words(trunk, text).head
+    known = words.head
     return known if size == text.vocab_size else GrownHead(known, size)
 
 
-def _same_words(trunk: LanguageTrunk, text: TextTokenizer) -> Words:
-    check_same_text("trunk.llm", trunk.words.text, text)
-    return trunk.words
+def _same_words(trunk: Backbone, text: TextTokenizer) -> Words | None:
+    """The words of a language model's trunk, or of one around it; None for other trunks."""
+    words: Words | None = getattr(trunk, "words", None)
+    if words is not None:
+        check_same_text("trunk.llm", words.text, text)
+    return words
 
 
 def check_same_text(name: str, own: TextTokenizer, text: TextTokenizer) -> None:
