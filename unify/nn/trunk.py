@@ -5,7 +5,6 @@
 
 `Tokens` is what a trunk reads and `Backbone` the contract. `Trunk` is ours, `TimedTrunk` conditions
 chosen tokens on the flow time; two towers are in towers.py, language models in pretrained.py.
-
 B rows, S new tokens, D width, A position axes, H heads, G key-value heads, d numbers of a head.
 """
 
@@ -41,8 +40,7 @@ class Tokens:
         mask: who reads whom, over the cached tokens and these; it starts where the cache ends.
         positions: [B S A] by axis, or [B S], the same on every axis.
         time: embeddings [B S D] of the flow time, for the tokens `timed` [B S] (bool; None: all).
-        towers: of which tower each of the S tokens is, the same in every row: 0, of texts, or 1, of
-            images; (): all of texts.
+        towers: which of the S tokens are TEXT and which IMAGE, alike in all rows; (): all TEXT.
     """
 
     x: Tensor
@@ -78,11 +76,9 @@ class Backbone(nn.Module, ABC):
         """
 
     def flops(self, tokens: int, pairs: int, images: int | None = None) -> float:
-        """FLOPs of a forward pass: 2 for each weight and token, 4 d for each pair and head.
-
-        `images`: how many of the tokens are of images, for trunks that treat these apart.
-        ValueError for a subclass that multiplies with more, of which it has to say the FLOPs.
-        """
+        """FLOPs of a forward pass: 2 for each weight and token, 4 d for each pair and head;
+        `images` of the tokens are of images. ValueError for a subclass that has further matrices,
+        and has to say them."""
         # a pair (query, key) that the mask allows: one product for its score, one for its sum
         scores = 4.0 * pairs * self.head_dim * self.heads * self.depth
         return 2.0 * matrices(self, self.blocks) * tokens + scores
