@@ -77,8 +77,7 @@ class Backbone(nn.Module, ABC):
 
     def flops(self, tokens: int, pairs: int, images: int | None = None) -> float:
         """FLOPs of a forward pass: 2 for each weight and token, 4 d for each pair and head;
-        `images` of the tokens are of images. ValueError for a subclass that has further matrices,
-        and has to say them."""
+        `images` of the tokens are of images. ValueError for a subclass with further matrices."""
         # a pair (query, key) that the mask allows: one product for its score, one for its sum
         scores = 4.0 * pairs * self.head_dim * self.heads * self.depth
         return 2.0 * matrices(self, self.blocks) * tokens + scores
