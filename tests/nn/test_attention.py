@@ -69,6 +69,15 @@ def test_sdpa_and_its_gradients_equal_the_softmax_written_out_in_float64(groups,
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("groups", [4, 2, 1])
+@pytest.mark.parametrize("start", [8, 9, 11])
+@torch.no_grad()
+def test_a_few_queries_equal_the_softmax_written_out_in_float64(groups, start, backend):
+    backend("sdpa")
+    mask, parts = mixed_mask().queries(start), qkv(4, groups, torch.float64, start)
+    torch.testing.assert_close(attend(*parts, mask), naive(*parts, mask), rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("groups", [4, 2])
 @pytest.mark.parametrize("start", [0, 5])
 def test_flex_equals_sdpa(groups, start, backend):

@@ -26,6 +26,7 @@ from unify.nn.masks import Mask
 Backend = Literal["auto", "sdpa", "flex", "xformers"]
 Kernel = Callable[[Tensor, Tensor, Tensor, Mask], Tensor]  # as `attend`
 
+FEW_QUERIES = 4  # with more, a fused kernel on the CPU is faster than the plain sum
 FLEX_FROM = 256  # keys: below, and for the few queries of a decoding step, a dense mask is cheap
 
 _backend: Backend | Kernel = "auto"
@@ -64,11 +65,22 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
     dtype = torch.promote_types(v.dtype, torch.float32) if on_cpu else v.dtype
     # the kernel of CPUs makes this of a dense mask, once a layer
     allowed = mask.bias(dtype) if on_cpu else mask.dense()
+    if on_cpu and q.shape[2] <= FEW_QUERIES and not torch.is_grad_enabled():
+        return _plain(q.to(dtype), k.to(dtype), v.to(dtype), allowed).to(v.dtype)
     with torch.autocast(q.device.type, enabled=False):
         out = F.scaled_dot_product_attention(
             q.to(dtype), k.to(dtype), v.to(dtype), allowed, enable_gqa=k.shape[1] < q.shape[1]
         )
     return out.to(v.dtype)
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """The sum as it is written: twice as fast on a CPU where a decoding step asks for one token."""
+    groups, width = k.shape[1], q.shape[3]
+    asked = q.unflatten(1, (groups, -1)).flatten(2, 3)  # [B G H/G*Sq d]
+    scores = (asked * width**-0.5) @ k.transpose(2, 3)  # [B G H/G*Sq S]
+    scores = scores.unflatten(2, (-1, q.shape[2])).add_(bias[:, None])  # [B G H/G Sq S]
+    return (scores.softmax(-1).flatten(2, 3) @ v).view_as(q)
 
 
 def _flex_pays(q: Tensor, mask: Mask) -> bool:
