@@ -39,7 +39,7 @@ from unify.nn.layers import Embedding, Linear, patchify, sincos_2d, unpatchify
 from unify.nn.masking import Hidden, Masking
 from unify.nn.masks import Mask
 from unify.nn.prefix import PrefixParadigm
-from unify.nn.sequence import TokenSequence
+from unify.nn.sequence import References, TokenSequence, with_axes
 from unify.nn.trunk import IMAGE, Backbone, Tokens
 from unify.nn.understanding import seen_apart
 from unify.nn.unmasking import Draw, Order, decode_in_order, earliness
@@ -89,6 +89,7 @@ class MAR(PrefixParadigm):
             features (REPA).
         size, dropout, token_constant, understand: as in `ArVQ`; with the last one reading and
             drawing share the trunk and the words alone.
+        references: where images lie that another is drawn from (nn/sequence.py).
     """
 
     tasks = frozenset(
@@ -98,6 +99,7 @@ class MAR(PrefixParadigm):
     optional = OPTIONAL
     image_sampler = InOrderSampler
     later: ClassVar[dict[str, Any]] = {"align": None, "understand": None}  # of a run's identity
+    later |= {"references": "order"}
 
     def __init__(
         self,
@@ -116,8 +118,9 @@ class MAR(PrefixParadigm):
         token_constant: Positive | None = None,
         align: REPA | None = None,
         understand: VisionEncoder | None = None,
+        references: References = "order",
     ):
-        super().__init__(seen_apart(understand, trunk.dim))
+        super().__init__(seen_apart(understand, trunk.dim), with_axes(references, trunk.axes))
         check_head(trunk, image, flow_head, encoder)
         self.trunk, self.text, self.image = trunk, text, image
         self.flow_head, self.encoder = flow_head, encoder
@@ -133,7 +136,8 @@ class MAR(PrefixParadigm):
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """The target is the last column; conditions are read, and nothing in them is hidden."""
-        sequence, target = TokenSequence(self.trunk.axes), batch.segments[-1]
+        target = batch.segments[-1]
+        sequence = self.new_sequence(draws=target.kind == "image")
         self.add_conditions(sequence, batch, noise)
         if target.kind == "image":
             return self._image_terms(sequence, target, batch.target_place, noise)

@@ -27,7 +27,7 @@ from unify.nn.layers import sincos_2d
 from unify.nn.losses import token_nll
 from unify.nn.masking import Masking
 from unify.nn.prefix import Context, PrefixParadigm
-from unify.nn.sequence import TokenSequence
+from unify.nn.sequence import References, TokenSequence, with_axes
 from unify.nn.trunk import IMAGE, Backbone
 from unify.nn.understanding import seen_apart
 from unify.nn.vision import VisionEncoder
@@ -56,6 +56,7 @@ class Masked(PrefixParadigm):
         attention: `causal_text`: an image is one bidirectional block, all else is causal. `full`:
             so are conditions and image together; a text that is written reads them, causal.
         size, dropout, token_constant, understand: as in `ArVQ`.
+        references: where images lie that another is drawn from (nn/sequence.py).
     """
 
     tasks = frozenset(
@@ -63,7 +64,7 @@ class Masked(PrefixParadigm):
     )
     terms = frozenset({"text_ce", "image_ce"})
     image_sampler = MaskedSampler
-    later: ClassVar[dict[str, Any]] = {"understand": None}  # of a run's identity
+    later: ClassVar[dict[str, Any]] = {"understand": None, "references": "order"}  # of its identity
 
     def __init__(
         self,
@@ -76,8 +77,9 @@ class Masked(PrefixParadigm):
         dropout: Share = 0.1,
         token_constant: Positive | None = None,
         understand: VisionEncoder | None = None,
+        references: References = "order",
     ):
-        super().__init__(seen_apart(understand, trunk.dim))
+        super().__init__(seen_apart(understand, trunk.dim), with_axes(references, trunk.axes))
         self.trunk, self.text, self.image, self.masking = trunk, text, image, masking
         self.full = attention == "full"
         self.causal_text = not self.full
@@ -96,7 +98,8 @@ class Masked(PrefixParadigm):
 
     def loss(self, batch: Batch, noise: Noise) -> Terms:
         """The target is the last column; conditions are read, and nothing in them is hidden."""
-        sequence, target = self.new_sequence(), batch.segments[-1]
+        target = batch.segments[-1]
+        sequence = self.new_sequence(draws=target.kind == "image")
         self.add_conditions(sequence, batch, noise)
         if target.kind == "text":
             return {"text_ce": self.text_target(sequence, target, batch.target_place, noise)}
@@ -121,7 +124,7 @@ class Masked(PrefixParadigm):
         return self.to_logits(hidden) if self.seen is None else self.text_logits(hidden)
 
     def new_sequence(self, draws: bool = False) -> TokenSequence:
-        return TokenSequence(self.trunk.axes, joined=self.full)
+        return TokenSequence(self.trunk.axes, self.full, self.references if draws else "order")
 
     def prefix(
         self,

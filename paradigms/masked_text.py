@@ -21,7 +21,7 @@ from torch import Tensor
 from unify.batch import Batch, Segment, Text
 from unify.nn.losses import token_nll
 from unify.nn.masking import Masking
-from unify.nn.sequence import TokenSequence
+from unify.nn.sequence import References, TokenSequence
 from unify.nn.trunk import Backbone
 from unify.nn.vision import VisionEncoder
 from unify.noise import Noise
@@ -44,6 +44,7 @@ class MaskedText(Masked):
             is one bidirectional block, and a text that is written another.
         size, dropout, understand: as in `ArVQ`; with the last one the mask still hides letters and
             codes alike.
+        references: where images lie that another is drawn from (nn/sequence.py).
     """
 
     cached = causal_text = False
@@ -62,9 +63,12 @@ class MaskedText(Masked):
         size: Count = 32,
         dropout: Share = 0.1,
         understand: VisionEncoder | None = None,
+        references: References = "order",
     ):
         super().__init__(
-            trunk, text, image, masking, attention, size, dropout, understand=understand
+            *(trunk, text, image, masking, attention, size, dropout),
+            understand=understand,
+            references=references,
         )
         self.text_masking, self.window, self.causal_text = text_masking, window, False
 

@@ -27,7 +27,7 @@ from unify.nn.flops import scored
 from unify.nn.noised import Noised, alignment_term, flow_term, of_cells
 from unify.nn.patches import Patches, check_channels, size_of
 from unify.nn.prefix import PrefixParadigm
-from unify.nn.sequence import References, TokenSequence
+from unify.nn.sequence import References, TokenSequence, with_axes
 from unify.nn.trunk import IMAGE, Backbone
 from unify.nn.understanding import seen_apart
 from unify.nn.vision import VisionEncoder
@@ -82,12 +82,7 @@ class Transfusion(PrefixParadigm):
         align: Alignment | None = None,
         references: References = "order",
     ):
-        super().__init__(seen_apart(understand, trunk.dim), references)
-        if references != "order" and trunk.axes == 1:
-            raise ValueError(
-                f"references: {references} tells places by row and column; give the trunk three "
-                "position axes (sections: [2, 1, 1])"
-            )
+        super().__init__(seen_apart(understand, trunk.dim), with_axes(references, trunk.axes))
         if time_token and isinstance(align, SelfFlow):
             raise ValueError("time_token says one time, but align gives an image two: leave it out")
         check_channels(patches, image)

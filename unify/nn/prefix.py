@@ -115,6 +115,8 @@ class PrefixParadigm(Paradigm):
                 self.add_seen(sequence, column.images, column.present)
             else:
                 self.add_image(sequence, column.images, column.present)
+        if batch.segments[-1].kind == "image":
+            sequence.begin_target()
 
     def drop_conditions(self, batch: Batch, noise: Noise) -> list[list[Text]]:
         """The texts of all text columns; in training, some rows lose the conditions of an image.

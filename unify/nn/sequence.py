@@ -202,6 +202,16 @@ class TokenSequence:
         return other
 
 
+def with_axes(references: References, axes: int) -> References:
+    """The same. ValueError where a trunk's positions have too few axes for it."""
+    if references != "order" and axes == 1:
+        raise ValueError(
+            f"references: {references} tells places by row and column; give the trunk three "
+            "position axes (sections: [2, 1, 1])"
+        )
+    return references
+
+
 def _spread(valid: Tensor, grid: tuple[int, int] | None) -> Tensor:
     """(0, row, column) of the tokens of a grid in raster order, for valid [B n]: [B n 3]."""
     assert grid is not None
