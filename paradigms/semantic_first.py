@@ -108,7 +108,9 @@ class SemanticFirst(PrefixParadigm):
         self, sequence: TokenSequence, features: Tensor, present: Tensor | None = None
     ) -> slice:
         """Append boi, features [B N C], eoi. Their order is 1-D: each is decoded after the last."""
-        return self.add_framed(sequence, self.tokens_of(features), self.embed, present, tower=IMAGE)
+        # the first feature is predicted at boi, which goes through what features go through
+        framed = sequence, self.tokens_of(features), self.embed, present
+        return self.add_framed(*framed, tower=IMAGE, ends_tower=IMAGE)
 
     def tokens_of(self, features: Tensor) -> Tensor:
         """features [... C] -> tokens [... D]."""
@@ -130,13 +132,13 @@ class SemanticFirst(PrefixParadigm):
         """Forward and backward (three forwards); no gradient to features, heads on the target."""
         length, target = self.tokens(batch) // len(batch), batch.segments[-1]
         first, second = self.inward.weight.numel(), self.outward.weight.numel()
-        images = sum(self.image_tokens(column, False) - 2 for column in self.drawn_columns(batch))
-        image = 2.0 * images * (2 * first + 3 * second)
+        images = [self.image_tokens(column, False) for column in self.drawn_columns(batch)]
+        image = 2.0 * (sum(images) - 2 * len(images)) * (2 * first + 3 * second)
         if target.kind == "image":
             scored = self.to_features.weight.numel() * (self.image_tokens(target, False) - 2)
         else:
             scored = self.trunk.dim * self.text.vocab_size * target.length
-        row = 3.0 * (self.trunk.flops(length, causal(length), images) + 2 * scored)
+        row = 3.0 * (self.trunk.flops(length, causal(length), sum(images)) + 2 * scored)
         return len(batch) * (row + image + self.seen_flops(batch))
 
     def sample_image(self, request: ImageRequest, sampler: FeatureSampler) -> Tensor:
@@ -147,7 +149,7 @@ class SemanticFirst(PrefixParadigm):
         places = grid[0] * grid[1]
         sequence = self.prefix(contexts, present=request.present)
         cache = self.trunk.cache(sequence.length + places)
-        self.token(sequence, self.text.vocab_size, len(request) * passes)  # boi
+        self.token(sequence, self.text.vocab_size, len(request) * passes, IMAGE)  # boi
         drawn: list[Tensor] = []
         for _ in range(places):
             hidden = sequence.run(self.trunk, cache)[:, -1]  # [passes*B D]

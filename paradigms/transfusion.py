@@ -84,7 +84,9 @@ class Transfusion(PrefixParadigm):
     ):
         super().__init__(seen_apart(understand, trunk.dim), with_axes(references, trunk.axes))
         if time_token and isinstance(align, SelfFlow):
-            raise ValueError("time_token says one time, but align gives an image two: leave it out")
+            raise ValueError(
+                "time_token says one time, and align gives an image two: leave out either"
+            )
         check_channels(patches, image)
         self.trunk, self.text, self.image, self.patches = trunk, text, image, patches
         self.time, self.prediction = time, prediction or VelocityPrediction()

@@ -19,7 +19,7 @@ from unify.tokenizers.vae import VAE
 
 PARADIGMS = [
     *("ar_vq", "transfusion", "dual_tower", "queries_dit", "crossflow", "masked"),
-    *("pretrained_track/ar_vq", "pretrained_track/crossflow"),
+    *("pretrained_track/ar_vq", "pretrained_track/crossflow", "ar_image_layers"),
 ]
 
 

@@ -78,6 +78,15 @@ def test_a_few_queries_equal_the_softmax_written_out_in_float64(groups, start, b
     torch.testing.assert_close(attend(*parts, mask), naive(*parts, mask), rtol=1e-10, atol=1e-12)
 
 
+def test_a_few_queries_are_as_precise_as_many_in_mixed_precision(backend):
+    backend("sdpa")
+    q, k, v = qkv(4, 2)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        one = attend(q[:, :, -1:], k, v, mixed_mask().queries(11))
+        many = attend(q, k, v, mixed_mask())
+    torch.testing.assert_close(one, many[:, :, -1:], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("groups", [4, 2])
 @pytest.mark.parametrize("start", [0, 5])
 def test_flex_equals_sdpa(groups, start, backend):

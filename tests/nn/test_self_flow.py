@@ -40,14 +40,14 @@ def terms(model, batch):
 
 def noised_of(model, batch, monkeypatch):
     """The noised images of a loss, and its terms."""
-    found = []
+    noised = []
 
     def keep(*parts):
-        found.append(Noised(*parts))
-        return found[-1]
+        noised.append(Noised(*parts))
+        return noised[-1]
 
     monkeypatch.setattr("unify.paradigms.transfusion.Noised", keep)
-    return found, terms(model, batch)
+    return noised, terms(model, batch)
 
 
 def test_every_token_s_time_follows_the_law_and_a_share_has_the_second():
@@ -151,7 +151,11 @@ def test_flops_of_the_further_pass_are_those_that_torch_counts(condition_on, bat
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="layer is 3; the network has 2"):
+    with pytest.raises(ValueError, match=r"align\.teacher_layer is 3; the network has 2"):
         make_transfusion(align=self_flow(teacher_layer=3))
+    with pytest.raises(
+        ValueError, match=r"teacher_layer is 1, and has to be above align\.layer, 2"
+    ):
+        self_flow(2, 1)
     with pytest.raises(ValueError, match="time_token says one time"):
         make_transfusion(align=self_flow(), time_token=True)

@@ -13,6 +13,7 @@ from unify.batch import Batch
 from unify.config import load_recipe
 from unify.flow import LogitNormalTime
 from unify.nn.flops import dense
+from unify.nn.image_layers import ImageLayers
 from unify.nn.init import initialise
 from unify.nn.masking import CosineMasking
 from unify.nn.patches import LinearPatches
@@ -57,6 +58,12 @@ def ar_vq(llm, text=None, seed=0):
     return model
 
 
+def layered(llm, text=None, seed=0):
+    model = ArVQ(ImageLayers(LanguageTrunk(llm)), text or Bytes(), Brightness(), size=SIDE)
+    initialise(model, seed)
+    return model
+
+
 def masked(llm, text=None, seed=0):
     parts = (LanguageTrunk(llm), text or Bytes(), Brightness(), CosineMasking())
     model = Masked(*parts, size=SIDE)
@@ -79,7 +86,10 @@ def crossflow(llm, text=None, seed=0):
     return model
 
 
-MAKERS = {"ar_vq": ar_vq, "masked": masked, "transfusion": transfusion, "crossflow": crossflow}
+MAKERS = {
+    **{"ar_vq": ar_vq, "image_layers": layered, "masked": masked},
+    **{"transfusion": transfusion, "crossflow": crossflow},
+}
 
 
 def test_transfusion_says_of_a_text_what_the_language_model_says_to_the_bit(llm):
@@ -89,7 +99,8 @@ def test_transfusion_says_of_a_text_what_the_language_model_says_to_the_bit(llm)
     assert torch.equal(transfusion(llm).loss(batch, noise)["text_ce"].value, expected)
 
 
-def test_ar_vq_has_the_language_model_s_states_and_text_logits_to_the_bit(llm):
+@pytest.mark.parametrize("ar_vq", [ar_vq, layered])
+def test_ar_vq_has_the_language_model_s_states_and_text_logits_to_the_bit(llm, ar_vq):
     model, ids = ar_vq(llm), Bytes().encode(PROMPTS, 16)[0]
     assert torch.equal(model.embed(ids), llm.embed(ids))
     ends = torch.tensor([[model.boi, model.eoi]])

@@ -44,11 +44,14 @@ def test_training_reads_references_where_drawing_does(make, images, references):
     learned = positions_of(model, lambda: model.loss(batch, Noise.for_batch(0, 0, batch)))
     drawn = positions_of(model, lambda: model.generate_image(ImageRequest(PROMPTS, sources)))
     assert torch.equal(learned, drawn)
-    first = learned[:, 0].tolist()
-    beside = {"order": [], "shared": [0], "offset": [1], "frame": [1, 2]}[references]
-    target = first[-2]  # its tokens stand before eoi
-    for step in beside:
-        assert target + step in first[:8]
+    first, second = learned[1:5], learned[7:11]  # tokens of the sources, between their ends
+    target = learned[-5:-1]
+    if references == "order":
+        assert first[:, 0].max() < second[:, 0].min() <= second[:, 0].max() < target[:, 0].min()
+    else:
+        steps = {"shared": (0, 0), "offset": (1, 1), "frame": (1, 2)}[references]
+        for source, step in zip((first, second), steps, strict=True):
+            assert torch.equal(source, target + torch.tensor([step, 0, 0]))
 
 
 def test_references_need_axes_to_tell_places_by(make):

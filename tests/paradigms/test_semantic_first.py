@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from small import DIM, PROMPTS, SIDE, awake, confusion, learn
 
+from unify.nn.image_layers import ImageLayers
 from unify.nn.init import initialise
 from unify.nn.layers import patchify, unpatchify
 from unify.nn.trunk import Trunk
@@ -138,3 +139,17 @@ def test_pictures_learned_by_heart_are_drawn_while_answers_are_learned(drawing, 
     drawn = model.generate_image(ImageRequest(PROMPTS))
     wanted = model.image.decode(model.image.encode(drawing.segments[1].images))
     assert confusion(drawn, wanted).max() < 0.2
+
+
+@torch.no_grad()
+def test_the_first_feature_goes_through_the_layers_of_images(images, drawing):
+    model = SemanticFirst(ImageLayers(Trunk(DIM, 1, 2)), Bytes(), Directions(), size=SIDE)
+    initialise(model, 0)
+    awake(model)
+    (before,) = captured(model, lambda: value(model, drawing))
+    for part in model.trunk.after.parameters():
+        part.mul_(1.5)
+    (after,) = captured(model, lambda: value(model, drawing))
+    assert ((before - after).abs().amax(-1) > 1e-4).all()
+    drawn = captured(model, lambda: model.generate_image(ImageRequest(PROMPTS)))
+    assert len(drawn) == PLACES

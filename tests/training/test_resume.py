@@ -109,7 +109,7 @@ def drill(processes, tmp_path, paradigm, workers, accumulation, kills):
 
 
 EACH = [(p, w, a) for p in ("ar_vq", "transfusion") for w in (0, 2) for a in (1, 2)]
-USUAL = ("transfusion", 2, 1)  # accumulation and codes are in OTHERS
+USUAL = ("transfusion", 2, 1)  # accumulation is in OTHERS
 CASES = [
     pytest.param(*case, marks=pytest.mark.slow if case == USUAL else pytest.mark.drill)
     for case in EACH

@@ -77,17 +77,26 @@ def recorded_masks(model: nn.Module) -> Iterator[dict[str, Mask]]:
     """Collects the first mask that each backbone within the model is called with, by its name."""
     masks: dict[str, Mask] = {}
     with ExitStack() as hooks:
-        for name, module in model.named_modules():
-            if isinstance(module, Backbone):
+        for name, module in outermost(model, Backbone):
 
-                def keep(_: Any, args: Any, kwargs: Any, name: str = name) -> None:
-                    for tokens in (*args, *kwargs.values()):
-                        if isinstance(tokens, Tokens):
-                            masks.setdefault(name, tokens.mask)
+            def keep(_: Any, args: Any, kwargs: Any, name: str = name) -> None:
+                for tokens in (*args, *kwargs.values()):
+                    if isinstance(tokens, Tokens):
+                        masks.setdefault(name, tokens.mask)
 
-                handle = module.register_forward_pre_hook(keep, with_kwargs=True)
-                hooks.callback(handle.remove)
+            handle = module.register_forward_pre_hook(keep, with_kwargs=True)
+            hooks.callback(handle.remove)
         yield masks
+
+
+def outermost(model: nn.Module, kinds: Any) -> list[tuple[str, nn.Module]]:
+    """Parts of these kinds by name, but those that are inside another one of them."""
+    found: list[tuple[str, nn.Module]] = []
+    for name, part in model.named_modules():  # outer ones come first
+        within = any(name.startswith(f"{outer}.") for outer, _ in found)
+        if isinstance(part, kinds) and not within:
+            found.append((name, part))
+    return found
 
 
 def _picture(mask: Mask) -> dict[str, Any]:

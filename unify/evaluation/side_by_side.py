@@ -21,7 +21,7 @@ from unify.batch import Batch
 from unify.config import build_recipe
 from unify.costs.step_cost import first_rows
 from unify.data.source import TASKS
-from unify.evaluation.paradigm_card import recorded_masks
+from unify.evaluation.paradigm_card import outermost, recorded_masks
 from unify.nn.denoiser import Denoiser
 from unify.nn.flops import counted
 from unify.nn.flow_head import FlowHead
@@ -165,12 +165,7 @@ def _reading(model: Paradigm, recipe: Recipe) -> float | None:
 @contextmanager
 def _calls(model: Paradigm) -> Iterator[Counter[str]]:
     """Counts the calls of each network: trunks, denoisers, heads that draw."""
-    kinds = Backbone | Denoiser | FlowHead
-    networks: list[tuple[str, Any]] = []
-    for name, part in model.named_modules():  # outer ones first, which count for what is inside
-        within = any(name.startswith(f"{outer}.") for outer, _ in networks)
-        if isinstance(part, kinds) and not within:
-            networks.append((name, part))
+    networks: list[tuple[str, Any]] = [*outermost(model, Backbone | Denoiser | FlowHead)]
     for name, part in model.tokenizers().items():  # a decoder that is a flow is called many times
         if isinstance(part, nn.Module):
             inside = part.named_modules(prefix=name)

@@ -45,24 +45,23 @@ class Drawn:
     grid: tuple[int, int]
     images: Tensor
     present: Tensor  # [B] bool
-    later: Tensor | None = None  # [B h*w D], of a pass over cleaner images, where there is one
+    cleaner: Tensor | None = None  # [B h*w D], of a further pass over cleaner images, if asked for
 
 
 class Alignment(nn.Module, ABC):
-    """States of D numbers after `layer` blocks, projected to `told` numbers of a target."""
+    """States of D numbers after `layer` blocks, projected to F numbers of features."""
 
-    def __init__(self, dim: int, layer: int, told: int, width: int):
+    def __init__(self, dim: int, layer: int, features: int, width: int):
         super().__init__()
         self.dim, self.layer = dim, layer
         self.project = nn.Sequential(
             *(Linear(dim, width, bias=True), nn.SiLU(), Linear(width, width, bias=True)),
-            *(nn.SiLU(), Linear(width, told, bias=True)),
+            *(nn.SiLU(), Linear(width, features, bias=True)),
         )
 
-    @property
-    def deepest(self) -> int:
-        """The last of the blocks whose states are read."""
-        return self.layer
+    def layers(self) -> dict[str, int]:
+        """The blocks whose states are read, by argument."""
+        return {"layer": self.layer}
 
     def times(self, t: Tensor, law: Law, noise: Noise, place: int, tokens: int) -> Tensor:
         """Times of the image at a place of the batch: one a row, t [B], or of each token [B n].
@@ -145,11 +144,15 @@ class SelfFlow(Alignment):
         width: Count | None = None,
     ):
         super().__init__(dim, layer, dim, width or dim)
+        if teacher_layer <= layer:
+            raise ValueError(
+                f"align.teacher_layer is {teacher_layer}, and has to be above align.layer, {layer}:"
+                " what a block learns from is made by blocks behind it"
+            )
         self.teacher_layer, self.share = teacher_layer, share
 
-    @property
-    def deepest(self) -> int:
-        return max(self.layer, self.teacher_layer)
+    def layers(self) -> dict[str, int]:
+        return {"layer": self.layer, "teacher_layer": self.teacher_layer}
 
     def times(self, t: Tensor, law: Law, noise: Noise, place: int, tokens: int) -> Tensor:
         second = law(noise.uniform(f"image{place}/t2"))  # [B]
@@ -157,8 +160,8 @@ class SelfFlow(Alignment):
         return torch.where(chosen, second[:, None], t[:, None])
 
     def features(self, drawn: Drawn) -> Tensor:
-        assert drawn.later is not None, "given by who runs the network again"
-        return drawn.later
+        assert drawn.cleaner is not None, "a paradigm that takes it runs its network once more"
+        return drawn.cleaner
 
 
 def terms_with(
@@ -173,10 +176,11 @@ def terms_with(
     dim, depth = _size(network)
     if align.dim != dim:
         raise ValueError(f"align.dim is {align.dim}, but the network has {dim}; set it to {dim}")
-    if not 1 <= align.deepest <= depth:
-        raise ValueError(
-            f"align.layer is {align.deepest}; the network has {depth} blocks: choose 1 to {depth}"
-        )
+    for name, layer in align.layers().items():
+        if not 1 <= layer <= depth:
+            raise ValueError(
+                f"align.{name} is {layer}; the network has {depth} blocks: choose 1 to {depth}"
+            )
     return terms | {TERM}
 
 

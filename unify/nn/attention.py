@@ -65,17 +65,16 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
     dtype = torch.promote_types(v.dtype, torch.float32) if on_cpu else v.dtype
     # the kernel of CPUs makes this of a dense mask, once a layer
     allowed = mask.bias(dtype) if on_cpu else mask.dense()
-    if on_cpu and q.shape[2] <= FEW_QUERIES and not torch.is_grad_enabled():
-        return _plain(q.to(dtype), k.to(dtype), v.to(dtype), allowed).to(v.dtype)
+    full, few = (q.to(dtype), k.to(dtype), v.to(dtype)), q.shape[2] <= FEW_QUERIES
     with torch.autocast(q.device.type, enabled=False):
-        out = F.scaled_dot_product_attention(
-            q.to(dtype), k.to(dtype), v.to(dtype), allowed, enable_gqa=k.shape[1] < q.shape[1]
-        )
-    return out.to(v.dtype)
+        if on_cpu and few and not torch.is_grad_enabled():
+            return _plain(*full, allowed).to(v.dtype)
+        grouped = k.shape[1] < q.shape[1]
+        return F.scaled_dot_product_attention(*full, allowed, enable_gqa=grouped).to(v.dtype)
 
 
 def _plain(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """The sum as it is written: twice as fast on a CPU where a decoding step asks for one token."""
+    """The sum as it is written: in decoding steps on a CPU fewer passes than the fused kernel's."""
     groups, width = k.shape[1], q.shape[3]
     asked = q.unflatten(1, (groups, -1)).flatten(2, 3)  # [B G H/G*Sq d]
     scores = (asked * width**-0.5) @ k.transpose(2, 3)  # [B G H/G*Sq S]

@@ -1,5 +1,5 @@
 """Layers for image tokens alone, before and after those of a language model (X-Omni,
-arXiv:2507.22058): what it knows of texts stays as it is, and what it draws goes through more.
+arXiv:2507.22058): a text goes through what it went through before, an image through more.
 
     image tokens   before -> trunk -> after -> a norm of their own
     text tokens              trunk -> the trunk's norm

@@ -79,13 +79,13 @@ def alignment_term(
     patches: Patches,
 ) -> Term:
     """The mean over a row's images, given the states [B S D] after `align.layer` blocks."""
-    later = None
+    cleaner = None
     if isinstance(align, SelfFlow):
-        later = _cleaner_states(align.teacher_layer, noised, sequence, trunk, patches)
+        cleaner = _cleaner_states(align.teacher_layer, noised, sequence, trunk, patches)
     return align.term(
         Drawn(
             *(states[:, n.where], patches.grid(*size_of(n.xt)), n.images, n.present),
-            later=None if later is None else later[:, n.where],
+            cleaner=None if cleaner is None else cleaner[:, n.where],
         )
         for n in noised
     )

@@ -91,18 +91,20 @@ class PrefixParadigm(Paradigm):
         present: Tensor | None = None,
         isolated: bool = False,
         boi: Tensor | None = None,
+        ends_tower: int = TEXT,
         **column: Any,
     ) -> slice:
         """Append tokens [B P D] between the last two entries of `ends`, boi and eoi; `boi` [B 1 D]
-        stands for the first."""
+        stands for the first, and both are of `ends_tower`."""
         rows, last = len(tokens), ends.num_embeddings - 1
         valid = torch.ones(rows, 1, dtype=torch.bool, device=tokens.device)
         if present is not None:
             valid = present[:, None]
         ids = torch.full((rows, 1), last, device=tokens.device)
-        sequence.add(ends(ids - 1) if boi is None else boi, valid, isolated=isolated)
+        first = ends(ids - 1) if boi is None else boi
+        sequence.add(first, valid, isolated=isolated, tower=ends_tower)
         where = sequence.add(tokens, valid.expand(tokens.shape[:2]), isolated=isolated, **column)
-        sequence.add(ends(ids), valid, isolated=isolated)
+        sequence.add(ends(ids), valid, isolated=isolated, tower=ends_tower)
         return where
 
     def add_conditions(self, sequence: TokenSequence, batch: Batch, noise: Noise) -> None:
