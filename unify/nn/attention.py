@@ -26,7 +26,7 @@ from unify.nn.masks import Mask
 Backend = Literal["auto", "sdpa", "flex", "xformers"]
 Kernel = Callable[[Tensor, Tensor, Tensor, Mask], Tensor]  # as `attend`
 
-FEW_QUERIES = 4  # with more, a fused kernel on the CPU is faster than the plain sum
+FEW_QUERIES = 2  # of a decoding step: a token, and the end of a row before it
 FLEX_FROM = 256  # keys: below, and for the few queries of a decoding step, a dense mask is cheap
 
 _backend: Backend | Kernel = "auto"
@@ -74,7 +74,7 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
 
 
 def _plain(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """The sum as it is written: in decoding steps on a CPU fewer passes than the fused kernel's."""
+    """The sum as it is written, for the decoding steps of a CPU."""
     groups, width = k.shape[1], q.shape[3]
     asked = q.unflatten(1, (groups, -1)).flatten(2, 3)  # [B G H/G*Sq d]
     scores = (asked * width**-0.5) @ k.transpose(2, 3)  # [B G H/G*Sq S]
