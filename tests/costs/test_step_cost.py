@@ -91,7 +91,9 @@ def test_pairs_are_those_of_the_mask(paradigm, task, words, monkeypatch):
     hook.remove()
     allowed = masks[0].dense()[0].sum().item()
     counted_pairs = []
-    monkeypatch.setattr(model.trunk, "flops", lambda _, pairs: counted_pairs.append(pairs) or 0.0)
+    monkeypatch.setattr(
+        model.trunk, "flops", lambda _, pairs, images=0: counted_pairs.append(pairs) or 0.0
+    )
     model.flops(batch)
     assert counted_pairs == [allowed]
 
