@@ -23,6 +23,17 @@ def test_auto_is_bf16_only_where_the_device_multiplies_in_it(monkeypatch, native
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == product
 
 
+@pytest.mark.parametrize(
+    ("has", "result"),
+    [({"avx512_bf16": True, "amx_bf16": False}, "32-true"), ({"amx_bf16": True}, "bf16-mixed")]
+    + [({"architecture": "aarch64"}, "32-true")],
+)
+def test_a_processor_needs_tiles(monkeypatch, has, result):
+    """With AVX-512 BF16 alone oneDNN takes bf16, and is slower than in fp32."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert precision_on("cpu", "auto") == result
+
+
 def test_a_processor_answers_and_an_unknown_device_is_left_in_fp32():
     assert precision_on("cpu", "auto") in ("32-true", "bf16-mixed")
     assert precision_on("mps", "auto") == "32-true"

@@ -115,7 +115,7 @@ class Machine:
     recompute: bool = False  # activations, in the backward pass: less memory, more time
     save_beside: bool = True  # write checkpoints from a copy on the host while training goes on
     compile: bool = False  # torch.compile every block
-    # auto: bf16-mixed on a device that multiplies in bf16 itself, else 32-true
+    # auto: bf16-mixed on a GPU that multiplies in it and on a CPU with AMX, else 32-true
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     # CPU threads of torch; 0 leaves torch's own choice
     threads: Annotated[int, Interval(ge=0, le=65_536)] = 0
