@@ -25,8 +25,11 @@ def test_auto_is_bf16_only_where_the_device_multiplies_in_it(monkeypatch, native
 
 @pytest.mark.parametrize(
     ("has", "result"),
-    [({"avx512_bf16": True, "amx_bf16": False}, "32-true"), ({"amx_bf16": True}, "bf16-mixed")]
-    + [({"architecture": "aarch64"}, "32-true")],
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, "32-true"),
+        ({"amx_bf16": True}, "bf16-mixed"),
+        ({"architecture": "aarch64"}, "32-true"),
+    ],
 )
 def test_a_processor_needs_tiles(monkeypatch, has, result):
     """With AVX-512 BF16 alone oneDNN takes bf16, and is slower than in fp32."""

@@ -2,6 +2,8 @@
 
 published.json
     study, title, question, file, primary, replicate, sweep, created, unify
+    asked       all else that study.json says, but for what is of one call: claims, families ...
+    tuning      entries of tuning.json
     arms        by name: paradigm, doc, file, control, trials, settings, config, tasks, and
         runs      a mapping for each replicate: seed, seeds, weights, data, FLOPs, environment ...
         scores    for each metric and way of measuring: seeds, and a list over them of value, n,
@@ -16,6 +18,7 @@ outcomes.npz
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +37,13 @@ from unify.runs.study_files import Row
 from unify.support.portable import portable
 
 OF_ROW = ("arm", "paradigm", "seed", "metric", "passport")  # keys said once for many scores
+# keys of study.json that calls of one study may differ in, or that are said elsewhere
+OF_CALL = ("arms", "runs", "results", "created", "against", "tuned", "seeds", "overrides", "pooled")
 NOT_SAID = ("name", "study", "machine", "logging", "tiny")  # keys of a configuration: of the place
 OF_RUN = (  # keys of run.json
     *("seed", "hash", "weights", "data", "source", "precision", "steps", "rows_per_step"),
-    *("tokens_per_step", "flops_per_step", "train_seconds", "parameters", "noise"),
+    *("tokens_per_step", "flops_per_step", "encoding_flops_per_step", "train_seconds"),
+    *("parameters", "noise"),
     *("texts_cut", "texts_read", "texts_since", "texts_cut_in_scoring"),
 )
 OF_NEEDED = (
@@ -95,6 +101,8 @@ def published_content(study: StudyRecord) -> tuple[dict[str, Any], dict[str, np.
         "replicate": info.get("replicate"),
         "sweep": info.get("sweep") is not None,
         "unify": __version__,
+        "asked": portable({key: info[key] for key in info if key not in OF_CALL}),
+        "tuning": portable(tuned),
         "arms": arms,
         "passports": [json.loads(passport) for passport in passports],
         "needed": _all_needed(study),
@@ -145,6 +153,7 @@ def _run(run: RunRecord) -> dict[str, Any]:
             "packages": {key: packages[key] for key in ("torch",) if key in packages},
             "git": {key: git[key] for key in OF_GIT if key in git},
         },
+        **({"tried_settings": asdict(run.tried_settings)} if run.tried_settings else {}),
         "curve": run.curve,
         "consumed": {task: _moments(read) for task, read in run.consumed.items()},
     }

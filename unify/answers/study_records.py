@@ -12,7 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from unify.answers.published_arms import PublishedArms, load_published
+from unify.answers.published_arms import PublishedArms, load_published, pooled_arms
 from unify.answers.run_records import RUN_NAME, RunRecord, load_run
 from unify.answers.study_rows import study_rows
 from unify.answers.words import plural
@@ -178,6 +178,9 @@ def load_study(folder: Path, trusted_files: bool = False) -> StudyRecord:
     if not path.is_file():
         raise ValueError(f"{folder} is not a study: it has no study.json; run `unify study` first")
     info = _study_info(path)
+    if info.get("pooled"):
+        rows, runs, before = pooled_arms(folder, info)
+        return StudyRecord(folder, info, rows, runs, before, trusted_files=trusted_files)
     arms = list(info["arms"])
     newest: dict[tuple[str, int], RunRecord] = {}
     folders = [p for p in folder.iterdir() if p.is_dir() and RUN_NAME.fullmatch(p.name)]
@@ -271,11 +274,17 @@ def _lacks(contrast: dict[str, Any]) -> str:
     return f"one of families has no {absent}" if absent else ""
 
 
-MAPPINGS = ("claims", "controls", "figures", "families")  # keys of study.json that list mappings
+MAPPINGS = (
+    "claims",
+    "controls",
+    "figures",
+    "families",
+    "pooled",
+)  # keys of study.json that list mappings
 STUDY: Types = {
     **dict.fromkeys(("arms", "budgets", "tune", "sweep", "learned", "cooldowns"), dict),
     **dict.fromkeys(("against", "preregistration"), dict),
-    **dict.fromkeys(("seeds", "primary", "runs", "tuned", "metrics", "overrides"), list),
+    **dict.fromkeys(("seeds", "primary", "runs", "tuned", "metrics", "overrides", "pooled"), list),
     **dict.fromkeys(("name", "title", "question", "results", "created", "file"), str),
     **dict.fromkeys(("replicate", "preset"), str),
     **dict.fromkeys(MAPPINGS, list),

@@ -25,6 +25,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {  # in the order of `unify --h
     "experiments": experiments.experiments,
     "paradigms": experiments.paradigms,
     "report": study.report,
+    "pool": study.pool,
     "findings": study.findings,
     "bench": machine.bench,
     "doctor": machine.doctor,

@@ -146,6 +146,24 @@ def report(
     return 0
 
 
+def pool(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders of one study, published under unlike seeds.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The study's folder to write.")],
+) -> int:
+    """Make one study of replicates that were trained at several places, and report it.
+
+    Each place runs the same study under seeds of its own and publishes it: `unify study F
+    'seeds=[3]'`, then `unify report runs/F --publish FOLDER`.
+    """
+    from unify.answers.pool import pool as make
+    from unify.report.page import write_report
+
+    echo(str(write_report(make(folders, out))))
+    return 0
+
+
 def findings(
     folder: Annotated[Path, typer.Argument(help="Folder of studies, e.g. runs.")],
 ) -> int:

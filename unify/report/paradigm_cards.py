@@ -19,7 +19,7 @@ SIDE = 132  # pixels of a mask on the page
 def card(run: RunRecord | None) -> Html | None:
     """Parts, FLOPs by task, and one mask for each backbone and task; None without a card."""
     facts = run.card if run is not None else {}
-    if not facts:
+    if "parts" not in facts:  # of a published run: the tasks alone
         return None
     weights = ", ".join(f"{value:g} {name}" for name, value in facts["loss_weights"].items())
     parts: list[Node] = [

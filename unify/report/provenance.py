@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 import yaml
 
@@ -16,18 +17,21 @@ from unify.runs.published_folder import AGAINST
 from unify.runs.stored_scores import StoredScores
 
 READING = "All at once, or one run at a time from the configuration that its folder holds:"
+AT_ONCE = "All at once:"  # of a pooled study, whose runs have folders elsewhere
 
 
 def reproduce_section(study: StudyRecord, lines: Sequence[Line]) -> Html:
     """Commands; hashes of configuration, code and data; every configuration folded below."""
     words = [study.info.get("file"), *(study.info.get("overrides") or [])]
     words += ["--against", f"{_place(study)}/{AGAINST}"] if study.published else []
+    pooled = study.info.get("pooled") or []
+    words += [f"seeds={study.seeds}"] if pooled and words[0] else []
     commands = [f"unify study {shlex.join(words)}"] if words[0] else []
     rows: list[list[Node]] = []
     place = _place(study)
     for run in study.runs:
         folder = f"{place}/{run.folder.name}"
-        if not study.is_published(run.arm):
+        if not study.is_published(run.arm) and not pooled:
             commands += [f"unify train -c {folder}/config.yaml", f"unify eval {folder}"]
         digest = str(run.info.get("hash") or run.folder.name.rsplit("-", 1)[-1])
         data = str(run.info.get("data") or "not stated")
@@ -36,12 +40,13 @@ def reproduce_section(study: StudyRecord, lines: Sequence[Line]) -> Html:
     commands.append(f"unify report {place}")
     return join(
         [
-            tag("p", READING),
+            tag("p", AT_ONCE if pooled else READING),
             tag("pre", "\n".join(commands[:1]), class_="commands"),
             fold("Every command", tag("pre", "\n".join(commands), class_="commands")),
             fold("Hashes of every run", _hashes(rows)) if rows else None,
             fold("Configurations", join(_config(run) for run in study.runs if run.config)),
             _published(study),
+            _pooled(pooled) if pooled else None,
         ]
     )
 
@@ -63,6 +68,16 @@ def _published(study: StudyRecord) -> Html | None:
         "; its files are in the folder ",
         tag("code", AGAINST),
     )
+
+
+def _pooled(folders: Sequence[dict[str, Any]]) -> Html:
+    """The published folders that a study is pooled from."""
+    rows: list[list[Node]] = [
+        [tag("code", str(f.get(key))) for key in ("folder", "hash", "seeds", "unify", "created")]
+        for f in folders
+    ]
+    text = "Replicates of this study were trained at several places, and published:"
+    return join([tag("p", text), facts(["folder", "hash", "seeds", "unify", "created"], rows)])
 
 
 def _hashes(rows: Sequence[Sequence[Node]]) -> Html:

@@ -65,16 +65,21 @@ def read_settings(run: Path) -> TriedSettings | None:
     try:
         if content.get(HASH) != content_hash(content):
             raise ValueError("it has changed since it was written")
-        for each in content["settings"]:
-            if wrong := wrong_type(each, OF_SETTING):
-                raise ValueError(wrong)
-        tried = [TriedSetting(**each) for each in content["settings"]]
-        best = content["best"]
-        if best is not None and not 0 <= best < len(tried):
-            raise ValueError(f"it has no setting {best}")
-        return TriedSettings(content["metric"], content["better"], best, tried)
+        return settings_from(content)
     except (ValueError, TypeError, LookupError) as error:
         raise ValueError(damaged(path, str(error), REMEDY)) from error
+
+
+def settings_from(content: dict[str, Any]) -> TriedSettings:
+    """Of JSON. ValueError, TypeError or LookupError for what is none."""
+    for each in content["settings"]:
+        if wrong := wrong_type(each, OF_SETTING):
+            raise ValueError(wrong)
+    tried = [TriedSetting(**each) for each in content["settings"]]
+    best = content["best"]
+    if best is not None and not 0 <= best < len(tried):
+        raise ValueError(f"it has no setting {best}")
+    return TriedSettings(content["metric"], content["better"], best, tried)
 
 
 OF_FILE: Types = {**dict.fromkeys(("metric", "better", HASH), str), "settings": list}
