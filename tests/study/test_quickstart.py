@@ -24,7 +24,7 @@ FLOORS = {
     "crossflow": 0.60,
 }
 ANSWER_FLOORS = {"ar_vq": 0.90, "transfusion": 0.90, "dual_tower": 0.90, "queries_dit": 0.75}
-SEEDS = [101, 102, 103, 104, 105]  # of the first try; another try takes seeds of its own
+SEEDS = [106, 107, 108, 109, 110]  # of the second try; another try takes seeds of its own
 
 
 @pytest.mark.floors
