@@ -68,6 +68,19 @@ def test_it_is_reported_and_published_as_any_study(tmp_path, places, capsys):
     pool_command(places, tmp_path / "pooled")  # made again, in the same place
 
 
+def test_replicates_that_no_place_has_yet_are_still_to_come(tmp_path):
+    study = load_study(write_scored_study(tmp_path / "mine", ARMS, (0, 1, 2)))
+    for seed in (0, 2):
+        publish(study, tmp_path / f"pub{seed}", seed)
+    pooled = load_study(pool([tmp_path / "pub2", tmp_path / "pub0"], tmp_path / "pooled"))
+    assert (pooled.seeds, pooled.seeds_in_words) == ([0, 1, 2], "2 of 3 seeds")
+    with pytest.raises(ValueError, match=r"\(seed 1\) is not trained"):
+        publish(pooled, tmp_path / "again")
+    with pytest.raises(ValueError, match="has no seed 5; it has seeds 0 to 2"):
+        publish(study, tmp_path / "again", 5)
+    assert not (tmp_path / "again").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -6,12 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import yaml
 from whole_study import FROM_LANGUAGE, IMAGES, write_parts
 
+from unify.answers.answers_json import answers_content
+from unify.answers.pool import pool
+from unify.answers.publish import publish
+from unify.answers.study_answers import study_answers
 from unify.answers.study_records import load_study
+from unify.commands.study import report
+from unify.commands.study import study as study_command
 from unify.runs.folder import Run
 from unify.runs.lookup import recorded_needed
 from unify.study.arms import resolve_arms
@@ -109,3 +116,44 @@ def test_a_study_of_whole_pipelines_goes_on_after_a_kill_and_is_reported(tmp_pat
     assert {run.info["state"] for run, _ in [(r, n) for n, r in planned.needed]} == {"finished"}
     assert "llm 1 finished" in lines(planned)[-1], "seed 0 of all is what all seeds may share"
     assert resolve_arms(shared)[1].keys() == {*arms}
+
+
+@pytest.mark.slow
+def test_replicates_of_two_places_are_the_study_that_ran_them_all(tmp_path):
+    """Each trains and tunes its own seed alone; the other is neither trained nor waited for."""
+    for seed in (0, 1):
+        (tmp_path / f"place{seed}").mkdir()
+    requests = [write(tmp_path / f"place{seed}") for seed in (0, 1)]
+    for seed, request in enumerate(requests):
+        made = run_study(replace(request, seed=seed), lambda text: None)
+        assert made.failed == {}
+        runs = tmp_path / f"place{seed}" / "runs"
+        arms = ("scratch", "pretrained")
+        assert run_states(runs / "whole").keys() == {f"{arm}-s{seed}" for arm in arms}
+        assert {name[-1] for name in run_states(runs / "whole-tuning")} == {str(seed)}
+        study = load_study(made.folder)
+        assert study.seeds_in_words == "1 of 2 seeds"
+        with pytest.raises(ValueError, match=f"seed {1 - seed}\\) is not trained"):
+            publish(study, tmp_path / f"pub{seed}")
+        publish(study, tmp_path / f"pub{seed}", seed)
+    one = load_study(pool([tmp_path / "pub0"], tmp_path / "one"))
+    assert one.seeds_in_words == "1 of 2 seeds", "the other is still to come"
+    both = load_study(pool([tmp_path / "pub1", tmp_path / "pub0"], tmp_path / "both"))
+    whole = load_study(run_study(requests[0], lambda text: None).folder)
+    first, second = (answers_content(study_answers(study)) for study in (whole, both))
+    assert first["differences"]
+    for key in first.keys() - {"created"}:
+        assert first[key] == second[key], key
+    tuned = [json.loads((study.folder / "tuning.json").read_text()) for study in (whole, both)]
+    chosen = [{key: entry["best"] for key, entry in entries.items()} for entries in tuned]
+    assert chosen[0] == chosen[1]
+
+
+def test_a_seed_that_the_study_has_not_and_options_that_exclude_each_other_are_refused(tmp_path):
+    request = write(tmp_path)
+    with pytest.raises(ValueError, match=r"has no seed 7; it has \[0, 1\]"):
+        run_study(replace(request, seed=7), print)
+    with pytest.raises(ValueError, match="--seeds says how many it has; keep one"):
+        study_command(request.path, seeds=2, seed=1)
+    with pytest.raises(ValueError, match="--seed names the replicate to --publish"):
+        report(tmp_path, seed=1)

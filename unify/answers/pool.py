@@ -3,7 +3,8 @@
 Each place trains seeds of its own and publishes them (`unify report --publish`); `pool` makes a
 study's folder of these published ones, which a report is written from as from any other:
 
-    study.json      as the places' own, with all seeds; `pooled` names the folders and their hashes
+    study.json      as the places' own, with all seeds that any of them is to have; `pooled` names
+                    the folders and their hashes
     replicates/0/   published.json and outcomes.npz of the first folder; 1/, 2/ ...
     tuning.json     the trials of all seeds, where each seed had its own
 """
@@ -58,7 +59,7 @@ def _info(read: Sequence[PublishedFolder]) -> dict[str, Any]:
     return {
         **first["asked"],
         "arms": {a: {key: e.get(key) for key in keys} for a, e in first["arms"].items()},
-        "seeds": sorted(seed for each in read for seed in _seeds(each)),
+        "seeds": sorted({seed for each in read for seed in each.content["planned"]}),
         "created": max(str(each.content["created"]) for each in read),
         "pooled": [
             {

@@ -2,6 +2,7 @@
 
 published.json
     study, title, question, file, primary, replicate, sweep, created, unify
+    planned     the seeds that the study is to have, of which the folder may hold one alone
     asked       all else that study.json says, but for what is of one call: claims, families ...
     tuning      entries of tuning.json
     arms        by name: paradigm, doc, file, control, trials, settings, config, tasks, and
@@ -18,7 +19,7 @@ outcomes.npz
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ NOT_SAID = ("name", "study", "machine", "logging", "tiny")  # keys of a configur
 OF_RUN = (  # keys of run.json
     *("seed", "hash", "weights", "data", "source", "precision", "steps", "rows_per_step"),
     *("tokens_per_step", "flops_per_step", "encoding_flops_per_step", "train_seconds"),
-    *("parameters", "noise"),
+    *("parameters", "noise", "exports"),
     *("texts_cut", "texts_read", "texts_since", "texts_cut_in_scoring"),
 )
 OF_NEEDED = (
@@ -56,19 +57,35 @@ KINDS = (np.uint8, np.int32, np.float32)  # the smallest that holds all outcomes
 MOMENTS = 4  # of a training, at which the hash of what was read is kept
 
 
-def publish(study: StudyRecord, folder: Path) -> str:
+def publish(study: StudyRecord, folder: Path, seed: int | None = None) -> str:
     """Write a study's own arms into `folder`; returns the hash over it.
 
-    ValueError for a study that is not whole, and for a folder of something else.
+    With a `seed`, that replicate alone. ValueError for what is not whole, for a seed that the study
+    has not, and for a folder of something else.
     """
     check_own_folder(folder)
+    planned = study.seeds
+    if seed is not None:
+        study = _of_seed(study, seed)
     if missing := _missing(study):
         raise ValueError(
             f"{study.folder} is not published: {missing}; `unify study` of its file trains and "
             "scores what is missing"
         )
     content, outcomes = published_content(study)
-    return write_published(folder, content, outcomes)
+    return write_published(folder, {**content, "planned": planned}, outcomes)
+
+
+def _of_seed(study: StudyRecord, seed: int) -> StudyRecord:
+    """The study as if this seed were all that it has."""
+    if seed not in study.seeds:
+        raise ValueError(f"{study.folder} has no seed {seed}; it has {seeds_text(study.seeds)}")
+    return replace(
+        study,
+        info={**study.info, "seeds": [seed]},
+        rows=[row for row in study.rows if row["seed"] == seed],
+        runs=[run for run in study.runs if run.seed == seed],
+    )
 
 
 def _missing(study: StudyRecord) -> str:
@@ -102,7 +119,11 @@ def published_content(study: StudyRecord) -> tuple[dict[str, Any], dict[str, np.
         "sweep": info.get("sweep") is not None,
         "unify": __version__,
         "asked": portable({key: info[key] for key in info if key not in OF_CALL}),
-        "tuning": portable(tuned),
+        "tuning": {
+            key: portable(entry)
+            for key, entry in tuned.items()
+            if entry.get("seed") in (None, *study.seeds)
+        },
         "arms": arms,
         "passports": [json.loads(passport) for passport in passports],
         "needed": _all_needed(study),
@@ -180,8 +201,15 @@ def _all_needed(study: StudyRecord) -> dict[str, Any]:
 
 
 def _parts(run: RunRecord) -> list[dict[str, Any]]:
-    """The runs that a run started from, without their places."""
-    return [{"name": part.get("name"), "hash": part.get("hash")} for part in run.needed]
+    """The runs that a run started from, with the last name of their folders alone."""
+    return [
+        {
+            "name": part.get("name"),
+            "hash": part.get("hash"),
+            "folder": Path(part.get("folder") or "").name,
+        }
+        for part in run.needed
+    ]
 
 
 def _scores(rows: Sequence[Row], passports: dict[str, int]) -> list[dict[str, Any]]:

@@ -14,7 +14,8 @@ FOR_THE_REPORT = (
     "--against is for the report, which --arm, --choose and --dry-run do not write: leave it out "
     "here, and give it to the `unify study` that reports (with --gather, of runs that are there)"
 )
-FOR_ONE_ARM = "--seed and --untimed say how one --arm is run; name it, or use --seeds"
+FOR_ONE_ARM = "--untimed says how one --arm is run; name it"
+ONE_OR_SOME = "--seed names one of the study's seeds, --seeds says how many it has; keep one"
 
 
 def study(
@@ -28,7 +29,7 @@ def study(
     only: Annotated[str, typer.Option(help="Arms like this, e.g. 'ar_vq*'; others stay.")] = "*",
     seeds: Annotated[int, typer.Option(min=0, help="So many seeds, from 0 on; 0: the file's.")] = 0,
     arm: Annotated[str, typer.Option(help="Train and score this arm, and report nothing.")] = "",
-    seed: Annotated[int | None, typer.Option(min=0, help="With --arm: this seed alone.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="This seed alone; others stay.")] = None,
     untimed: Annotated[
         bool, typer.Option("--untimed", help="With --arm: leave speed to a quiet machine.")
     ] = False,
@@ -43,13 +44,13 @@ def study(
 ) -> int:
     """Train what is missing, evaluate, compare, report."""
     _check_options(
-        not arm and (untimed or seed is not None), against and (arm or choose or dry_run)
+        untimed and not arm, against and (arm or choose or dry_run), seed is not None and seeds
     )
     with fast_imports():
         from unify.study.jobs import StudyRequest
 
     words = [*(overrides or []), *([f"seeds={list(range(seeds))}"] if seeds else [])]
-    request = StudyRequest(str(file), each_once(words), tiny, jobs, only, gather, against)
+    request = StudyRequest(str(file), each_once(words), tiny, jobs, only, gather, seed, against)
     if arm:
         with fast_imports():
             from unify.study.run_job import run_arm
@@ -60,8 +61,10 @@ def study(
     return _dry_run(request) if dry_run else _run(request, as_json)
 
 
-def _check_options(of_one_arm: object, of_a_report: object) -> None:
+def _check_options(of_one_arm: object, of_a_report: object, both: object) -> None:
     """ValueError for options whose command is another one, where these are true."""
+    if both:
+        raise ValueError(ONE_OR_SOME)
     if of_one_arm:
         raise ValueError(FOR_ONE_ARM)
     if of_a_report:
@@ -122,12 +125,18 @@ def report(
         Path | None,
         typer.Option(metavar="FOLDER", help="Write there what others compare their arms with."),
     ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="With --publish: this replicate alone.")
+    ] = None,
 ) -> int:
     """Write a study's report.html again, from its folder or from MLflow.
 
     With --mlflow, the study's folder is made first from what that server has. With --publish, a
-    small folder is written, too: scores and outcomes for `unify study F --against FOLDER`.
+    small folder is written, too: scores and outcomes for `unify study F --against FOLDER`, and
+    for `unify pool`.
     """
+    if seed is not None and publish is None:
+        raise ValueError("--seed names the replicate to --publish; give a folder for it")
     from unify.report.page import write_report
 
     if mlflow:
@@ -141,7 +150,7 @@ def report(
 
         with warnings.catch_warnings():  # the report has said what is damaged
             warnings.simplefilter("ignore")
-            digest = write_folder(load_study(study), publish)
+            digest = write_folder(load_study(study), publish, seed)
         echo(f"{publish} (hash {digest})")
     return 0
 
@@ -154,8 +163,8 @@ def pool(
 ) -> int:
     """Make one study of replicates that were trained at several places, and report it.
 
-    Each place runs the same study under seeds of its own and publishes it: `unify study F
-    'seeds=[3]'`, then `unify report runs/F --publish FOLDER`.
+    Each place runs replicates of its own of the same study, and publishes each: `unify study F
+    --seed 3`, then `unify report runs/F --publish FOLDER --seed 3`.
     """
     from unify.answers.pool import pool as make
     from unify.report.page import write_report

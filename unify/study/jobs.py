@@ -21,6 +21,7 @@ class StudyRequest:
     at_once: int = 1  # runs that are trained and scored at the same time, in processes of their own
     only: str = "*"  # a shell pattern: the other arms stay as they are, and their scores count
     gather: bool = False  # train nothing; report the scores that the runs have
+    seed: int | None = None  # this replicate alone; the others stay as they are
     against: str = ""  # folder of a published study, whose arms are compared with those of this one
 
     @property

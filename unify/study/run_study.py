@@ -66,6 +66,8 @@ def run_study(request: StudyRequest, say: Say = echo) -> Outcome:
 
 def _run_study(request: StudyRequest, say: Say) -> Outcome:
     study, arms = resolve_arms(request)
+    if request.seed not in (None, *study.seeds):
+        raise ValueError(f"{request.path} has no seed {request.seed}; it has {study.seeds}")
     wanted = _wanted_arms(request, list(arms))
     machine = next(iter(arms.values()))["machine"]
     folder = Path(machine["runs"]) / study.name
@@ -96,8 +98,9 @@ def _run(
     write_study_json(study, arms, request, folder, tuned, against)
     jobs = resolve_jobs(request, study, arms)
     jobs = [job for job in jobs if study.tuning_of(job.arm, job.seed) in tuned]
-    failed |= _train_in_processes([job for job in jobs if job.arm in wanted], request, say)
-    rows = _score(jobs, wanted, failed, say)
+    asked = [job for job in jobs if job.arm in wanted and request.seed in (None, job.seed)]
+    failed |= _train_in_processes(asked, request, say)
+    rows = _score(jobs, {job.name for job in asked}, failed, say)
     _save_results(folder, rows, jobs)
     write_report(folder)
     ship_study(folder, machine["tracker"], machine["runs"])
@@ -119,7 +122,7 @@ def _tune(request: StudyRequest, wanted: set[str], say: Say) -> dict[str, str]:
 
     With `replicate: all`, of each arm under each seed.
     """
-    trials = plan_trials(request)
+    trials = plan_trials(request, None if request.seed is None else {request.seed})
     missing = trials.missing(wanted)
     each = [job for jobs in missing.values() for job in jobs]
     failed = _train_in_processes(each, request, say, speed=False)  # it is no score of a trial
@@ -138,10 +141,10 @@ def _tune(request: StudyRequest, wanted: set[str], say: Say) -> dict[str, str]:
 
 
 def _score(jobs: Sequence[Job], wanted: set[str], failed: dict[str, str], say: Say) -> list[Row]:
-    """The scores of all jobs; those of wanted arms are finished first, and may add to `failed`."""
+    """The scores of all jobs; `wanted`, by name, are finished first, and may add to `failed`."""
     rows: list[Row] = []
     for job in jobs:
-        if job.arm not in wanted:
+        if job.name not in wanted:
             rows += _stored_rows(job, failed, say)
         elif job.name not in failed:
             rows += _finish(job, failed, say)
