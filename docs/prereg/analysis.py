@@ -1,0 +1,258 @@
+"""What a registered comparison came to, from the folders that its replicates were published in.
+
+    python docs/prereg/analysis.py replicates/*    each test, its words, and what they rest on
+    python docs/prereg/analysis.py --simulate      how often the words come out on invented outcomes
+
+It reads what `unify report --publish` writes, with numpy and scipy alone: nothing of unify is
+imported, so that it checks what the page of the study says. Outcomes of A and B are Y[r, p], r a
+replicate (a whole pipeline) and p a prompt that is put to all:
+
+    D = Y_A - Y_B,  D_rp = m + a_r + b_p + e_rp
+    h^2 = (t_{R-1}^2 max(M_r, M_e) + t_{P-1}^2 max(M_p - M_e, 0)) / (R P)     half-width of m
+
+with the mean squares of the two-way layout (docs/statistics.md). p is the tail whose h is |m|.
+"""
+
+import argparse
+import itertools
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import optimize, stats
+
+DRAWING, ANSWERING = "text_to_image/nearest", "vqa/accuracy"
+# first - second, each in the family of its outcome
+TESTS = {
+    DRAWING: [
+        ("ar_vq", "masked"),
+        ("mar", "transfusion"),
+        ("transfusion_codes", "transfusion"),
+        ("dual_tower", "transfusion"),
+        ("pretrained_transfusion", "queries_dit"),
+        ("pretrained_transfusion", "crossflow"),
+    ],
+    ANSWERING: [("ar_vq", "transfusion"), ("dual_tower", "transfusion"), ("masked", "ar_vq")],
+}
+LEVEL, LEAST, EQUIVALENT = 0.05, 0.02, 0.05  # Holm; of an estimate; of a 90% interval
+GAIN, RATIO, FULL, EMPTY = 0.05, 0.5, 0.98, 0.02
+NEEDED_TO_FLIP = 8  # replicates from which the sign flips have to agree
+HIGHER, LOWER, SAME, OPEN = "higher", "lower", "equivalent", "not told apart"
+
+
+@dataclass
+class Test:
+    """One comparison. `by_replicate`: the mean difference of each; `simultaneous`: 95% for all
+    tests of the family together; `left_out`: lowest and highest mean without one replicate."""
+
+    first: str
+    second: str
+    mean: float
+    by_replicate: np.ndarray
+    half_90: float
+    simultaneous: tuple[float, float]
+    p: float
+    flip_p: float
+    left_out: tuple[float, float]
+    adjusted_p: float = 1.0
+    adjusted_flip_p: float = 1.0
+    words: str = ""
+    reason: str = ""
+
+
+def half_width(d: np.ndarray, tail: float) -> float:
+    """Half-width of the mean of differences [R P] that misses it with probability `tail`."""
+    r, p = d.shape
+    rows, columns, mean = d.mean(1), d.mean(0), d.mean()
+    rest = d - rows[:, None] - columns[None] + mean
+    of_rows = p * np.square(rows - mean).sum() / (r - 1)
+    of_columns = r * np.square(columns - mean).sum() / (p - 1)
+    of_rest = np.square(rest).sum() / ((r - 1) * (p - 1))
+    t_rows, t_columns = (stats.t.isf(tail / 2, n - 1) for n in (r, p))
+    parts = t_rows**2 * max(of_rows, of_rest) + t_columns**2 * max(of_columns - of_rest, 0.0)
+    return math.sqrt(parts / (r * p))
+
+
+def flips(by_replicate: np.ndarray) -> float:
+    """Exact two-sided p: all signs of the replicates' differences [R] are as likely."""
+    signs = np.array(list(itertools.product((1, -1), repeat=len(by_replicate))))
+    sums = np.abs(signs @ by_replicate)
+    return float(np.mean(sums >= abs(by_replicate.sum()) - 1e-9))
+
+
+def holm(ps: list[float]) -> list[float]:
+    """Adjusted p of a family: Holm (1979)."""
+    order, adjusted, highest = np.argsort(ps), [1.0] * len(ps), 0.0
+    for place, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(ps) - place) * ps[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def test_of(first: str, second: str, a: np.ndarray, b: np.ndarray, tests: int) -> Test:
+    """The comparison of outcomes a, b [R P], one of so many tests."""
+    d = a.astype(float) - b.astype(float)
+    mean, rows = float(d.mean()), d.mean(1)
+    p = 1.0
+    if mean:
+        small = half_width(d, 1e-12) <= abs(mean)
+        p = 1e-12 if small else optimize.brentq(lambda t: half_width(d, t) - abs(mean), 1e-12, 1.0)
+    half = half_width(d, LEVEL / tests)
+    without = [float(np.delete(rows, r).mean()) for r in range(len(rows))]
+    at_once = mean - half, mean + half
+    left_out = min(without), max(without)
+    return Test(first, second, mean, rows, half_width(d, 0.1), at_once, p, flips(rows), left_out)
+
+
+def say_words(test: Test, why_not: str) -> None:
+    """The registered words of a test whose p are adjusted; `why_not`: against a verdict."""
+    needed = len(test.by_replicate) >= NEEDED_TO_FLIP
+    told = test.adjusted_p < LEVEL, test.adjusted_flip_p < LEVEL or not needed
+    turns = test.left_out[0] <= 0 <= test.left_out[1]
+    if why_not:
+        test.words, test.reason = OPEN, why_not
+    elif all(told) and abs(test.mean) >= LEAST and not turns:
+        test.words = HIGHER if test.mean > 0 else LOWER
+    elif abs(test.mean) + test.half_90 <= EQUIVALENT:
+        test.words = SAME
+    else:
+        test.words = OPEN
+        if told[0] != told[1]:
+            test.reason = "the tests disagree"
+        elif told[0]:
+            test.reason = "one replicate decides" if turns else f"less than {LEAST}"
+
+
+def family(outcomes: dict[str, np.ndarray], gains: dict[str, float], pairs) -> list[Test]:
+    """The tests of a family with their words. `outcomes` of arms [R P]; `gains`: mean rise of an
+    arm from half to all of its steps."""
+    tests = [test_of(a, b, outcomes[a], outcomes[b], len(pairs)) for a, b in pairs]
+    for name in ("p", "flip_p"):
+        adjusted = holm([getattr(test, name) for test in tests])
+        for test, value in zip(tests, adjusted, strict=True):
+            setattr(test, f"adjusted_{name}", value)
+    for test in tests:
+        worse = test.second if test.mean > 0 else test.first
+        say_words(test, untestable(test, outcomes) or unlearned(worse, outcomes[worse], gains))
+    return tests
+
+
+def untestable(test: Test, outcomes: dict[str, np.ndarray]) -> str:
+    means = [outcomes[arm].mean() for arm in (test.first, test.second)]
+    return "not testable" if min(means) > FULL or max(means) < EMPTY else ""
+
+
+def unlearned(arm: str, outcomes: np.ndarray, gains: dict[str, float]) -> str:
+    """Why there is no verdict against an arm; empty if it had learned."""
+    rows = outcomes.mean(1)
+    if gains.get(arm, 0.0) > GAIN or rows.min() < RATIO * rows.max():
+        return f"{arm} had not learned yet"
+    return ""
+
+
+def read(folders: list[Path], metric: str):
+    """{arm: outcomes [R P]}, {arm: mean gain} of published folders, replicates in their order."""
+    outcomes: dict[str, list[np.ndarray]] = {}
+    gains: dict[str, list[float]] = {}
+    digests: dict[str, str] = {}
+    for folder in folders:
+        content = json.loads((folder / "published.json").read_text("utf-8"))
+        arrays = np.load(folder / "outcomes.npz", allow_pickle=False)
+        for arm, entry in content["arms"].items():
+            for scores in entry["scores"]:
+                if scores["metric"] == metric:
+                    passport = content["passports"][scores["passport"]]
+                    asked = str(passport.get("prompt_set") or passport.get("texts"))
+                    if digests.setdefault(metric, asked) != asked:
+                        raise SystemExit(f"{folder}: {arm} was asked other prompts of {metric}")
+            if metric in entry["outcomes"]:
+                outcomes.setdefault(arm, []).extend(arrays[f"{arm}/{metric}"])
+                gains.setdefault(arm, []).extend(gain_of(run, metric) for run in entry["runs"])
+    return (
+        {arm: np.stack(rows) for arm, rows in outcomes.items()},
+        {arm: float(np.mean(rises)) for arm, rises in gains.items()},
+    )
+
+
+def gain_of(run: dict, metric: str) -> float:
+    """The rise of a validation score from half to all of a run's steps; 0 where it kept none."""
+    curve = [(r["step"], r[metric]) for r in run.get("curve") or [] if r.get(metric) is not None]
+    half = [value for step, value in curve if 2 * step <= run["steps"]]
+    return curve[-1][1] - half[-1] if half else 0.0
+
+
+def table(tests: list[Test]) -> str:
+    lines = ["| first - second | mean | 95%, all together | p, Holm | signs | left out | words |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for t in tests:
+        low, high = t.simultaneous
+        words = t.words + (f" ({t.reason})" if t.reason else "")
+        lines.append(
+            f"| {t.first} - {t.second} | {t.mean:+.3f} | {low:+.3f} to {high:+.3f} "
+            f"| {t.adjusted_p:.4f} | {t.adjusted_flip_p:.4f} "
+            f"| {t.left_out[0]:+.3f} to {t.left_out[1]:+.3f} | {words} |"
+        )
+    return "\n".join(lines)
+
+
+def invented(rng, replicates: int, prompts: int, effect: float, spread: float, learn: float):
+    """Outcomes of all arms: logits of a prompt (sd 1), of an arm's replicate (sd `spread`), and of
+    `transfusion` and its kind, `effect` below; a replicate learns with probability `learn`, else
+    it draws a tenth of what it would."""
+    arms = sorted({arm for pair in TESTS[DRAWING] for arm in pair})
+    hard = rng.normal(0, 1, prompts)
+    made = {}
+    for arm in arms:
+        base = 1.0 - (effect if "transfusion" in arm and arm != "transfusion_codes" else 0.0)
+        logits = base + hard + rng.normal(0, spread, (replicates, 1))
+        share = 1 / (1 + np.exp(-logits))
+        share *= np.where(rng.random((replicates, 1)) < learn, 1.0, 0.1)
+        made[arm] = rng.random((replicates, prompts)) < share
+    return made
+
+
+def simulate(trials: int, replicates: int, prompts: int, seed: int) -> str:
+    """Shares of trials in which words came out, without effect, with one, and where few learn."""
+    lines = [
+        "| invented | any higher or lower | `ar_vq` - `masked` told | `mar` - `transfusion` told |"
+    ]
+    lines.append("|---|---|---|---|")
+    for spread, effect, learn in itertools.product((0.1, 0.3, 0.6), (0.0, 0.5, 1.0), (1.0, 0.7)):
+        rng = np.random.default_rng([seed, int(10 * spread), int(10 * effect), int(10 * learn)])
+        told = np.zeros(3)
+        for _ in range(trials):
+            made = invented(rng, replicates, prompts, effect, spread, learn)
+            tests = family(made, {}, TESTS[DRAWING])
+            verdicts = [test.words in (HIGHER, LOWER) for test in tests]
+            told += (any(verdicts), verdicts[0], verdicts[1])
+        some, null, real = told / trials
+        what = f"spread {spread}, effect {effect} logits, {learn:.0%} learn"
+        lines.append(f"| {what} | {some:.3f} | {null:.3f} | {real:.3f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--simulate", action="store_true")
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--replicates", type=int, default=8)
+    parser.add_argument("--prompts", type=int, default=512)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    if args.simulate:
+        print(simulate(args.trials, args.replicates, args.prompts, args.seed))
+        return
+    for metric, pairs in TESTS.items():
+        outcomes, gains = read(args.folders, metric)
+        there = [pair for pair in pairs if set(pair) <= outcomes.keys()]
+        for arm in sorted({arm for pair in pairs for arm in pair} - outcomes.keys()):
+            print(f"{metric}: no outcomes of {arm}")
+        if there:
+            print(f"\n{metric}\n\n{table(family(outcomes, gains, there))}")
+
+
+if __name__ == "__main__":
+    main()

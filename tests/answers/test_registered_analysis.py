@@ -1,0 +1,105 @@
+"""The script of the registered analysis, which imports nothing of unify, against unify's own."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from places import ROOT
+from scored_study import EXACT, write_scored_study
+
+from unify.analysis.multiple_tests import holm
+from unify.analysis.paired_differences import crossed
+from unify.analysis.sign_flips import sign_flip_p
+from unify.answers.publish import publish
+from unify.answers.study_answers import study_answers
+from unify.answers.study_records import load_study
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("a", ROOT / "docs" / "prereg" / "analysis.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["a"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(3, 9), st.integers(2, 30), st.integers(0, 10**6), st.sampled_from([0, 0.5, 2]))
+def test_means_intervals_and_p_are_those_of_the_report(script, replicates, prompts, seed, spread):
+    rng = np.random.default_rng(seed)
+    shares = 1 / (1 + np.exp(-rng.normal(0, spread, (2, replicates, 1)) - rng.normal(size=prompts)))
+    a, b = rng.random((2, replicates, prompts)) < shares
+    test, ours = script.test_of("a", "b", a, b, 6), crossed(a, b)
+    if ours.refusal:
+        return
+    assert test.mean == pytest.approx(ours.mean, abs=1e-12)
+    assert test.simultaneous == pytest.approx(ours.interval_at(1 - 0.05 / 6), abs=1e-9)
+    assert test.p == pytest.approx(ours.p, rel=1e-4, abs=1e-9)
+    assert test.flip_p == pytest.approx(sign_flip_p(test.by_replicate))
+    assert test.left_out[0] - 1e-12 <= test.mean <= test.left_out[1] + 1e-12
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_holm_is_that_of_the_report(script, ps):
+    assert script.holm(ps) == pytest.approx(list(holm(ps)))
+
+
+def test_published_replicates_are_read_in_their_order(script, tmp_path):
+    study = load_study(write_scored_study(tmp_path / "mine", {"ar_vq": 0.5, "flow": 0.8}))
+    for seed in study.seeds:
+        publish(study, tmp_path / f"pub{seed}", seed)
+    outcomes, gains = script.read([tmp_path / f"pub{seed}" for seed in study.seeds], EXACT)
+    for run in study.runs:
+        assert np.array_equal(outcomes[run.arm][study.seeds.index(run.seed)], run.outcomes[EXACT])
+    assert gains == {"ar_vq": 0.0, "flow": 0.0}
+    (one,) = [x for x in study_answers(study).primary if x.metric == EXACT]
+    test = script.test_of("a", "b", outcomes[one.first], outcomes[one.second], 1)
+    assert test.mean == pytest.approx(one.difference.mean)
+
+
+def outcomes_of(*shares):
+    """Arms a, b ... of eight replicates and 200 prompts, with these shares for each replicate."""
+    rng = np.random.default_rng(0)
+    each = [np.broadcast_to(share, 8)[:, None] for share in shares]
+    return {arm: rng.random((8, 200)) < s for arm, s in zip("abcdefgh", each, strict=False)}
+
+
+@pytest.mark.parametrize(
+    ("shares", "gains", "words", "reason"),
+    [
+        ((0.8, 0.5), {}, "higher", ""),
+        ((0.5, 0.8), {}, "lower", ""),
+        ((0.5, 0.8), {"a": 0.06}, "not told apart", "a had not learned yet"),
+        ((0.8, 0.5), {"a": 0.06}, "higher", ""),
+        ((0.8, [0.5] * 7 + [0.2]), {}, "not told apart", "b had not learned yet"),
+        ((0.99, 0.995), {}, "not told apart", "not testable"),
+        ((0.01, 0.0), {}, "not told apart", "not testable"),
+        (([0.4, 0.7] * 4, [0.7, 0.4] * 4), {}, "not told apart", ""),
+    ],
+)
+def test_words(script, shares, gains, words, reason):
+    (test,) = script.family(outcomes_of(*shares), gains, [("a", "b")])
+    assert (test.words, test.reason) == (words, reason)
+
+
+def test_equal_arms_are_called_equivalent_where_the_interval_is_narrow(script):
+    rng = np.random.default_rng(1)
+    a, b = rng.random((2, 8, 2000)) < 0.9
+    (test,) = script.family({"a": a, "b": b}, {}, [("a", "b")])
+    assert test.words == "equivalent"
+
+
+def test_without_an_effect_a_family_seldom_errs(script):
+    """At 5%, 60 families without any effect have more than 9 errors in one of 2,000 tries."""
+    rng, errors = np.random.default_rng(2), 0
+    for _ in range(60):
+        made = script.invented(rng, 8, 60, 0.0, 0.3, 1.0)
+        tests = script.family(made, {}, script.TESTS[script.DRAWING])
+        errors += any(test.words in ("higher", "lower") for test in tests)
+    assert errors <= 9
+    told = script.family(script.invented(rng, 8, 400, 2.0, 0.1, 1.0), {}, [("mar", "transfusion")])
+    assert told[0].words == "higher"
