@@ -295,3 +295,11 @@ def test_the_noise_of_the_choice_is_gumbel_s_and_finite_at_its_ends():
     assert numbers.mean().item() == pytest.approx(0.5772, abs=1e-3)
     assert numbers.var().item() == pytest.approx(math.pi**2 / 6, rel=1e-2)
     assert torch.isfinite(gumbel(torch.tensor([0.0, 1 - 2**-24]))).all()
+
+
+def test_a_model_that_diverged_still_draws_tokens_that_exist():
+    logits = torch.full((2, 7), torch.nan)
+    logits[1] = torch.arange(7.0)
+    ids = draw(logits, torch.tensor([0.5, 0.999]))
+    assert ids[0] in range(7)
+    assert ids[1] == draw(logits[1:], torch.tensor([0.999]))[0]

@@ -125,11 +125,11 @@ def draw(
     # in float64, as a cumulative sum over a large vocabulary is not exact enough in float32
     kept = filter_logits(logits.double() / temperature, top_k, top_p)
     mass = kept.softmax(-1).cumsum(-1)  # [B V]
-    point = u.to(mass)[:, None] * mass[:, -1:]
-    ids = torch.searchsorted(mass, point, right=True).squeeze(-1)
-    # rounding can place the point past the last possible token
-    last = logits.shape[-1] - 1 - torch.isfinite(kept).flip(-1).int().argmax(-1)
-    return torch.minimum(ids, last)
+    total = mass[:, -1:].contiguous()
+    ids = torch.searchsorted(mass, u.to(mass)[:, None] * total, right=True)
+    # rounding can place the point past the last possible token, which is where the sum is whole
+    last = torch.searchsorted(mass, total).clamp_(max=mass.shape[-1] - 1)  # of NaN it is past all
+    return torch.minimum(ids, last).squeeze(-1)
 
 
 _goes_on: Callable[[bool], bool] = bool
