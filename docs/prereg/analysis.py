@@ -14,6 +14,8 @@ with the mean squares of the two-way layout (docs/statistics.md). p is the tail 
 """
 
 import argparse
+import hashlib
+import io
 import itertools
 import json
 import math
@@ -125,17 +127,26 @@ def say_words(test: Test, why_not: str) -> None:
             test.reason = "one replicate decides" if turns else f"less than {LEAST}"
 
 
-def family(outcomes: dict[str, np.ndarray], gains: dict[str, float], pairs) -> list[Test]:
-    """The tests of a family with their words. `outcomes` of arms [R P]; `gains`: mean rise of an
-    arm from half to all of its steps."""
-    tests = [test_of(a, b, outcomes[a], outcomes[b], len(pairs)) for a, b in pairs]
+def family(
+    outcomes: dict[str, np.ndarray], gains: dict[str, float], pairs, to_come: int = 0
+) -> list[Test]:
+    """The tests of a family with their words, as far as there are outcomes of both arms [R P]: what
+    is not there counts as a test all the same.
+
+    `gains`: mean rise of an arm from half to all of its steps; `to_come`: replicates that are
+    planned and not there, before which there are no words.
+    """
+    there = [(a, b) for a, b in pairs if a in outcomes and b in outcomes]
+    tests = [test_of(a, b, outcomes[a], outcomes[b], len(pairs)) for a, b in there]
+    absent = [1.0] * (len(pairs) - len(there))
     for name in ("p", "flip_p"):
-        adjusted = holm([getattr(test, name) for test in tests])
-        for test, value in zip(tests, adjusted, strict=True):
+        adjusted = holm([*(getattr(test, name) for test in tests), *absent])
+        for test, value in zip(tests, adjusted, strict=False):
             setattr(test, f"adjusted_{name}", value)
     for test in tests:
         worse = test.second if test.mean > 0 else test.first
-        say_words(test, untestable(test, outcomes) or unlearned(worse, outcomes[worse], gains))
+        waits = f"{to_come} replicates to come" if to_come else untestable(test, outcomes)
+        say_words(test, waits or unlearned(worse, outcomes[worse], gains))
     return tests
 
 
@@ -153,27 +164,52 @@ def unlearned(arm: str, outcomes: np.ndarray, gains: dict[str, float]) -> str:
 
 
 def read(folders: list[Path], metric: str):
-    """{arm: outcomes [R P]}, {arm: mean gain} of published folders, replicates in their order."""
-    outcomes: dict[str, list[np.ndarray]] = {}
+    """Of published folders {arm: outcomes [R P]} and {arm: mean gain}, replicates by their seeds,
+    and how many replicates are still to come. SystemExit for what cannot be put together."""
+    outcomes: dict[str, dict[int, np.ndarray]] = {}
     gains: dict[str, list[float]] = {}
-    digests: dict[str, str] = {}
+    ways: dict[str, str] = {}
+    planned: set[int] = set()
     for folder in folders:
-        content = json.loads((folder / "published.json").read_text("utf-8"))
-        arrays = np.load(folder / "outcomes.npz", allow_pickle=False)
+        content, arrays = opened(folder)
+        planned |= {*content["planned"]}
         for arm, entry in content["arms"].items():
             for scores in entry["scores"]:
                 if scores["metric"] == metric:
-                    passport = content["passports"][scores["passport"]]
-                    asked = str(passport.get("prompt_set") or passport.get("texts"))
-                    if digests.setdefault(metric, asked) != asked:
-                        raise SystemExit(f"{folder}: {arm} was asked other prompts of {metric}")
-            if metric in entry["outcomes"]:
-                outcomes.setdefault(arm, []).extend(arrays[f"{arm}/{metric}"])
-                gains.setdefault(arm, []).extend(gain_of(run, metric) for run in entry["runs"])
+                    way = measured(content["passports"][scores["passport"]])
+                    if ways.setdefault(metric, way) != way:
+                        raise SystemExit(f"{folder}: {metric} of {arm} was measured otherwise")
+            if metric not in entry["outcomes"]:
+                continue
+            for run, row in zip(entry["runs"], arrays[f"{arm}/{metric}"], strict=True):
+                if run["seed"] in outcomes.setdefault(arm, {}):
+                    raise SystemExit(f"{folder}: seed {run['seed']} of {arm} is there twice")
+                outcomes[arm][run["seed"]] = row
+                gains.setdefault(arm, []).append(gain_of(run, metric))
+    seeds = {arm: sorted(rows) for arm, rows in outcomes.items()}
+    if len({tuple(each) for each in seeds.values()}) > 1:
+        raise SystemExit(f"{metric}: arms have unlike replicates: {seeds}")
+    there = {seed for each in seeds.values() for seed in each}
     return (
-        {arm: np.stack(rows) for arm, rows in outcomes.items()},
+        {arm: np.stack([rows[seed] for seed in seeds[arm]]) for arm, rows in outcomes.items()},
         {arm: float(np.mean(rises)) for arm, rises in gains.items()},
+        len(planned - there),
     )
+
+
+def opened(folder: Path):
+    """published.json and outcomes.npz of a folder, which must be as they were written together."""
+    content = json.loads((folder / "published.json").read_text("utf-8"))
+    packed = (folder / "outcomes.npz").read_bytes()
+    if hashlib.sha256(packed).hexdigest() != content["outcomes.npz"]:
+        raise SystemExit(f"{folder}: outcomes.npz is not the one that published.json was made with")
+    return content, np.load(io.BytesIO(packed), allow_pickle=False)
+
+
+def measured(passport: dict) -> str:
+    """How a score was measured: its passport but for the arm's own sampler and unify's version."""
+    kept = {k: v for k, v in passport.items() if k not in ("sampler", "tokenizer", "version")}
+    return json.dumps(kept, sort_keys=True)
 
 
 def gain_of(run: dict, metric: str) -> float:
@@ -246,12 +282,10 @@ def main() -> None:
         print(simulate(args.trials, args.replicates, args.prompts, args.seed))
         return
     for metric, pairs in TESTS.items():
-        outcomes, gains = read(args.folders, metric)
-        there = [pair for pair in pairs if set(pair) <= outcomes.keys()]
+        outcomes, gains, to_come = read(args.folders, metric)
         for arm in sorted({arm for pair in pairs for arm in pair} - outcomes.keys()):
             print(f"{metric}: no outcomes of {arm}")
-        if there:
-            print(f"\n{metric}\n\n{table(family(outcomes, gains, there))}")
+        print(f"\n{metric}\n\n{table(family(outcomes, gains, pairs, to_come))}")
 
 
 if __name__ == "__main__":

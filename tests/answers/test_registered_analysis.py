@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import ROOT
-from scored_study import EXACT, write_scored_study
+from scored_study import EXACT, PASSPORT, write_scored_study
 
 from unify.analysis.multiple_tests import holm
 from unify.analysis.paired_differences import crossed
@@ -52,13 +52,37 @@ def test_published_replicates_are_read_in_their_order(script, tmp_path):
     study = load_study(write_scored_study(tmp_path / "mine", {"ar_vq": 0.5, "flow": 0.8}))
     for seed in study.seeds:
         publish(study, tmp_path / f"pub{seed}", seed)
-    outcomes, gains = script.read([tmp_path / f"pub{seed}" for seed in study.seeds], EXACT)
+    folders = [tmp_path / f"pub{seed}" for seed in (2, 0, 3, 1)]
+    outcomes, gains, to_come = script.read(folders, EXACT)
+    assert to_come == 0
     for run in study.runs:
         assert np.array_equal(outcomes[run.arm][study.seeds.index(run.seed)], run.outcomes[EXACT])
     assert gains == {"ar_vq": 0.0, "flow": 0.0}
     (one,) = [x for x in study_answers(study).primary if x.metric == EXACT]
     test = script.test_of("a", "b", outcomes[one.first], outcomes[one.second], 1)
     assert test.mean == pytest.approx(one.difference.mean)
+
+
+def test_what_cannot_be_put_together_is_refused_and_what_is_missing_gets_no_words(script, tmp_path):
+    study = load_study(write_scored_study(tmp_path / "mine", {"ar_vq": 0.9, "flow": 0.1}))
+    for seed in study.seeds:
+        publish(study, tmp_path / f"pub{seed}", seed)
+    zero, one = tmp_path / "pub0", tmp_path / "pub1"
+    with pytest.raises(SystemExit, match="seed 0 of ar_vq is there twice"):
+        script.read([zero, zero], EXACT)
+    outcomes, gains, to_come = script.read([zero, one], EXACT)
+    (test,) = script.family(outcomes, gains, [("ar_vq", "flow"), ("ar_vq", "mar")], to_come)
+    assert (test.words, test.reason) == ("not told apart", "2 replicates to come")
+    assert test.adjusted_p == pytest.approx(min(1, 2 * test.p)), "of two registered tests"
+    other = write_scored_study(
+        tmp_path / "other", {"ar_vq": 0.9, "flow": 0.1}, (7,), {**PASSPORT, "prompt_set": "b"}
+    )
+    publish(load_study(other), tmp_path / "pub7")
+    with pytest.raises(SystemExit, match="was measured otherwise"):
+        script.read([zero, tmp_path / "pub7"], EXACT)
+    (one / "outcomes.npz").write_bytes((zero / "outcomes.npz").read_bytes())
+    with pytest.raises(SystemExit, match="is not the one that published"):
+        script.read([one], EXACT)
 
 
 def outcomes_of(*shares):

@@ -149,11 +149,21 @@ def test_replicates_of_two_places_are_the_study_that_ran_them_all(tmp_path):
     assert chosen[0] == chosen[1]
 
 
+def test_a_dry_run_of_one_seed_lists_its_runs_alone(tmp_path, capsys):
+    study_command(write(tmp_path).path, seed=1, dry_run=True)
+    assert {run["seed"] for run in json.loads(capsys.readouterr().out)} == {1}
+
+
 def test_a_seed_that_the_study_has_not_and_options_that_exclude_each_other_are_refused(tmp_path):
     request = write(tmp_path)
     with pytest.raises(ValueError, match=r"has no seed 7; it has \[0, 1\]"):
         run_study(replace(request, seed=7), print)
-    with pytest.raises(ValueError, match="--seeds says how many it has; keep one"):
+    with pytest.raises(ValueError, match="--seeds says how many it has"):
         study_command(request.path, seeds=2, seed=1)
+    with pytest.raises(ValueError, match="--gather is of all"):
+        study_command(request.path, gather=True, seed=1)
+    for mode in ({"dry_run": True}, {"choose": True}):
+        with pytest.raises(ValueError, match=r"has no seed 7; it has \[0, 1\]"):
+            study_command(request.path, seed=7, **mode)
     with pytest.raises(ValueError, match="--seed names the replicate to --publish"):
         report(tmp_path, seed=1)

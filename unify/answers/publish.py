@@ -38,8 +38,8 @@ from unify.runs.study_files import Row
 from unify.support.portable import portable
 
 OF_ROW = ("arm", "paradigm", "seed", "metric", "passport")  # keys said once for many scores
-# keys of study.json that calls of one study may differ in, or that are said elsewhere
-OF_CALL = ("arms", "runs", "results", "created", "against", "tuned", "seeds", "overrides", "pooled")
+# keys of study.json that are said elsewhere, or are of one place
+NOT_ASKED = ("arms", "runs", "results", "created", "against", "tuned", "seeds", "pooled")
 NOT_SAID = ("name", "study", "machine", "logging", "tiny")  # keys of a configuration: of the place
 OF_RUN = (  # keys of run.json
     *("seed", "hash", "weights", "data", "source", "precision", "steps", "rows_per_step"),
@@ -80,8 +80,10 @@ def _of_seed(study: StudyRecord, seed: int) -> StudyRecord:
     """The study as if this seed were all that it has."""
     if seed not in study.seeds:
         raise ValueError(f"{study.folder} has no seed {seed}; it has {seeds_text(study.seeds)}")
+    others = [f"{run.folder.name}/" for run in study.runs if run.seed != seed]
     return replace(
         study,
+        refused=[why for why in study.refused if not any(name in why for name in others)],
         info={**study.info, "seeds": [seed]},
         rows=[row for row in study.rows if row["seed"] == seed],
         runs=[run for run in study.runs if run.seed == seed],
@@ -118,7 +120,7 @@ def published_content(study: StudyRecord) -> tuple[dict[str, Any], dict[str, np.
         "replicate": info.get("replicate"),
         "sweep": info.get("sweep") is not None,
         "unify": __version__,
-        "asked": portable({key: info[key] for key in info if key not in OF_CALL}),
+        "asked": _asked(info),
         "tuning": {
             key: portable(entry)
             for key, entry in tuned.items()
@@ -129,6 +131,13 @@ def published_content(study: StudyRecord) -> tuple[dict[str, Any], dict[str, np.
         "needed": _all_needed(study),
     }
     return content, outcomes
+
+
+def _asked(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What study.json says of the study itself, whichever of its seeds are run."""
+    asked = {key: info[key] for key in info if key not in NOT_ASKED}
+    words = [word for word in info.get("overrides") or [] if not str(word).startswith("seeds=")]
+    return portable({**asked, "overrides": words})
 
 
 def _arm(

@@ -74,6 +74,10 @@ def pooled_arms(
             raise ValueError(f"{copy} is not what was pooled; `unify pool` makes {folder} anew")
         each.append(arms_of(read, copy))
     order = list(info["arms"])
+    if unknown := sorted({arm for made in each for arm in made.arms} - {*order}):
+        raise ValueError(
+            f"{folder} lacks {unknown[0]}, which was pooled; `unify pool` makes it anew"
+        )
     rows = [row for made in each for row in made.rows]
     runs = [run for made in each for run in made.runs]
     rows.sort(key=lambda row: (order.index(row["arm"]), row["seed"]))

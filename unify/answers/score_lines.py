@@ -9,7 +9,7 @@ between seeds, too.
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -182,7 +182,7 @@ def _split(metric: str, rows: Sequence[Row], whole: bool) -> list[Line]:
     ways: list[tuple[str, dict[tuple[str, int | None], str], Line]] = []
     for row in rows:
         passport = _measured(row)
-        shared = _as_text(passport, skip=WEIGHTS | OWN | _beside(passport))
+        shared = measured_alike(passport)
         own = _as_text({k: v for k, v in passport.items() if k in OWN})
         owner = row["arm"], row["seed"] if whole else None
         for other, owns, line in ways:  # noqa: B007
@@ -204,12 +204,17 @@ def _measured(row: Row) -> dict[str, Any]:
     return {**(row.get("passport") or {}), **stated}
 
 
-def _beside(passport: dict[str, Any]) -> set[str]:
+def measured_alike(passport: Mapping[str, Any]) -> str:
+    """What of a passport is equal where scores of two arms, or runs, were measured alike."""
+    return _as_text(passport, skip=WEIGHTS | OWN | _beside(passport))
+
+
+def _beside(passport: Mapping[str, Any]) -> set[str]:
     """The version of unify, which may differ where the metric's own version is stated."""
     return {VERSION} if METRIC_VERSION in passport else set()
 
 
-def _as_text(passport: dict[str, Any], skip: Collection[str] = ()) -> str:
+def _as_text(passport: Mapping[str, Any], skip: Collection[str] = ()) -> str:
     """The passport without some keys, as text that is equal for equal passports."""
     kept = {k: v for k, v in passport.items() if k not in skip}
     return json.dumps(kept, sort_keys=True, default=str)

@@ -15,7 +15,10 @@ FOR_THE_REPORT = (
     "here, and give it to the `unify study` that reports (with --gather, of runs that are there)"
 )
 FOR_ONE_ARM = "--untimed says how one --arm is run; name it"
-ONE_OR_SOME = "--seed names one of the study's seeds, --seeds says how many it has; keep one"
+ONE_OR_SOME = (
+    "--seed names one of the study's seeds, --seeds says how many it has and --gather is of all; "
+    "keep one"
+)
 
 
 def study(
@@ -43,9 +46,8 @@ def study(
     as_json: Json = False,
 ) -> int:
     """Train what is missing, evaluate, compare, report."""
-    _check_options(
-        untimed and not arm, against and (arm or choose or dry_run), seed is not None and seeds
-    )
+    other = arm or choose or dry_run
+    _check_options(untimed and not arm, against and other, seed is not None and (seeds or gather))
     with fast_imports():
         from unify.study.jobs import StudyRequest
 
@@ -74,8 +76,12 @@ def _check_options(of_one_arm: object, of_a_report: object, both: object) -> Non
 def _dry_run(request: Any) -> int:
     """Print the runs of a study as JSON."""
     from unify.study.arms import resolve_arms, resolve_jobs
+    from unify.study.jobs import check_seed
 
-    planned = resolve_jobs(request, *resolve_arms(request))
+    study, arms = resolve_arms(request)
+    check_seed(request, study)
+    jobs = resolve_jobs(request, study, arms)
+    planned = [job for job in jobs if request.seed in (None, job.seed)]
     emit([{"arm": j.arm, "seed": j.seed, "steps": j.config["steps"]} for j in planned])
     return 0
 

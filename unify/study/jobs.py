@@ -61,6 +61,12 @@ class Job:
         return f"{self.arm} seed {self.seed}"
 
 
+def check_seed(request: StudyRequest, study: Study) -> None:
+    """ValueError for a request of one seed that its study has not."""
+    if request.seed not in (None, *study.seeds):
+        raise ValueError(f"{request.path} has no seed {request.seed}; it has {study.seeds}")
+
+
 def study_jobs(study: Study, arms: dict[str, Config]) -> list[Job]:
     """A job for every seed and arm; the study's seed is added to the arm's own seeds."""
     return [

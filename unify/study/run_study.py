@@ -25,7 +25,7 @@ from unify.schema.study import Study
 from unify.study.arms import resolve_arms, resolve_jobs
 from unify.study.compared_with import keep_published, published_for, say_unlike
 from unify.study.cooldowns import one_of_each_trunk
-from unify.study.jobs import Job, StudyRequest, distinct
+from unify.study.jobs import Job, StudyRequest, check_seed, distinct
 from unify.study.run_job import finish_job
 from unify.study.study_json import write_study_json
 from unify.study.tuning_trials import plan_trials, tuned_arms
@@ -66,8 +66,7 @@ def run_study(request: StudyRequest, say: Say = echo) -> Outcome:
 
 def _run_study(request: StudyRequest, say: Say) -> Outcome:
     study, arms = resolve_arms(request)
-    if request.seed not in (None, *study.seeds):
-        raise ValueError(f"{request.path} has no seed {request.seed}; it has {study.seeds}")
+    check_seed(request, study)
     wanted = _wanted_arms(request, list(arms))
     machine = next(iter(arms.values()))["machine"]
     folder = Path(machine["runs"]) / study.name

@@ -19,7 +19,7 @@ from unify.schema.study import Study, Tune
 from unify.study.arms import resolve_arms
 from unify.study.chosen_by import direction, mean_score
 from unify.study.cooldowns import cooled_down
-from unify.study.jobs import Job, StudyRequest, error_file
+from unify.study.jobs import Job, StudyRequest, check_seed, error_file
 from unify.study.tuning import (
     DEFAULT,
     Trial,
@@ -81,7 +81,8 @@ def choose(request: StudyRequest, say: Callable[[str], None]) -> dict[str, str]:
 
     A trial that failed has no score. Returns why an arm could not be tuned, by its name.
     """
-    trials = plan_trials(request)
+    trials = plan_trials(request, None if request.seed is None else {request.seed})
+    check_seed(request, trials.study)
     untuned = {}
     for key, jobs in trials.missing({*trials.arms}).items():
         try:
