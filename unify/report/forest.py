@@ -66,7 +66,7 @@ def _row(answers: Answers, one: Comparison, most: float) -> Html:
     assert one.difference is not None
     plot = difference_plot(one.difference.mean, _ends(one), _dots(one), most, told, one.mean_text)
     words = "told apart" if told else "" if answers.study.preset == EXPLORATORY else one.words
-    numbers = f"{one.mean_text} {interval_text(_ends(one))}"
+    numbers = tag("span", f"{one.mean_text} {interval_text(_ends(one))}", class_="estimate")
     cells = [tag("th", *names, scope="row"), tag("td", plot, class_="plot-of")]
     cells.append(tag("td", numbers, tag("span", words, class_="said" if not told else "quiet")))
     return tag("tr", *cells)
