@@ -226,7 +226,7 @@ def test_fewer_folders_leave_none_of_before_and_another_study_none_at_all(tmp_pa
     assert load_study(folder).arms == list(ARMS)
 
 
-@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("at", range(3))
 def test_one_that_was_stopped_is_made_again(tmp_path, places, monkeypatch, at):
     """Whatever was written last: what is there is no study, or the whole of one."""
     calls = iter(range(9))
@@ -238,11 +238,10 @@ def test_one_that_was_stopped_is_made_again(tmp_path, places, monkeypatch, at):
 
     pool(places[:1], tmp_path / "pooled")
     monkeypatch.setattr("unify.answers.pool.write_atomically", stopped)
-    if at < 3:
-        with pytest.raises(OSError, match="no space"):
-            pool(places, tmp_path / "pooled")
-        with pytest.raises(ValueError, match="is not a study"):
-            load_study(tmp_path / "pooled")
+    with pytest.raises(OSError, match="no space"):
+        pool(places, tmp_path / "pooled")
+    with pytest.raises(ValueError, match="is not a study"):
+        load_study(tmp_path / "pooled")
     pool(places, tmp_path / "pooled")
     assert len(load_study(tmp_path / "pooled").seeds) == 5
 

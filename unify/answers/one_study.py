@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unify.answers.judged import CONFIRMATORY
 from unify.answers.score_lines import measured_alike
 from unify.answers.words import seeds_text, sentence
 from unify.runs.published_folder import AGAIN, PUBLISHED, PublishedFolder
@@ -19,7 +20,6 @@ POOLED: Types = {"asked": dict, "tuning": dict, "planned": list}  # keys that ol
 OF_PLACE = ("file", "overrides")  # keys of `asked` that are written as each place does
 OF_SEED = ("seeds", "needed_seeds", "replicate")  # keys of a configuration that a seed decides
 OF_TRAINING = ("data", "source", "precision", "steps")  # facts of runs
-CONFIRMATORY = "confirmatory"
 
 
 def seeds_of(read: PublishedFolder) -> list[int]:
