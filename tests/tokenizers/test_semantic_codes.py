@@ -170,8 +170,8 @@ def test_the_same_codes_are_the_same_image_and_others_another_from_other_noise()
     model = made().eval()
     codes = torch.tensor([[1, 2, 3, 4, 5], [1, 2, 3, 4, 6], [1, 2, 3, 4, 5]])
     first, second, again = model.decode(codes, (1, CODES))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, second)
+    torch.testing.assert_close(first, again)  # kernels sum the rows of a batch in unlike orders
+    assert not torch.allclose(first, second)
     starts = []
     velocity = model.denoiser.velocity
     model.denoiser.velocity = lambda y, t, c: starts.append(y) or velocity(y, t, c)
