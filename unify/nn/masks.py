@@ -129,6 +129,15 @@ class Mask:
             self.built[name] = bias.masked_fill_(~room, float("-inf"))[..., : self.keys]
         return self.built[name]
 
+    def bias_of_groups(self, dtype: torch.dtype, groups: int, each: int) -> Tensor:
+        """The same for products batched by groups of heads, [B*groups each*Sq S]: row by row,
+        group by group, and within a group for each of its heads."""
+        name = f"bias {dtype} {groups} {each}"
+        if name not in self.built:
+            bias = self.bias(dtype)[:, :, None].expand(-1, groups, each, -1, -1)
+            self.built[name] = bias.flatten(2, 3).flatten(0, 1)
+        return self.built[name]
+
     def pairs(self) -> int:
         """Number of (query, key) pairs that are read, over the whole batch, to count FLOPs."""
         return int(self.dense().sum())
