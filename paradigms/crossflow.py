@@ -24,7 +24,7 @@ from torch import Tensor
 
 from unify.batch import Batch, Text
 from unify.flow import FlowSampler
-from unify.nn.latent_flow import FlowToImage
+from unify.nn.latent_flow import FlowToImage, twins
 from unify.nn.prefix import MAX_PROMPT
 from unify.nn.text_features import check_own_text
 from unify.nn.text_latent import Regulariser, TextEncoder, check_fit
@@ -149,13 +149,6 @@ class CrossFlow(FlowToImage):
 
     def _grid(self, batch: Batch) -> tuple[int, int]:
         return self.image.grid(*batch.segments[1].images.shape[-2:])
-
-
-def twins(texts: Sequence[Text]) -> Tensor:
-    """[B B] bool: other rows with the same text, from which a row need not be told apart."""
-    numbers = {text: number for number, text in enumerate(texts)}
-    number = torch.tensor([numbers[text] for text in texts])  # [B], equal for equal texts
-    return (number[:, None] == number) & ~torch.eye(len(texts), dtype=torch.bool)
 
 
 def standardise(latents: Tensor) -> Tensor:

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 from parts import SHIPPED, concrete, experiments, recipe_of
-from picture_readers import Knowing, tiny_reader
+from picture_readers import Knowing, Reads, tiny_reader
 
 from unify.config.study_checks import gives, names_of_scores
 from unify.data.shapes import Shapes
 from unify.data.source import to_tensor
 from unify.data.world.checker import Checker
 from unify.evaluation.score_run import subject_of
+from unify.metrics.caption_retrieval import CaptionRetrieval
 from unify.metrics.copies import Copies
 from unify.metrics.frechet_distance import FrechetDistance
 from unify.metrics.metric import Metric, Subject
@@ -52,6 +53,7 @@ SCRIPTED = {
     "second_reader": SecondReader(Knowing(WORLD, Checker(WORLD)), prompts=ROWS, heldout=4),
     "frechet": FrechetDistance(tiny_reader(WORLD), n=ROWS),
     "open_prompts": OpenPrompts(prompts=ROWS, data=60),
+    "retrieval": CaptionRetrieval(Reads(WORLD), n=ROWS, among=4),
 }
 OF_A_MODEL = {
     "perplexity": Perplexity(rows=ROWS),
@@ -248,7 +250,7 @@ def test_scores_are_named_as_the_metric_says(case):
 NEITHER = (
     *("tokenizer/usage", "tokenizer/perplexity", "vqa/chance", "vqa/majority", "vqa/blind"),
     "text_to_image/errors",  # each hides others
-    *("text_to_image/readers_agree", "reader/agrees", "reader/checker"),
+    *("text_to_image/readers_agree", "reader/agrees", "reader/checker", "judge/retrieval"),
 )
 DRAWN = ("text_to_image", "edit", "compose", "depth", "super_resolution", "copy")  # tasks of images
 

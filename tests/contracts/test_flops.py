@@ -56,6 +56,10 @@ VARIANTS = {  # classes of part that no shipped YAML has, or has in one place on
     "mar/raster": ["mar", "model.order=raster", "model.repeats=1", "model.masking=" + MAR_LAW],
     "emoji/ar_vq": ["emoji/ar_vq", SHAPES],
     "emoji/transfusion": ["emoji/transfusion", SHAPES],
+    "emoji/dual_tower": ["emoji/dual_tower", SHAPES],
+    "emoji/queries_dit": ["emoji/queries_dit", SHAPES],
+    "emoji/crossflow": ["emoji/crossflow", SHAPES],
+    "emoji/judge": ["readers/emoji_judge", SHAPES],
     "emoji/vq": ["tokenizers/emoji_vq", SHAPES],
     "emoji/vae": ["tokenizers/emoji_vae", SHAPES],
     **{
@@ -81,10 +85,11 @@ def assert_counted(recipe, rows=4):
 
 def built(config):
     recipe = build_recipe(config, lambda part, weights: None)  # no product depends on weights
-    if isinstance(recipe.model, Paradigm):
-        for tokenizer in recipe.model.tokenizers().values():
-            if isinstance(tokenizer, Fitted):
-                tokenizer.fit(recipe.data.texts(500))
+    model = recipe.model
+    parts = model.tokenizers() if isinstance(model, Paradigm) else vars(model)
+    for part in parts.values():
+        if isinstance(part, Fitted):
+            part.fit(recipe.data.texts(500))
     initialise(recipe.model.train(), 0)
     return recipe
 

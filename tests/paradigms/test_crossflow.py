@@ -15,6 +15,7 @@ from unify.data.shapes import Shapes
 from unify.flow import FlowSampler, LogitNormalTime, SinCosPath, UniformTime
 from unify.nn.flops import counted
 from unify.nn.init import initialise
+from unify.nn.latent_flow import twins
 from unify.nn.patches import ConvPatches, LinearPatches
 from unify.nn.text_latent import (
     Deterministic,
@@ -29,7 +30,7 @@ from unify.nn.trunk import TimedTrunk, Trunk
 from unify.nn.vision import PatchEncoder
 from unify.noise import Noise
 from unify.paradigm import ImageRequest, TextRequest
-from unify.paradigms.crossflow import CrossFlow, parse, standardise, twins
+from unify.paradigms.crossflow import CrossFlow, parse, standardise
 from unify.paradigms.crossflow_from_image import CrossFlowCaption, CrossFlowImages
 from unify.schema.experiment import Machine
 from unify.schema.micro_steps import accumulation

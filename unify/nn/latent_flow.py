@@ -189,6 +189,13 @@ def same_group(slots: Sequence[int], size: int, device: torch.device | str = "cp
     return group[:, None] == group
 
 
+def twins(texts: Sequence[str | None]) -> Tensor:
+    """[B B] bool: other rows with the same text, from which a row need not be told apart."""
+    numbers = {text: number for number, text in enumerate(texts)}
+    number = torch.tensor([numbers[text] for text in texts])  # [B], equal for equal texts
+    return (number[:, None] == number) & ~torch.eye(len(texts), dtype=torch.bool)
+
+
 def mate(same: Tensor, u: Tensor) -> Tensor:
     """Index [B] of another row of each row's group, drawn by uniforms u [B]; its own if alone.
 
