@@ -1,7 +1,6 @@
 """What a registered comparison came to, from the folders that its replicates were published in.
 
     python docs/prereg/analysis.py replicates/*    each test, its words, and what they rest on
-    python docs/prereg/analysis.py --simulate      how often the words come out on invented outcomes
 
 It reads what `unify report --publish` writes, with numpy and scipy alone: nothing of unify is
 imported, so that it checks what the page of the study says. Outcomes of A and B are Y[r, p], r a
@@ -39,7 +38,7 @@ TESTS = {
     ANSWERING: [("ar_vq", "transfusion"), ("dual_tower", "transfusion"), ("masked", "ar_vq")],
 }
 LEVEL, LEAST, EQUIVALENT = 0.05, 0.02, 0.05  # Holm; of an estimate; of a 90% interval
-GAIN, RATIO, FULL, EMPTY = 0.05, 0.5, 0.98, 0.02
+GAIN, RATIO, FULL, EMPTY, ROUNDING = 0.05, 0.5, 0.98, 0.02, 1e-9
 NEEDED_TO_FLIP = 8  # replicates from which the sign flips have to agree
 HIGHER, LOWER, SAME, OPEN = "higher", "lower", "equivalent", "not told apart"
 
@@ -128,13 +127,13 @@ def say_words(test: Test, why_not: str) -> None:
 
 
 def family(
-    outcomes: dict[str, np.ndarray], gains: dict[str, float], pairs, to_come: int = 0
+    outcomes: dict[str, np.ndarray], gains: dict[str, float], pairs, waits: str = ""
 ) -> list[Test]:
     """The tests of a family with their words, as far as there are outcomes of both arms [R P]: what
     is not there counts as a test all the same.
 
-    `gains`: mean rise of an arm from half to all of its steps; `to_come`: replicates that are
-    planned and not there, before which there are no words.
+    `gains`: mean rise of an arm from half to all of its steps, infinite where it is not known;
+    `waits`: why there are no words for any.
     """
     there = [(a, b) for a, b in pairs if a in outcomes and b in outcomes]
     tests = [test_of(a, b, outcomes[a], outcomes[b], len(pairs)) for a, b in there]
@@ -145,8 +144,8 @@ def family(
             setattr(test, f"adjusted_{name}", value)
     for test in tests:
         worse = test.second if test.mean > 0 else test.first
-        waits = f"{to_come} replicates to come" if to_come else untestable(test, outcomes)
-        say_words(test, waits or unlearned(worse, outcomes[worse], gains))
+        why_not = waits or untestable(test, outcomes) or unlearned(worse, outcomes[worse], gains)
+        say_words(test, why_not)
     return tests
 
 
@@ -158,49 +157,64 @@ def untestable(test: Test, outcomes: dict[str, np.ndarray]) -> str:
 def unlearned(arm: str, outcomes: np.ndarray, gains: dict[str, float]) -> str:
     """Why there is no verdict against an arm; empty if it had learned."""
     rows = outcomes.mean(1)
-    if gains.get(arm, 0.0) > GAIN or rows.min() < RATIO * rows.max():
+    spread = rows.min() < RATIO * rows.max() - ROUNDING
+    if gains.get(arm, 0.0) > GAIN + ROUNDING or spread:
         return f"{arm} had not learned yet"
     return ""
 
 
 def read(folders: list[Path], metric: str):
     """Of published folders {arm: outcomes [R P]} and {arm: mean gain}, replicates by their seeds,
-    and how many replicates are still to come. SystemExit for what cannot be put together."""
+    and why there are no words yet. SystemExit for what cannot be put together."""
     outcomes: dict[str, dict[int, np.ndarray]] = {}
     gains: dict[str, list[float]] = {}
-    ways: dict[str, str] = {}
+    ways: set[str] = set()
     planned: set[int] = set()
+    unsealed = False
     for folder in folders:
         content, arrays = opened(folder)
         planned |= {*content["planned"]}
         for arm, entry in content["arms"].items():
             for scores in entry["scores"]:
                 if scores["metric"] == metric:
-                    way = measured(content["passports"][scores["passport"]])
-                    if ways.setdefault(metric, way) != way:
-                        raise SystemExit(f"{folder}: {metric} of {arm} was measured otherwise")
+                    passport = content["passports"][scores["passport"]]
+                    ways.add(measured(passport))
+                    unsealed |= passport.get("sealed") != seal(content)
+            if len(ways) > 1:
+                raise SystemExit(f"{folder}: {metric} of {arm} was measured otherwise")
             if metric not in entry["outcomes"]:
                 continue
             for run, row in zip(entry["runs"], arrays[f"{arm}/{metric}"], strict=True):
                 if run["seed"] in outcomes.setdefault(arm, {}):
                     raise SystemExit(f"{folder}: seed {run['seed']} of {arm} is there twice")
                 outcomes[arm][run["seed"]] = row
-                gains.setdefault(arm, []).append(gain_of(run, metric))
+                if content["asked"].get("learned"):
+                    gains.setdefault(arm, []).append(gain_of(run, metric))
     seeds = {arm: sorted(rows) for arm, rows in outcomes.items()}
     if len({tuple(each) for each in seeds.values()}) > 1:
         raise SystemExit(f"{metric}: arms have unlike replicates: {seeds}")
     there = {seed for each in seeds.values() for seed in each}
+    to_come = f"{len(planned - there)} replicates to come" if planned - there else ""
     return (
         {arm: np.stack([rows[seed] for seed in seeds[arm]]) for arm, rows in outcomes.items()},
         {arm: float(np.mean(rises)) for arm, rises in gains.items()},
-        len(planned - there),
+        to_come or ("not the sealed prompts" if unsealed else ""),
     )
+
+
+def seal(content: dict) -> str | None:
+    """What the passports of a registered study say of their prompts; None of any other study."""
+    named = content["asked"].get("preregistration")
+    return f"{named['path']} at {named['commit'][:12]}" if named else "no pre-registration"
 
 
 def opened(folder: Path):
     """published.json and outcomes.npz of a folder, which must be as they were written together."""
-    content = json.loads((folder / "published.json").read_text("utf-8"))
-    packed = (folder / "outcomes.npz").read_bytes()
+    try:
+        content = json.loads((folder / "published.json").read_text("utf-8"))
+        packed = (folder / "outcomes.npz").read_bytes()
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{folder}: no published study: {error}") from error
     if hashlib.sha256(packed).hexdigest() != content["outcomes.npz"]:
         raise SystemExit(f"{folder}: outcomes.npz is not the one that published.json was made with")
     return content, np.load(io.BytesIO(packed), allow_pickle=False)
@@ -213,10 +227,11 @@ def measured(passport: dict) -> str:
 
 
 def gain_of(run: dict, metric: str) -> float:
-    """The rise of a validation score from half to all of a run's steps; 0 where it kept none."""
-    curve = [(r["step"], r[metric]) for r in run.get("curve") or [] if r.get(metric) is not None]
-    half = [value for step, value in curve if 2 * step <= run["steps"]]
-    return curve[-1][1] - half[-1] if half else 0.0
+    """The rise of a validation score from half to all of a run's steps, infinite where one of the
+    two was not kept; of a run with a schedule of its own, not one that cools down from another."""
+    at = {record["step"]: record.get(metric) for record in run.get("curve") or []}
+    half, end = (at.get(step) for step in (max(1, round(run["steps"] / 2)), run["steps"]))
+    return math.inf if half is None or end is None else end - half
 
 
 def table(tests: list[Test]) -> str:
@@ -233,59 +248,18 @@ def table(tests: list[Test]) -> str:
     return "\n".join(lines)
 
 
-def invented(rng, replicates: int, prompts: int, effect: float, spread: float, learn: float):
-    """Outcomes of all arms: logits of a prompt (sd 1), of an arm's replicate (sd `spread`), and of
-    `transfusion` and its kind, `effect` below; a replicate learns with probability `learn`, else
-    it draws a tenth of what it would."""
-    arms = sorted({arm for pair in TESTS[DRAWING] for arm in pair})
-    hard = rng.normal(0, 1, prompts)
-    made = {}
-    for arm in arms:
-        base = 1.0 - (effect if "transfusion" in arm and arm != "transfusion_codes" else 0.0)
-        logits = base + hard + rng.normal(0, spread, (replicates, 1))
-        share = 1 / (1 + np.exp(-logits))
-        share *= np.where(rng.random((replicates, 1)) < learn, 1.0, 0.1)
-        made[arm] = rng.random((replicates, prompts)) < share
-    return made
-
-
-def simulate(trials: int, replicates: int, prompts: int, seed: int) -> str:
-    """Shares of trials in which words came out, without effect, with one, and where few learn."""
-    lines = [
-        "| invented | any higher or lower | `ar_vq` - `masked` told | `mar` - `transfusion` told |"
-    ]
-    lines.append("|---|---|---|---|")
-    for spread, effect, learn in itertools.product((0.1, 0.3, 0.6), (0.0, 0.5, 1.0), (1.0, 0.7)):
-        rng = np.random.default_rng([seed, int(10 * spread), int(10 * effect), int(10 * learn)])
-        told = np.zeros(3)
-        for _ in range(trials):
-            made = invented(rng, replicates, prompts, effect, spread, learn)
-            tests = family(made, {}, TESTS[DRAWING])
-            verdicts = [test.words in (HIGHER, LOWER) for test in tests]
-            told += (any(verdicts), verdicts[0], verdicts[1])
-        some, null, real = told / trials
-        what = f"spread {spread}, effect {effect} logits, {learn:.0%} learn"
-        lines.append(f"| {what} | {some:.3f} | {null:.3f} | {real:.3f} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folders", nargs="*", type=Path)
-    parser.add_argument("--simulate", action="store_true")
-    parser.add_argument("--trials", type=int, default=1000)
-    parser.add_argument("--replicates", type=int, default=8)
-    parser.add_argument("--prompts", type=int, default=512)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    if args.simulate:
-        print(simulate(args.trials, args.replicates, args.prompts, args.seed))
-        return
+    parser.add_argument("folders", nargs="+", type=Path)
+    folders = parser.parse_args().folders
     for metric, pairs in TESTS.items():
-        outcomes, gains, to_come = read(args.folders, metric)
+        outcomes, gains, waits = read(folders, metric)
         for arm in sorted({arm for pair in pairs for arm in pair} - outcomes.keys()):
             print(f"{metric}: no outcomes of {arm}")
-        print(f"\n{metric}\n\n{table(family(outcomes, gains, pairs, to_come))}")
+        if any(len(rows) < 2 for rows in outcomes.values()):
+            print(f"\n{metric}: one replicate cannot be compared; {waits}")
+            continue
+        print(f"\n{metric}\n\n{table(family(outcomes, gains, pairs, waits))}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shapes_worlds import HARD_LOOKS, LOOKS, STUDY, texts_of
 
 from unify.data.shapes import Shapes
-from unify.data.world.keys import key_of, owner_of
+from unify.data.world.keys import is_sealed, key_of, owner_of
 from unify.data.world.scene import Scene
 
 SPLITS = ("train", "validation", "test")
@@ -41,6 +41,36 @@ def test_the_share_of_held_out_keys_is_half_for_each_split_and_grows_without_exc
         assert owners.count(split) / len(keys) == pytest.approx(share, abs=0.02)
     wider = [owner_of(key, 0.4) for key in keys]
     assert all(b == a for a, b in zip(owners, wider, strict=True) if a != "train")
+
+
+def test_a_sealed_stream_asks_no_key_that_any_other_record_has():
+    """But those of one thing, which all splits share."""
+    sealed, other = STUDY.on_stream(7), STUDY.on_stream(8)
+    for n in (2, 3):
+        own = set(sealed.keys.listed(n, "test"))
+        assert own == set(other.keys.listed(n, "test"))
+        parts = [own, *(set(STUDY.keys.listed(n, split)) for split in SPLITS)]
+        assert sum(map(len, parts)) == len(set().union(*parts))
+        every = [s for s in STUDY.keys.scenes(n) if STUDY.keys.owner(s) == "test"]
+        assert len(own) / len(every) == pytest.approx(0.5, abs=0.06)
+    asked = {p.scene.plain for p in sealed.prompts("full", 200, 0) if len(p.scene) > 1}
+    assert asked.isdisjoint(p.scene.plain for p in STUDY.prompts("full", 200, 0))
+    assert [STUDY.scene("train", i) for i in range(9)] == [sealed.scene("train", i) for i in range(9)]
+    for index in range(60):
+        for task in sorted(STUDY.tasks - {"image"}):
+            scene = sealed.record(task, "test", index).meta.get("scene")
+            if scene is not None and len(scene) > 1:
+                assert not STUDY.keys.allows("test", scene)
+                assert sealed.keys.allows("test", scene)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 10**9), st.floats(0.001, 0.9))
+def test_the_sealed_half_is_chosen_whatever_the_share(number, share):
+    key = str(number)
+    assert is_sealed(key) == is_sealed(key)
+    if owner_of(key, share) == "test":
+        assert owner_of(key, 0.9) == "test"
 
 
 def scan(world, n):

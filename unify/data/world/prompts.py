@@ -93,7 +93,13 @@ class Prompts(Scenes):
                 prompt = self._prompt_of(self._dressed(scenes.pop(), draw))
             else:
                 tries = (self._full_prompt(full_category(count), split, draw) for _ in range(TRIES))
-                prompt = next(one for one in tries if one.text not in prompts)
+                found = next((one for one in tries if one.text not in prompts), None)
+                if found is None:
+                    raise ValueError(
+                        f"{len(draws)} prompts {category!r}: after {len(prompts)} of them no other "
+                        f"was found in the {split} split of this world; ask for fewer"
+                    )
+                prompt = found
             prompts[prompt.text] = prompt
         return list(prompts.values())
 

@@ -43,7 +43,8 @@ class Scenes:
     """The scenes of a board by split and index; the arguments are those of `World`.
 
     `stream` is None for the prompts and records that are used in development; with another number,
-    those of validation, test and held-out pairs are other ones, and training stays what it is.
+    those of validation, test and held-out pairs are other ones, and training stays what it is. With
+    held-out keys, its test has keys that development's has not.
     """
 
     def __init__(self, board: Board, looks: Looks, heldout_keys: float, scenes: int, seed: int):
@@ -56,7 +57,7 @@ class Scenes:
         if number < 0:
             raise ValueError(f"a stream of prompts has a number from 0 on, not {number}")
         made = copy.copy(self)
-        made.stream = number
+        made.stream, made.keys = number, self.keys.of_sealed()
         return made
 
     def distinct(self) -> int:
@@ -125,8 +126,7 @@ class Scenes:
         listed = None if pins or split == "train" else self.keys.listed(count, split)
         if listed is not None:
             return rng.choice(listed)
-        share = self.keys.share / 2 if split in EVALUATED else 1 - self.keys.share
-        for _ in range(ceil(PATIENCE / share)):
+        for _ in range(ceil(PATIENCE / self.keys.part(split))):
             scene = self.board.draw(rng, pins, count)
             if self.keys.allows(split, scene):
                 return scene
