@@ -4,9 +4,11 @@ import json
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from report_study import edit_json, write_results, write_study
 
-from unify.answers.answer_block import MOST_WORDS, answer_block
+from unify.answers.answer_block import MOST_WORDS, Said, _fitted, answer_block
 from unify.answers.study_answers import study_answers
 from unify.answers.study_records import load_study
 
@@ -34,7 +36,28 @@ def test_the_answer_is_at_most_sixty_words(tmp_path, seeds, name):
     primary = list(dict.fromkeys([*metrics, *(f"never/{i}" for i in range(40))]))
     control = {"arm": "transfusion", "expect": "worse", "than": "ar_vq", "metric": "vqa/accuracy"}
     edit_json(folder / "study.json", primary=[*primary, name], controls=[control] * 3)
-    assert sum(len(sentence.split()) for sentence in block(folder)) <= MOST_WORDS
+    said, answers = block(folder), study_answers(load_study(folder))
+    assert sum(len(sentence.split()) for sentence in said) <= MOST_WORDS
+    failed = any(control.came_out is False for control in answers.controls)
+    assert any("did not come out" in sentence for sentence in said) == failed
+    assert any(sentence.endswith("more outcomes below.") for sentence in said)
+
+
+WORDS = st.integers(1, 30).map(lambda n: " ".join(["word"] * n))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(WORDS, WORDS), max_size=5), st.integers(0, 80))
+def test_no_outcome_takes_the_words_of_another(pairs, room):
+    said = [Said(text, short) for text, short in pairs]
+    fitted = _fitted(said, room)
+    assert sum(len(text.split()) for text in fitted) <= room
+    if sum(len(short.split()) for _, short in pairs) <= room:
+        assert len(fitted) == len(said)
+    if sum(len(text.split()) for text, _ in pairs) <= room and all(
+        len(short.split()) <= len(text.split()) for text, short in pairs
+    ):
+        assert fitted == [text for text, _ in pairs]
 
 
 def test_no_arm_is_the_best_where_all_have_one_mean(tmp_path):

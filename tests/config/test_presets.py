@@ -150,3 +150,32 @@ def test_contradictions_on_the_command_line_are_refused_too(folder):
         load_study(path, ["replicate=arm"])
     with pytest.raises(ConfigError, match="preregistration: contradicts a study without a preset"):
         load_study(path, ["preset=''"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["seeds=[3, 5, 11, 2, 9, 1]"],
+        ["learned=null"],
+        ["learned.gain=1000"],
+        [f"families={{other: [{{metric: {NEAREST}, first: two, second: one}}]}}"],
+        [f"primary=[{NEAREST}, text_to_image/exact]"],
+        ["arms.three.steps=7"],
+        ["budget.steps=9"],
+    ],
+)
+def test_what_is_compared_and_how_is_not_said_in_passing(folder, words):
+    path = write(folder, "c.yaml", CONFIRMATORY)
+    with pytest.raises(ConfigError, match=r"command line: \w+: what a confirmatory study compares"):
+        load_study(path, words)
+    load_study(path, ["title=Another title", "machine.threads=1"])
+
+
+def test_an_outcome_that_no_arm_measures_is_named_where_it_stands(folder):
+    text = CONFIRMATORY.replace(NEAREST, "text_to_image/nearer")
+    text = text.replace(", {class: ./parts.py:Speed}", "")  # which may give any score
+    with pytest.raises(ConfigError) as refusal:
+        load_study(write(folder, "c.yaml", text))
+    problem = next(p for p in refusal.value.problems if p.message.startswith("no arm measures"))
+    assert (problem.key, problem.line) == ("families.drawing.0.metric", text.count("\n"))
+    assert "no arm measures 'text_to_image/nearer'; did you mean" in problem.message

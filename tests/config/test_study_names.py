@@ -77,3 +77,21 @@ def test_spaces_umlauts_and_letters_of_all_scripts_are_allowed(folder):
     arms = "{tr wide: good.yaml, größe: good.yaml, 模型: good.yaml}"
     path = write(folder, "study.yaml", f"name: meine Studie\narms: {arms}\n")
     assert check_file(path) == []
+
+
+@pytest.mark.fault(37)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"grid": {"steps": [1, 2]}},
+        {"grid": {"budget.steps": [5, 9]}, "cooldowns": {"share": 0.2}},
+        {"tune": {"metric": "m", "space": {"optimizer.warmup": [1, 2]}, "defaults": True}},
+    ],
+)
+def test_a_comma_does_not_part_a_name_where_a_point_of_the_grid_follows_it(folder, more):
+    """The report would take what comes after it for a point, and compare nothing."""
+    content = {"name": "s", "arms": {"mar, small": "good.yaml", "mar, large": "good.yaml"}}
+    assert check_file(write(folder, "study.yaml", dump(content))) == []
+    problems = check_file(write(folder, "study.yaml", dump({**content, **more})))
+    named = [p for p in problems if "has a comma" in p.message]
+    assert [p.key for p in named] == ["arms.mar, small", "arms.mar, large"]

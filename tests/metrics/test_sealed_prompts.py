@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from shapes_oracle import WORLD, Oracle, measured, subject
 
-from unify.metrics.sealed_prompts import seal_of
+from unify.metrics.sealed_prompts import seal_of, since
 from unify.metrics.shapes_images import TextToImage
 from unify.metrics.shapes_texts import VisualQuestions
 from unify.metrics.speed import Speed
@@ -62,6 +62,53 @@ def test_a_file_that_git_does_not_have_as_it_is_seals_nothing(design, tmp_path):
     git(tmp_path, "add", "answer.md")
     with pytest.raises(ValueError, match="it differs"):
         seal_of(str(design))
+
+
+@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+def test_what_git_was_told_to_overlook_is_seen(design, flag):
+    git(design.parent, "update-index", flag, design.name)
+    before = seal_of(str(design))
+    design.write_text("changed after the runs\n")
+    with pytest.raises(ValueError, match=r"answer\.md: it differs from what is committed"):
+        seal_of(str(design))
+    design.write_text("the hypotheses\n")
+    assert seal_of(str(design)) == before
+
+
+def test_a_link_and_an_empty_file_seal_nothing_and_signs_of_git_are_letters(design, tmp_path):
+    (tmp_path / "link.md").symlink_to(design)
+    (tmp_path / "empty.md").touch()
+    (tmp_path / ":!odd *.md").write_text("a design\n")
+    git(tmp_path, "--literal-pathspecs", "add", ":!odd *.md", "link.md", "empty.md")
+    git(tmp_path, "commit", "-qm", "More")
+    assert seal_of(str(tmp_path / ":!odd *.md")).path == ":!odd *.md"
+    with pytest.raises(ValueError, match=r"link\.md: it is a link"):
+        seal_of(str(tmp_path / "link.md"))
+    with pytest.raises(ValueError, match=r"empty\.md: it is empty"):
+        seal_of(str(tmp_path / "empty.md"))
+
+
+def test_it_is_said_whether_another_file_is_as_it_was_then(design):
+    seal, other = seal_of(str(design)), design.parent / "study.yaml"
+    other.write_text("arms: {}\n")
+    assert since(str(other), seal) == "not committed as it is"
+    git(design.parent, "add", ".")
+    git(design.parent, "commit", "-qm", "The study")
+    head = git(design.parent, "rev-parse", "HEAD")
+    assert since(str(other), seal) == f"changed later, at commit {head[:12]}"
+    design.write_text("a later design\n")
+    git(design.parent, "commit", "-qam", "Another design")
+    assert since(str(other), seal_of(str(design))) == "committed no later"
+    assert since(str(design), seal_of(str(design))) == "committed no later"
+
+
+def test_line_ends_of_a_checkout_are_no_change(design):
+    git(design.parent, "config", "core.autocrlf", "true")
+    before = seal_of(str(design))
+    design.unlink()
+    git(design.parent, "checkout", design.name)
+    assert design.read_bytes().endswith(b"\r\n")
+    assert seal_of(str(design)) == before
 
 
 def test_no_repository_and_a_clone_without_history_seal_nothing(design, tmp_path_factory):

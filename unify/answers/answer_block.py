@@ -1,12 +1,14 @@
 """The answer in at most MOST_WORDS words: the order by each primary outcome, then what to doubt."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from unify.analysis.paired_differences import FEWEST_SEEDS
-from unify.answers.learned import learning_doubt
+from unify.answers.learned import late_arms
 from unify.answers.not_matched import unequal_ceilings
 from unify.answers.preset_words import preset_text
-from unify.answers.ranking import ranking
+from unify.answers.ranking import Ranking, ranking
 from unify.answers.sampler_sweeps import swept_runs
 from unify.answers.score_lines import CONFIRMATORY_SEEDS, Line
 from unify.answers.study_answers import Answers
@@ -14,35 +16,68 @@ from unify.answers.words import number, plural, sentence
 
 MOST_WORDS = 60
 MOST_OUTCOMES = 3
+MOST_LATE = 4  # arms that are named
+GROUP = re.compile(r"\{[^{}]+, [^{}]+\}")  # arms that are not told apart (ranking.py)
+
+
+class Said(NamedTuple):
+    """A sentence, and what stands for it where it is too long."""
+
+    text: str
+    short: str = ""
 
 
 def answer_block(answers: Answers) -> list[str]:
-    """Sentences; what would make it longer than MOST_WORDS is left to the page below."""
-    sentences: list[str] = []
-    for each in (*_outcomes(answers), *_doubts(answers)):
-        if sum(len(text.split()) for text in (*sentences, each)) <= MOST_WORDS:
+    """Sentences of at most MOST_WORDS words; the rest is left to the page below.
+
+    What turns an answer round (a control that failed, an arm that has not learned) has its place
+    before the outcomes get theirs, and no outcome leaves another one without a word.
+    """
+    needed, outcomes = list(_needed(answers)), list(_outcomes(answers))
+    fitted = _fitted(outcomes, MOST_WORDS - sum(map(_words, needed)))
+    sentences = [*fitted, *needed]
+    for each in _doubts(answers, braces=any(GROUP.search(text) for text in fitted)):
+        if sum(map(_words, (*sentences, each))) <= MOST_WORDS:
             sentences.append(each)
     return sentences
 
 
-def _outcomes(answers: Answers) -> Iterator[str]:
+def _words(text: str) -> int:
+    return len(text.split())
+
+
+def _fitted(said: Sequence[Said], room: int) -> list[str]:
+    """Each in full where the short forms of those after it still fit into so many words."""
+    kept: list[str] = []
+    for place, one in enumerate(said):
+        left = room - sum(map(_words, kept))
+        later = sum(_words(other.short or other.text) for other in said[place + 1 :])
+        fits = [text for text in one if text and _words(text) <= left - later]
+        fits = fits or [text for text in one if text and _words(text) <= left]
+        kept += fits[:1]
+    return kept
+
+
+def _outcomes(answers: Answers) -> Iterator[Said]:
     """A sentence for each primary outcome."""
     study = answers.study
     if not answers.lines:
-        yield "No scores yet."
+        yield Said("No scores yet.")
     elif not study.primary:
-        yield "No primary outcome was named before the run, so nothing has a verdict."
+        yield Said("No primary outcome was named before the run, so nothing has a verdict.")
     for metric in study.primary[:MOST_OUTCOMES]:
         lines = [line for line in answers.lines if line.metric == metric]
         if not lines:
-            yield f"{metric}: not measured."
+            yield Said(f"{metric}: not measured.")
         for line in lines[:1]:
-            yield f"{metric}: {_outcome(answers, line)}."
+            ranked = ranking(line, [one for one in answers.primary if one.line is line])
+            text, short = _outcome(answers, line, ranked), "no verdict"
+            if ranked is not None and ranked.tried:
+                short = f"{len(ranked.apart)} of {plural(ranked.tried, 'pair')} told apart"
+            yield Said(f"{metric}: {text}.", f"{metric}: {short}.")
 
 
-def _outcome(answers: Answers, line: Line) -> str:
-    compared = [one for one in answers.primary if one.line is line]
-    ranked = ranking(line, compared)
+def _outcome(answers: Answers, line: Line, ranked: Ranking | None) -> str:
     if ranked is None:
         return "states no direction"
     if len(answers.study.seeds) > 1 and ranked.tried:
@@ -63,8 +98,8 @@ def _outcome(answers: Answers, line: Line) -> str:
     return f"{sentence(best)} {verb} the best mean, {number(value)}, without a verdict"
 
 
-def _doubts(answers: Answers) -> Iterator[str]:
-    """What a reader must know first, the weightiest before the others."""
+def _needed(answers: Answers) -> Iterator[str]:
+    """What may turn the answer round."""
     study = answers.study
     fewest, _ = study.seeds_done
     if study.preset:
@@ -76,8 +111,17 @@ def _doubts(answers: Answers) -> Iterator[str]:
     failed = sum(control.came_out is False for control in answers.controls)
     if failed:
         yield f"{failed} of {plural(len(answers.controls), 'control')} did not come out."
-    if late := learning_doubt(study, answers.lines):
-        yield late
+    if late := late_arms(study, answers.lines):
+        named = Said(sentence(late), plural(len(late), "arm"))
+        (who,) = _fitted([named], 2 * MOST_LATE)
+        yield f"Not learned yet: {who}."
+    if (more := len(study.primary) - MOST_OUTCOMES) > 0:
+        yield f"{plural(more, 'more outcome')} below."
+
+
+def _doubts(answers: Answers, braces: bool) -> Iterator[str]:
+    """What else a reader should know, the weightiest before the others."""
+    study = answers.study
     if study.refused:
         yield f"{plural(len(study.refused), 'file')} of scores not used."
     if unequal_ceilings(study):
@@ -85,5 +129,5 @@ def _doubts(answers: Answers) -> Iterator[str]:
     if not study.info.get("tune"):
         whose = "own arm" if study.published else "arm"
         yield f"No {whose} was tuned{', only its sampler' if swept_runs(study) else ''}."
-    if any("{" in text for text in _outcomes(answers)):
+    if braces:
         yield "Braces: not told apart at this budget."

@@ -159,7 +159,6 @@ def learning_sentences(study: StudyRecord, lines: Sequence[Line]) -> list[str]:
     ]
 
 
-def learning_doubt(study: StudyRecord, lines: Sequence[Line]) -> str:
-    """`Not learned yet: a, b.` for the answer; empty if all have."""
-    late = dict.fromkeys(one.arm for one in learning(study, lines) if one.why)
-    return f"Not learned yet: {sentence(list(late))}." if late else ""
+def late_arms(study: StudyRecord, lines: Sequence[Line]) -> list[str]:
+    """The arms that have not learned yet, by one of the outcomes at least."""
+    return list(dict.fromkeys(one.arm for one in learning(study, lines) if one.why))

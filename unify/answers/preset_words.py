@@ -41,6 +41,8 @@ def preset_sentences(study: StudyRecord) -> list[str]:
         f"hash {drew} the test prompts; verdicts on what it names alone, {sentence(each)}, each "
         "family corrected by itself (Holm)."
     ]
+    if file := study.info.get("study_file"):
+        sentences.append(f"The study's own file, beside it: {file}.")
     if other:
         sentences.append(
             f"The scores of {sentence(other)} are on other prompts (their passports say which) and "

@@ -111,9 +111,11 @@ def _read(name: Node, key: str, problems: list[Problem], inside: tuple[str, ...]
     except (OSError, UnicodeDecodeError) as error:
         near = Path(file).parent
         others = [f.name for f in near.iterdir()] if near.is_dir() else []
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        hint = where_shipped(Path(file)) or suggest(Path(file).name, others)
-        hint = hint or "; paths are relative to the file that says them"
+        reason, hint = getattr(error, "strerror", None), "; save it as UTF-8"
+        if reason:
+            hint = where_shipped(Path(file)) or suggest(Path(file).name, others)
+            hint = hint or "; paths are relative to the file that says them"
+        reason = reason or "not UTF-8"
         raise fail(f"cannot read {file}: {reason}{hint}") from None
     return with_bases(root, problems, (*inside, real))
 

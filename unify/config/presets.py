@@ -14,7 +14,7 @@ from typing import Any
 from unify.config.loading import Tree
 from unify.config.references import is_reference
 from unify.config.study_checks import measuring
-from unify.config.yaml_tree import Node, Problem, suggest
+from unify.config.yaml_tree import COMMAND_LINE, Node, Problem, suggest
 from unify.metrics.sealed_prompts import seal_of
 from unify.schema.completed import Config
 
@@ -25,6 +25,7 @@ FILLED = {  # keys of a study that a preset gives where the file does not
 }
 FEWEST_REPLICATES = 6  # with which the signs of the differences alone reach 5%: 2/2^6 = 0.031
 SEEDS_OF_A_LOOK = 3
+SHOWN = ("name", "title", "question", "figures")  # keys that decide no result
 ONLY_CONFIRMATORY = ("preregistration", "families")  # keys without a meaning elsewhere
 
 Check = Callable[[Node, Config, Mapping[str, Config]], Iterator[Problem]]
@@ -70,7 +71,7 @@ def seal_evaluation(study: Config, arms: Mapping[str, Config]) -> None:
 def contradictions(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:
     """A problem for each key of a study that does not go with its preset, or that it lacks."""
     checks: dict[str, Sequence[Check]] = {
-        CONFIRMATORY: (_replicates, _sealing, _named_families, _sealed_outcomes),
+        CONFIRMATORY: (_from_the_file, _replicates, _sealing, _named_families, _sealed_outcomes),
         EXPLORATORY: (_look, _left_out, _unsealed),
         "": (_left_out,),
     }
@@ -88,6 +89,23 @@ def _other_replicate(root: Node, study: Config, why: str) -> Iterator[Problem]:
     if said != FILLED[preset]["replicate"]:
         message = f"{said} contradicts `preset: {preset}`, {why}"
         yield _at(root, "replicate").problem("replicate", message)
+
+
+def _from_the_file(root: Node, study: Config, arms: Mapping[str, Config]) -> Iterator[Problem]:
+    """Of a confirmatory study: nothing that is compared, or how, is said in passing."""
+    for key, node in root.value.items():
+        if key not in SHOWN and _on_the_command_line(node):
+            yield node.problem(
+                key,
+                "what a confirmatory study compares stands in its file, where it can be seen when "
+                "it was written: say it there",
+            )
+
+
+def _on_the_command_line(node: Node) -> bool:
+    inside = node.value.values() if isinstance(node.value, dict) else node.value
+    parts = inside if isinstance(node.value, dict | list) else ()
+    return node.file == COMMAND_LINE or any(map(_on_the_command_line, parts))
 
 
 def _replicates(root: Node, study: Config, arms: Mapping[str, Config]) -> Iterator[Problem]:

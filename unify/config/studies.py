@@ -14,6 +14,7 @@ from unify.config.loading import Tree, arm, finish, load
 from unify.config.presets import contradictions, seal_evaluation, with_preset
 from unify.config.read_once import once
 from unify.config.study_checks import (
+    commas,
     large_seeds,
     measured_twice,
     names_of_trials,
@@ -116,7 +117,7 @@ def _names_of_arms(tree: Tree, study: Config, names: Sequence[str]) -> list[Prob
     """Problems of the arms' names, and of places that name none of them."""
     plain = [f"{name},default" for name in names if (study["tune"] or {}).get("defaults")]
     problems = _missing_arms(tree, study, {*names, *plain})
-    problems += same_arms([*names, *plain], tree.root.value["arms"])
+    problems += same_arms([*names, *plain], tree.root.value["arms"]) + commas(study, tree.root)
     return problems + names_of_trials(study, names, tree.root)
 
 

@@ -56,6 +56,22 @@ def same_arms(names: Sequence[str], node: Node) -> list[Problem]:
     return [node.problem("arms", message)]
 
 
+def commas(study: Config, root: Node) -> list[Problem]:
+    """A problem for each arm with a comma where that parts an arm from its point of the grid."""
+    for key in ("grid", "cooldowns", "tune"):
+        if study[key] and (key != "tune" or study["tune"]["defaults"]):
+            return [
+                root.value["arms"].problem(
+                    f"arms.{name}",
+                    f"{name!a} has a comma, which with `{key}` begins what is added to an arm's "
+                    "name; write another sign",
+                )
+                for name in study["arms"]
+                if "," in name
+            ]
+    return []
+
+
 def unmeasured(root: Node, study: Config, arms: Mapping[str, Config]) -> list[Problem]:
     """A problem for each outcome that the study names and no arm's evaluation gives."""
     patterns = sorted({p for config in arms.values() for p in _measured(config)})
@@ -129,8 +145,14 @@ def _set_of(names: Any) -> set[str]:
 
 def _outcomes(nodes: Mapping[str, Node], study: Config) -> Iterator[tuple[str, Node, str]]:
     """(key, node, metric) for each place of a study that names a metric."""
+    in_families = {one["metric"] for family in study["families"].values() for one in family}
     for index, name in enumerate(study["primary"]):
-        yield f"primary.{index}", nodes["primary"].value[index], name
+        if name not in in_families:  # the preset may have taken the others from there
+            yield f"primary.{index}", nodes["primary"].value[index], name
+    for name, family in study["families"].items():
+        for index, one in enumerate(family):
+            node = nodes["families"].value[name].value[index].value["metric"]
+            yield f"families.{name}.{index}.metric", node, one["metric"]
     for key in ("claims", "controls"):
         for index, item in enumerate(study[key]):
             if item["metric"]:

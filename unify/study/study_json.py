@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unify.config.annotations import class_name, locate_class
-from unify.metrics.sealed_prompts import seal_of
+from unify.metrics.sealed_prompts import seal_of, since
 from unify.runs.equal_training import PLACE_KEYS
 from unify.runs.folder import write_json
 from unify.runs.lookup import needed_configs
@@ -54,7 +54,7 @@ def write_study_json(
             "figures": [{"class": class_name(type(f)), **f.settings()} for f in study.figures],
             "seeds": study.seeds,
             "replicate": study.replicate,
-            **_preset(study),
+            **_preset(study, request.path),
             "arms": {
                 arm: _described(config, study.arms[arm], request.path)
                 for arm, config in arms.items()
@@ -68,15 +68,16 @@ def write_study_json(
     )
 
 
-def _preset(study: Study) -> dict[str, Any]:
+def _preset(study: Study, path: str) -> dict[str, Any]:
     """The preset, with what a confirmatory study named before it ran."""
     if not study.preregistration:
         return {"preset": study.preset}
     families = [
         {"family": name, **vars(one)} for name, family in study.families.items() for one in family
     ]
-    seal = vars(seal_of(study.preregistration))
-    return {"preset": study.preset, "preregistration": seal, "families": families}
+    seal = seal_of(study.preregistration)
+    named = {"preregistration": vars(seal), "families": families, "study_file": since(path, seal)}
+    return {"preset": study.preset, **named}
 
 
 def _described(config: Config, node: Any, path: str) -> dict[str, Any]:
