@@ -53,9 +53,11 @@ def test_a_sealed_stream_asks_no_key_that_any_other_record_has():
         assert sum(map(len, parts)) == len(set().union(*parts))
         every = [s for s in STUDY.keys.scenes(n) if STUDY.keys.owner(s) == "test"]
         assert len(own) / len(every) == pytest.approx(0.5, abs=0.06)
-    asked = {p.scene.plain for p in sealed.prompts("full", 200, 0) if len(p.scene) > 1}
-    assert asked.isdisjoint(p.scene.plain for p in STUDY.prompts("full", 200, 0))
-    assert [STUDY.scene("train", i) for i in range(9)] == [sealed.scene("train", i) for i in range(9)]
+    asked = {p.scene for p in sealed.prompts("full", 200, 0) if len(p.scene) > 1}
+    assert asked.isdisjoint(p.scene for p in STUDY.prompts("full", 200, 0))
+    assert [STUDY.scene("train", i) for i in range(9)] == [
+        sealed.scene("train", i) for i in range(9)
+    ]
     for index in range(60):
         for task in sorted(STUDY.tasks - {"image"}):
             scene = sealed.record(task, "test", index).meta.get("scene")
