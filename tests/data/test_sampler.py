@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from unify.data.sampler import MicroSteps, permuted
+from unify.data.order import permuted
+from unify.data.sampler import MicroSteps
 
 TASKS, SIZES = {"text_to_image": 8, "caption": 4}, {"text_to_image": 37, "caption": 10}
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from unify.batch import Batch
-from unify.data.sampler import Draw, MicroSteps, permuted
+from unify.data.sampler import Draw, MicroSteps
 from unify.data.source import TASKS, Source, Split, source_fingerprint
 from unify.data.workers import Loader
 from unify.support.ranges import Count
@@ -84,8 +85,9 @@ class Data:
         ValueError if a task's rows do not divide over accumulation x world.
         """
         sizes = {task: self.source.size(task, "train") for task in self.tasks}
+        order = self.source.order
         micro_steps = MicroSteps(
-            self.tasks, sizes, seed, steps, start, accumulation, world=world, rank=rank
+            self.tasks, sizes, seed, steps, start, accumulation, world, rank, order
         )
         return Loader(
             Draws(self.source, self.lengths),
@@ -111,7 +113,8 @@ class Data:
         for position in range(max(sizes.values())):
             for task, size in sizes.items():
                 if position < size:
-                    yield from self._record_texts(task, int(permuted(position, size, 0))).values()
+                    (index,) = self.source.order(task, np.array([position]), 0)
+                    yield from self._record_texts(task, int(index)).values()
 
     def _record_texts(self, task: str, index: int) -> dict[str, str]:
         fields = self.source.record(task, "train", index).fields

@@ -1,62 +1,22 @@
 """The order of samples as a function of (seed, step): a counter, a permutation, and no state.
 
-A task's draws are positions 0, 1, 2, ... of an endless sequence. Position p is in epoch p // n and
-goes through a pseudo-random permutation of [0, n) keyed by (seed, epoch): a Feistel network over
-the next power of four, (L, R) -> (R, L xor F(R)), walked along its cycles until it falls below n
-(Black and Rogaway, CT-RSA 2002). So any step's sample ids cost the same to compute, nothing is
-shuffled in memory, and a run resumes exactly by knowing its step.
+A task's draws are positions 0, 1, 2, ... of an endless sequence, of which the source says the order
+(`Source.order`). So any step's sample ids cost the same to compute, nothing is shuffled in memory,
+and a run resumes exactly by knowing its step.
 
 R rows of a task per optimizer step, A micro-steps per step, W ranks.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from torch.utils.data import Sampler
 
+from unify.data.order import permuted
 from unify.noise import stable_seed
 
-ROUNDS = 8
-
-
-def permuted(position: np.ndarray | int, n: int, seed: int) -> np.ndarray:
-    """Positions (any shape, from 0 without end) -> indices in [0, n): each epoch a permutation."""
-    position = np.asarray(position, dtype=np.int64)
-    epoch, index = np.divmod(position, n)
-    out = np.empty_like(index)
-    for number in np.unique(epoch):
-        same = epoch == number
-        out[same] = _permute(index[same], n, stable_seed("order", seed, int(number)))
-    return out
-
-
-def _permute(index: np.ndarray, n: int, key: int) -> np.ndarray:
-    """A permutation of [0, n), keyed; `index` [K] in [0, n)."""
-    if n == 1:
-        return index
-    half = max(3, (int(n - 1).bit_length() + 1) // 2)  # at least 64 places, so that few mix too
-    keys = [np.uint64(stable_seed(key, r)) for r in range(ROUNDS)]
-    value = _feistel(index.astype(np.uint64), half, keys)
-    while (outside := value >= n).any():
-        value[outside] = _feistel(value[outside], half, keys)
-    return value.astype(np.int64)
-
-
-def _feistel(value: np.ndarray, half: int, keys: list[np.uint64]) -> np.ndarray:
-    """A bijection of 2 * half bits."""
-    low = np.uint64((1 << half) - 1)
-    left, right = value >> np.uint64(half), value & low
-    for key in keys:
-        left, right = right, left ^ (_mix(right + key) & low)
-    return (left << np.uint64(half)) | right
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """The finalizer of splitmix64 (wraps modulo 2^64)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+Order = Callable[[str, np.ndarray, int], np.ndarray]  # task, positions, seed -> indices
 
 
 @dataclass(frozen=True)
@@ -86,6 +46,7 @@ class MicroSteps(Sampler[list[Draw]]):
         accumulation: int = 1,
         world: int = 1,
         rank: int = 0,
+        order: Order | None = None,
     ):
         """Cut the rows of steps `start` to `steps` for one rank.
 
@@ -95,6 +56,7 @@ class MicroSteps(Sampler[list[Draw]]):
             seed: of the order of records.
             accumulation: micro-steps A per step.
             world, rank: number of ranks W, and which of them this is.
+            order: of a task's records; None: every epoch a permutation of all of them.
 
         ValueError for rows that do not divide by A * W, and for a task without records.
         """
@@ -110,6 +72,7 @@ class MicroSteps(Sampler[list[Draw]]):
         self.tasks, self.sizes, self.seed = dict(sorted(tasks.items())), dict(sizes), seed
         self.steps, self.start = steps, start
         self.accumulation, self.world, self.rank = accumulation, world, rank
+        self.order = order or (lambda task, at, seed: permuted(at, self.sizes[task], seed))
 
     def __len__(self) -> int:
         return self.steps * self.accumulation
@@ -126,7 +89,7 @@ class MicroSteps(Sampler[list[Draw]]):
         for task, rows in self.tasks.items():
             width = rows // (self.accumulation * self.world)
             slots = np.arange(block * width, (block + 1) * width)
-            order = stable_seed(self.seed, task)  # tasks over the same records differ in order
-            indices = permuted(step * rows + slots, self.sizes[task], order)
+            seed = stable_seed(self.seed, task)  # tasks over the same records differ in order
+            indices = self.order(task, step * rows + slots, seed)
             out += [Draw(task, int(i), int(s)) for i, s in zip(indices, slots, strict=True)]
         return out

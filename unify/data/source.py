@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from unify.batch import TEXT_LENGTH, Batch, Role, Segment
+from unify.data.order import permuted
 from unify.support.user_code import class_code
 
 Split = Literal["train", "validation", "test", "heldout"]
@@ -168,6 +169,13 @@ class Source(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """12 hex digits that change whenever a record could."""
+
+    def order(self, task: str, positions: np.ndarray, seed: int) -> np.ndarray:
+        """Which training records are read at these places of an endless sequence: indices.
+
+        A function of the place and the seed alone. Here: every epoch a permutation of all records.
+        """
+        return permuted(positions, self.size(task, "train"), seed)
 
     @classmethod
     def known_tasks(cls) -> dict[str, Task]:

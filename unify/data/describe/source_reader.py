@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from unify.data.adapters.verdicts import Verdict
 from unify.data.describe.entries import SPLITS, Entry, Reader, digest, mapped
 from unify.data.describe.looks import Look, look
-from unify.data.sampler import permuted
+from unify.data.order import permuted
 from unify.data.source import Source, Split, Task
 from unify.data.workers import Picklable
 
