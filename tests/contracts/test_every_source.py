@@ -16,6 +16,7 @@ from PIL import Image
 from records import SPLITS, digest, digests, places
 
 from unify.data.adapters.index import index_folder
+from unify.data.mixture import Mixture
 from unify.data.module import Data
 from unify.data.shapes import Shapes
 from unify.data.shards import Shards
@@ -48,6 +49,9 @@ def shipped(folder):
         "shapes-hard": lambda: Shapes(size=64, grid=3, objects=(1, 4), low_resolution=32),
         "shapes-few": lambda: Shapes(scenes=10, completeness=0.5, caption_noise=0.5, records=50),
         "shards": lambda: shards(folder / "shards"),
+        "mixture": lambda: Mixture(
+            {"few": Shapes(scenes=10), "all": Shapes()}, {"few": 1, "all": 2}
+        ),
     }
     return [Part(name, build) for name, build in made.items()]
 
