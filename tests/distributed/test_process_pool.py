@@ -3,10 +3,12 @@
 import os
 import signal
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from unify.distributed.process_pool import run_at_once, share, threads_of
+from unify.distributed.process_pool import _each_in_turn, run_at_once, share, threads_of
 from unify.support.stop_protocol import Interrupted
 
 WAITS = "import time; print('started', flush=True); time.sleep(60)"
@@ -50,6 +52,33 @@ def test_at_most_so_many_run_at_a_time(tmp_path):
     lines: list[str] = []
     assert run_at_once(commands, 2, lines.append) == {}
     assert max(int(line.split("| ")[1]) for line in lines) <= 2
+
+
+def test_a_command_starts_after_that_which_it_waits_for_and_no_seat_stays_empty():
+    """With two seats: `b` waits for `a`, `d` for `c`, `e` for none; `c` ends once `b` has begun."""
+    events: list[str] = []
+    begun = {name: threading.Event() for name in "abcde"}
+
+    def run(name):
+        events.append(f"start {name}")
+        begun[name].set()
+        if name == "c":
+            assert begun["b"].wait(30), "b waits for a alone"
+        events.append(f"end {name}")
+        return 0, ""
+
+    with ThreadPoolExecutor(2) as pool:
+        results = _each_in_turn(pool, run, [*"bdace"], {"b": "a", "d": "c"})
+    assert results == dict.fromkeys("abcde", (0, ""))
+    assert events.index("end a") < events.index("start b")
+    assert events.index("end c") < events.index("start d")
+
+
+def test_what_waited_starts_also_where_the_other_failed():
+    lines: list[str] = []
+    commands = {"late": python("print('ran')"), "bad": python("raise SystemExit(4)")}
+    assert run_at_once(commands, 2, lines.append, after={"late": "bad"}) == {"bad": (4, "")}
+    assert lines == ["late | ran"]
 
 
 def test_cores_are_shared_and_a_job_has_one_at_least():

@@ -4,7 +4,7 @@ import pytest
 
 from unify.cluster.missing_jobs import missing_jobs
 from unify.study.arms import resolve_arms, resolve_jobs
-from unify.study.cooldowns import one_of_each_trunk
+from unify.study.cooldowns import one_of_each_trunk, trained_by_others
 from unify.study.jobs import StudyRequest
 from unify.study.plan import plan
 from unify.study.plan_table import as_data, lines
@@ -35,6 +35,26 @@ def test_budgets_of_an_arm_cool_down_from_one_trunk_a_seed(study, tmp_path):
     assert [(job.arm, job.seed) for job in first] == [
         (f"{arm},steps=10", seed) for seed in (0, 1) for arm in ("ar_vq", "transfusion")
     ]
+
+
+def test_a_run_waits_for_that_which_trains_its_trunk_and_for_no_other(study, tmp_path):
+    request = request_of(study(seeds=[0, 1], **BUDGETS), tmp_path)
+    jobs = resolve_jobs(request, *resolve_arms(request))
+    after = trained_by_others(jobs)
+    first = {job.name for job in one_of_each_trunk(jobs)}
+    assert after.keys() == {job.name for job in jobs} - first
+    for name, trainer in after.items():
+        assert trainer in first
+        parts = [(n.partition(",")[0], n.rpartition(" seed ")[2]) for n in (trainer, name)]
+        assert parts[0] == parts[1], "of its own arm and seed"
+
+
+def test_of_arms_that_train_alike_the_later_ones_wait_for_the_first(study, tmp_path):
+    path = study(("transfusion",), seeds=[0, 1], grid={"image_sampling.guidance": [1.0, 2.0, 3.0]})
+    request = request_of(path, tmp_path)
+    after = trained_by_others(resolve_jobs(request, *resolve_arms(request)))
+    name = "transfusion,guidance={} seed {}".format
+    assert after == {name(g, s): name(1, s) for g in (2, 3) for s in (0, 1)}
 
 
 def test_arms_that_train_otherwise_have_trunks_of_their_own(study, tmp_path):

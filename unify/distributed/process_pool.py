@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 from typing import Any
 
@@ -17,14 +17,17 @@ import torch
 
 from unify.support.stop_protocol import Interrupted, status_of, stop_signals_to
 
+Result = tuple[int, str]  # exit status and last line
+
 
 def run_at_once(
     commands: dict[str, list[str]],
     jobs: int,
     say: Callable[[str], None],
     variables: Mapping[str, str] | None = None,
+    after: Mapping[str, str] | None = None,
 ) -> dict[str, tuple[int, str]]:
-    """Run commands, `jobs` at a time.
+    """Run commands, `jobs` at a time, in their order as far as `after` lets them.
 
     STOP_SIGNALS are passed on (see `passed_on`). Commands that have not started by then never do.
 
@@ -33,6 +36,7 @@ def run_at_once(
         jobs: how many run at a time; each gets its share of cores and accelerators.
         say: takes each line of output as it comes, as `<name> | <line>`.
         variables: more environment variables for each.
+        after: commands that start when another one has ended, well or not, by name.
 
     Returns:
         exit status and last line of each command that failed, by name; the status is that of the
@@ -43,11 +47,27 @@ def run_at_once(
     """
     crew = Crew(commands, jobs, say, variables or {})
     with ThreadPoolExecutor(jobs) as pool, stop_signals_to(crew.stop, crew.kill):
-        results = dict(zip(commands, pool.map(crew.run, commands), strict=True))
+        results = _each_in_turn(pool, crew.run, list(commands), after or {})
     failed = {name: (status, last) for name, (status, last) in results.items() if status}
     if crew.stopped and not failed:  # what ran was about to end: nothing more begins
         raise Interrupted(crew.stopped[0])
     return failed
+
+
+def _each_in_turn(
+    pool: ThreadPoolExecutor, run: Callable[[str], Result], names: list[str], after: Mapping
+) -> dict[str, Result]:
+    """What `run` gives for each name, started when that after which it comes has ended."""
+    running: dict[Future[Result], str] = {}
+    results: dict[str, Result] = {}
+    while len(results) < len(names):
+        begun = {*running.values(), *results}
+        for name in names:
+            if name not in begun and after.get(name, name) in (name, *results):
+                running[pool.submit(run, name)] = name
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            results[running.pop(future)] = future.result()
+    return results
 
 
 def passed_on(number: int) -> int:

@@ -8,13 +8,14 @@ checkpoint of its trunk (training/trunk.py): one run a seed, as long as the late
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from unify.config import OUTSIDE_HASH
 from unify.config.validation_metrics import scored_steps
+from unify.runs.equal_training import trains_like
 from unify.schema.completed import Config
 from unify.schema.study import Study
-from unify.study.jobs import Job
+from unify.study.jobs import Job, distinct
 from unify.training.trunk import trunk_of
 
 END_OF_TRUNK = ",trunk"  # ends the name of a trunk, after that of the first arm without its point
@@ -90,3 +91,16 @@ def one_of_each_trunk(jobs: Iterable[Job]) -> list[Job]:
             kept.append(job)
         seen |= {key} if key else set()
     return kept
+
+
+def trained_by_others(jobs: Sequence[Job]) -> dict[str, str]:
+    """Names of jobs that wait, and of the job that trains for them: what they train themselves, or
+    the trunk that they go on from."""
+    first, after = one_of_each_trunk(distinct(jobs)), {}
+    for place, job in enumerate(jobs):
+        alike = [other for other in jobs[:place] if trains_like(job.config, other.config)]
+        key = trunk_key(job)
+        of_trunk = [other for other in first if key is not None and trunk_key(other) == key]
+        if job not in first and (trainer := next(iter([*alike, *of_trunk]), None)):
+            after[job.name] = trainer.name
+    return after

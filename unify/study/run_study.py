@@ -24,8 +24,8 @@ from unify.schema.completed import Config
 from unify.schema.study import Study
 from unify.study.arms import resolve_arms, resolve_jobs
 from unify.study.compared_with import keep_published, published_for, say_unlike
-from unify.study.cooldowns import one_of_each_trunk
-from unify.study.jobs import Job, StudyRequest, check_seed, distinct
+from unify.study.cooldowns import trained_by_others
+from unify.study.jobs import Job, StudyRequest, check_seed
 from unify.study.run_job import finish_job
 from unify.study.study_json import write_study_json
 from unify.study.tuning_trials import plan_trials, tuned_arms
@@ -218,16 +218,13 @@ def _run_at_once(
     """
     untimed = ["--untimed"] if at_once > 1 else []
     command = [sys.executable, "-m", "unify.cli", "study", *request.words, *untimed]
-    first = one_of_each_trunk(distinct(jobs))
-    failed: dict[str, tuple[int, str]] = {}
-    for turn in (first, [job for job in jobs if job not in first]):
-        commands = {job.name: [*command, "--arm", job.arm, "--seed", str(job.seed)] for job in turn}
-        failed |= run_at_once(commands, at_once, say, {NO_WAIT: "1"})
-        for status, _ in failed.values():
-            if number := STOPPED_BY.get(status):
-                raise Stopped(
-                    f"stopped by {name_of(number)}; the lines above say what each run has saved, "
-                    "and the same command goes on",
-                    number,
-                )
+    commands = {job.name: [*command, "--arm", job.arm, "--seed", str(job.seed)] for job in jobs}
+    failed = run_at_once(commands, at_once, say, {NO_WAIT: "1"}, trained_by_others(jobs))
+    for status, _ in failed.values():
+        if number := STOPPED_BY.get(status):
+            raise Stopped(
+                f"stopped by {name_of(number)}; the lines above say what each run has saved, "
+                "and the same command goes on",
+                number,
+            )
     return {name: last for name, (_, last) in failed.items()}
