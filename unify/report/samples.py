@@ -88,8 +88,14 @@ def sample_grids(study: StudyRecord) -> Html:
 
 
 def _in_order(names: Iterable[str], primary: Sequence[str]) -> list[str]:
-    """Those of primary outcomes first (`vqa` is of `vqa/accuracy`), then one task after another."""
-    shown = [n for outcome in primary for n in names if {*n.split("/")} <= {*outcome.split("/")}]
+    """Those of primary outcomes first (`vqa` is of `vqa/accuracy`; of an outcome that has no
+    pictures of its own, all of its task), then one task after another."""
+    shown: list[str] = []
+    for outcome in primary:
+        parts = outcome.split("/")
+        own = [n for n in names if {*n.split("/")} <= {*parts}]
+        task = [n for n in names if n.split("/")[0] == parts[0]]
+        shown += own or sorted(task, key=lambda name: "heldout" in name)
     by_task = [n for task in TASKS for n in names if n.split("/")[0].startswith(task)]
     return list(dict.fromkeys([*shown, *by_task, *names]))
 
