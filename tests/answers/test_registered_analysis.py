@@ -148,8 +148,8 @@ def outcomes_of(*shares):
     [
         ((0.8, 0.5), {}, "higher", ""),
         ((0.5, 0.8), {}, "lower", ""),
-        ((0.5, 0.8), {"a": 0.06}, "not told apart", "a had not learned yet"),
-        ((0.8, 0.5), {"a": 0.06}, "higher", ""),
+        ((0.5, 0.8), {"a": np.inf}, "not told apart", "a had not learned yet"),
+        ((0.8, 0.5), {"a": np.inf}, "higher", ""),
         ((0.8, [0.5] * 7 + [0.2]), {}, "not told apart", "b had not learned yet"),
         ((0.99, 0.995), {}, "not told apart", "not testable"),
         ((0.01, 0.0), {}, "not told apart", "not testable"),
