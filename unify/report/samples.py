@@ -10,15 +10,16 @@ import io
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unify.answers.run_records import RunRecord
-from unify.answers.score_lines import TASKS, Line
+from unify.answers.score_lines import Line
 from unify.answers.study_records import StudyRecord
 from unify.report.html import Html, fold, join, swatch, tag
+from unify.report.sample_order import in_order
 from unify.report.titles import SHOWN_LETTERS, limited, titled
 
 if TYPE_CHECKING:
@@ -80,24 +81,11 @@ def sample_grids(study: StudyRecord) -> Html:
         for path in runs[0].pictures("eval") if runs else []:
             shown = read_grid(runs[0], path)
             by_name.setdefault(shown.name, []).append(shown)
-    names = _in_order(by_name, study.primary)
+    names = in_order(by_name, study.primary)
     if not names:
         return Html("")
     blocks = [_block(study, name, by_name[name], f"g-{i}") for i, name in enumerate(names)]
     return join([filters(names), tag("div", *blocks, class_="filtered")])
-
-
-def _in_order(names: Iterable[str], primary: Sequence[str]) -> list[str]:
-    """Those of primary outcomes first (`vqa` is of `vqa/accuracy`; of an outcome that has no
-    pictures of its own, all of its task), then one task after another."""
-    shown: list[str] = []
-    for outcome in primary:
-        parts = outcome.split("/")
-        own = [n for n in names if {*n.split("/")} <= {*parts}]
-        task = [n for n in names if n.split("/")[0] == parts[0]]
-        shown += own or sorted(task, key=lambda name: "heldout" in name)
-    by_task = [n for task in TASKS for n in names if n.split("/")[0].startswith(task)]
-    return list(dict.fromkeys([*shown, *by_task, *names]))
 
 
 def read_grid(run: RunRecord, path: Path, most: int = MOST_PICTURES) -> Shown:
