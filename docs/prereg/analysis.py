@@ -202,8 +202,9 @@ def read(folders: list[Path], metric: str):
     )
 
 
-def seal(content: dict) -> str | None:
-    """What the passports of a registered study say of their prompts; None of any other study."""
+def seal(content: dict) -> str:
+    """What the passports of a registered study say of their prompts; of another study no passport
+    says it."""
     named = content["asked"].get("preregistration")
     return f"{named['path']} at {named['commit'][:12]}" if named else "no pre-registration"
 
